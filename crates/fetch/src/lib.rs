@@ -1,0 +1,1 @@
+//! URL table to polite download to filter to shards, resumable.

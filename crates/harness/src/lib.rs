@@ -1,0 +1,1 @@
+//! Tasks, annotations, execution, scoring and recording.

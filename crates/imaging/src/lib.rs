@@ -1,0 +1,1 @@
+//! Sniff, decode, orient, resize, crop and encode images, with limits on every input.

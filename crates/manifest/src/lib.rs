@@ -1,0 +1,1 @@
+//! TOML manifests with spans, validated plans and lock files.

@@ -1,0 +1,1 @@
+//! Capabilities, model families and their registry.

@@ -1,0 +1,1 @@
+//! Attention, blocks, towers and weight loading shared by every model family.

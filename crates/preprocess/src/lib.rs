@@ -1,0 +1,1 @@
+//! An image specification and encoded images in, a pixel batch out.

@@ -1,0 +1,1 @@
+//! Run records and the static leaderboard made from them.

@@ -1,0 +1,1 @@
+//! Shards of samples behind one format trait.

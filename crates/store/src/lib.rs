@@ -1,0 +1,1 @@
+//! Bytes at rest: local files read at offsets and written atomically.

@@ -1,0 +1,1 @@
+//! A static HTTP server for tests, with faults.

@@ -1,0 +1,4 @@
+//! For tests only: golden files from reference programs, and an HTTP server with faults.
+
+pub mod golden;
+pub mod http;

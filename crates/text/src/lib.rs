@@ -1,0 +1,1 @@
+//! Turns captions into tokens: byte-pair tokenizers today.
