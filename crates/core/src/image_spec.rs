@@ -1,5 +1,7 @@
 //! What a model expects of its pixels, as data.
 
+pub mod hugging_face;
+
 use serde::{Deserialize, Serialize};
 
 /// How an image becomes the `[3, height, width]` tensor a model is fed: convert to RGB, resize,
@@ -114,6 +116,19 @@ pub enum Rescale {
     /// Rescaling fused into mean and deviation (Hugging Face "fast" processors):
     /// `(v - mean / factor) / (std / factor)`.
     Fused {
+        /// Usually 1/255.
+        factor: f64,
+    },
+    /// [`Rescale::Factor`], and after the normalisation the deviation divides a second time (Hugging
+    /// Face's `include_top` of EfficientNet).
+    FactorTop {
+        /// Usually 1/255.
+        factor: f64,
+        /// Whether 1 is subtracted before the normalisation.
+        offset: bool,
+    },
+    /// `f32(v) * f32(factor)` (Hugging Face "fast" processors that do not normalise).
+    Single {
         /// Usually 1/255.
         factor: f64,
     },

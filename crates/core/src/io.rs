@@ -1,10 +1,12 @@
 //! Bytes in and bytes out, without saying where they live.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// Bytes that can be read at any offset: a local file, an object in a store, a buffer.
 pub trait ReadAt: Send + Sync {
@@ -26,11 +28,18 @@ pub trait ObjectSource: Send + Sync {
     fn object(&self, name: &str) -> io::Result<Arc<dyn ReadAt>>;
 }
 
-/// Where named objects are written to. An object becomes visible under its name when its writer is
-/// flushed and dropped without an error, never before.
+/// Where named objects are written to.
 pub trait ObjectSink: Send {
     /// A writer for the object called `name`, a relative path with `/` between its parts.
-    fn object(&mut self, name: &str) -> io::Result<Box<dyn Write + Send + '_>>;
+    fn create(&mut self, name: &str) -> io::Result<Box<dyn ObjectWriter + '_>>;
+}
+
+/// Writes one object, which becomes visible under its name, whole, when it is committed. Dropping
+/// the writer without committing leaves nothing behind, and leaves an older object of that name as
+/// it was.
+pub trait ObjectWriter: Write + Send {
+    /// Makes the object visible; on return it survives a crash as well as the sink can promise.
+    fn commit(self: Box<Self>) -> io::Result<()>;
 }
 
 impl ReadAt for Bytes {
@@ -44,6 +53,85 @@ impl ReadAt for Bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(self.slice(range.start as usize..range.end as usize))
+    }
+}
+
+/// Named objects in memory: a source and a sink. Clones share the objects.
+///
+/// ```
+/// use std::io::Write;
+/// use sightline_core::io::{Memory, ObjectSink, ObjectSource};
+///
+/// let mut objects = Memory::default();
+/// let mut writer = objects.create("a/b")?;
+/// writer.write_all(b"abc")?;
+/// writer.commit()?;
+/// assert_eq!(objects.object("a/b")?.len()?, 3);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Memory(Arc<Mutex<BTreeMap<String, Bytes>>>);
+
+impl Memory {
+    /// Puts `bytes` under `name`.
+    pub fn insert(&self, name: &str, bytes: impl Into<Bytes>) {
+        self.objects().insert(name.to_owned(), bytes.into());
+    }
+
+    /// The bytes under `name`.
+    pub fn bytes(&self, name: &str) -> Option<Bytes> {
+        self.objects().get(name).cloned()
+    }
+
+    /// Names of all objects, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.objects().keys().cloned().collect()
+    }
+
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
+        // A map is whole after any panic elsewhere: each change is a single call.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ObjectSource for Memory {
+    fn object(&self, name: &str) -> io::Result<Arc<dyn ReadAt>> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no object `{name}`"));
+        Ok(Arc::new(self.bytes(name).ok_or_else(missing)?))
+    }
+}
+
+impl ObjectSink for Memory {
+    fn create(&mut self, name: &str) -> io::Result<Box<dyn ObjectWriter + '_>> {
+        Ok(Box::new(MemoryWriter {
+            objects: self.clone(),
+            name: name.to_owned(),
+            bytes: Vec::new(),
+        }))
+    }
+}
+
+struct MemoryWriter {
+    objects: Memory,
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Write for MemoryWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl ObjectWriter for MemoryWriter {
+    fn commit(self: Box<Self>) -> io::Result<()> {
+        self.objects.insert(&self.name, self.bytes);
+        Ok(())
     }
 }
 
@@ -74,6 +162,34 @@ impl Sequential {
     pub fn position(&self) -> u64 {
         self.position - self.piece.len() as u64
     }
+
+    /// Bytes from here to the end.
+    pub fn remaining(&self) -> u64 {
+        self.len - self.position()
+    }
+
+    /// Passes over up to `n` bytes without reading those beyond the current piece, and says how
+    /// many there were.
+    pub fn skip(&mut self, n: u64) -> u64 {
+        let n = n.min(self.remaining());
+        let held = self.piece.len() as u64;
+        if n <= held {
+            self.piece.advance(n as usize);
+        } else {
+            self.piece.clear();
+            self.position += n - held;
+        }
+        n
+    }
+}
+
+impl fmt::Debug for Sequential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sequential")
+            .field("position", &self.position())
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Read for Sequential {
@@ -101,6 +217,40 @@ mod tests {
         reader.read_to_end(&mut read).unwrap();
         assert_eq!(read, data);
         assert_eq!(reader.position(), 3_000_000);
+    }
+
+    #[test]
+    fn skipping_equals_reading_and_dropping() {
+        let data: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+        let mut reader = Sequential::new(Arc::new(Bytes::from(data.clone()))).unwrap();
+        let mut at = 0;
+        for n in [1, 500, 1 << 20, 3, (1 << 20) - 4, 700_000] {
+            assert_eq!(reader.skip(n), n);
+            at += n as usize;
+            let mut byte = [0];
+            reader.read_exact(&mut byte).unwrap();
+            assert_eq!(byte[0], data[at]);
+            at += 1;
+            assert_eq!(reader.position(), at as u64);
+        }
+        let rest = reader.remaining();
+        assert_eq!(reader.skip(u64::MAX), rest);
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_object_in_memory_is_visible_once_committed() {
+        let mut objects = Memory::default();
+        objects.insert("a", &b"old"[..]);
+        let mut writer = objects.create("a").unwrap();
+        writer.write_all(b"new").unwrap();
+        drop(writer);
+        assert_eq!(objects.bytes("a").unwrap(), "old");
+        let mut writer = objects.create("a").unwrap();
+        writer.write_all(b"new").unwrap();
+        writer.commit().unwrap();
+        assert_eq!(objects.bytes("a").unwrap(), "new");
+        assert!(objects.object("b").is_err());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub mod seed;
 pub use digest::Digest;
 pub use hint::Hint;
 pub use image_spec::ImageSpec;
-pub use io::{ObjectSink, ObjectSource, ReadAt};
+pub use io::{ObjectSink, ObjectSource, ObjectWriter, ReadAt};
 pub use key::{SampleKey, ShardId};
 pub use progress::Progress;
 pub use sample::{EncodedImage, ImageFormat, Metadata, Sample};

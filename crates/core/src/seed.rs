@@ -38,7 +38,7 @@ impl Seed {
     }
 }
 
-/// ChaCha8 with the few distributions the project needs, written out here so that a dependency's
+/// `ChaCha8` with the few distributions the project needs, written out here so that a dependency's
 /// update cannot change a dataset.
 #[derive(Clone, Debug)]
 pub struct Rng(ChaCha8Rng);

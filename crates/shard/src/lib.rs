@@ -1,1 +1,43 @@
 //! Shards of samples behind one format trait.
+//!
+//! A shard is one object that holds samples in order. Each way to store them is a [`ShardFormat`]: a
+//! name, a writer and a reader; [`FORMATS`] lists them and [`conformance`] checks each.
+//!
+//! Everything read is foreign: lengths are checked against the shard and against [`Limits`] before
+//! memory is taken, and a damaged shard yields the whole samples before the damage, then an error
+//! that names shard, member and offset.
+//!
+//! ```
+//! use sightline_core::io::Memory;
+//! use sightline_core::{Metadata, Sample, SampleKey, ShardId};
+//! use sightline_shard::{ShardFormat, webdataset::WebDataset};
+//!
+//! let mut shards = Memory::default();
+//! let sample = Sample {
+//!     key: SampleKey::new("000000000")?,
+//!     image: None,
+//!     captions: vec!["a red circle".to_owned()],
+//!     meta: Metadata::new(),
+//! };
+//! let mut writer = WebDataset.create(&mut shards, ShardId(0))?;
+//! writer.write(&sample)?;
+//! assert_eq!(writer.finish()?.samples, 1);
+//!
+//! let mut reader = WebDataset.open(&shards, "00000.tar")?;
+//! assert_eq!(reader.next_sample()?, Some(sample));
+//! assert_eq!(reader.next_sample()?, None);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod conformance;
+mod error;
+pub mod format;
+mod limits;
+pub mod python_json;
+mod stats;
+mod tar;
+
+pub use error::{Error, Place, Problem, Result};
+pub use format::{FORMATS, ShardFormat, ShardReader, ShardSummary, ShardWriter, webdataset};
+pub use limits::Limits;
+pub use stats::ReaderStats;

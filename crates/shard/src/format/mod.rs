@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 use sightline_core::{Digest, ObjectSink, ObjectSource, Sample, ShardId};
 
-use crate::Result;
+use crate::{ReaderStats, Result};
 
 pub mod webdataset;
 
@@ -54,6 +54,9 @@ pub trait ShardReader: Send {
         }
         Ok(n)
     }
+
+    /// What was read and what was passed over so far.
+    fn stats(&self) -> &ReaderStats;
 }
 
 /// What was written to a shard.

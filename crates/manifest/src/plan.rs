@@ -1,0 +1,136 @@
+//! A plan: a suite with every name found and every default filled in.
+//!
+//! A plan is plain data, holds no path of the machine that made it, and two plans are equal if and
+//! only if their digests are. Files are named by [`Place`]: where a path starts from, and the path as
+//! written; [`Roots`] says where that is on this machine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sightline_core::{Digest, Seed};
+
+/// Version of the plan's layout.
+pub const SCHEMA: u32 = 1;
+
+/// A suite, resolved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Name of the suite.
+    pub suite: String,
+    /// What the suite is for, as written.
+    pub description: String,
+    /// From which every random choice of a run derives.
+    pub seed: Seed,
+    /// How intervals are made.
+    pub bootstrap: Bootstrap,
+    /// Every dataset that a task uses, by name.
+    pub datasets: BTreeMap<String, PlannedDataset>,
+    /// Every model that a task uses, by name.
+    pub models: BTreeMap<String, PlannedModel>,
+    /// Tasks in the order of the suite.
+    pub tasks: Vec<PlannedTask>,
+}
+
+impl Plan {
+    /// The digest of the plan's canonical JSON.
+    pub fn digest(&self) -> serde_json::Result<Digest> {
+        Digest::of_json(self)
+    }
+}
+
+/// Settings of the bootstrap intervals.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// Resamples drawn.
+    pub resamples: u32,
+    /// Share of the resampled values between the ends of the interval, for example 0.95.
+    pub confidence: f64,
+}
+
+/// A dataset with its defaults filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedDataset {
+    /// What it is, as written.
+    pub description: String,
+    /// Name of the shard format.
+    pub format: String,
+    /// Pattern of the shards' files.
+    pub shards: Place,
+    /// Metadata field with a sample's class: an index into `classes`, or a name from it.
+    pub class_field: Option<String>,
+    /// File with one class name a line.
+    pub classes: Option<Place>,
+    /// Prompts for zero-shot classification, each with one `{}` for the class name.
+    pub templates: Vec<String>,
+}
+
+/// A model with its defaults filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedModel {
+    /// What it is, as written.
+    pub description: String,
+    /// Name of the family.
+    pub family: String,
+    /// Folder of the checkpoint; `None` for families that read none.
+    pub checkpoint: Option<Place>,
+    /// Name of the tokenizer choice: `checkpoint` or `word-hash`.
+    pub tokenizer: String,
+}
+
+/// A task with its defaults filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedTask {
+    /// Unique within the suite.
+    pub name: String,
+    /// Name of the task kind.
+    pub kind: String,
+    /// Name of the dataset.
+    pub dataset: String,
+    /// Names of the models, in the order of the suite.
+    pub models: Vec<String>,
+    /// Metric ids, in the order of the suite.
+    pub metrics: Vec<String>,
+    /// Prompts for zero-shot classification; empty for other kinds.
+    pub templates: Vec<String>,
+    /// Samples in a batch. Scores do not depend on it.
+    pub batch_size: usize,
+    /// Only the first so many samples, in shard order.
+    pub limit: Option<u64>,
+}
+
+/// A path and where it starts from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "root", content = "path", rename_all = "kebab-case")]
+pub enum Place {
+    /// Below the data folder of the run.
+    Data(String),
+    /// Below the folder of the manifests.
+    Manifests(String),
+    /// The folder given for the model of this name on the command line.
+    Given(String),
+}
+
+/// Where [`Place`]s are on this machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Roots {
+    /// The data folder.
+    pub data: PathBuf,
+    /// The folder that holds `datasets/`, `models/` and `suites/`.
+    pub manifests: PathBuf,
+    /// Checkpoint folders given for models by name.
+    pub checkpoints: BTreeMap<String, PathBuf>,
+}
+
+impl Roots {
+    /// The path of `place` on this machine; `None` when it names a checkpoint that was not given.
+    pub fn path(&self, place: &Place) -> Option<PathBuf> {
+        Some(match place {
+            Place::Data(path) => self.data.join(path),
+            Place::Manifests(path) => self.manifests.join(path),
+            Place::Given(model) => self.checkpoints.get(model)?.clone(),
+        })
+    }
+}

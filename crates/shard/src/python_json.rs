@@ -1,0 +1,221 @@
+//! JSON as Python's `json.dumps(value, indent=4)` writes it.
+//!
+//! img2dataset stores metadata in this form, so shards of both tools can be compared byte by byte.
+//! The rules: four spaces per level, `,` and a line break between items, `": "` after a key, every
+//! character outside printable ASCII escaped (two escapes beyond the basic plane), keys in the order
+//! given, floats as `repr` prints them, no line break at the end.
+//!
+//! ```
+//! use sightline_shard::python_json::to_string;
+//! let value = serde_json::json!({"caption": "été", "score": 1e-5, "tags": []});
+//! assert_eq!(
+//!     to_string(value.as_object().unwrap()),
+//!     "{\n    \"caption\": \"\\u00e9t\\u00e9\",\n    \"score\": 1e-05,\n    \"tags\": []\n}"
+//! );
+//! ```
+
+use std::fmt::Write as _;
+
+use serde_json::{Number, Value};
+use sightline_core::Metadata;
+
+const INDENT: &str = "    ";
+
+/// The JSON text of `metadata`.
+pub fn to_string(metadata: &Metadata) -> String {
+    let mut out = String::with_capacity(256);
+    write_object(&mut out, metadata, 0);
+    out
+}
+
+/// Adds the JSON text of `value`, whose first line is already indented, at nesting `level`.
+fn write_value(out: &mut String, value: &Value, level: usize) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(true) => out.push_str("true"),
+        Value::Bool(false) => out.push_str("false"),
+        Value::Number(number) => write_number(out, number),
+        Value::String(text) => write_text(out, text),
+        Value::Array(items) => {
+            let mut list = List::begin(out, '[', level);
+            for item in items {
+                list.next(out);
+                write_value(out, item, level + 1);
+            }
+            list.end(out, ']');
+        }
+        Value::Object(object) => write_object(out, object, level),
+    }
+}
+
+fn write_object(out: &mut String, object: &Metadata, level: usize) {
+    let mut list = List::begin(out, '{', level);
+    for (key, value) in object {
+        list.next(out);
+        write_text(out, key);
+        out.push_str(": ");
+        write_value(out, value, level + 1);
+    }
+    list.end(out, '}');
+}
+
+/// Brackets, commas and line breaks, which arrays and objects share.
+struct List {
+    level: usize,
+    is_empty: bool,
+}
+
+impl List {
+    fn begin(out: &mut String, bracket: char, level: usize) -> Self {
+        out.push(bracket);
+        Self {
+            level,
+            is_empty: true,
+        }
+    }
+
+    fn next(&mut self, out: &mut String) {
+        out.push_str(if self.is_empty { "\n" } else { ",\n" });
+        self.is_empty = false;
+        out.extend(std::iter::repeat_n(INDENT, self.level + 1));
+    }
+
+    fn end(self, out: &mut String, bracket: char) {
+        if !self.is_empty {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(INDENT, self.level));
+        }
+        out.push(bracket);
+    }
+}
+
+fn write_number(out: &mut String, number: &Number) {
+    match number.as_f64() {
+        Some(float) if number.is_f64() => write_float(out, float),
+        _ => out.push_str(&number.to_string()),
+    }
+}
+
+/// Python's `repr`: the shortest digits that read back as the same float, positional from 1e-4 to
+/// below 1e16 and scientific outside, with an exponent of at least two digits.
+fn write_float(out: &mut String, float: f64) {
+    // Rust's `{:e}` gives the same shortest digits.
+    let scientific = format!("{float:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>() {
+        Ok(e) if (-4..16).contains(&e) => {
+            let at = out.len();
+            // Writing to a string cannot fail.
+            let _ = write!(out, "{float}");
+            if !out[at..].contains('.') {
+                out.push_str(".0");
+            }
+        }
+        Ok(e) => {
+            let sign = if e < 0 { '-' } else { '+' };
+            let _ = write!(out, "{digits}e{sign}{:02}", e.abs());
+        }
+        Err(_) => out.push_str(&scientific),
+    }
+}
+
+fn write_text(out: &mut String, text: &str) {
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            ' '..='~' => out.push(letter),
+            _ => {
+                for unit in letter.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    out.push('"');
+}
+
+/// Puts `null` for `NaN`, `Infinity` and `-Infinity` outside strings: Python writes these for floats
+/// that JSON cannot hold. `None` when there are none.
+pub(crate) fn without_non_finite(text: &str) -> Option<String> {
+    const NAMES: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut in_string = false;
+    let mut found = false;
+    while let Some(letter) = rest.chars().next() {
+        if !in_string && let Some(name) = NAMES.iter().find(|name| rest.starts_with(**name)) {
+            out.push_str("null");
+            rest = &rest[name.len()..];
+            found = true;
+            continue;
+        }
+        let mut len = letter.len_utf8();
+        match letter {
+            '"' => in_string = !in_string,
+            '\\' => len += rest[1..].chars().next().map_or(0, char::len_utf8),
+            _ => {}
+        }
+        out.push_str(&rest[..len]);
+        rest = &rest[len..];
+    }
+    found.then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn dumps(value: &Value) -> String {
+        let mut out = String::new();
+        write_value(&mut out, value, 0);
+        out
+    }
+
+    /// Each line is what `CPython` 3.11.7 prints for `repr(x)`.
+    #[test]
+    fn floats_are_printed_as_python_prints_them() {
+        for line in include_str!("../tests/fixtures/floats.txt").lines() {
+            let float: f64 = line.parse().unwrap();
+            assert_eq!(dumps(&json!(float)), line);
+        }
+    }
+
+    #[test]
+    fn integers_keep_every_digit() {
+        assert_eq!(dumps(&json!(u64::MAX)), "18446744073709551615");
+        assert_eq!(dumps(&json!(i64::MIN)), "-9223372036854775808");
+    }
+
+    /// Expected text is what `CPython` 3.11.7 prints for `json.dumps(value, indent=4)`.
+    #[test]
+    fn nesting_order_and_escapes_are_those_of_json_dumps() {
+        let value = json!({
+            "z": "quote \" slash / back \\ tab \t nl \n cr \r bs \u{8} ff \u{c} nul \0 esc \u{1b} del \u{7f}",
+            "a": "été 中 😀 \u{2028}\u{ffff}",
+            "empty": [[], {}, ""],
+            "deep": {"b": [1, [2, {"c": null}], true, false], "a": {}},
+            "é": 0.1
+        });
+        assert_eq!(dumps(&value), include_str!("../tests/fixtures/nested.json"));
+    }
+
+    #[test]
+    fn numbers_that_json_cannot_hold_become_null() {
+        let text = r#"{"a": NaN, "b": [-Infinity, Infinity], "c": "NaN \" Infinity \\", "d": 1}"#;
+        let expected = r#"{"a": null, "b": [null, null], "c": "NaN \" Infinity \\", "d": 1}"#;
+        assert_eq!(without_non_finite(text).unwrap(), expected);
+        assert_eq!(without_non_finite(expected), None);
+        for text in ["", "\\", "\"\\", "\"é\\é", "N", "Na"] {
+            assert_eq!(without_non_finite(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Places where objects live.
+
+pub mod local;
