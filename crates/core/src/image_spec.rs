@@ -120,7 +120,7 @@ pub enum Rescale {
         factor: f64,
     },
     /// [`Rescale::Factor`], and after the normalisation the deviation divides a second time (Hugging
-    /// Face's `include_top` of EfficientNet).
+    /// Face's `include_top` of `EfficientNet`).
     FactorTop {
         /// Usually 1/255.
         factor: f64,

@@ -101,7 +101,10 @@ mod tests {
         let mut rng = Seed(17).rng();
         let first: Vec<u64> = (0..3).map(|_| rng.below(1000)).collect();
         let child = Seed(17).child("scene", 3);
-        assert_eq!((first, child.0), (vec![704, 649, 561], 7_047_256_823_764_938_894));
+        assert_eq!(
+            (first, child.0),
+            (vec![704, 649, 561], 7_047_256_823_764_938_894)
+        );
     }
 
     #[test]

@@ -1,1 +1,48 @@
 //! TOML manifests with spans, validated plans and lock files.
+//!
+//! People write three kinds of manifest: a *dataset* (which shards, which classes), a *model* (which
+//! family, which checkpoint) and a *suite* (which models do which tasks on which datasets). They live
+//! together in one folder:
+//!
+//! ```text
+//! manifests/datasets/scenes-test.toml
+//! manifests/models/clip.toml
+//! manifests/suites/quickstart.toml
+//! ```
+//!
+//! [`load_suite`] reads a suite with everything it refers to, checks all of it against a [`Catalog`]
+//! of registered names, and answers with a [`Plan`] in which every name is found and every default
+//! filled in; or with every problem found, each with the line it stands on. A [`Lock`] then holds the
+//! digest of each file that a plan reads.
+//!
+//! ```no_run
+//! use sightline_manifest::{Catalog, Overrides, load_suite};
+//!
+//! let catalog = Catalog::default(); // built from the registries of families, tasks and formats
+//! let suite = "manifests/suites/quickstart.toml".as_ref();
+//! let plan = load_suite(suite, &catalog, &Overrides::default())?;
+//! assert_eq!(plan.suite, "quickstart");
+//! # Ok::<(), sightline_manifest::Error>(())
+//! ```
+
+pub mod catalog;
+mod check;
+mod entries;
+mod error;
+mod folder;
+pub mod lock;
+pub mod plan;
+mod rules;
+mod schema;
+pub mod span;
+mod validate;
+
+pub use catalog::{Catalog, FamilyInfo, TaskInfo};
+pub use entries::{load_dataset, load_model};
+pub use error::{Error, Fault, Lack, Problem, Where};
+pub use folder::{Entry, Listing, list, manifests_folder};
+pub use lock::{Difference, Lock, LockedFile};
+pub use plan::{Bootstrap, Place, Plan, PlannedDataset, PlannedModel, PlannedTask, Roots};
+pub use rules::{MAX_BATCH_SIZE, MAX_RESAMPLES};
+pub use schema::SCHEMA;
+pub use validate::{Overrides, load_suite};

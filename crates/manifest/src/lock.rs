@@ -1,10 +1,26 @@
 //! A lock: the digest and size of every file that a plan reads.
+//!
+//! A lock is written once beside the records and compared later: `run --locked` refuses to start when
+//! [`Lock::compare`] finds a difference. On disk it is JSON with sorted keys; readers MUST refuse a
+//! `schema` they do not know and MUST ignore fields they do not know.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sightline_core::Digest;
+
+use crate::error::Error;
 
 /// Version of the lock's layout.
 pub const SCHEMA: u32 = 1;
+
+/// Longest lock in bytes: several million files.
+const MAX_LOCK_BYTES: u64 = 1 << 30;
 
 /// What a plan reads, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,4 +48,276 @@ pub struct LockedFile {
     pub bytes: u64,
     /// SHA-256.
     pub sha256: Digest,
+}
+
+impl Lock {
+    /// The digest of the lock's canonical JSON; the order of its files does not matter.
+    pub fn digest(&self) -> serde_json::Result<Digest> {
+        Digest::of_json(&self.sorted())
+    }
+
+    /// Writes the lock to `path` as JSON for people to read and for tools to compare: keys and files
+    /// sorted, two spaces of indentation. The file appears whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let error = |source: io::Error| Error::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let json = self.to_json().map_err(|e| error(e.into()))?;
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".lock-").suffix(".tmp");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder).map_err(error)?;
+        file.write_all(json.as_bytes()).map_err(error)?;
+        file.as_file().sync_all().map_err(error)?;
+        file.persist(path).map_err(|e| error(e.error))?;
+        Ok(())
+    }
+
+    /// Reads a lock. Fields that this version does not know are ignored; another schema is refused.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let io = |source| Error::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let json = |source| Error::LockJson {
+            path: path.to_owned(),
+            source,
+        };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(io)?;
+        file.take(MAX_LOCK_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(io)?;
+        if bytes.len() as u64 > MAX_LOCK_BYTES {
+            return Err(Error::LockTooLong {
+                path: path.to_owned(),
+                limit: MAX_LOCK_BYTES,
+            });
+        }
+        let value: Value = serde_json::from_slice(&bytes).map_err(json)?;
+        let found = value.get("schema").unwrap_or(&Value::Null);
+        if *found != SCHEMA {
+            return Err(Error::LockSchema {
+                path: path.to_owned(),
+                found: found.to_string().chars().take(40).collect(),
+            });
+        }
+        serde_json::from_value(value).map_err(json)
+    }
+
+    /// How `found` differs from this lock, file by file.
+    pub fn compare(&self, found: &Self) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        if self.suite != found.suite {
+            differences.push(Difference::Suite {
+                locked: self.suite.clone(),
+                found: found.suite.clone(),
+            });
+        } else if self.plan != found.plan {
+            differences.push(Difference::Plan {
+                locked: self.plan,
+                found: found.plan,
+            });
+        }
+        let by_name = |lock: &'_ Self| -> BTreeMap<(String, String), LockedFile> {
+            lock.files
+                .iter()
+                .map(|file| ((file.owner.clone(), file.name.clone()), file.clone()))
+                .collect()
+        };
+        let (mut locked, found) = (by_name(self), by_name(found));
+        let mut of_files = Vec::new();
+        for (key, found) in found {
+            of_files.push(match locked.remove(&key) {
+                Some(locked) if locked == found => continue,
+                Some(locked) => (key, Difference::Changed { locked, found }),
+                None => (key, Difference::Added { found }),
+            });
+        }
+        for (key, locked) in locked {
+            of_files.push((key, Difference::Removed { locked }));
+        }
+        of_files.sort_by(|(a, _), (b, _)| a.cmp(b));
+        differences.extend(of_files.into_iter().map(|(_, difference)| difference));
+        differences
+    }
+
+    fn sorted(&self) -> Self {
+        let mut lock = self.clone();
+        lock.files.sort();
+        lock
+    }
+
+    fn to_json(&self) -> serde_json::Result<String> {
+        let mut value = serde_json::to_value(self.sorted())?;
+        value.sort_all_objects();
+        let mut text = serde_json::to_string_pretty(&value)?;
+        text.push('\n');
+        Ok(text)
+    }
+}
+
+/// One way in which the files of today differ from a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Difference {
+    /// The lock is of another suite.
+    Suite {
+        /// Suite of the lock.
+        locked: String,
+        /// Suite of today.
+        found: String,
+    },
+    /// The plan says something else, whatever the files.
+    Plan {
+        /// Plan of the lock.
+        locked: Digest,
+        /// Plan of today.
+        found: Digest,
+    },
+    /// A file that the lock does not have.
+    Added {
+        /// The file.
+        found: LockedFile,
+    },
+    /// A file that only the lock has.
+    Removed {
+        /// The file.
+        locked: LockedFile,
+    },
+    /// A file with other bytes, or another role.
+    Changed {
+        /// As locked.
+        locked: LockedFile,
+        /// As it is.
+        found: LockedFile,
+    },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |file: &LockedFile| format!("{} `{}`", file.owner, file.name);
+        let bytes = |file: &LockedFile| {
+            let (role, bytes, sha256) = (&file.role, file.bytes, file.sha256);
+            format!("{role} of {bytes} bytes, sha256 {sha256}")
+        };
+        match self {
+            Self::Suite { locked, found } => {
+                write!(f, "the lock is of suite `{locked}`, this is `{found}`")
+            }
+            Self::Plan { locked, found } => {
+                write!(f, "the plan changed: locked {locked}, now {found}")
+            }
+            Self::Added { found } => {
+                write!(f, "{} is new: {}", name(found), bytes(found))
+            }
+            Self::Removed { locked } => {
+                write!(f, "{} is gone: {}", name(locked), bytes(locked))
+            }
+            Self::Changed { locked, found } => write!(
+                f,
+                "{} changed: locked {}; now {}",
+                name(locked),
+                bytes(locked),
+                bytes(found)
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, content: &str) -> LockedFile {
+        LockedFile {
+            owner: "dataset:scenes-test".to_owned(),
+            name: name.to_owned(),
+            role: "shard".to_owned(),
+            bytes: content.len() as u64,
+            sha256: Digest::of(content.as_bytes()),
+        }
+    }
+
+    fn lock() -> Lock {
+        Lock {
+            schema: SCHEMA,
+            suite: "quickstart".to_owned(),
+            plan: Digest::of(b"plan"),
+            files: vec![file("00000.tar", "zero"), file("00001.tar", "one")],
+        }
+    }
+
+    #[test]
+    fn writes_canonical_json_and_reads_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("quickstart.lock");
+        let mut shuffled = lock();
+        shuffled.files.reverse();
+        shuffled.write(&path).unwrap();
+        insta::assert_snapshot!(std::fs::read_to_string(&path).unwrap());
+        assert_eq!(Lock::read(&path).unwrap(), lock());
+        assert_eq!(shuffled.digest().unwrap(), lock().digest().unwrap());
+        let mut other = lock();
+        other.files[0].bytes += 1;
+        assert_ne!(other.digest().unwrap(), lock().digest().unwrap());
+        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(names.len(), 1, "no temporary file is left");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_written_lock_can_be_read_by_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (path, plain) = (folder.path().join("a.lock"), folder.path().join("plain"));
+        lock().write(&path).unwrap();
+        std::fs::write(&plain, "").unwrap();
+        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(path), mode(plain));
+    }
+
+    #[test]
+    fn reads_unknown_fields_and_refuses_other_schemas() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.lock");
+        let text = lock().to_json().unwrap();
+        std::fs::write(&path, text.replacen('{', "{\"later\": 1,", 1)).unwrap();
+        assert_eq!(Lock::read(&path).unwrap(), lock());
+
+        std::fs::write(&path, text.replace("\"schema\": 1", "\"schema\": 2")).unwrap();
+        let error = Lock::read(&path).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("has schema 2, this version reads 1"),
+            "{error}"
+        );
+        assert!(!sightline_core::Hint::hints(&error).is_empty());
+
+        for text in ["", "[]", "{\"schema\": 1}", "\u{0}"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(Lock::read(&path).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn differences_name_the_file_and_both_digests() {
+        let mut found = lock();
+        found.plan = Digest::of(b"other plan");
+        found.files = vec![file("00001.tar", "two"), file("00002.tar", "three")];
+        let text: Vec<String> = lock()
+            .compare(&found)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        insta::assert_snapshot!(text.join("\n"));
+        assert_eq!(lock().compare(&lock()), []);
+    }
 }

@@ -39,6 +39,22 @@ impl Plan {
     pub fn digest(&self) -> serde_json::Result<Digest> {
         Digest::of_json(self)
     }
+
+    /// The digest of what `task` asks of any model: kind, how the dataset is read, prompts, limit and
+    /// seed. Outcomes with equal protocols over equal dataset files can be ranked together; which
+    /// models and metrics a plan lists, its batch sizes and its other tasks have no part in it.
+    pub fn protocol(&self, task: &PlannedTask) -> serde_json::Result<Digest> {
+        let dataset = self.datasets.get(&task.dataset);
+        Digest::of_json(&serde_json::json!({
+            "kind": task.kind,
+            "dataset": task.dataset,
+            "format": dataset.map(|d| &d.format),
+            "class_field": dataset.map(|d| &d.class_field),
+            "templates": task.templates,
+            "limit": task.limit,
+            "seed": self.seed,
+        }))
+    }
 }
 
 /// Settings of the bootstrap intervals.

@@ -1,1 +1,30 @@
 //! Run records and the static leaderboard made from them.
+//!
+//! A [`Record`] is the immutable outcome of one model on one suite. [`write_record`] stores it under a
+//! name that holds the digest of its content; [`read_records`] reads a folder of them back and refuses
+//! one whose content was changed. [`board`] makes a page of them and [`text_table`] a table for the
+//! terminal: both are pure functions of the records, so the same records give the same bytes.
+//!
+//! ```no_run
+//! use sightline_report::{board, current, read_records, text_table};
+//!
+//! let records = read_records("records".as_ref())?;
+//! let summary = board(&records, "site".as_ref())?;
+//! let table = text_table(current(&records).into_iter().map(|stored| &stored.record));
+//! # Ok::<(), sightline_report::Error>(())
+//! ```
+
+mod error;
+mod format;
+pub mod leaderboard;
+mod page;
+pub mod record;
+mod standings;
+pub mod store;
+mod table;
+
+pub use error::Error;
+pub use leaderboard::{Summary, board};
+pub use record::Record;
+pub use store::{Stored, current, read_records, write_record};
+pub use table::text_table;

@@ -99,6 +99,9 @@ pub struct TaskOutcome {
     pub kind: String,
     /// Dataset.
     pub dataset: String,
+    /// Digest of what the task asked, whatever the model (`Plan::protocol`). Outcomes can be ranked
+    /// together if their protocols and the dataset's files are equal.
+    pub protocol: Digest,
     /// What became of every sample.
     pub counts: Counts,
     /// Reasons of failed and skipped samples, with how many had each.
@@ -184,5 +187,140 @@ impl Throughput {
     /// Samples per second; `None` when nothing was predicted.
     pub fn samples_per_second(&self) -> Option<f64> {
         (self.samples > 0 && self.seconds > 0.0).then(|| self.samples as f64 / self.seconds)
+    }
+}
+
+/// Records that tests of this crate share.
+#[cfg(test)]
+pub(crate) mod examples {
+    use super::*;
+
+    /// An outcome of a made-up model on two tasks; `constant`, `random` or any other name.
+    pub(crate) fn record(model: &str) -> Record {
+        let (baseline, shift) = match model {
+            "constant" => (true, 0.0),
+            "random" => (true, 0.004),
+            _ => (false, 0.31),
+        };
+        Record {
+            schema: SCHEMA,
+            suite: "quickstart".to_owned(),
+            model: ModelInfo {
+                name: model.to_owned(),
+                family: if baseline { model } else { "clip" }.to_owned(),
+                description: format!("The model called {model}."),
+                baseline,
+            },
+            created: "2026-11-23T17:04:11Z".to_owned(),
+            supersedes: None,
+            tool: Tool {
+                version: "0.1.0".to_owned(),
+                commit: Some("425858f0c1d2e3f405162738495a6b7c8d9e0f11".to_owned()),
+            },
+            machine: Machine {
+                platform: "linux-x86_64".to_owned(),
+                processor: Some("Example CPU @ 2.20GHz".to_owned()),
+                threads: 2,
+                device: "cpu".to_owned(),
+            },
+            command: [
+                "sightline",
+                "run",
+                "manifests/suites/quickstart.toml",
+                "--data",
+                "out/my data",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            seed: Seed(17),
+            plan: Digest::of(b"plan"),
+            lock: Digest::of(b"lock"),
+            files: vec![
+                file("dataset:scenes-test", "shards/test/00000.tar"),
+                file("dataset:scenes-test", "shards/test/00001.tar"),
+                file(&format!("model:{model}"), "model.safetensors"),
+            ],
+            tasks: vec![
+                TaskOutcome {
+                    scores: vec![
+                        score("accuracy@1", 0.1 + shift, 0.02, 1000),
+                        score("accuracy@5", 0.45 + shift, 0.03, 1000),
+                    ],
+                    counts: Counts {
+                        attempted: 1003,
+                        scored: 1000,
+                        failed: 1,
+                        skipped: 2,
+                    },
+                    reasons: [("no label".to_owned(), 2), ("broken image".to_owned(), 1)].into(),
+                    ..outcome("zero-shot", model)
+                },
+                TaskOutcome {
+                    scores: ["image-to-text", "text-to-image"]
+                        .into_iter()
+                        .flat_map(|way| [1, 5, 10].map(|k| (k, format!("recall@{k}.{way}"))))
+                        .map(|(k, id)| {
+                            let value = f64::from(k) / 1000.0 + shift / 2.0;
+                            score(&id, value, value / 4.0, 5000)
+                        })
+                        .collect(),
+                    ..outcome("retrieval", model)
+                },
+            ],
+        }
+    }
+
+    fn outcome(kind: &str, model: &str) -> TaskOutcome {
+        TaskOutcome {
+            task: format!("{kind}-scenes-test"),
+            kind: kind.to_owned(),
+            dataset: "scenes-test".to_owned(),
+            protocol: Digest::of(kind.as_bytes()),
+            counts: Counts {
+                attempted: 1000,
+                scored: 1000,
+                ..Counts::default()
+            },
+            reasons: BTreeMap::new(),
+            predictions: Predictions {
+                path: format!("predictions/quickstart/{model}/{kind}-scenes-test.jsonl"),
+                lines: 1000,
+                sha256: Digest::of(model.as_bytes()),
+            },
+            scores: Vec::new(),
+            throughput: Throughput {
+                seconds: 3.25,
+                samples: 1000,
+            },
+        }
+    }
+
+    /// A score in `[0, 1]` with an interval of `value ± half`.
+    pub(crate) fn score(metric: &str, value: f64, half: f64, items: u64) -> Score {
+        Score {
+            metric: metric.to_owned(),
+            version: 1,
+            value: Some(value),
+            interval: Some(Interval {
+                low: (value - half).max(0.0),
+                high: (value + half).min(1.0),
+                confidence: 0.95,
+                resamples: 1000,
+                method: "percentile".to_owned(),
+            }),
+            range: [0.0, 1.0],
+            higher_is_better: true,
+            items,
+            ties: 0,
+        }
+    }
+
+    fn file(owner: &str, name: &str) -> File {
+        File {
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+            bytes: 1_234_567,
+            sha256: Digest::of(name.as_bytes()),
+        }
     }
 }

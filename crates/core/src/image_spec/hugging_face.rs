@@ -44,9 +44,10 @@ pub fn from_hugging_face(json: &Value) -> Result<ImageSpec, ImageSpecError> {
     if processor.fast && matches!(filter, Filter::Box | Filter::Hamming) {
         return Err(config.cannot("resample", "a filter that the fast processor has"));
     }
-    let resize = match config.boolean("do_resize", true)? {
-        true => Some(config.resize(processor)?),
-        false => None,
+    let resize = if config.boolean("do_resize", true)? {
+        Some(config.resize(processor)?)
+    } else {
+        None
     };
     let crop = match config.boolean("do_center_crop", defaults.crop)? {
         true if !processor.can_crop => {
@@ -103,7 +104,10 @@ impl Hint for ImageSpecError {
             Self::Processor(unknown) => {
                 let mut hints = unknown.hints();
                 let names: Vec<&str> = PROCESSORS.iter().map(|p| p.names[0]).collect();
-                hints.push(format!("Processors whose steps are known: {}.", names.join(", ")));
+                hints.push(format!(
+                    "Processors whose steps are known: {}.",
+                    names.join(", ")
+                ));
                 hints
             }
             _ => Vec::new(),
@@ -112,6 +116,10 @@ impl Hint for ImageSpecError {
 }
 
 /// One processor class: its names, whose arithmetic it uses, and what absent keys mean.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a table row of independent facts, not a state"
+)]
 struct Processor {
     names: &'static [&'static str],
     fast: bool,
@@ -240,11 +248,11 @@ struct Config<'a> {
 }
 
 impl<'a> Config<'a> {
-    fn find(&self, key: &str) -> Option<&'a Value> {
+    fn find(self, key: &str) -> Option<&'a Value> {
         self.object.get(key).filter(|value| !value.is_null())
     }
 
-    fn cannot(&self, key: &'static str, expected: &'static str) -> ImageSpecError {
+    fn cannot(self, key: &'static str, expected: &'static str) -> ImageSpecError {
         ImageSpecError::Value {
             key,
             value: self
@@ -254,7 +262,7 @@ impl<'a> Config<'a> {
         }
     }
 
-    fn processor(&self) -> Result<&'static Processor, ImageSpecError> {
+    fn processor(self) -> Result<&'static Processor, ImageSpecError> {
         let key = ["image_processor_type", "feature_extractor_type"]
             .into_iter()
             .find(|key| self.find(key).is_some());
@@ -274,13 +282,15 @@ impl<'a> Config<'a> {
             })
     }
 
-    fn boolean(&self, key: &'static str, default: bool) -> Result<bool, ImageSpecError> {
+    fn boolean(self, key: &'static str, default: bool) -> Result<bool, ImageSpecError> {
         self.find(key).map_or(Ok(default), |value| {
-            value.as_bool().ok_or_else(|| self.cannot(key, "true or false"))
+            value
+                .as_bool()
+                .ok_or_else(|| self.cannot(key, "true or false"))
         })
     }
 
-    fn filter(&self, default: Filter) -> Result<Filter, ImageSpecError> {
+    fn filter(self, default: Filter) -> Result<Filter, ImageSpecError> {
         let Some(value) = self.find("resample") else {
             return Ok(default);
         };
@@ -296,18 +306,21 @@ impl<'a> Config<'a> {
     }
 
     /// `size`: an integer, `{shortest_edge}` or `{height, width}`.
-    fn resize(&self, processor: &Processor) -> Result<Resize, ImageSpecError> {
+    fn resize(self, processor: &Processor) -> Result<Resize, ImageSpecError> {
         let expected = if processor.square {
             "an integer or {height, width}, each 1 to 16384"
         } else {
             "an integer, {shortest_edge} or {height, width}, each 1 to 16384"
         };
-        let edge = |edge| match processor.square {
-            true => Resize::Exactly(Size {
-                width: edge,
-                height: edge,
-            }),
-            false => Resize::ShortestEdge(edge),
+        let edge = |edge| {
+            if processor.square {
+                Resize::Exactly(Size {
+                    width: edge,
+                    height: edge,
+                })
+            } else {
+                Resize::ShortestEdge(edge)
+            }
         };
         let wrong = || self.cannot("size", expected);
         match self.find("size") {
@@ -324,7 +337,7 @@ impl<'a> Config<'a> {
     }
 
     /// `crop_size`: an integer or `{height, width}`.
-    fn crop(&self, default: u32) -> Result<Size, ImageSpecError> {
+    fn crop(self, default: u32) -> Result<Size, ImageSpecError> {
         let square = |side| Size {
             width: side,
             height: side,
@@ -335,21 +348,26 @@ impl<'a> Config<'a> {
             Some(value) => side(value).map(square),
         }
         .ok_or_else(|| {
-            self.cannot("crop_size", "an integer or {height, width}, each 1 to 16384")
+            self.cannot(
+                "crop_size",
+                "an integer or {height, width}, each 1 to 16384",
+            )
         })
     }
 
     /// From bytes to the values of the tensor.
     fn values(
-        &self,
+        self,
         processor: &Processor,
     ) -> Result<(Rescale, [f32; 3], [f32; 3]), ImageSpecError> {
-        let factor = self.find("rescale_factor").map_or(Ok(1.0 / 255.0), |value| {
-            value
-                .as_f64()
-                .filter(|factor| factor.is_finite() && *factor != 0.0)
-                .ok_or_else(|| self.cannot("rescale_factor", "a number other than 0"))
-        })?;
+        let factor = self
+            .find("rescale_factor")
+            .map_or(Ok(1.0 / 255.0), |value| {
+                value
+                    .as_f64()
+                    .filter(|factor| factor.is_finite() && *factor != 0.0)
+                    .ok_or_else(|| self.cannot("rescale_factor", "a number other than 0"))
+            })?;
         let do_rescale = self.boolean("do_rescale", true)?;
         let do_normalize = self.boolean("do_normalize", true)?;
         let offset = processor.efficient && self.boolean("rescale_offset", false)?;
@@ -380,7 +398,7 @@ impl<'a> Config<'a> {
     }
 
     /// One number a channel, or one for all.
-    fn triple(&self, key: &'static str, default: [f64; 3]) -> Result<[f32; 3], ImageSpecError> {
+    fn triple(self, key: &'static str, default: [f64; 3]) -> Result<[f32; 3], ImageSpecError> {
         let numbers = match self.find(key) {
             None => Some(default),
             Some(Value::Array(numbers)) => match numbers.as_slice() {
@@ -429,12 +447,16 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "the constants are taken over unchanged")]
     fn an_empty_file_is_clip() {
         let spec = from_hugging_face(&json!({})).unwrap();
         let crop = CropRounding::Floor;
         assert_eq!(spec.size, square(224));
         assert_eq!(spec.fit, Fit::ShortestEdge { edge: 224, crop });
-        assert_eq!((spec.filter, spec.reference), (Filter::Bicubic, Reference::Pillow13));
+        assert_eq!(
+            (spec.filter, spec.reference),
+            (Filter::Bicubic, Reference::Pillow13)
+        );
         let factor = 1.0 / 255.0;
         assert_eq!(
             spec.rescale,
@@ -459,8 +481,14 @@ mod tests {
             crop,
         };
         assert_eq!(fit("CLIPImageProcessor", json!(64)), Ok(edge));
-        assert_eq!(fit("CLIPImageProcessorFast", json!({"shortest_edge": 64})), Ok(edge));
-        assert_eq!(fit("CLIPImageProcessor", json!({"height": 64, "width": 64})), Ok(squash));
+        assert_eq!(
+            fit("CLIPImageProcessorFast", json!({"shortest_edge": 64})),
+            Ok(edge)
+        );
+        assert_eq!(
+            fit("CLIPImageProcessor", json!({"height": 64, "width": 64})),
+            Ok(squash)
+        );
         assert_eq!(fit("ViTImageProcessor", json!(64)), Ok(squash));
         assert!(fit("ViTImageProcessor", json!({"shortest_edge": 64})).is_err());
         for size in [
@@ -499,7 +527,10 @@ mod tests {
         );
         let plain = json!({ "image_processor_type": "EfficientNetImageProcessor" });
         let spec = from_hugging_face(&plain).unwrap();
-        assert!(matches!(spec.rescale, Rescale::FactorTop { offset: false, .. }));
+        assert!(matches!(
+            spec.rescale,
+            Rescale::FactorTop { offset: false, .. }
+        ));
         assert_eq!((spec.size, spec.filter), (square(346), Filter::Nearest));
     }
 
@@ -507,7 +538,9 @@ mod tests {
     fn fast_processors_fuse_and_use_tensors() {
         let fast = |extra: Value| {
             let mut json = json!({ "image_processor_type": "CLIPImageProcessorFast" });
-            json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            json.as_object_mut()
+                .unwrap()
+                .extend(extra.as_object().unwrap().clone());
             from_hugging_face(&json)
         };
         let spec = fast(json!({})).unwrap();
@@ -521,7 +554,10 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_named() {
         let message = |json: Value| from_hugging_face(&json).unwrap_err().to_string();
-        assert_eq!(message(json!([])), "preprocessor config is not a JSON object");
+        assert_eq!(
+            message(json!([])),
+            "preprocessor config is not a JSON object"
+        );
         assert_eq!(
             message(json!({"resample": "bicubic"})),
             "`resample` is \"bicubic\", expected an integer of 0 to 5"
@@ -539,12 +575,21 @@ mod tests {
             "neither `do_center_crop` nor a fixed `size` gives the tensor one size"
         );
         assert_eq!(
-            message(json!({"do_center_crop": true, "feature_extractor_type": "ViTFeatureExtractor"})),
+            message(
+                json!({"do_center_crop": true, "feature_extractor_type": "ViTFeatureExtractor"})
+            ),
             "`do_center_crop` is true, expected false, this processor never crops"
         );
         let error = from_hugging_face(&json!({"image_processor_type": "ClipImageProcessor"}));
         let error = error.unwrap_err();
-        assert_eq!(error.to_string(), "unknown image processor `ClipImageProcessor`");
-        assert!(error.hints()[0].contains("CLIPImageProcessor"), "{:?}", error.hints());
+        assert_eq!(
+            error.to_string(),
+            "unknown image processor `ClipImageProcessor`"
+        );
+        assert!(
+            error.hints()[0].contains("CLIPImageProcessor"),
+            "{:?}",
+            error.hints()
+        );
     }
 }

@@ -1,0 +1,82 @@
+//! Suite manifests.
+//!
+//! ```toml
+//! schema = 1
+//! suite = "quickstart"             # equals the file's name
+//! description = "Synthetic scenes, in a minute."
+//! seed = 17
+//! models = ["constant", "random"]  # for every task that lists none itself
+//!
+//! [bootstrap]                      # optional
+//! resamples = 1000
+//! confidence = 0.95
+//!
+//! [[task]]
+//! kind = "zero-shot"
+//! dataset = "scenes-test"
+//! name = "zero-shot-scenes-test"   # optional: "<kind>-<dataset>"
+//! metrics = ["accuracy@1"]         # optional: all of the kind
+//! batch_size = 32                  # optional; scores do not depend on it
+//! # models, templates, limit       # optional
+//! ```
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Names;
+
+/// A suite as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Suite {
+    /// [`SCHEMA`](super::SCHEMA), checked before the rest is read.
+    #[serde(rename = "schema")]
+    pub(crate) _schema: u32,
+    /// Name, equal to the file's.
+    #[serde(rename = "suite")]
+    pub(crate) name: Spanned<String>,
+    /// What it is for, for people.
+    pub(crate) description: String,
+    /// From which every random choice derives.
+    pub(crate) seed: u64,
+    /// Models of every task that lists none itself.
+    pub(crate) models: Option<Names>,
+    /// How intervals are made.
+    #[serde(default)]
+    pub(crate) bootstrap: Bootstrap,
+    /// The tasks.
+    #[serde(default)]
+    pub(crate) task: Vec<Spanned<Task>>,
+}
+
+/// Settings of the intervals, as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Bootstrap {
+    /// Resamples drawn.
+    pub(crate) resamples: Option<Spanned<u32>>,
+    /// Share of the resampled values inside the interval.
+    pub(crate) confidence: Option<Spanned<f64>>,
+}
+
+/// A task as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Task {
+    /// Unique within the suite.
+    pub(crate) name: Option<Spanned<String>>,
+    /// Task kind.
+    pub(crate) kind: Spanned<String>,
+    /// Name of the dataset.
+    pub(crate) dataset: Spanned<String>,
+    /// Names of models.
+    pub(crate) models: Option<Names>,
+    /// Metric ids.
+    pub(crate) metrics: Option<Names>,
+    /// Prompts, instead of the dataset's.
+    pub(crate) templates: Option<Names>,
+    /// Samples in a batch.
+    pub(crate) batch_size: Option<Spanned<u64>>,
+    /// Only the first so many samples.
+    pub(crate) limit: Option<Spanned<u64>>,
+}

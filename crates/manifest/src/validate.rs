@@ -1,0 +1,452 @@
+//! Suites: from what is written, with everything it refers to, to a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sightline_core::Seed;
+use sightline_core::registry::UnknownName;
+use toml::Spanned;
+
+use crate::catalog::{Catalog, TaskInfo};
+use crate::check::{Checker, texts};
+use crate::error::{Error, Fault, Lack, Where};
+use crate::folder::{Kind, manifests_folder};
+use crate::plan::{Bootstrap, Plan, PlannedDataset, PlannedModel, PlannedTask, SCHEMA};
+use crate::rules::{self, MAX_BATCH_SIZE, MAX_RESAMPLES};
+use crate::schema::{Names, Suite, Task};
+use crate::span::{Location, SourceFile};
+
+const DEFAULT_BATCH_SIZE: u64 = 32;
+const DEFAULT_RESAMPLES: u32 = 1000;
+const DEFAULT_CONFIDENCE: f64 = 0.95;
+
+/// What the command line says about a suite.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// The folder that holds `datasets/` and `models/`; by default the one that holds the suite's folder.
+    pub manifests: Option<PathBuf>,
+    /// Names of the models whose checkpoint folder is given (`--checkpoint NAME=DIR`).
+    pub checkpoints: BTreeSet<String>,
+    /// Only these models (`--models`). A model of the suite does the tasks that list it; one that the
+    /// suite does not list does every task that its family can do.
+    pub models: Option<Vec<String>>,
+    /// Only these tasks (`--tasks`).
+    pub tasks: Option<Vec<String>>,
+    /// At most so many samples of each task (`--limit`).
+    pub limit: Option<u64>,
+}
+
+/// Reads the suite at `path` and all that it refers to, and checks it against `catalog`.
+///
+/// Tasks and models that the overrides leave out are not looked up. All problems are reported at once.
+pub fn load_suite(path: &Path, catalog: &Catalog, overrides: &Overrides) -> Result<Plan, Error> {
+    let folder = match &overrides.manifests {
+        Some(folder) => folder.clone(),
+        None => manifests_folder(path)?,
+    };
+    let mut checker = Checker::new(folder, catalog);
+    let plan = checker.suite(path, overrides);
+    checker.finish(plan)
+}
+
+/// A task whose own fields are checked.
+struct Draft<'a> {
+    name: String,
+    info: Option<&'a TaskInfo>,
+    metrics: Vec<String>,
+    templates: Option<Vec<String>>,
+    batch_size: u64,
+    limit: Option<u64>,
+    written: &'a Task,
+}
+
+/// A model that a task is to run, and who says so.
+struct Choice<'a> {
+    model: &'a str,
+    place: Where,
+    /// Named on the command line and not in the suite: it runs where it can, and only there.
+    is_extra: bool,
+}
+
+/// Manifests that were read, by name; `None` for those with problems.
+#[derive(Default)]
+struct Found {
+    datasets: BTreeMap<String, Option<PlannedDataset>>,
+    models: BTreeMap<String, Option<PlannedModel>>,
+}
+
+impl<'a> Checker<'a> {
+    fn suite(&mut self, path: &Path, overrides: &Overrides) -> Option<Plan> {
+        let (file, parsed) = self.read::<Suite>(path)?;
+        let (file, suite) = (&file, &parsed.value);
+        self.own_name(Kind::Suite, file, &suite.name);
+        let bootstrap = self.bootstrap(file, suite);
+        if let Some(models) = &suite.models {
+            self.list("models", "model", file, models);
+        }
+        if suite.task.is_empty() && parsed.is_whole {
+            self.tell_at(file, suite.name.span(), Fault::Empty { field: "task" });
+        }
+        if overrides.limit == Some(0) {
+            self.tell(zero_limit(), Where::Flag("--limit"));
+        }
+
+        let drafts = self.drafts(file, &suite.task);
+        let drafts = self.select(drafts, overrides.tasks.as_deref());
+        let listed = listed(suite);
+        let mut found = Found::default();
+        let mut tasks = Vec::new();
+        for draft in &drafts {
+            self.dataset_of(file, draft, &mut found);
+            let models = self.models_of(file, suite, draft, &listed, overrides, &mut found);
+            if !models.is_empty() {
+                tasks.extend(planned_task(draft, models, &found, overrides.limit));
+            }
+        }
+        self.check_overrides(overrides, &drafts, &listed, &found, &tasks);
+
+        if tasks.is_empty() && self.problems.is_empty() {
+            self.tell(Fault::NothingSelected, Where::Flag("--models"));
+        }
+        let used: BTreeSet<&String> = tasks.iter().map(|task| &task.dataset).collect();
+        found.datasets.retain(|name, _| used.contains(name));
+        let used: BTreeSet<&String> = tasks.iter().flat_map(|task| &task.models).collect();
+        found.models.retain(|name, _| used.contains(name));
+        Some(Plan {
+            schema: SCHEMA,
+            suite: suite.name.get_ref().clone(),
+            description: suite.description.clone(),
+            seed: Seed(suite.seed),
+            bootstrap,
+            datasets: planned(found.datasets)?,
+            models: planned(found.models)?,
+            tasks,
+        })
+    }
+
+    fn bootstrap(&mut self, file: &Arc<SourceFile>, suite: &Suite) -> Bootstrap {
+        let mut bootstrap = Bootstrap {
+            resamples: DEFAULT_RESAMPLES,
+            confidence: DEFAULT_CONFIDENCE,
+        };
+        if let Some(resamples) = &suite.bootstrap.resamples {
+            let checked = rules::range("resamples", *resamples.get_ref(), &(1..=MAX_RESAMPLES));
+            let checked = self.keep(file, resamples.span(), checked);
+            bootstrap.resamples = checked.unwrap_or(DEFAULT_RESAMPLES);
+        }
+        if let Some(confidence) = &suite.bootstrap.confidence {
+            let checked = rules::confidence(*confidence.get_ref());
+            let checked = self.keep(file, confidence.span(), checked);
+            bootstrap.confidence = checked.unwrap_or(DEFAULT_CONFIDENCE);
+        }
+        bootstrap
+    }
+
+    /// Every task with its own fields checked, and what it refers to not yet.
+    fn drafts<'t>(&mut self, file: &Arc<SourceFile>, tasks: &'t [Spanned<Task>]) -> Vec<Draft<'t>>
+    where
+        'a: 't,
+    {
+        let mut drafts: Vec<Draft<'t>> = Vec::new();
+        for written in tasks {
+            let draft = self.draft(file, written.get_ref());
+            if drafts.iter().any(|other| other.name == draft.name) {
+                let task = written.get_ref();
+                let span = task.name.as_ref().unwrap_or(&task.kind).span();
+                let name = draft.name.clone();
+                self.tell_at(file, span, Fault::Duplicate { kind: "task", name });
+            }
+            drafts.push(draft);
+        }
+        drafts
+    }
+
+    fn draft<'t>(&mut self, file: &Arc<SourceFile>, task: &'t Task) -> Draft<'t>
+    where
+        'a: 't,
+    {
+        let catalog = self.catalog;
+        let kind = task.kind.get_ref();
+        let info = catalog.task(kind);
+        if info.is_none() {
+            let known = catalog.tasks.iter().map(|task| task.kind.as_str());
+            let error = UnknownName::among("task kind", kind, known);
+            self.tell_at(file, task.kind.span(), Fault::UnknownName { error });
+        }
+        if let Some(name) = &task.name {
+            self.keep(file, name.span(), rules::name(name.get_ref()));
+        }
+        if let Some(models) = &task.models {
+            self.list("models", "model", file, models);
+        }
+        if let Some(metrics) = &task.metrics {
+            self.list("metrics", "metric", file, metrics);
+            for metric in metrics.get_ref() {
+                // Without a known kind there is nothing to compare with.
+                if let Some(info) = info {
+                    self.known("metric", file, metric, &info.metrics);
+                }
+            }
+        }
+        let templates = task.templates.as_ref().map(|list| {
+            if let Some(info) = info.filter(|info| !info.needs_classes) {
+                let meaningless = Fault::Meaningless {
+                    field: "templates",
+                    kind: info.kind.clone(),
+                };
+                self.tell_at(file, list.span(), meaningless);
+            }
+            self.templates(file, list)
+        });
+        let batch_size = task.batch_size.as_ref().and_then(|size| {
+            let checked = rules::range("batch_size", *size.get_ref(), &(1..=MAX_BATCH_SIZE));
+            self.keep(file, size.span(), checked)
+        });
+        if let Some(limit) = task.limit.as_ref().filter(|limit| *limit.get_ref() == 0) {
+            self.tell_at(file, limit.span(), zero_limit());
+        }
+        let default_name = || format!("{kind}-{}", task.dataset.get_ref());
+        Draft {
+            name: task
+                .name
+                .as_ref()
+                .map_or_else(default_name, |name| name.get_ref().clone()),
+            info,
+            metrics: match &task.metrics {
+                Some(metrics) => texts(metrics),
+                None => info.map_or_else(Vec::new, |info| info.metrics.clone()),
+            },
+            templates,
+            batch_size: batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
+            limit: task.limit.as_ref().map(|limit| *limit.get_ref()),
+            written: task,
+        }
+    }
+
+    /// The drafts that `--tasks` names, in the order of the suite.
+    fn select<'t>(&mut self, drafts: Vec<Draft<'t>>, wanted: Option<&[String]>) -> Vec<Draft<'t>> {
+        let Some(wanted) = wanted else {
+            return drafts;
+        };
+        for name in wanted {
+            if !drafts.iter().any(|draft| draft.name == *name) {
+                let known = drafts.iter().map(|draft| draft.name.as_str());
+                let error = UnknownName::among("task", name, known);
+                self.tell(Fault::UnknownName { error }, Where::Flag("--tasks"));
+            }
+        }
+        drafts
+            .into_iter()
+            .filter(|draft| wanted.contains(&draft.name))
+            .collect()
+    }
+
+    /// Reads the dataset of a task and checks that it has what the kind needs.
+    fn dataset_of(&mut self, file: &Arc<SourceFile>, draft: &Draft<'_>, found: &mut Found) {
+        let name = draft.written.dataset.get_ref();
+        let place = Where::File(Location::new(file, draft.written.dataset.span()));
+        if !found.datasets.contains_key(name) {
+            let dataset = self.dataset(name, &place);
+            found.datasets.insert(name.clone(), dataset);
+        }
+        let (Some(Some(dataset)), Some(info)) = (found.datasets.get(name), draft.info) else {
+            return;
+        };
+        if !info.needs_classes {
+            return;
+        }
+        for (field, is_there) in [
+            ("class_field", dataset.class_field.is_some()),
+            ("classes", dataset.classes.is_some()),
+        ] {
+            if !is_there {
+                let fault = Fault::NoClasses {
+                    dataset: name.clone(),
+                    field,
+                    kind: info.kind.clone(),
+                };
+                self.tell(fault, place.clone());
+            }
+        }
+    }
+
+    /// Names of the models of a task that can do it; the others are problems.
+    fn models_of(
+        &mut self,
+        file: &Arc<SourceFile>,
+        suite: &Suite,
+        draft: &Draft<'_>,
+        listed: &BTreeSet<&str>,
+        overrides: &Overrides,
+        found: &mut Found,
+    ) -> Vec<String> {
+        let Some(own) = draft.written.models.as_ref().or(suite.models.as_ref()) else {
+            let task = draft.name.clone();
+            self.tell_at(file, draft.written.kind.span(), Fault::NoModels { task });
+            return Vec::new();
+        };
+        let mut names = Vec::new();
+        for choice in choices(file, own, listed, overrides.models.as_deref()) {
+            if !found.models.contains_key(choice.model) {
+                let model = self.model(choice.model, &choice.place, &overrides.checkpoints);
+                found.models.insert(choice.model.to_owned(), model);
+            }
+            let (Some(Some(model)), Some(info)) = (found.models.get(choice.model), draft.info)
+            else {
+                continue;
+            };
+            match self.lacks(choice.model, model, &draft.name, info) {
+                None => names.push(choice.model.to_owned()),
+                Some(_) if choice.is_extra => {}
+                Some(fault) => self.tell(fault, choice.place),
+            }
+        }
+        names
+    }
+
+    /// Why a model cannot do a task, if it cannot.
+    fn lacks(
+        &self,
+        name: &str,
+        model: &PlannedModel,
+        task: &str,
+        info: &TaskInfo,
+    ) -> Option<Fault> {
+        let family = self.catalog.family(&model.family)?;
+        if family.capabilities.contains(&info.needs) {
+            return None;
+        }
+        let lack = Lack {
+            model: name.to_owned(),
+            family: family.name.clone(),
+            capabilities: family.capabilities.clone(),
+            task: task.to_owned(),
+            kind: info.kind.clone(),
+            needs: info.needs.clone(),
+        };
+        Some(Fault::Capability {
+            lack: Box::new(lack),
+        })
+    }
+
+    /// Checks that every name on the command line had an effect.
+    fn check_overrides(
+        &mut self,
+        overrides: &Overrides,
+        drafts: &[Draft<'_>],
+        listed: &BTreeSet<&str>,
+        found: &Found,
+        tasks: &[PlannedTask],
+    ) {
+        for name in overrides.models.iter().flatten() {
+            let is_idle = !tasks.iter().any(|task| task.models.contains(name));
+            if is_idle
+                && !listed.contains(name.as_str())
+                && let Some(Some(model)) = found.models.get(name)
+                && let Some((draft, info)) = drafts.iter().find_map(|d| Some((d, d.info?)))
+                && let Some(fault) = self.lacks(name, model, &draft.name, info)
+            {
+                self.tell(fault, Where::Flag("--models"));
+            }
+        }
+        for name in &overrides.checkpoints {
+            if !listed.contains(name.as_str()) && !found.models.contains_key(name) {
+                let known = listed.iter().copied();
+                let known = known.chain(found.models.keys().map(String::as_str));
+                let error = UnknownName::among("model of the suite", name, known);
+                self.tell(Fault::UnknownName { error }, Where::Flag("--checkpoint"));
+            }
+        }
+    }
+}
+
+/// The models that a task with the list `own` is to run, in the order of that list, or of `--models`.
+fn choices<'a>(
+    file: &Arc<SourceFile>,
+    own: &'a Names,
+    listed: &BTreeSet<&str>,
+    wanted: Option<&'a [String]>,
+) -> Vec<Choice<'a>> {
+    let in_file = |model: &'a Spanned<String>| Choice {
+        model: model.get_ref(),
+        place: Where::File(Location::new(file, model.span())),
+        is_extra: false,
+    };
+    let Some(wanted) = wanted else {
+        return own.get_ref().iter().map(in_file).collect();
+    };
+    let mut choices: Vec<Choice<'a>> = Vec::new();
+    for name in wanted {
+        if choices.iter().any(|choice| choice.model == name) {
+            continue;
+        }
+        if let Some(model) = own.get_ref().iter().find(|model| model.get_ref() == name) {
+            choices.push(in_file(model));
+        } else if !listed.contains(name.as_str()) {
+            choices.push(Choice {
+                model: name,
+                place: Where::Flag("--models"),
+                is_extra: true,
+            });
+        }
+    }
+    choices
+}
+
+/// Every model that a suite names.
+fn listed(suite: &Suite) -> BTreeSet<&str> {
+    let of_tasks = suite
+        .task
+        .iter()
+        .filter_map(|task| task.get_ref().models.as_ref());
+    suite
+        .models
+        .iter()
+        .chain(of_tasks)
+        .flat_map(Spanned::get_ref)
+        .map(|model| model.get_ref().as_str())
+        .collect()
+}
+
+/// The plan of a task, if its kind and dataset are known.
+fn planned_task(
+    draft: &Draft<'_>,
+    models: Vec<String>,
+    found: &Found,
+    limit: Option<u64>,
+) -> Option<PlannedTask> {
+    let info = draft.info?;
+    let dataset = draft.written.dataset.get_ref();
+    let templates = match &draft.templates {
+        _ if !info.needs_classes => Vec::new(),
+        Some(templates) => templates.clone(),
+        None => found.datasets.get(dataset)?.as_ref()?.templates.clone(),
+    };
+    Some(PlannedTask {
+        name: draft.name.clone(),
+        kind: info.kind.clone(),
+        dataset: dataset.clone(),
+        models,
+        metrics: draft.metrics.clone(),
+        templates,
+        batch_size: usize::try_from(draft.batch_size).ok()?,
+        limit: draft.limit.into_iter().chain(limit).min(),
+    })
+}
+
+/// The entries, if none has problems.
+fn planned<T>(found: BTreeMap<String, Option<T>>) -> Option<BTreeMap<String, T>> {
+    found
+        .into_iter()
+        .map(|(name, entry)| Some((name, entry?)))
+        .collect()
+}
+
+fn zero_limit() -> Fault {
+    Fault::Range {
+        field: "limit",
+        value: "0".to_owned(),
+        limit: "1 or more".to_owned(),
+    }
+}

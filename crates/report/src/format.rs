@@ -1,0 +1,270 @@
+//! How numbers, commands and links are written for people.
+
+use crate::record::Score;
+
+/// How the values of one metric are written: all of a column alike.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Scale {
+    /// What a value is multiplied by.
+    factor: f64,
+    /// Digits after the point.
+    decimals: usize,
+    /// `%`, or nothing.
+    pub(crate) unit: &'static str,
+}
+
+impl Scale {
+    /// The scale of a column of scores. Shares are percentages with one decimal, or two where every
+    /// interval is narrower than a point to either side.
+    pub(crate) fn of<'a>(scores: impl IntoIterator<Item = &'a Score>) -> Self {
+        let mut is_share = true;
+        let mut widest: f64 = 0.0;
+        for score in scores {
+            is_share &= score.range.map(f64::to_bits) == [0.0, 1.0].map(f64::to_bits);
+            let half = score
+                .interval
+                .as_ref()
+                .map_or(0.01, |i| (i.high - i.low) / 2.0);
+            widest = widest.max(half);
+        }
+        let (factor, unit) = if is_share { (100.0, "%") } else { (1.0, "") };
+        let decimals = if is_share && widest >= 0.01 { 1 } else { 2 };
+        Self {
+            factor,
+            decimals,
+            unit,
+        }
+    }
+
+    /// `value` as it is shown, without its unit.
+    pub(crate) fn number(&self, value: f64) -> String {
+        let text = format!("{:.*}", self.decimals, value * self.factor);
+        // Negative values that round to nothing.
+        if text.trim_start_matches(['-', '0', '.']).is_empty() {
+            return text.trim_start_matches('-').to_owned();
+        }
+        text
+    }
+}
+
+/// A metric id in two parts: `recall@5.image-to-text` is `recall@5`, `image → text`.
+pub(crate) fn metric_parts(id: &str) -> (&str, Option<String>) {
+    match id.split_once('.') {
+        Some((name, way)) => (name, Some(way.replace("-to-", " → "))),
+        None => (id, None),
+    }
+}
+
+/// A count with its thousands apart: `1,234,567`.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count and what is counted: `1 record`, `2 records`.
+pub(crate) fn counted(n: usize, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", count(n as u64))
+}
+
+/// A size in bytes with a binary unit: `1.2 MiB`.
+pub(crate) fn bytes(n: u64) -> String {
+    let mut value = n as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    if unit == "B" {
+        format!("{n} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
+}
+
+/// Samples per second with three digits that say something.
+pub(crate) fn rate(value: f64) -> String {
+    if value >= 100.0 {
+        count(value.round() as u64)
+    } else if value >= 10.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+/// A share of values inside an interval: `95 %`.
+pub(crate) fn confidence(share: f64) -> String {
+    let text = format!("{:.2}", share * 100.0);
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text} %")
+}
+
+/// A command as it is typed into a POSIX shell.
+pub(crate) fn command(arguments: &[String]) -> String {
+    let quoted: Vec<String> = arguments.iter().map(|word| quote(word)).collect();
+    quoted.join(" ")
+}
+
+fn quote(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A relative path as a link, or `None` when it is absolute or leaves its folder.
+pub(crate) fn link(path: &str) -> Option<String> {
+    let is_below = !path
+        .split('/')
+        .any(|part| matches!(part, "" | "." | "..") || part.contains('\\'));
+    is_below.then(|| encode(path))
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+/// Percent-encodes all but the characters that mean themselves in a path.
+pub(crate) fn encode(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push('%');
+            text.push(char::from(HEX[usize::from(byte >> 4)]));
+            text.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    text
+}
+
+/// A commit as it is shown: twelve digits, and whether there were changes.
+pub(crate) fn commit(full: &str) -> String {
+    match full.split_once('-') {
+        Some((hash, rest)) => format!("{}-{rest}", short(hash)),
+        None => short(full).to_owned(),
+    }
+}
+
+fn short(hash: &str) -> &str {
+    hash.split_at_checked(12).map_or(hash, |(short, _)| short)
+}
+
+/// `text` without characters that would act on a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        let acts = c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if acts {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::examples::score;
+
+    #[test]
+    fn shares_are_percentages_with_the_digits_they_carry() {
+        let wide = [
+            score("a", 0.123_456, 0.02, 100),
+            score("a", 0.5, 0.001, 100),
+        ];
+        let scale = Scale::of(&wide);
+        assert_eq!(
+            (scale.number(0.123_456).as_str(), scale.unit),
+            ("12.3", "%")
+        );
+        let scale = Scale::of(&wide[1..]);
+        assert_eq!(scale.number(0.123_456), "12.35");
+        assert_eq!(scale.number(-0.000_01), "0.00");
+        assert_eq!(scale.number(-0.5), "-50.00");
+        let rank = Score {
+            range: [1.0, 4_294_967_296.0],
+            ..score("median-rank", 17.5, 3.0, 100)
+        };
+        let scale = Scale::of([&rank]);
+        assert_eq!((scale.number(17.5).as_str(), scale.unit), ("17.50", ""));
+    }
+
+    #[test]
+    fn counts_sizes_and_rates() {
+        let counts = [0, 999, 1_000, 1_234_567].map(count);
+        assert_eq!(counts, ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [1, 2].map(|n| counted(n, "record")),
+            ["1 record", "2 records"]
+        );
+        assert_eq!(
+            [999, 1024, 1_234_567].map(bytes),
+            ["999 B", "1.0 KiB", "1.2 MiB"]
+        );
+        assert_eq!([0.123, 12.34, 1234.5].map(rate), ["0.12", "12.3", "1,235"]);
+        assert_eq!([0.95, 0.999].map(confidence), ["95 %", "99.9 %"]);
+    }
+
+    #[test]
+    fn commands_can_be_pasted() {
+        let words = ["run", "a b", "", "it's", "$(rm -rf)", "x=1/2"].map(str::to_owned);
+        assert_eq!(command(&words), r"run 'a b' '' 'it'\''s' '$(rm -rf)' x=1/2");
+    }
+
+    #[test]
+    fn links_stay_below_their_folder() {
+        assert_eq!(
+            link("a/b c<>.jsonl").as_deref(),
+            Some("a/b%20c%3C%3E.jsonl")
+        );
+        assert_eq!(link("é").as_deref(), Some("%C3%A9"));
+        assert_eq!(
+            link("javascript:alert(1)").as_deref(),
+            Some("javascript%3Aalert%281%29")
+        );
+        for bad in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a//b",
+            "..\\x",
+            "//host/x",
+        ] {
+            assert_eq!(link(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn metric_ids_have_two_parts() {
+        assert_eq!(metric_parts("accuracy@1"), ("accuracy@1", None));
+        let way = "image → text".to_owned();
+        assert_eq!(
+            metric_parts("recall@1.image-to-text"),
+            ("recall@1", Some(way))
+        );
+    }
+
+    #[test]
+    fn commits_are_short() {
+        let hash = "425858f0c1d2e3f405162738495a6b7c8d9e0f11";
+        assert_eq!(commit(hash), "425858f0c1d2");
+        assert_eq!(commit(&format!("{hash}-dirty")), "425858f0c1d2-dirty");
+        assert_eq!(commit("é"), "é");
+    }
+}
