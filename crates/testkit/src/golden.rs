@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub const AREAS: &[(&str, Option<&str>)] = &[
     ("hostile-images", Some("imaging")),
     ("images", Some("imaging")),
-    ("metrics", None),
+    ("metrics", Some("metrics")),
     ("models/align", None),
     ("models/asif", None),
     ("models/clip", Some("models")),
@@ -207,7 +207,14 @@ pub fn compare_f32(actual: &[f32], expected: &[f32], abs: f64, rel: f64) -> Resu
         }
         let excess = (f64::from(a) - f64::from(e)).abs() / (abs + rel * f64::from(e).abs());
         if excess.is_nan() || excess > worst.0 {
-            worst = (if excess.is_nan() { f64::INFINITY } else { excess }, i);
+            worst = (
+                if excess.is_nan() {
+                    f64::INFINITY
+                } else {
+                    excess
+                },
+                i,
+            );
         }
     }
     if worst.0 <= 1.0 {
