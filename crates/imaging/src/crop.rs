@@ -1,0 +1,149 @@
+//! Centre crops and the padding that stands in for missing pixels.
+//!
+//! Tools agree on neither when a difference is odd: torchvision and `open_clip` round the offset to even
+//! and pad the larger half to the right, Hugging Face's slow processors cut the offset and pad the larger
+//! half to the left. On a photo one pixel of offset changes most pixels.
+
+use sightline_core::image_spec::{CropRounding, Size};
+
+use crate::{Pixels, PixelsError};
+
+/// On which side the larger half of an odd padding goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// Right and bottom: torchvision, `open_clip`, Hugging Face "fast".
+    LargerAfter,
+    /// Left and top: Hugging Face "slow".
+    LargerBefore,
+}
+
+/// First pixel of a crop of `crop` in `side` (`crop <= side`).
+pub fn centre_offset(side: u32, crop: u32, rounding: CropRounding) -> u32 {
+    let difference = side.saturating_sub(crop);
+    match rounding {
+        CropRounding::Floor => difference / 2,
+        // Halves go to the even neighbour: 1 → 0, 3 → 2, 5 → 2, 7 → 4.
+        CropRounding::HalfEven => difference / 2 + u32::from(difference % 4 == 3),
+    }
+}
+
+/// The centre of `pixels` in `size`; where the image is smaller, black is put around it first. Fails
+/// only when `size` has no content.
+pub fn centre_crop(
+    pixels: &Pixels,
+    size: Size,
+    rounding: CropRounding,
+    padding: Padding,
+) -> Result<Pixels, PixelsError> {
+    let channels = pixels.channels();
+    let crop = Crop::new(pixels.size(), size, rounding, padding);
+    let data = crop.apply(pixels.data(), channels.count());
+    Pixels::new(size.width, size.height, channels, data)
+}
+
+/// A centre crop, worked out for one size of image.
+pub(crate) struct Crop {
+    from: Size,
+    to: Size,
+    x: Along,
+    y: Along,
+}
+
+impl Crop {
+    pub(crate) fn new(from: Size, to: Size, rounding: CropRounding, padding: Padding) -> Self {
+        Self {
+            from,
+            to,
+            x: Along::new(from.width, to.width, rounding, padding),
+            y: Along::new(from.height, to.height, rounding, padding),
+        }
+    }
+
+    /// Crops samples, `count` of them a pixel; what is missing is zero.
+    pub(crate) fn apply<T: Copy + Default>(&self, data: &[T], count: usize) -> Vec<T> {
+        let (stride, to_stride) = (
+            self.from.width as usize * count,
+            self.to.width as usize * count,
+        );
+        let mut out = vec![T::default(); to_stride * self.to.height as usize];
+        let columns = self.x.from * count..(self.x.from + self.x.len) * count;
+        for (out, row) in out
+            .chunks_exact_mut(to_stride.max(1))
+            .skip(self.y.to)
+            .zip(data.chunks_exact(stride).skip(self.y.from).take(self.y.len))
+        {
+            out[self.x.to * count..][..columns.len()].copy_from_slice(&row[columns.clone()]);
+        }
+        out
+    }
+}
+
+/// What is copied along one axis.
+struct Along {
+    /// First source pixel.
+    from: usize,
+    /// First target pixel.
+    to: usize,
+    /// Number of pixels.
+    len: usize,
+}
+
+impl Along {
+    fn new(side: u32, crop: u32, rounding: CropRounding, padding: Padding) -> Self {
+        let missing = crop.saturating_sub(side);
+        let before = match padding {
+            Padding::LargerAfter => missing / 2,
+            Padding::LargerBefore => missing.div_ceil(2),
+        };
+        Self {
+            from: centre_offset(side, crop, rounding) as usize,
+            to: before as usize,
+            len: side.min(crop) as usize,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Channels;
+
+    #[test]
+    fn offsets_differ_where_the_tools_do() {
+        let offsets = |rounding| [1, 2, 3, 5, 7, 8].map(|d| centre_offset(10 + d, 10, rounding));
+        assert_eq!(offsets(CropRounding::Floor), [0, 1, 1, 2, 3, 4]);
+        assert_eq!(offsets(CropRounding::HalfEven), [0, 1, 2, 2, 4, 4]);
+    }
+
+    #[test]
+    fn missing_pixels_are_black_and_odd_ones_where_the_tool_puts_them() {
+        let pixels = Pixels::new(2, 1, Channels::Grey, vec![7, 9]).unwrap();
+        let size = Size {
+            width: 5,
+            height: 1,
+        };
+        let crop = |padding| centre_crop(&pixels, size, CropRounding::Floor, padding).unwrap();
+        assert_eq!(crop(Padding::LargerAfter).data(), [0, 7, 9, 0, 0]);
+        assert_eq!(crop(Padding::LargerBefore).data(), [0, 0, 7, 9, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_the_centre(w in 1u32..40, h in 1u32..40, cw in 1u32..40, ch in 1u32..40, even: bool) {
+            let rounding = if even { CropRounding::HalfEven } else { CropRounding::Floor };
+            let data = (0..w * h).map(|i| 1 + (i % 255) as u8).collect();
+            let pixels = Pixels::new(w, h, Channels::Grey, data).unwrap();
+            let out = centre_crop(&pixels, Size { width: cw, height: ch }, rounding, Padding::LargerAfter).unwrap();
+            prop_assert_eq!((out.width(), out.height()), (cw, ch));
+            let kept = out.data().iter().filter(|&&v| v > 0).count() as u32;
+            prop_assert_eq!(kept, w.min(cw) * h.min(ch));
+            if cw <= w {
+                let offset = centre_offset(w, cw, rounding);
+                prop_assert!(offset + cw <= w);
+                prop_assert!((i64::from(offset) * 2 - i64::from(w - cw)).abs() <= 1);
+            }
+        }
+    }
+}

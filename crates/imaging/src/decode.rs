@@ -1,0 +1,274 @@
+//! Decoding: any supported file to RGB pixels, within limits and without trusting the file.
+
+mod bmp;
+mod gif;
+mod jpeg;
+mod png;
+mod pnm;
+mod tiff;
+mod webp;
+
+use sightline_core::image_spec::Size;
+use sightline_core::{Hint, ImageFormat};
+
+use crate::native::{Mode, Native};
+use crate::orient::upright;
+use crate::sniff::{Foreign, Sniffed, sniff};
+use crate::{Channels, Limits, Pixels};
+
+pub use jpeg::{JPEG_DECODER, JpegDecoder};
+
+/// How a file becomes RGB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// What is accepted at all.
+    pub limits: Limits,
+    /// Whether the EXIF orientation is applied.
+    pub orient: bool,
+    /// What becomes of transparency.
+    pub alpha: Alpha,
+    /// What becomes of 16-bit grey.
+    pub deep: Deep,
+}
+
+/// What becomes of transparency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpha {
+    /// The colour is kept as stored, also where it cannot be seen (Pillow's `convert("RGB")`).
+    Drop,
+    /// The image is composed over an opaque colour (Pillow's `alpha_composite`).
+    Over([u8; 3]),
+}
+
+/// What becomes of 16-bit grey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deep {
+    /// Values above 255 become 255 (Pillow), which turns nearly every photo white.
+    Clip,
+    /// The high byte is kept.
+    HighByte,
+}
+
+impl DecodeOptions {
+    /// What Pillow's `Image.open(file).convert("RGB")` gives: no orientation, alpha dropped, 16-bit
+    /// grey clipped. Reference processors are made of this.
+    pub fn pillow() -> Self {
+        Self {
+            limits: Limits::default(),
+            orient: false,
+            alpha: Alpha::Drop,
+            deep: Deep::Clip,
+        }
+    }
+
+    /// What a person sees: upright, composed over white, 16 bits scaled. For new datasets.
+    pub fn sane() -> Self {
+        Self {
+            limits: Limits::default(),
+            orient: true,
+            alpha: Alpha::Over([255; 3]),
+            deep: Deep::HighByte,
+        }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+}
+
+/// A decoded file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// RGB pixels.
+    pub pixels: Pixels,
+    /// The file format, by its bytes.
+    pub format: ImageFormat,
+    /// The mode in which the file stores them.
+    pub mode: Mode,
+    /// Size before orientation.
+    pub stored: Size,
+    /// EXIF orientation of the file, 1 to 8, whether or not it was applied.
+    pub orientation: u8,
+}
+
+/// A file that was not decoded. [`Self::class`] is what status tables record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// No bytes at all.
+    #[error("file is empty")]
+    Empty,
+    /// Neither an image that we decode nor one that we recognise.
+    #[error("file is not an image{}", found.map(|f| format!(" but {}", f.name())).unwrap_or_default())]
+    NotAnImage {
+        /// What it seems to be instead.
+        found: Option<Foreign>,
+    },
+    /// An image, but of a kind that is not decoded here.
+    #[error("{what} images are not supported")]
+    Unsupported {
+        /// The format or the variant of a format.
+        what: String,
+    },
+    /// The file is longer than the limit.
+    #[error("file of {bytes} bytes, limit is {max}")]
+    TooManyBytes {
+        /// Length of the file.
+        bytes: u64,
+        /// [`Limits::max_bytes`].
+        max: u64,
+    },
+    /// The header announces more pixels than the limit.
+    #[error("image of {width}x{height} pixels, limit is {max} pixels")]
+    TooManyPixels {
+        /// Columns.
+        width: u64,
+        /// Rows.
+        height: u64,
+        /// [`Limits::max_pixels`].
+        max: u64,
+    },
+    /// The header announces a side longer than the limit.
+    #[error("image of {width}x{height} pixels, limit is {max} a side")]
+    SideTooLong {
+        /// Columns.
+        width: u64,
+        /// Rows.
+        height: u64,
+        /// [`Limits::max_side`].
+        max: u32,
+    },
+    /// The file ends before the image does.
+    #[error("`{}` file is truncated: {reason}", format.extension())]
+    Truncated {
+        /// The file format.
+        format: ImageFormat,
+        /// What is missing.
+        reason: String,
+    },
+    /// The file breaks the rules of its format.
+    #[error("`{}` file is malformed: {reason}", format.extension())]
+    Malformed {
+        /// The file format.
+        format: ImageFormat,
+        /// The decoder's words.
+        reason: String,
+    },
+}
+
+impl DecodeError {
+    /// A stable name in kebab-case, for tables and counts.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::NotAnImage { .. } => "not-an-image",
+            Self::Unsupported { .. } => "unsupported-format",
+            Self::TooManyBytes { .. } => "too-many-bytes",
+            Self::TooManyPixels { .. } => "too-many-pixels",
+            Self::SideTooLong { .. } => "side-too-long",
+            Self::Truncated { .. } => "truncated",
+            Self::Malformed { .. } => "malformed",
+        }
+    }
+}
+
+impl Hint for DecodeError {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NotAnImage {
+                found: Some(Foreign::Html | Foreign::Json),
+            } => vec!["The server answered with a page or a message instead of the image.".to_owned()],
+            Self::Unsupported { .. } => {
+                vec!["Formats that are decoded: jpg, png, webp, gif, bmp, tiff, ppm.".to_owned()]
+            }
+            Self::TooManyBytes { .. } | Self::TooManyPixels { .. } | Self::SideTooLong { .. } => {
+                vec!["Raise the limit if the file can be trusted.".to_owned()]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Decodes `bytes` to RGB, the first frame of an animation.
+///
+/// The format is sniffed, the announced size is checked against the limits before any pixel memory is
+/// allocated, and a truncated file is an error, never a grey rectangle.
+pub fn decode_rgb(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeError> {
+    let native = decode_native(bytes, &options.limits)?;
+    let (format, orientation) = (native.format, native.orientation);
+    let (mode, stored) = (native.mode(), native.size());
+    let pixels = native.into_rgb(options.alpha, options.deep);
+    Ok(Decoded {
+        pixels: if options.orient {
+            upright(pixels, orientation)
+        } else {
+            pixels
+        },
+        format,
+        mode,
+        stored,
+        orientation,
+    })
+}
+
+/// Decodes `bytes` in the mode of the file; not turned upright, the first frame of an animation.
+pub fn decode_native(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    limits.check_bytes(bytes.len())?;
+    match sniff(bytes) {
+        Some(Sniffed::Image(format)) => match format {
+            ImageFormat::Jpg => jpeg::decode(bytes, limits),
+            ImageFormat::Png => png::decode(bytes, limits),
+            ImageFormat::Webp => webp::decode(bytes, limits),
+            ImageFormat::Gif => gif::decode(bytes, limits),
+            ImageFormat::Bmp => bmp::decode(bytes, limits),
+            ImageFormat::Tiff => tiff::decode(bytes, limits),
+            ImageFormat::Pnm => pnm::decode(bytes, limits),
+            other => Err(DecodeError::Unsupported {
+                what: other.extension().to_owned(),
+            }),
+        },
+        Some(Sniffed::Foreign(found)) if found.is_image() => Err(DecodeError::Unsupported {
+            what: found.name().to_owned(),
+        }),
+        Some(Sniffed::Foreign(found)) => Err(DecodeError::NotAnImage { found: Some(found) }),
+        None => Err(DecodeError::NotAnImage { found: None }),
+    }
+}
+
+pub(crate) fn malformed(format: ImageFormat, reason: impl ToString) -> DecodeError {
+    DecodeError::Malformed {
+        format,
+        reason: reason.to_string(),
+    }
+}
+
+pub(crate) fn truncated(format: ImageFormat, reason: impl ToString) -> DecodeError {
+    DecodeError::Truncated {
+        format,
+        reason: reason.to_string(),
+    }
+}
+
+/// An error that a decoder met while reading from memory: the end of the file, or something else.
+pub(crate) fn reading(format: ImageFormat, error: &std::io::Error) -> DecodeError {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        truncated(format, error)
+    } else {
+        malformed(format, error)
+    }
+}
+
+/// Pixels that a decoder has filled.
+pub(crate) fn filled(
+    format: ImageFormat,
+    (width, height): (u32, u32),
+    channels: Channels,
+    data: Vec<u8>,
+) -> Result<Pixels, DecodeError> {
+    Pixels::new(width, height, channels, data).map_err(|e| malformed(format, e))
+}

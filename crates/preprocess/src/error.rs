@@ -1,0 +1,71 @@
+//! What can go wrong between a file and a tensor.
+
+use sightline_core::Hint;
+use sightline_core::image_spec::Size;
+use sightline_imaging::resize::ResizeError;
+use sightline_imaging::{DecodeError, PixelsError};
+
+/// An image that did not become pixels of a batch, or a specification that no image can satisfy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// The file could not be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The image cannot be brought to the size asked for.
+    #[error("cannot resize")]
+    Resize(#[from] ResizeError),
+    /// Pixels of no size.
+    #[error("cannot crop")]
+    Pixels(#[from] PixelsError),
+    /// The tensor would have no pixels, or more than anything feeds to a model.
+    #[error("tensor size {width}x{height} is out of range, allowed is 1 to {max} a side", width = size.width, height = size.height)]
+    TensorSize {
+        /// The size asked for.
+        size: Size,
+        /// The limit.
+        max: u32,
+    },
+    /// A step that this build does not know.
+    #[error("image specification asks for {what}, which is not supported")]
+    Unsupported {
+        /// The step.
+        what: &'static str,
+    },
+    /// Rows of a batch that are not of this preprocessor.
+    #[error("row {index} of the batch has {len} values, expected {expected}")]
+    Row {
+        /// Position in the batch.
+        index: usize,
+        /// Its length.
+        len: usize,
+        /// Three times the pixels of the tensor.
+        expected: usize,
+    },
+    /// The tensor could not be made on its device.
+    #[error("cannot make the batch")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl PrepareError {
+    /// A stable name in kebab-case, for tables and counts.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Decode(e) => e.class(),
+            Self::Resize(_) => "resize",
+            Self::Pixels(_) | Self::TensorSize { .. } => "tensor-size",
+            Self::Unsupported { .. } => "unsupported-step",
+            Self::Row { .. } => "batch-row",
+            Self::Tensor(_) => "tensor",
+        }
+    }
+}
+
+impl Hint for PrepareError {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Decode(e) => e.hints(),
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Runners of the pipelines that decode and resize as Pillow, torchvision, Hugging Face and `open_clip` do.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sightline_core::image_spec::hugging_face::from_hugging_face;
+use sightline_core::image_spec::{CropRounding, Filter, Fit, ImageSpec, Reference, Rescale, Size};
+use sightline_imaging::crop::{Padding, centre_offset};
+use sightline_imaging::resize::{
+    PassOrder, resize_pillow, resize_pillow_with_gap, resize_torchvision_f32,
+};
+use sightline_imaging::sizes::{keep_ratio, shortest_edge, thumbnail};
+use sightline_imaging::{
+    Alpha, DecodeOptions, Deep, Limits, Native, Pixels, decode_native, decode_rgb,
+};
+use sightline_preprocess::{Preprocessor, Table};
+
+use crate::cases::{Case, Output, Params, Values};
+
+/// Runs one case; `None` when the pipeline is not one of these.
+pub(crate) fn run(case: &Case) -> Option<Result<Output, String>> {
+    let runner = match case.pipeline.as_str() {
+        "decode" => decode,
+        "decode_hash" => decode_hash,
+        "pillow_resize" | "pillow12_resize" => resize,
+        "pillow_resize_modes" => resize_modes,
+        "pillow_reduce" => reduce,
+        "torchvision_pil" => torchvision_pil,
+        "torchvision_crop" => torchvision_crop,
+        "torchvision_u8" => torchvision_u8,
+        "torchvision_f32" => torchvision_f32,
+        "hf_clip_slow" | "hf_clip_fast" | "hf_vit_slow" | "hf_align" | "clip224_f32"
+        | "clip224_u8" => hugging_face,
+        "align289_u8" => align,
+        "open_clip" => open_clip,
+        _ => return None,
+    };
+    Some(runner(case))
+}
+
+fn decode(case: &Case) -> Result<Output, String> {
+    let params = &case.params;
+    let options = DecodeOptions::pillow();
+    let options = match params.get::<String>("op")?.as_str() {
+        "decode" => options,
+        "convert_rgb" => {
+            check_mode(case)?;
+            DecodeOptions {
+                orient: params.get("orient")?,
+                ..options
+            }
+        }
+        "alpha_composite" => DecodeOptions {
+            alpha: Alpha::Over(params.get("background")?),
+            ..options
+        },
+        other => return Err(format!("unknown operation `{other}`")),
+    };
+    let decoded = decode_rgb(&case.bytes()?, &options).map_err(|e| e.to_string())?;
+    Ok(bytes(decoded.pixels))
+}
+
+fn decode_hash(case: &Case) -> Result<Output, String> {
+    case.params.expect("op", &json!("decode"))?;
+    Ok(bytes(rgb(case)?))
+}
+
+fn resize(case: &Case) -> Result<Output, String> {
+    let params = &case.params;
+    let region = params.optional::<[f32; 4]>("box")?;
+    resize_pillow(&rgb(case)?, size(params)?, params.get("filter")?, order(params)?, region)
+        .map(bytes)
+        .map_err(|e| e.to_string())
+}
+
+fn resize_modes(case: &Case) -> Result<Output, String> {
+    let params = &case.params;
+    params.expect("then", &json!("RGBA"))?;
+    check_mode(case)?;
+    let resized = native(case)?
+        .resized(size(params)?, params.get("filter")?, PassOrder::Adaptive)
+        .map_err(|e| e.to_string())?;
+    Ok(bytes(resized.into_rgba(Deep::Clip)))
+}
+
+fn reduce(case: &Case) -> Result<Output, String> {
+    let params = &case.params;
+    let pixels = rgb(case)?;
+    let filter = params.get("filter")?;
+    let gap = params.optional::<f64>("reducing_gap")?;
+    let size = match params.optional::<String>("op")?.as_deref() {
+        None => size(params)?,
+        Some("thumbnail") if gap.is_some() && case.image.ends_with(".jpg") => {
+            return Err("a thumbnail with a gap decodes JPEG at a smaller scale".to_owned());
+        }
+        Some("thumbnail") => {
+            let [width, height] = params.get("size")?;
+            thumbnail(pixels.size(), Size { width, height })
+        }
+        Some(other) => return Err(format!("unknown operation `{other}`")),
+    };
+    match gap {
+        Some(gap) => resize_pillow_with_gap(&pixels, size, filter, PassOrder::Adaptive, gap),
+        None => resize_pillow(&pixels, size, filter, PassOrder::Adaptive, None),
+    }
+    .map(bytes)
+    .map_err(|e| e.to_string())
+}
+
+fn torchvision_pil(case: &Case) -> Result<Output, String> {
+    case.params.expect("backend", &json!("pil"))?;
+    values(&torchvision(case, Reference::Pillow13, true)?, &rgb(case)?)
+}
+
+fn torchvision_crop(case: &Case) -> Result<Output, String> {
+    case.params.expect("backend", &json!("pil"))?;
+    fitted(&torchvision(case, Reference::Pillow13, false)?, &rgb(case)?)
+}
+
+fn torchvision_u8(case: &Case) -> Result<Output, String> {
+    case.params.expect("backend", &json!("tensor_u8"))?;
+    fitted(&torchvision(case, Reference::TorchvisionU8, false)?, &rgb(case)?)
+}
+
+/// torchvision's `Resize` and `CenterCrop`, with `Normalize` where the case has it.
+fn torchvision(case: &Case, reference: Reference, normalise: bool) -> Result<Preprocessor, String> {
+    let params = &case.params;
+    let side: u32 = params.get("crop")?;
+    let (mean, std) = if normalise {
+        (params.get("mean")?, params.get("std")?)
+    } else {
+        ([0.0; 3], [1.0; 3])
+    };
+    preprocessor(ImageSpec {
+        size: square(side),
+        fit: Fit::ShortestEdge {
+            edge: params.get("resize")?,
+            crop: CropRounding::HalfEven,
+        },
+        filter: params.get("interpolation")?,
+        reference,
+        rescale: Rescale::Divide255,
+        mean,
+        std,
+    })
+}
+
+fn torchvision_f32(case: &Case) -> Result<Output, String> {
+    let params = &case.params;
+    params.expect("backend", &json!("tensor_f32"))?;
+    params.expect("range", &json!("0..255"))?;
+    let (pixels, side): (_, u32) = (rgb(case)?, params.get("crop")?);
+    let size = shortest_edge(pixels.size(), params.get("resize")?);
+    if size.width < side || size.height < side {
+        return Err("a crop larger than the resized image".to_owned());
+    }
+    let filter = params.get("interpolation")?;
+    let resized = resize_torchvision_f32(&pixels, size, filter).map_err(|e| e.to_string())?;
+    let left = centre_offset(size.width, side, CropRounding::HalfEven);
+    let top = centre_offset(size.height, side, CropRounding::HalfEven);
+    let mut out = Vec::new();
+    for channel in 0..3 {
+        for y in top..top + side {
+            for x in left..left + side {
+                out.push(resized[((y * size.width + x) * 3 + channel) as usize]);
+            }
+        }
+    }
+    Ok(Output {
+        shape: vec![3, side as usize, side as usize],
+        values: Values::F32(out),
+    })
+}
+
+fn hugging_face(case: &Case) -> Result<Output, String> {
+    let params = &case.params;
+    let mut config: Map<String, Value> = params.get("config")?;
+    config.insert("image_processor_type".to_owned(), params.get("processor")?);
+    if params.find("convert_rgb_first").is_some() {
+        params.expect("convert_rgb_first", &json!(true))?;
+    }
+    let preprocessor = from_config(config)?;
+    match params.optional::<String>("stage")?.as_deref() {
+        None => {
+            // The whole way, from the file.
+            let values = preprocessor.prepare(&case.bytes()?).map_err(|e| e.to_string())?;
+            Ok(floats(&preprocessor, values))
+        }
+        Some("u8 after crop") => fitted(&preprocessor, &rgb(case)?),
+        Some(other) => Err(format!("unknown stage `{other}`")),
+    }
+}
+
+fn align(case: &Case) -> Result<Output, String> {
+    let params = &case.params;
+    params.expect("stage", &json!("u8 after crop"))?;
+    let config = json!({
+        "image_processor_type": params.get::<Value>("processor")?,
+        "size": params.get::<Value>("size")?,
+        "crop_size": params.get::<Value>("crop")?,
+        "resample": params.get::<Value>("resample")?,
+        "do_center_crop": true,
+    });
+    let preprocessor = from_config(config.as_object().cloned().unwrap_or_default())?;
+    fitted(&preprocessor, &rgb(case)?)
+}
+
+fn open_clip(case: &Case) -> Result<Output, String> {
+    /// What `open_clip` calls `resize_mode`.
+    #[derive(Clone, Copy, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Mode {
+        Shortest,
+        Longest,
+        Squash,
+    }
+    let params = &case.params;
+    let (side, mode): (u32, Mode) = (params.get("image_size")?, params.get("resize_mode")?);
+    let filter: Filter = params.get("interpolation")?;
+    params.expect("fill_color", &json!(0))?;
+    // The image is resized in the file's own mode and converted afterwards.
+    let native = native(case)?;
+    let size = match mode {
+        Mode::Shortest => shortest_edge(native.size(), side),
+        Mode::Longest => keep_ratio(native.size(), square(side), true),
+        Mode::Squash => square(side),
+    };
+    let resized = native
+        .resized(size, filter, PassOrder::Adaptive)
+        .map_err(|e| e.to_string())?;
+    // So is the crop: missing pixels are zero in that mode.
+    let pixels = resized
+        .cropped(square(side), CropRounding::HalfEven, Padding::LargerAfter)
+        .map_err(|e| e.to_string())?
+        .into_rgb(Alpha::Drop, Deep::Clip);
+    let table = Table::new(&ImageSpec {
+        size: square(side),
+        fit: Fit::CropOnly {
+            crop: CropRounding::HalfEven,
+        },
+        filter,
+        reference: Reference::Pillow13,
+        rescale: Rescale::Divide255,
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+    });
+    Ok(Output {
+        shape: vec![3, side as usize, side as usize],
+        values: Values::F32(table.apply(&pixels)),
+    })
+}
+
+fn preprocessor(spec: ImageSpec) -> Result<Preprocessor, String> {
+    Preprocessor::new(spec, Limits::default()).map_err(|e| e.to_string())
+}
+
+/// The preprocessor of a Hugging Face config.
+pub(crate) fn from_config(config: Map<String, Value>) -> Result<Preprocessor, String> {
+    preprocessor(from_hugging_face(&Value::Object(config)).map_err(|e| e.to_string())?)
+}
+
+/// The pixels just before rescaling.
+pub(crate) fn fitted(preprocessor: &Preprocessor, pixels: &Pixels) -> Result<Output, String> {
+    preprocessor.fit(pixels).map(bytes).map_err(|e| e.to_string())
+}
+
+fn values(preprocessor: &Preprocessor, pixels: &Pixels) -> Result<Output, String> {
+    let values = preprocessor.prepare_pixels(pixels).map_err(|e| e.to_string())?;
+    Ok(floats(preprocessor, values))
+}
+
+fn floats(preprocessor: &Preprocessor, values: Vec<f32>) -> Output {
+    let size = preprocessor.spec().size;
+    Output {
+        shape: vec![3, size.height as usize, size.width as usize],
+        values: Values::F32(values),
+    }
+}
+
+fn bytes(pixels: Pixels) -> Output {
+    Output {
+        shape: vec![
+            pixels.height() as usize,
+            pixels.width() as usize,
+            pixels.channels().count(),
+        ],
+        values: Values::U8(pixels.into_data()),
+    }
+}
+
+/// The case's image as Pillow's `convert("RGB")` gives it.
+pub(crate) fn rgb(case: &Case) -> Result<Pixels, String> {
+    decode_rgb(&case.bytes()?, &DecodeOptions::pillow())
+        .map(|decoded| decoded.pixels)
+        .map_err(|e| e.to_string())
+}
+
+fn native(case: &Case) -> Result<Native, String> {
+    decode_native(&case.bytes()?, &Limits::default()).map_err(|e| e.to_string())
+}
+
+fn check_mode(case: &Case) -> Result<(), String> {
+    let expected: String = case.params.get("source_mode")?;
+    match native(case)?.mode().name() {
+        mode if mode == expected => Ok(()),
+        mode => Err(format!("mode {mode} instead of {expected}")),
+    }
+}
+
+fn size(params: &Params) -> Result<Size, String> {
+    Ok(Size {
+        width: params.get("width")?,
+        height: params.get("height")?,
+    })
+}
+
+fn order(params: &Params) -> Result<PassOrder, String> {
+    match params.get::<String>("pass_order")?.as_str() {
+        "adaptive" => Ok(PassOrder::Adaptive),
+        "horizontal_first" => Ok(PassOrder::HorizontalFirst),
+        other => Err(format!("unknown pass order `{other}`")),
+    }
+}
+
+fn square(side: u32) -> Size {
+    Size {
+        width: side,
+        height: side,
+    }
+}
