@@ -1,1 +1,45 @@
 //! URL table to polite download to filter to shards, resumable.
+//!
+//! [`fetch`] reads a table of image URLs ([`InputFormat`]), downloads each image within limits of time and
+//! size ([`policy`]), decodes, filters, resizes and encodes it, and writes shards in table order with a
+//! status table that has every row ([`status`]), in the layout of img2dataset. It may be stopped or killed
+//! at any moment; the same request then makes what is missing, and ends with the same bytes as a run
+//! that nobody disturbed.
+//!
+//! ```no_run
+//! use sightline_core::progress::Silent;
+//! use sightline_fetch::{FetchSpec, StopFlag, fetch};
+//!
+//! let mut spec = FetchSpec::new("urls.parquet", "shards");
+//! spec.caption_col = Some("caption".to_owned());
+//! spec.image.image_size = 384;
+//! let summary = fetch(&spec, &Silent, &StopFlag::new())?;
+//! assert_eq!(
+//!     summary.rows,
+//!     summary.successes + summary.failed_to_download + summary.failed_to_resize
+//! );
+//! # Ok::<(), sightline_fetch::Error>(())
+//! ```
+
+mod client;
+mod error;
+mod limiter;
+mod network;
+mod pipeline;
+pub mod policy;
+mod process;
+mod resume;
+mod spec;
+mod stats;
+pub mod status;
+mod status_table;
+mod table;
+mod writer;
+
+pub use error::{Error, Result};
+pub use network::NetworkSpec;
+pub use pipeline::{StopFlag, fetch};
+pub use spec::{FetchSpec, HashKind, IncrementalMode};
+pub use stats::FetchSummary;
+pub use status::FetchStatus;
+pub use table::InputFormat;

@@ -1,0 +1,629 @@
+//! One image over HTTP: politely, within limits, and never without an end.
+//!
+//! A request has one deadline for everything: connecting, every redirect and the whole body, so that a
+//! server that drips a byte a second ends like one that says nothing. Redirects are followed here and not
+//! by the HTTP library, because each hop has to pass the checks of [`crate::policy`]. Bodies are counted
+//! while they arrive, whatever their declared length. Nothing is decompressed, no cookie is kept, no proxy
+//! of the environment is used.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+};
+use reqwest::{Response, StatusCode, redirect};
+use tokio::sync::{AcquireError, Semaphore};
+use tokio::time::{Instant, sleep, timeout_at};
+use url::Url;
+
+use crate::error::Error;
+use crate::limiter::{HostLimiter, MemoryBudget, Reservation};
+use crate::network::NetworkSpec;
+use crate::policy::{LookupError, Resolver, RobotsPolicy, check_host, parse_url, shorten};
+use crate::status::DownloadError;
+
+/// A connection that nobody used for this long is closed; at a thousand hosts a second, idle ones
+/// would otherwise use up the open files of the process.
+const IDLE: Duration = Duration::from_secs(2);
+/// Share of the deadline in which a connection must be up, so that a host that does not answer at all
+/// always reports as such.
+const CONNECT_SHARE: f64 = 0.95;
+/// Pause before the first retry; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Pause when the process has no file descriptor left, and how often that is tried.
+const STARVED_PAUSE: Duration = Duration::from_millis(100);
+const STARVED_ATTEMPTS: u32 = 50;
+
+/// Fetches bodies. One client serves a whole run and is shared by all tasks.
+#[derive(Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    spec: NetworkSpec,
+    robots: RobotsPolicy,
+    hosts: HostLimiter,
+    connections: Semaphore,
+    memory: MemoryBudget,
+}
+
+/// A body, and the memory that was set aside for it.
+#[derive(Debug)]
+pub(crate) struct Download {
+    pub(crate) bytes: Vec<u8>,
+    _reservation: Reservation,
+}
+
+impl Client {
+    /// A client that keeps at most `memory_bytes` of bodies.
+    pub(crate) fn new(spec: &NetworkSpec, memory_bytes: u64) -> Result<Self, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let http = reqwest::Client::builder()
+            .user_agent(spec.user_agent())
+            .default_headers(headers)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .no_gzip()
+            .connect_timeout(spec.timeout.mul_f64(CONNECT_SHARE))
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(spec.per_host_concurrency)
+            .dns_resolver(std::sync::Arc::new(Resolver::new(
+                spec.allow_private_addresses,
+            )))
+            .build()
+            .map_err(|source| Error::Client { source })?;
+        Ok(Self {
+            http,
+            robots: RobotsPolicy::new(
+                &spec.disallowed_header_directives,
+                spec.user_agent_token.as_deref(),
+            ),
+            hosts: HostLimiter::new(spec.per_host_concurrency),
+            connections: Semaphore::new(spec.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            memory: MemoryBudget::new(memory_bytes),
+            spec: spec.clone(),
+        })
+    }
+
+    /// The body behind a row's URL, after as many attempts as it takes and is allowed.
+    pub(crate) async fn get(&self, text: Option<&str>) -> Result<Download, DownloadError> {
+        let url = parse_url(text)?;
+        let (mut retries, mut starved) = (0, 0);
+        loop {
+            let error = match self.attempt(&url).await {
+                Ok(download) => return Ok(download),
+                Err(error) => error,
+            };
+            if is_starved(&error) && starved < STARVED_ATTEMPTS {
+                starved += 1;
+                sleep(STARVED_PAUSE).await;
+                continue;
+            }
+            let Some(pause) = self.pause_before(retries, &error) else {
+                return Err(error);
+            };
+            retries += 1;
+            sleep(pause).await;
+        }
+    }
+
+    /// How long to wait before retry number `retries`; `None` when there is none.
+    fn pause_before(&self, retries: u32, error: &DownloadError) -> Option<Duration> {
+        if retries >= self.spec.retries || !error.is_retryable() {
+            return None;
+        }
+        match error {
+            DownloadError::Http {
+                retry_after: Some(pause),
+                ..
+            } => (*pause <= self.spec.timeout).then_some(*pause),
+            _ => Some(
+                FIRST_PAUSE
+                    .saturating_mul(1 << retries.min(10))
+                    .min(self.spec.timeout),
+            ),
+        }
+    }
+
+    async fn attempt(&self, url: &Url) -> Result<Download, DownloadError> {
+        check_host(url, self.spec.allow_private_addresses)?;
+        // A host's rows wait among themselves before they take a connection from the others.
+        let _host = self.hosts.acquire(&host_of(url)).await.map_err(closed)?;
+        let _connection = self.connections.acquire().await.map_err(closed)?;
+        let deadline = Instant::now() + self.spec.timeout;
+        let response = timeout_at(deadline, self.follow(url.clone()))
+            .await
+            .map_err(|_| DownloadError::AnswerTimeout)??;
+        self.body(response, deadline).await
+    }
+
+    /// The first answer that is not a redirect, if it is a success.
+    async fn follow(&self, mut url: Url) -> Result<Response, DownloadError> {
+        for _ in 0..=self.spec.max_redirects {
+            check_host(&url, self.spec.allow_private_addresses)?;
+            let sent = self.http.get(url.clone()).send().await;
+            let response = sent.map_err(|e| request_error(&e))?;
+            let status = response.status();
+            if status.is_success() {
+                return Ok(response);
+            }
+            let location = match status.as_u16() {
+                301 | 302 | 303 | 307 | 308 => response.headers().get(LOCATION),
+                _ => None,
+            };
+            let Some(location) = location else {
+                return Err(http_error(status, response.headers()));
+            };
+            url = redirected(&url, status, location)?;
+        }
+        Err(DownloadError::Redirects {
+            max: self.spec.max_redirects,
+        })
+    }
+
+    async fn body(
+        &self,
+        mut response: Response,
+        mut deadline: Instant,
+    ) -> Result<Download, DownloadError> {
+        if self.robots.forbids(response.headers()) {
+            return Err(DownloadError::Robots);
+        }
+        if let Some(encoding) = compression(response.headers()) {
+            return Err(DownloadError::ContentEncoding { encoding });
+        }
+        let max = self.spec.max_body_bytes;
+        let declared = response.content_length();
+        if declared.is_some_and(|len| len > max) {
+            return Err(DownloadError::BodyTooLarge { max });
+        }
+
+        // Time spent waiting for our own memory is not the server's fault.
+        let asked = Instant::now();
+        let mut reservation = self.memory.reserve(declared).await.map_err(closed)?;
+        deadline += asked.elapsed();
+        let mut bytes: Vec<u8> = Vec::with_capacity(declared.unwrap_or(0) as usize);
+        loop {
+            let chunk = timeout_at(deadline, response.chunk())
+                .await
+                .map_err(|_| DownloadError::Deadline {
+                    timeout: self.spec.timeout,
+                })?
+                .map_err(|e| body_error(&e, bytes.len() as u64, declared))?;
+            let Some(chunk) = chunk else {
+                return Ok(Download {
+                    bytes,
+                    _reservation: reservation,
+                });
+            };
+            let len = bytes.len() as u64 + chunk.len() as u64;
+            if len > max {
+                return Err(DownloadError::BodyTooLarge { max });
+            }
+            let asked = Instant::now();
+            let grown = self.memory.grow(&mut reservation, len).await;
+            grown.map_err(closed)?;
+            deadline += asked.elapsed();
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+}
+
+/// What requests to one server have in common.
+fn host_of(url: &Url) -> String {
+    let port = url.port_or_known_default().unwrap_or(0);
+    format!("{}:{port}", url.host_str().unwrap_or_default())
+}
+
+/// The semaphores of a client are never closed; this keeps the row if they ever are.
+fn closed(_: AcquireError) -> DownloadError {
+    DownloadError::Network {
+        reason: "the client is shut down".to_owned(),
+    }
+}
+
+/// `EMFILE`, `ENFILE`: this process or machine has no file descriptor left.
+fn is_starved(error: &DownloadError) -> bool {
+    matches!(
+        error,
+        DownloadError::Connect { errno: 23 | 24, .. } | DownloadError::Io { errno: 23 | 24, .. }
+    )
+}
+
+fn http_error(status: StatusCode, headers: &HeaderMap) -> DownloadError {
+    let seconds = headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.trim().parse().ok());
+    DownloadError::Http {
+        code: status.as_u16(),
+        reason: reason(status),
+        retry_after: seconds.map(Duration::from_secs),
+    }
+}
+
+/// The usual name of a status. What a server calls it is not used, so that messages can be counted.
+fn reason(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Unknown")
+}
+
+/// Where a redirect leads, if it is to http or https.
+fn redirected(
+    from: &Url,
+    status: StatusCode,
+    location: &HeaderValue,
+) -> Result<Url, DownloadError> {
+    let location = String::from_utf8_lossy(location.as_bytes());
+    let url = from
+        .join(&location)
+        .map_err(|e| DownloadError::InvalidUrl {
+            reason: e.to_string(),
+        })?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(DownloadError::RedirectScheme {
+            code: status.as_u16(),
+            reason: reason(status),
+            url: shorten(url.as_str()).to_owned(),
+        });
+    }
+    Ok(url)
+}
+
+/// The compression of a body, if it has one. Servers also put types and charsets into this header;
+/// those are harmless.
+fn compression(headers: &HeaderMap) -> Option<String> {
+    headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|value| value.trim().to_ascii_lowercase())
+        .find(|value| {
+            matches!(
+                value.as_str(),
+                "gzip" | "x-gzip" | "deflate" | "br" | "zstd" | "compress" | "x-compress"
+            )
+        })
+}
+
+/// What is behind reqwest's own words, which are the same for everything; outermost first.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
+
+fn request_error(error: &reqwest::Error) -> DownloadError {
+    if error.is_connect() && error.is_timeout() {
+        return DownloadError::ConnectTimeout;
+    }
+    for cause in causes(error) {
+        if let Some(lookup) = cause.downcast_ref::<LookupError>() {
+            return match lookup {
+                LookupError::Private => DownloadError::PrivateAddress,
+                LookupError::Failed(error) => resolve_error(error),
+            };
+        }
+        if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
+            if hyper.is_incomplete_message() {
+                return DownloadError::NoResponse;
+            }
+            if hyper.is_parse() {
+                return DownloadError::Malformed {
+                    reason: hyper.to_string(),
+                };
+            }
+        }
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return io_error(io, error.is_connect());
+        }
+    }
+    network_error(error)
+}
+
+fn body_error(error: &reqwest::Error, read: u64, declared: Option<u64>) -> DownloadError {
+    for cause in causes(error) {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            if io.kind() == io::ErrorKind::UnexpectedEof {
+                return DownloadError::Incomplete {
+                    read,
+                    missing: declared.map(|declared| declared.saturating_sub(read)),
+                };
+            }
+            if io.raw_os_error().is_some() {
+                return io_error(io, false);
+            }
+        }
+        if cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_incomplete_message)
+        {
+            return DownloadError::Incomplete {
+                read,
+                missing: declared.map(|declared| declared.saturating_sub(read)),
+            };
+        }
+    }
+    network_error(error)
+}
+
+fn io_error(error: &io::Error, connecting: bool) -> DownloadError {
+    let text = error.to_string();
+    if let Some(errno) = error.raw_os_error() {
+        let text = text.split(" (os error").next().unwrap_or_default();
+        let text = text.to_owned();
+        return if connecting {
+            DownloadError::Connect { errno, text }
+        } else {
+            DownloadError::Io { errno, text }
+        };
+    }
+    if let Some(reason) = text.strip_prefix("invalid peer certificate: ") {
+        return DownloadError::Certificate {
+            reason: shorten(reason).to_owned(),
+        };
+    }
+    let reason = shorten(&text).to_owned();
+    if connecting {
+        DownloadError::Tls { reason }
+    } else {
+        DownloadError::Network { reason }
+    }
+}
+
+/// Python prints the resolver's number and words; Rust's error has only the words.
+fn resolve_error(error: &io::Error) -> DownloadError {
+    const PREFIX: &str = "failed to lookup address information: ";
+    let text = error.to_string();
+    let text = text.strip_prefix(PREFIX).unwrap_or(&text);
+    let errno = match text {
+        "Name or service not known" => -2,
+        "Temporary failure in name resolution" => -3,
+        "Non-recoverable failure in name resolution" => -4,
+        "No address associated with hostname" => -5,
+        _ => error.raw_os_error().unwrap_or(0),
+    };
+    DownloadError::Resolve {
+        errno,
+        text: shorten(text).to_owned(),
+    }
+}
+
+fn network_error(error: &reqwest::Error) -> DownloadError {
+    let innermost = causes(error).last().map(ToString::to_string);
+    let reason = innermost.unwrap_or_else(|| "request failed".to_owned());
+    DownloadError::Network {
+        reason: shorten(&reason).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sightline_testkit::http::Server;
+
+    /// Runs `get` for each URL, all at once, on a runtime of its own.
+    fn get_all(spec: &NetworkSpec, urls: &[String]) -> Vec<Result<usize, String>> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let client = std::sync::Arc::new(Client::new(spec, 64 << 20).unwrap());
+        runtime.block_on(async {
+            let tasks: Vec<_> = urls
+                .iter()
+                .map(|url| {
+                    let (client, url) = (std::sync::Arc::clone(&client), url.clone());
+                    tokio::spawn(async move {
+                        let outcome = client.get(Some(&url)).await;
+                        outcome
+                            .map(|download| download.bytes.len())
+                            .map_err(|error| error.to_string())
+                    })
+                })
+                .collect();
+            let mut outcomes = Vec::new();
+            for task in tasks {
+                outcomes.push(task.await.unwrap());
+            }
+            outcomes
+        })
+    }
+
+    fn local() -> NetworkSpec {
+        NetworkSpec {
+            allow_private_addresses: true,
+            timeout: Duration::from_millis(1500),
+            max_body_bytes: 100_000,
+            ..NetworkSpec::default()
+        }
+    }
+
+    fn server() -> (tempfile::TempDir, Server) {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("file"), vec![7; 3000]).unwrap();
+        std::fs::write(root.path().join("big"), vec![7; 100_001]).unwrap();
+        let server = Server::start(root.path()).unwrap();
+        (root, server)
+    }
+
+    #[test]
+    fn every_fault_has_its_message_and_an_end() {
+        let (_root, server) = server();
+        let refused = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            format!("http://{}/", listener.local_addr().unwrap())
+        };
+        let cases: &[(&str, Result<usize, &str>)] = &[
+            ("/file", Ok(3000)),
+            ("/fault/chunked?file=file", Ok(3000)),
+            ("/fault/no-length?file=file", Ok(3000)),
+            ("/fault/lie-shorter?file=file", Ok(1500)),
+            ("/fault/redirect-chain?n=5&file=file", Ok(3000)),
+            ("/fault/empty", Ok(0)),
+            ("/missing", Err("HTTP Error 404: Not Found")),
+            (
+                "/fault/status/503",
+                Err("HTTP Error 503: Service Unavailable"),
+            ),
+            ("/fault/status/599", Err("HTTP Error 599: Unknown")),
+            ("/fault/stall", Err("timed out")),
+            ("/fault/stall-body", Err("deadline of 1.5 s exceeded")),
+            ("/fault/drip", Err("deadline of 1.5 s exceeded")),
+            (
+                "/fault/close",
+                Err("Remote end closed connection without response"),
+            ),
+            (
+                "/fault/cut",
+                Err("IncompleteRead(500 bytes read, 500 more expected)"),
+            ),
+            ("/fault/cut-chunked", Err("IncompleteRead(500 bytes read)")),
+            (
+                "/fault/lie-longer?file=file",
+                Err("IncompleteRead(3000 bytes read, 10 more expected)"),
+            ),
+            ("/big", Err("body larger than 100000 bytes")),
+            (
+                "/fault/chunked?file=big",
+                Err("body larger than 100000 bytes"),
+            ),
+            ("/fault/huge", Err("body larger than 100000 bytes")),
+            ("/fault/endless", Err("body larger than 100000 bytes")),
+            ("/fault/gzip", Err("content encoding not supported: gzip")),
+            ("/fault/redirect-loop", Err("more than 5 redirects")),
+            (
+                "/fault/redirect-chain?n=6&file=file",
+                Err("more than 5 redirects"),
+            ),
+            (
+                "/fault/redirect?to=file:///etc/passwd",
+                Err(
+                    "HTTP Error 302: Found - Redirection to url 'file:///etc/passwd' is not allowed",
+                ),
+            ),
+            (
+                "/fault/robots-noai?file=file",
+                Err("Use of image disallowed by X-Robots-Tag directive"),
+            ),
+            ("/fault/robots?tag=otherbot:%20noai&file=file", Ok(3000)),
+            (
+                "/fault/garbage",
+                Err("malformed HTTP response: invalid HTTP version parsed"),
+            ),
+            (
+                "/fault/headers",
+                Err("malformed HTTP response: message head is too large"),
+            ),
+        ];
+        let mut urls: Vec<String> = cases.iter().map(|(path, _)| server.url(path)).collect();
+        let mut expected: Vec<Result<usize, String>> = cases
+            .iter()
+            .map(|(_, outcome)| outcome.map_err(str::to_owned))
+            .collect();
+        urls.push(refused);
+        expected.push(Err(
+            "<urlopen error [Errno 111] Connection refused>".to_owned()
+        ));
+        // What a server does that does not speak TLS, and what a resolver says about a name that cannot
+        // exist, depend on timing and on the machine's network.
+        urls.push(server.url("/").replace("http:", "https:"));
+        urls.push("http://name.invalid/".to_owned());
+        let mut outcomes = get_all(&local(), &urls);
+        let lookup = outcomes.pop().unwrap().unwrap_err();
+        assert!(lookup.starts_with("<urlopen error "), "{lookup}");
+        let tls = outcomes.pop().unwrap().unwrap_err();
+        assert!(tls.starts_with("<urlopen error [SSL] "), "{tls}");
+        for ((url, outcome), expected) in urls.iter().zip(&outcomes).zip(&expected) {
+            assert_eq!(outcome, expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn private_addresses_are_refused_before_connecting_and_on_every_hop() {
+        let (_root, server) = server();
+        let port = server.addr.port();
+        let spec = NetworkSpec {
+            allow_private_addresses: false,
+            ..local()
+        };
+        let urls = [
+            server.url("/file"),
+            format!("http://localhost:{port}/file"),
+            format!("http://2130706433:{port}/file"),
+            format!("http://[::ffff:127.0.0.1]:{port}/file"),
+        ];
+        for outcome in get_all(&spec, &urls) {
+            assert_eq!(outcome, Err("private address not allowed".to_owned()));
+        }
+        assert_eq!(server.requests_total(), 0);
+    }
+
+    #[test]
+    fn a_redirect_to_a_private_address_is_not_followed() {
+        // Only the first hop may be private here, as if it were a public server that redirects.
+        let (_root, server) = server();
+        let status = StatusCode::FOUND;
+        let public = Url::parse("http://example.com/a").unwrap();
+        for location in [
+            server.url("/file"),
+            "//127.0.0.1/x".to_owned(),
+            "http://0x7f.1/".to_owned(),
+        ] {
+            let location = HeaderValue::from_str(&location).unwrap();
+            let hop = redirected(&public, status, &location).unwrap();
+            assert_eq!(check_host(&hop, false), Err(DownloadError::PrivateAddress));
+        }
+    }
+
+    #[test]
+    fn only_what_can_change_is_asked_again() {
+        let (_root, server) = server();
+        let spec = NetworkSpec {
+            retries: 2,
+            ..local()
+        };
+        let urls = [
+            "/fault/status/500?times=2&file=file",
+            "/fault/status/503?retry-after=60",
+            "/missing",
+            "/fault/robots-noai",
+            "/fault/cut",
+        ]
+        .map(|path| server.url(path));
+        let outcomes = get_all(&spec, &urls);
+        assert_eq!(outcomes[0], Ok(3000));
+        let asked = |path| server.requests(path);
+        assert_eq!(asked("/fault/status/500"), 3);
+        assert_eq!(
+            asked("/fault/status/503"),
+            1,
+            "a minute is too long to wait"
+        );
+        assert_eq!(asked("/missing"), 1);
+        assert_eq!(asked("/fault/robots-noai"), 1);
+        assert_eq!(asked("/fault/cut"), 3);
+    }
+
+    #[test]
+    fn a_host_gets_no_more_requests_at_once_than_allowed() {
+        let (_root, server) = server();
+        let spec = NetworkSpec {
+            per_host_concurrency: 3,
+            timeout: Duration::from_millis(100),
+            ..local()
+        };
+        let urls: Vec<String> = (0..9).map(|_| server.url("/fault/stall")).collect();
+        let outcomes = get_all(&spec, &urls);
+        assert!(outcomes.iter().all(|o| *o == Err("timed out".to_owned())));
+        assert_eq!(server.requests("/fault/stall"), 9);
+        // The server notices a little later than the client that a request has ended.
+        assert!(server.peak() <= 6, "{} requests at once", server.peak());
+    }
+}

@@ -1,0 +1,187 @@
+//! How much may happen at once: requests to one host, and bytes in memory.
+//!
+//! Both limits are waited for, never exceeded, and given back when their permit is dropped. A row waits
+//! for its host first and for the common connections second, so that rows of a busy host do not hold
+//! connections that rows of other hosts could use.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+/// Limits the requests to each host.
+#[derive(Debug)]
+pub(crate) struct HostLimiter {
+    per_host: usize,
+    hosts: Mutex<Hosts>,
+}
+
+#[derive(Debug, Default)]
+struct Hosts {
+    /// The semaphore of each host with a request under way or waiting; it lives in their permits.
+    by_name: HashMap<String, Weak<Semaphore>>,
+    /// Size of the map at which dead entries are removed.
+    sweep_at: usize,
+}
+
+impl HostLimiter {
+    /// At most `per_host` (at least 1) requests to one host.
+    pub(crate) fn new(per_host: usize) -> Self {
+        Self {
+            per_host: per_host.clamp(1, Semaphore::MAX_PERMITS),
+            hosts: Mutex::default(),
+        }
+    }
+
+    /// Waits until `host` may be asked.
+    pub(crate) async fn acquire(&self, host: &str) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.semaphore(host).acquire_owned().await
+    }
+
+    fn semaphore(&self, host: &str) -> Arc<Semaphore> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(semaphore) = hosts.by_name.get(host).and_then(Weak::upgrade) {
+            return semaphore;
+        }
+        if hosts.by_name.len() >= hosts.sweep_at {
+            hosts.by_name.retain(|_, weak| weak.strong_count() > 0);
+            hosts.sweep_at = 2 * hosts.by_name.len() + 64;
+        }
+        let semaphore = Arc::new(Semaphore::new(self.per_host));
+        let weak = Arc::downgrade(&semaphore);
+        hosts.by_name.insert(host.to_owned(), weak);
+        semaphore
+    }
+}
+
+/// Limits the bytes of bodies that are being received or wait to be decoded.
+///
+/// A body of declared length waits for all its bytes before the first is read. A body of unknown length
+/// takes one step's worth, and when it turns out longer waits for the one place that any body fits
+/// into. The holder of that place needs nothing more, so bodies never wait for each other in a circle.
+#[derive(Debug)]
+pub(crate) struct MemoryBudget {
+    bodies: Arc<Semaphore>,
+    capacity: u32,
+    large: Arc<Semaphore>,
+}
+
+/// Bytes set aside; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    bytes: u64,
+    _bodies: Option<OwnedSemaphorePermit>,
+    large: Option<OwnedSemaphorePermit>,
+}
+
+impl MemoryBudget {
+    /// What one permit stands for.
+    const UNIT: u64 = 1 << 10;
+    /// Set aside for a body of unknown length.
+    const STEP: u64 = 1 << 20;
+
+    /// A budget of `bytes`, and one body of any size beyond it.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let units = (bytes / Self::UNIT).clamp(1, u64::from(u32::MAX >> 4)) as u32;
+        Self {
+            bodies: Arc::new(Semaphore::new(units as usize)),
+            capacity: units,
+            large: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Waits for the bytes of a body of `declared` length.
+    pub(crate) async fn reserve(&self, declared: Option<u64>) -> Result<Reservation, AcquireError> {
+        let bytes = declared.unwrap_or(Self::STEP);
+        let units = bytes.div_ceil(Self::UNIT).max(1);
+        let (bodies, large) = match u32::try_from(units) {
+            Ok(units) if units <= self.capacity => {
+                let bodies = Arc::clone(&self.bodies).acquire_many_owned(units).await?;
+                (Some(bodies), None)
+            }
+            _ => (None, Some(Arc::clone(&self.large).acquire_owned().await?)),
+        };
+        Ok(Reservation {
+            bytes,
+            _bodies: bodies,
+            large,
+        })
+    }
+
+    /// Waits until `reservation` covers a body of `len` bytes.
+    pub(crate) async fn grow(
+        &self,
+        reservation: &mut Reservation,
+        len: u64,
+    ) -> Result<(), AcquireError> {
+        if len > reservation.bytes && reservation.large.is_none() {
+            reservation.large = Some(Arc::clone(&self.large).acquire_owned().await?);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    /// The outcome of `future` if it is there at once.
+    fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn hosts_are_limited_one_by_one() {
+        let limiter = HostLimiter::new(2);
+        let first = now(limiter.acquire("a")).unwrap().unwrap();
+        let _second = now(limiter.acquire("a")).unwrap().unwrap();
+        assert!(now(limiter.acquire("a")).is_none());
+        assert!(now(limiter.acquire("b")).is_some());
+        drop(first);
+        assert!(now(limiter.acquire("a")).is_some());
+    }
+
+    #[test]
+    fn hosts_that_are_done_with_are_forgotten() {
+        let limiter = HostLimiter::new(1);
+        let kept = now(limiter.acquire("kept")).unwrap().unwrap();
+        for host in 0..10_000 {
+            drop(now(limiter.acquire(&host.to_string())).unwrap().unwrap());
+        }
+        assert!(limiter.hosts.lock().unwrap().by_name.len() < 200);
+        assert!(now(limiter.acquire("kept")).is_none());
+        drop(kept);
+    }
+
+    #[test]
+    fn a_body_larger_than_the_budget_takes_the_only_large_place() {
+        let budget = MemoryBudget::new(2 << 20);
+        let _small = now(budget.reserve(Some(1 << 20))).unwrap().unwrap();
+        let large = now(budget.reserve(Some(50 << 20))).unwrap().unwrap();
+        assert!(now(budget.reserve(Some(50 << 20))).is_none());
+        drop(large);
+        assert!(now(budget.reserve(Some(50 << 20))).is_some());
+    }
+
+    #[test]
+    fn an_unknown_length_grows_without_waiting_for_other_bodies() {
+        let budget = MemoryBudget::new(2 << 20);
+        let mut one = now(budget.reserve(None)).unwrap().unwrap();
+        let mut two = now(budget.reserve(None)).unwrap().unwrap();
+        assert!(
+            now(budget.reserve(Some(1))).is_none(),
+            "the budget is spent"
+        );
+        now(budget.grow(&mut one, 1 << 20)).unwrap().unwrap();
+        now(budget.grow(&mut one, 40 << 20)).unwrap().unwrap();
+        assert!(now(budget.grow(&mut two, 40 << 20)).is_none());
+        drop(one);
+        now(budget.grow(&mut two, 40 << 20)).unwrap().unwrap();
+    }
+}

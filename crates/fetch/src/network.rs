@@ -1,0 +1,102 @@
+//! How to behave on the network.
+
+use std::time::Duration;
+
+/// How to behave on the network.
+#[derive(Clone, Debug)]
+pub struct NetworkSpec {
+    /// Deadline of a request, from the first packet to the last byte of the body.
+    pub timeout: Duration,
+    /// How often to try again what may work later: errors of the network, statuses 429 and 5xx.
+    pub retries: u32,
+    /// Requests at the same time.
+    pub concurrency: usize,
+    /// Requests at the same time to one host and port.
+    pub per_host_concurrency: usize,
+    /// Largest body.
+    pub max_body_bytes: u64,
+    /// Redirects that are followed.
+    pub max_redirects: usize,
+    /// Name under which `X-Robots-Tag` headers may address us; it is added to the user agent.
+    pub user_agent_token: Option<String>,
+    /// Directives of `X-Robots-Tag` headers that forbid the use of an image.
+    pub disallowed_header_directives: Vec<String>,
+    /// Whether loopback, private and other addresses that are not public may be fetched from.
+    pub allow_private_addresses: bool,
+}
+
+impl NetworkSpec {
+    /// Who we say we are: the program, its version, where to read about it, and the token if any.
+    pub fn user_agent(&self) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        let home = env!("CARGO_PKG_REPOSITORY");
+        match &self.user_agent_token {
+            Some(token) => format!("sightline/{version} (compatible; {token}; +{home})"),
+            None => format!("sightline/{version} (+{home})"),
+        }
+    }
+
+    /// Whether the token, if any, can stand in a header and in a user agent's comment.
+    pub(crate) fn token_is_valid(&self) -> bool {
+        self.user_agent_token.as_ref().is_none_or(|token| {
+            (1..=64).contains(&token.len())
+                && token
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        })
+    }
+}
+
+impl Default for NetworkSpec {
+    /// 10 seconds, no retry, 256 requests at once and 32 to a host, bodies of 50 MB, 5 redirects, the
+    /// directives noai, noimageai, noindex and noimageindex obeyed, public addresses only.
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            retries: 0,
+            concurrency: 256,
+            per_host_concurrency: 32,
+            max_body_bytes: 50_000_000,
+            max_redirects: 5,
+            user_agent_token: None,
+            disallowed_header_directives: ["noai", "noimageai", "noindex", "noimageindex"]
+                .map(str::to_owned)
+                .into(),
+            allow_private_addresses: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_agent_says_who_we_are() {
+        let mut network = NetworkSpec::default();
+        let version = env!("CARGO_PKG_VERSION");
+        let plain = network.user_agent();
+        assert!(
+            plain.starts_with(&format!("sightline/{version} (+https://")),
+            "{plain}"
+        );
+        network.user_agent_token = Some("mybot".to_owned());
+        assert!(network.user_agent().contains("; mybot; "));
+    }
+
+    #[test]
+    fn tokens_cannot_break_out_of_the_user_agent() {
+        let valid = |token: &str| {
+            let user_agent_token = Some(token.to_owned());
+            NetworkSpec {
+                user_agent_token,
+                ..NetworkSpec::default()
+            }
+            .token_is_valid()
+        };
+        assert!(valid("My-bot_1.0"));
+        for token in ["", "a b", "a\r\nX: y", "(x)", &"x".repeat(65)] {
+            assert!(!valid(token), "{token:?}");
+        }
+    }
+}

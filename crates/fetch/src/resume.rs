@@ -1,0 +1,286 @@
+//! The output folder: what is finished there, and may this request add to it.
+//!
+//! | file | written | |
+//! | --- | --- | --- |
+//! | `NNNNN.tar` | first | the images |
+//! | `NNNNN.parquet` | second | one row for each row of the table, failures included |
+//! | `NNNNN_stats.json` | last | the mark that the shard is finished |
+//!
+//! Each appears under its name whole or not at all. A shard without its statistics is made again, and so
+//! is one whose files do not match them. A shard is kept when its statistics hold the settings of this
+//! request and the digest of its rows; when they hold others, the folder belongs to another request and
+//! nothing is touched. One process at a time writes to a folder, which it locks.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+use sightline_core::{Digest, ShardId};
+use sightline_shard::ShardFormat;
+use sightline_store::{Folder, remove_stale_temporaries};
+
+use crate::error::{Error, Result};
+use crate::spec::{FetchSpec, IncrementalMode};
+use crate::stats::{Origin, ShardStats};
+use crate::table::ShardRows;
+
+/// The output folder of a run, locked while this lives.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) folder: Folder,
+    pub(crate) format: &'static dyn ShardFormat,
+    pub(crate) settings: Map<String, Value>,
+    extend: bool,
+    /// Finished shards by number.
+    existing: BTreeMap<u64, (ShardStats, Origin)>,
+    /// Number of this table's first shard, known with its first rows.
+    first: OnceLock<u64>,
+    _lock: File,
+}
+
+impl Output {
+    /// Makes or opens the folder, and refuses one that belongs to another request.
+    pub(crate) fn open(spec: &FetchSpec, format: &'static dyn ShardFormat) -> Result<Self> {
+        let folder = Folder::create(&spec.out)?;
+        let lock = lock(&spec.out)?;
+        remove_stale_temporaries(&spec.out)?;
+        if spec.incremental_mode == IncrementalMode::Overwrite {
+            remove_shards(&spec.out, format)?;
+        }
+        let mut output = Self {
+            folder,
+            format,
+            settings: spec.settings(),
+            extend: spec.incremental_mode == IncrementalMode::Extend,
+            existing: BTreeMap::new(),
+            first: OnceLock::new(),
+            _lock: lock,
+        };
+        output.read_existing(&spec.out)?;
+        Ok(output)
+    }
+
+    fn read_existing(&mut self, out: &Path) -> Result<()> {
+        let mut unfinished = Vec::new();
+        let files = shard_files(out, self.format)?;
+        for (&id, files) in &files {
+            let Some(path) = &files.stats else {
+                unfinished.extend(files.shard.clone());
+                continue;
+            };
+            let text = fs::read(path).map_err(Error::output("read", path))?;
+            if serde_json::from_slice::<IgnoredAny>(&text).is_err() {
+                tracing::warn!(path = %path.display(), "statistics are no JSON, the shard is made again");
+                continue;
+            }
+            let stats = ShardStats::from_text(&text).ok().and_then(|mut stats| {
+                let origin = stats.sightline.take().filter(Origin::is_known)?;
+                Some((stats, origin))
+            });
+            let Some((stats, origin)) = stats else {
+                return Err(Error::ForeignShard { path: path.clone() });
+            };
+            let differences = differences(&origin.settings, &self.settings);
+            if !differences.is_empty() {
+                return Err(Error::OtherSettings {
+                    path: path.clone(),
+                    differences,
+                });
+            }
+            self.existing.insert(id, (stats, origin));
+        }
+        // A killed run leaves one shard without statistics at most; more of them are not ours.
+        match unfinished.into_iter().nth(1) {
+            Some(path) => Err(Error::ForeignShard { path }),
+            None => Ok(()),
+        }
+    }
+
+    /// The number of this table's first shard, whose rows have the digest `rows`.
+    pub(crate) fn first_shard(&self, rows: Digest) -> u64 {
+        *self.first.get_or_init(|| {
+            let Some((&last, _)) = self.existing.last_key_value().filter(|_| self.extend) else {
+                return 0;
+            };
+            // An earlier run may have begun to add this very table.
+            let begun = self
+                .existing
+                .iter()
+                .rev()
+                .find(|(id, (_, origin))| **id == origin.first_shard && origin.rows == rows);
+            begun.map_or(last + 1, |(&id, _)| id)
+        })
+    }
+
+    /// The statistics of the shard of these rows, if it is finished.
+    pub(crate) fn finished(&self, rows: &ShardRows) -> Result<Option<ShardStats>> {
+        let Some((stats, origin)) = self.existing.get(&rows.id.0) else {
+            return Ok(None);
+        };
+        if origin.rows != rows.digest || origin.first_shard != self.first() {
+            return Err(Error::OtherRows {
+                path: self.stats_path(rows.id),
+            });
+        }
+        let is_whole = fs::metadata(self.shard_path(rows.id))
+            .is_ok_and(|metadata| metadata.len() == origin.shard.len_bytes)
+            && self.table_path(rows.id).is_file();
+        Ok(is_whole.then(|| ShardStats {
+            sightline: Some(origin.clone()),
+            ..stats.clone()
+        }))
+    }
+
+    /// Refuses finished shards of this table from number `next` on, where it has no more rows.
+    pub(crate) fn check_end(&self, next: u64) -> Result<()> {
+        let first = self.first();
+        let mut beyond = self.existing.range(next.max(first)..);
+        match beyond.find(|(_, (_, origin))| origin.first_shard == first) {
+            Some((&first, _)) => Err(Error::ShardsBeyondTable {
+                path: self.folder.root().to_owned(),
+                first,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The number of this table's first shard, once it is known.
+    pub(crate) fn first(&self) -> u64 {
+        self.first.get().copied().unwrap_or(0)
+    }
+
+    /// Makes a shard unfinished before any of its files is touched.
+    pub(crate) fn unfinish(&self, id: ShardId) -> Result<()> {
+        remove(&self.stats_path(id))
+    }
+
+    pub(crate) fn shard_path(&self, id: ShardId) -> PathBuf {
+        self.folder.root().join(self.format.file_name(id))
+    }
+
+    pub(crate) fn table_path(&self, id: ShardId) -> PathBuf {
+        self.folder.root().join(format!("{id}.parquet"))
+    }
+
+    pub(crate) fn stats_path(&self, id: ShardId) -> PathBuf {
+        self.folder.root().join(format!("{id}{STATS}"))
+    }
+}
+
+/// End of the names of statistics.
+const STATS: &str = "_stats.json";
+
+/// Locks the folder itself, which leaves nothing behind. Where folders cannot be locked (some network
+/// file systems) nothing is, and keeping other processes away is up to the person.
+fn lock(out: &Path) -> Result<File> {
+    let folder = File::open(out).map_err(Error::output("open", out))?;
+    match folder.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Error::Busy {
+            path: out.to_owned(),
+        }),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(folder),
+    }
+}
+
+#[derive(Debug, Default)]
+struct ShardFiles {
+    shard: Option<PathBuf>,
+    table: Option<PathBuf>,
+    stats: Option<PathBuf>,
+}
+
+/// The files of each shard in `out`, by its number. Other files are not looked at.
+fn shard_files(out: &Path, format: &dyn ShardFormat) -> Result<BTreeMap<u64, ShardFiles>> {
+    let mut files: BTreeMap<u64, ShardFiles> = BTreeMap::new();
+    for entry in fs::read_dir(out).map_err(Error::output("list", out))? {
+        let entry = entry.map_err(Error::output("list", out))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let digits = name.bytes().take_while(u8::is_ascii_digit).count();
+        let Ok(id) = name[..digits].parse::<u64>() else {
+            continue;
+        };
+        let shard = ShardId(id);
+        let path = Some(entry.path());
+        if name == format.file_name(shard) {
+            files.entry(id).or_default().shard = path;
+        } else if name == format!("{shard}.parquet") {
+            files.entry(id).or_default().table = path;
+        } else if name == format!("{shard}{STATS}") {
+            files.entry(id).or_default().stats = path;
+        }
+    }
+    Ok(files)
+}
+
+/// Removes every shard in `out`: the marks of completion first, so that a kill in between leaves
+/// unfinished shards and no wrong ones.
+fn remove_shards(out: &Path, format: &dyn ShardFormat) -> Result<()> {
+    let files = shard_files(out, format)?;
+    for path in files.values().filter_map(|files| files.stats.as_ref()) {
+        remove(path)?;
+    }
+    for files in files.values() {
+        for path in files.table.iter().chain(&files.shard) {
+            remove(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::output("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// The settings that differ, as "name: there, here".
+fn differences(there: &Map<String, Value>, here: &Map<String, Value>) -> Vec<String> {
+    let names = there
+        .keys()
+        .chain(here.keys().filter(|name| !there.contains_key(*name)));
+    let show = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), Value::to_string);
+    names
+        .filter(|name| there.get(*name) != here.get(*name))
+        .map(|name| {
+            let (there, here) = (show(there.get(name)), show(here.get(name)));
+            format!("{name} was {there} and is {here}")
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn differences_name_the_setting_and_both_values() {
+        let map = |value: Value| value.as_object().unwrap().clone();
+        let there = map(json!({"a": 1, "b": [2], "old": true}));
+        let here = map(json!({"a": 1, "b": [3], "new": null}));
+        assert_eq!(
+            differences(&there, &here),
+            [
+                "b was [2] and is [3]",
+                "old was true and is not set",
+                "new was not set and is null"
+            ]
+        );
+        assert!(differences(&there, &there).is_empty());
+    }
+
+    #[test]
+    fn a_folder_is_locked_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        assert!(matches!(lock(dir.path()), Err(Error::Busy { .. })));
+        drop(first);
+        assert!(lock(dir.path()).is_ok());
+    }
+}

@@ -1,0 +1,319 @@
+//! What to fetch, and how; img2dataset's names and defaults where the meaning is the same.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sightline_core::registry::UnknownName;
+use sightline_imaging::reshape::ReshapeSpec;
+use sightline_imaging::{Channels, DecodeOptions, EncodeSpec, Pixels, encode};
+use sightline_shard::FORMATS;
+
+use crate::error::{Error, Result};
+use crate::network::NetworkSpec;
+use crate::table::InputFormat;
+
+/// Digits of a shard's number, in its name and in its samples' keys.
+pub(crate) const SHARD_DIGITS: usize = 5;
+
+/// A request to fetch.
+#[derive(Clone, Debug)]
+pub struct FetchSpec {
+    /// The table of URLs: a file, or a folder of files of one format.
+    pub url_list: PathBuf,
+    /// Format of the table; `None` to go by the name.
+    pub input_format: Option<InputFormat>,
+    /// Column of the URLs. A txt table has one column and no name for it.
+    pub url_col: String,
+    /// Column of the captions; without it shards hold none.
+    pub caption_col: Option<String>,
+    /// Further columns to keep in the status table and in each sample's metadata, in this order.
+    pub save_additional_columns: Vec<String>,
+    /// Folder of the output; made where it is missing.
+    pub out: PathBuf,
+    /// Name of the shard format, one of [`sightline_shard::FORMATS`].
+    pub output_format: String,
+    /// Rows of a shard. The last shard of each file of the table may have fewer.
+    pub number_sample_per_shard: u64,
+    /// What to do when the output folder has shards already.
+    pub incremental_mode: IncrementalMode,
+    /// How files become pixels, and how large they may be.
+    pub decode: DecodeOptions,
+    /// Which sizes are kept, and what they become.
+    pub image: ReshapeSpec,
+    /// How images are stored.
+    pub encode: EncodeSpec,
+    /// Which digest of the downloaded bytes to record.
+    pub compute_hash: Option<HashKind>,
+    /// How to behave on the network.
+    pub network: NetworkSpec,
+    /// Memory for images under way. Half of it is for bodies, half for finished samples that wait for
+    /// their turn; one body of any allowed size may come on top, and on each of `threads` the pixels of
+    /// one image within the limits of `decode`.
+    pub memory_budget_bytes: u64,
+    /// Threads that decode, resize and encode; `None` for one on each core.
+    pub threads: Option<usize>,
+}
+
+/// What to do when the output folder has shards already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IncrementalMode {
+    /// Keep finished shards and make the others.
+    #[default]
+    Incremental,
+    /// Remove all shards and start over.
+    Overwrite,
+    /// Number the shards of this table after the existing ones.
+    Extend,
+}
+
+/// A digest of the downloaded bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum HashKind {
+    /// SHA-256.
+    Sha256,
+}
+
+impl HashKind {
+    /// Name of its column.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+        }
+    }
+}
+
+impl FetchSpec {
+    /// The defaults, for the table `url_list` and the folder `out`.
+    pub fn new(url_list: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            url_list: url_list.into(),
+            input_format: None,
+            url_col: "url".to_owned(),
+            caption_col: None,
+            save_additional_columns: Vec::new(),
+            out: out.into(),
+            output_format: "webdataset".to_owned(),
+            number_sample_per_shard: 10_000,
+            incremental_mode: IncrementalMode::default(),
+            decode: DecodeOptions::sane(),
+            image: ReshapeSpec::default(),
+            encode: EncodeSpec::default(),
+            compute_hash: Some(HashKind::Sha256),
+            network: NetworkSpec::default(),
+            memory_budget_bytes: 1 << 30,
+            threads: None,
+        }
+    }
+
+    /// Digits of a sample's number within its shard.
+    pub(crate) fn sample_digits(&self) -> u32 {
+        // ceil(log10(n)): the digits of n - 1, and none for n = 1.
+        match self.number_sample_per_shard.saturating_sub(1) {
+            0 => 0,
+            last => last.ilog10() + 1,
+        }
+    }
+
+    /// What decides the bytes of the output when the servers answer the same, by field. Two runs may
+    /// share a folder only if these are equal; patience and parallelism are not among them.
+    pub(crate) fn settings(&self) -> Map<String, Value> {
+        let DecodeOptions {
+            limits,
+            orient,
+            alpha,
+            deep,
+        } = self.decode;
+        let network = &self.network;
+        let mut settings = Map::new();
+        flatten(
+            &mut settings,
+            "",
+            json!({
+                "caption": self.caption_col.is_some(),
+                "save_additional_columns": self.save_additional_columns,
+                "output_format": self.output_format,
+                "number_sample_per_shard": self.number_sample_per_shard,
+                "decode": {
+                    "limits": limits,
+                    "orient": orient,
+                    "alpha": format!("{alpha:?}"),
+                    "deep": format!("{deep:?}"),
+                },
+                "image": self.image,
+                "encode": self.encode,
+                "compute_hash": self.compute_hash,
+                "max_body_bytes": network.max_body_bytes,
+                "max_redirects": network.max_redirects,
+                "user_agent_token": network.user_agent_token,
+                "disallowed_header_directives": network.disallowed_header_directives,
+                "allow_private_addresses": network.allow_private_addresses,
+            }),
+        );
+        settings
+    }
+
+    /// Refuses what cannot work before anything is written.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let refuse = |field, problem: String| Err(Error::Spec { field, problem });
+        if self.number_sample_per_shard == 0 {
+            return refuse("--number-sample-per-shard", "must be at least 1".to_owned());
+        }
+        if self.number_sample_per_shard > 10_000_000 {
+            let n = self.number_sample_per_shard;
+            return refuse(
+                "--number-sample-per-shard",
+                format!("{n} is more than 10000000, the rows of a shard that are kept in memory"),
+            );
+        }
+        if !FORMATS.iter().any(|f| f.name() == self.output_format) {
+            let known = FORMATS.iter().map(|format| format.name());
+            let unknown = UnknownName::among("shard format", &self.output_format, known);
+            return refuse("--output-format", unknown.to_string());
+        }
+        if self.image.image_size == 0 {
+            return refuse("--image-size", "must be at least 1".to_owned());
+        }
+        // One pixel tells whether the format and its quality can be written.
+        if let Ok(pixel) = Pixels::filled(1, 1, Channels::Rgb, &[0; 3])
+            && let Err(error) = encode(&pixel, &self.encode)
+        {
+            return refuse("--encode-format", error.to_string());
+        }
+        if self.network.timeout.is_zero() {
+            return refuse("--timeout", "must be more than 0 seconds".to_owned());
+        }
+        if self.network.concurrency == 0 || self.network.per_host_concurrency == 0 {
+            return refuse("--concurrency", "must be at least 1".to_owned());
+        }
+        if !self.network.token_is_valid() {
+            let problem = "must be 1 to 64 letters, digits, `-`, `_` or `.`".to_owned();
+            return refuse("--user-agent-token", problem);
+        }
+        self.validate_columns()
+    }
+
+    /// Refuses saved columns that the output uses itself, or that are named twice.
+    fn validate_columns(&self) -> Result<()> {
+        const OURS: [&str; 12] = [
+            "url",
+            "key",
+            "status",
+            "error_message",
+            "width",
+            "height",
+            "original_width",
+            "original_height",
+            "exif",
+            "md5",
+            "sha256",
+            "sha512",
+        ];
+        for (at, column) in self.save_additional_columns.iter().enumerate() {
+            let problem = if self.save_additional_columns[..at].contains(column) {
+                "it is named twice"
+            } else if OURS.contains(&column.as_str())
+                || (column == "caption" && self.caption_col.is_some())
+            {
+                "the status table has a column of that name"
+            } else if column.starts_with("__") {
+                "shard readers keep names that begin with `__` for themselves"
+            } else {
+                continue;
+            };
+            return Err(Error::SavedColumn {
+                column: column.clone(),
+                problem,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Puts `value` into `settings`, objects field by field under names joined with dots.
+fn flatten(settings: &mut Map<String, Value>, name: &str, value: Value) {
+    match value {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let name = match name {
+                    "" => field,
+                    name => format!("{name}.{field}"),
+                };
+                flatten(settings, &name, value);
+            }
+        }
+        value => drop(settings.insert(name.to_owned(), value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_as_many_digits_as_img2dataset_gives_them() {
+        let mut spec = FetchSpec::new("urls.csv", "out");
+        for (rows, digits) in [
+            (1, 0),
+            (2, 1),
+            (10, 1),
+            (11, 2),
+            (132, 3),
+            (1000, 3),
+            (10_000, 4),
+        ] {
+            spec.number_sample_per_shard = rows;
+            assert_eq!(spec.sample_digits(), digits, "{rows}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let spec = || FetchSpec::new("urls.csv", "out");
+        assert!(spec().validate().is_ok());
+        let mut bad = spec();
+        bad.number_sample_per_shard = 0;
+        assert!(bad.validate().is_err());
+        let mut bad = spec();
+        bad.output_format = "webdatset".to_owned();
+        let error = bad.validate().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--output-format: unknown shard format `webdatset`"
+        );
+        for columns in [vec!["a", "a"], vec!["status"], vec!["url"], vec!["__key__"]] {
+            let mut bad = spec();
+            bad.save_additional_columns = columns.iter().map(|&c| c.to_owned()).collect();
+            assert!(bad.validate().is_err(), "{columns:?}");
+        }
+        let mut caption = spec();
+        caption.save_additional_columns = vec!["caption".to_owned()];
+        assert!(caption.validate().is_ok());
+        caption.caption_col = Some("text".to_owned());
+        assert!(caption.validate().is_err());
+        let mut bad = spec();
+        bad.network.user_agent_token = Some("a b".to_owned());
+        assert!(bad.validate().is_err());
+        let mut bad = spec();
+        bad.encode.quality = 0;
+        assert!(bad.validate().is_err());
+    }
+
+    #[test]
+    fn settings_are_flat_and_leave_patience_out() {
+        let mut spec = FetchSpec::new("urls.csv", "out");
+        let settings = spec.settings();
+        assert_eq!(settings["image.image-size"], 256);
+        assert_eq!(settings["decode.orient"], true);
+        spec.network.timeout *= 2;
+        spec.network.retries = 3;
+        spec.threads = Some(1);
+        spec.url_col = "URL".to_owned();
+        assert_eq!(spec.settings(), settings);
+        spec.image.image_size = 512;
+        assert_ne!(spec.settings(), settings);
+    }
+}

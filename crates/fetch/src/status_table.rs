@@ -1,0 +1,146 @@
+//! The status table of a shard: one Parquet row for each row of the input, in its order.
+//!
+//! Columns are the input columns, then `key`, `status`, `error_message` (text), `width`, `height`,
+//! `original_width`, `original_height` (32-bit integers) and the digest if one is recorded. Row groups have
+//! 100 rows, compressed with Snappy. Types are Parquet's own, without an Arrow schema beside them, so
+//! that every reader sees plain strings and lists, as in img2dataset's files.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::PoisonError;
+
+use polars::prelude::*;
+use sightline_core::{Metadata, SampleKey};
+use sightline_store::AtomicFile;
+
+use crate::error::{Error, Result};
+use crate::process::Outcome;
+use crate::spec::HashKind;
+
+/// Rows of a row group.
+const ROW_GROUP: usize = 100;
+
+/// Collects the columns that we add.
+#[derive(Debug)]
+pub(crate) struct StatusTable {
+    hash: Option<HashKind>,
+    keys: Vec<String>,
+    statuses: Vec<&'static str>,
+    messages: Vec<Option<String>>,
+    /// Width, height, original width, original height.
+    sizes: [Vec<Option<i32>>; 4],
+    digests: Vec<Option<String>>,
+}
+
+const SIZES: [&str; 4] = ["width", "height", "original_width", "original_height"];
+
+impl StatusTable {
+    pub(crate) fn new(rows: usize, hash: Option<HashKind>) -> Self {
+        Self {
+            hash,
+            keys: Vec::with_capacity(rows),
+            statuses: Vec::with_capacity(rows),
+            messages: Vec::with_capacity(rows),
+            sizes: std::array::from_fn(|_| Vec::with_capacity(rows)),
+            digests: Vec::with_capacity(rows),
+        }
+    }
+
+    /// Adds a row.
+    pub(crate) fn push(&mut self, key: &SampleKey, outcome: &Outcome) {
+        self.push_text(key.to_string(), outcome);
+    }
+
+    fn push_text(&mut self, key: String, outcome: &Outcome) {
+        let done = outcome.done.as_ref();
+        self.keys.push(key);
+        self.statuses.push(outcome.status.as_str());
+        self.messages.push(outcome.message.clone());
+        for (at, column) in self.sizes.iter_mut().enumerate() {
+            column.push(done.map(|done| done.sizes[at]));
+        }
+        let digest = done.and_then(|done| done.digest);
+        self.digests.push(digest.map(|digest| digest.to_string()));
+    }
+
+    /// Gives the last row another outcome.
+    pub(crate) fn replace_last(&mut self, outcome: &Outcome) {
+        let Some(key) = self.keys.pop() else { return };
+        self.statuses.pop();
+        self.messages.pop();
+        self.digests.pop();
+        for column in &mut self.sizes {
+            column.pop();
+        }
+        self.push_text(key, outcome);
+    }
+
+    /// Adds what the table says of its last row to a sample's metadata.
+    pub(crate) fn describe_last(&self, meta: &mut Metadata) {
+        let Some(last) = self.keys.len().checked_sub(1) else {
+            return;
+        };
+        meta.insert("key".to_owned(), self.keys[last].as_str().into());
+        meta.insert("status".to_owned(), self.statuses[last].into());
+        meta.insert(
+            "error_message".to_owned(),
+            self.messages[last].clone().into(),
+        );
+        for (name, column) in SIZES.iter().zip(&self.sizes) {
+            meta.insert((*name).to_owned(), column[last].into());
+        }
+        if let Some(hash) = self.hash {
+            meta.insert(hash.as_str().to_owned(), self.digests[last].clone().into());
+        }
+    }
+
+    /// Writes the table beside the input columns in `frame` to `path`.
+    pub(crate) fn write(self, frame: &DataFrame, path: &Path) -> Result<()> {
+        let failed = |e: PolarsError| match e {
+            PolarsError::IO { error, .. } => {
+                let source = io::Error::new(error.kind(), error.to_string());
+                Error::output("write", path)(source)
+            }
+            e => Error::StatusTable {
+                path: path.to_owned(),
+                problem: e.to_string(),
+            },
+        };
+        let mut columns = frame.columns().to_vec();
+        columns.push(Column::new("key".into(), self.keys));
+        columns.push(Column::new("status".into(), self.statuses));
+        columns.push(Column::new("error_message".into(), self.messages));
+        for (name, column) in SIZES.iter().zip(self.sizes) {
+            columns.push(Column::new((*name).into(), column));
+        }
+        if let Some(hash) = self.hash {
+            columns.push(Column::new(hash.as_str().into(), self.digests));
+        }
+        let table = DataFrame::new_infer_height(columns).map_err(failed)?;
+        let mut file = AtomicFile::create(path)?;
+        write_parquet(&table, &mut file).map_err(failed)?;
+        Ok(file.commit()?)
+    }
+}
+
+fn write_parquet(table: &DataFrame, file: &mut AtomicFile) -> PolarsResult<()> {
+    let mut writer = ParquetWriter::new(&mut *file)
+        .with_compression(ParquetCompression::Snappy)
+        .set_parallel(false)
+        .batched(table.schema())?;
+    for start in (0..table.height()).step_by(ROW_GROUP) {
+        let mut group = table.slice(start as i64, ROW_GROUP);
+        // Each chunk becomes a row group.
+        group.rechunk_mut();
+        writer.write_batch(&group)?;
+    }
+    // No metadata: the writer would add an Arrow schema that makes readers see its own string types.
+    let mut inner = writer
+        .get_writer()
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    inner.end(Some(Vec::new()))?;
+    drop(inner);
+    drop(writer);
+    Ok(file.flush()?)
+}

@@ -1,0 +1,30 @@
+//! The table of URLs: its files, its rows in order, cut into shards.
+//!
+//! | name | content |
+//! | --- | --- |
+//! | `.txt` | one URL a line, the whole line; empty lines are no rows |
+//! | `.csv`, `.tsv` | a header line, then rows |
+//! | `.jsonl` | one object a line |
+//! | `.json` | one array of objects |
+//! | `.parquet` | |
+//!
+//! Each may have `.gz` after it. A folder stands for its files of one format, sorted by path, not below.
+//!
+//! Columns are read, nothing else: polars scans the file with only the columns that are asked for and
+//! hands over one shard's rows at a time, so a table may be larger than memory. Formats that cannot be
+//! scanned (compressed ones and JSON arrays) are rewritten into a temporary file first.
+//!
+//! Differences from img2dataset: a comma in a txt line is part of the URL and does not break the row.
+//! JSON is an array of objects only. Types of csv and tsv columns are found by looking at all rows,
+//! not at the first block, so that no later row can contradict them.
+
+mod files;
+mod plain;
+mod rows;
+mod scan;
+mod types;
+
+pub use files::InputFormat;
+pub(crate) use files::{InputFile, find};
+pub(crate) use rows::{Row, ShardRows};
+pub(crate) use scan::{Columns, TableReader};

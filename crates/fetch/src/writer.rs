@@ -1,0 +1,413 @@
+//! Outcomes, in row order, into shards: one shard at a time, its statistics last.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sightline_core::{Metadata, Progress, Sample, SampleKey, ShardId};
+use sightline_shard::Error as ShardError;
+use sightline_store::write_atomic;
+
+use crate::error::{Error, Result};
+use crate::pipeline::{Begun, Event, Shared, StopFlag};
+use crate::process::Outcome;
+use crate::resume::Output;
+use crate::spec::{FetchSpec, SHARD_DIGITS};
+use crate::stats::{Counts, FetchSummary, Origin, ShardStats};
+use crate::status::FetchStatus;
+use crate::status_table::StatusTable;
+use crate::table::Row;
+
+/// How often the stop flag is looked at while nothing arrives.
+const POLL: Duration = Duration::from_millis(50);
+/// Time between two messages beside the progress bar.
+const MESSAGES: Duration = Duration::from_millis(500);
+/// Metadata field in which shards keep several captions.
+const CAPTIONS: &str = "captions";
+
+/// Writes the shards of a run.
+pub(crate) struct Writer<'a> {
+    spec: &'a FetchSpec,
+    output: Arc<Output>,
+    shared: Arc<Shared>,
+    progress: &'a dyn Progress,
+    meter: Meter,
+    /// Shards that have begun, oldest first.
+    shards: VecDeque<Begun>,
+    /// Outcomes that wait for their turn.
+    waiting: HashMap<u64, Outcome>,
+    /// Why the table ended early; said when everything before it is written.
+    table_error: Option<Error>,
+    pub(crate) summary: FetchSummary,
+    /// Images written by this run.
+    pub(crate) images: u64,
+}
+
+/// Why writing ended early.
+enum Halt {
+    Stopped,
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(
+        spec: &'a FetchSpec,
+        output: Arc<Output>,
+        shared: Arc<Shared>,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self {
+            spec,
+            output,
+            shared,
+            progress,
+            meter: Meter::new(),
+            shards: VecDeque::new(),
+            waiting: HashMap::new(),
+            table_error: None,
+            summary: FetchSummary::new(),
+            images: 0,
+        }
+    }
+
+    /// Writes until there is nothing left, and says whether the run was stopped instead.
+    pub(crate) fn run(&mut self, inbox: &Receiver<Event>, stop: &StopFlag) -> Result<bool> {
+        loop {
+            let next = match self.next_shard(inbox, stop) {
+                Ok(Some(shard)) => self.write_shard(&shard, inbox, stop),
+                Ok(None) => return self.table_error.take().map_or(Ok(false), Err),
+                Err(halt) => Err(halt),
+            };
+            match next {
+                Ok(()) => {}
+                Err(Halt::Stopped) => return Ok(true),
+                Err(Halt::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn next_shard(
+        &mut self,
+        inbox: &Receiver<Event>,
+        stop: &StopFlag,
+    ) -> Result<Option<Begun>, Halt> {
+        loop {
+            if let Some(shard) = self.shards.pop_front() {
+                return Ok(Some(shard));
+            }
+            if !self.receive(inbox, stop)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The outcome of the row `number`, when its turn has come.
+    fn take(
+        &mut self,
+        number: u64,
+        inbox: &Receiver<Event>,
+        stop: &StopFlag,
+    ) -> Result<Outcome, Halt> {
+        if stop.is_stopped() {
+            return Err(Halt::Stopped);
+        }
+        loop {
+            if let Some(outcome) = self.waiting.remove(&number) {
+                self.shared.window.leave(&outcome);
+                return Ok(outcome);
+            }
+            if !self.receive(inbox, stop)? {
+                return Err(Halt::Failed(Error::LostRow { row: number }));
+            }
+        }
+    }
+
+    /// Takes one event, or waits a little; `false` when no more will come.
+    fn receive(&mut self, inbox: &Receiver<Event>, stop: &StopFlag) -> Result<bool, Halt> {
+        if stop.is_stopped() {
+            return Err(Halt::Stopped);
+        }
+        match inbox.recv_timeout(POLL) {
+            Ok(Event::Shard(begun)) => self.shards.push_back(begun),
+            Ok(Event::Skipped(stats)) => {
+                self.progress.advance(stats.count);
+                self.summary.add(&stats, true);
+            }
+            Ok(Event::Row { number, outcome }) => {
+                self.waiting.insert(number, outcome);
+            }
+            Ok(Event::Failed(error)) => self.table_error = Some(error),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn write_shard(
+        &mut self,
+        begun: &Begun,
+        inbox: &Receiver<Event>,
+        stop: &StopFlag,
+    ) -> Result<(), Halt> {
+        let rows = &begun.rows;
+        let (started, clock) = begun.at;
+        let output = Arc::clone(&self.output);
+        let hash = self.spec.compute_hash;
+        output.unfinish(rows.id)?;
+        let mut folder = output.folder.clone();
+        let mut shard = output.format.create(&mut folder, rows.id)?;
+        let mut table = StatusTable::new(rows.rows.len(), hash);
+        let mut counts = Counts::default();
+
+        for (at, row) in (0u64..).zip(&rows.rows) {
+            let mut outcome = self.take(begun.first_row + at, inbox, stop)?;
+            let key = key(self.spec, rows.id, at)?;
+            table.push(&key, &outcome);
+            if outcome.done.is_some() {
+                let sample = sample(row, &key, &outcome, &table);
+                if let Err(error) = shard.write(&sample) {
+                    let message = too_large(error)?;
+                    outcome = Outcome {
+                        downloaded: outcome.downloaded,
+                        ..Outcome::failed(FetchStatus::FailedToResize, message)
+                    };
+                    table.replace_last(&outcome);
+                }
+            }
+            counts.add(outcome.status, outcome.message.as_deref());
+            counts.bytes_downloaded += outcome.downloaded;
+            self.meter.add(&outcome);
+            self.progress.advance(1);
+            if let Some(message) = self.meter.message() {
+                self.progress.message(&message);
+            }
+        }
+
+        let summary = shard.finish()?;
+        self.images += summary.samples;
+        table.write(&rows.frame, &output.table_path(rows.id))?;
+        let origin = Origin::new(
+            output.settings.clone(),
+            rows.digest,
+            output.first(),
+            summary,
+            &counts,
+        );
+        let stats = ShardStats::new(&counts, started, clock.elapsed(), origin);
+        let path = output.stats_path(rows.id);
+        let text = stats.to_text().map_err(|e| Error::Output {
+            action: "write",
+            path: path.clone(),
+            source: e.into(),
+        })?;
+        write_atomic(&path, text.as_bytes())?;
+        tracing::info!(
+            shard = rows.id.0,
+            rows = stats.count,
+            samples = stats.successes,
+            "shard finished"
+        );
+        self.summary.add(&stats, false);
+        Ok(())
+    }
+}
+
+/// The key of row `at` of a shard, as img2dataset forms it: the shard's number and the row's, in as many
+/// digits as both may need.
+fn key(spec: &FetchSpec, id: ShardId, at: u64) -> Result<SampleKey> {
+    let digits = spec.sample_digits();
+    let number = 10u64
+        .checked_pow(digits)
+        .and_then(|scale| scale.checked_mul(id.0))
+        .and_then(|base| base.checked_add(at));
+    let too_many = || Error::TooManyShards {
+        id: id.0,
+        rows: spec.number_sample_per_shard,
+    };
+    let width = digits as usize + SHARD_DIGITS;
+    let number = number.ok_or_else(too_many)?;
+    SampleKey::new(format!("{number:0width$}")).map_err(|_| too_many())
+}
+
+/// The sample of a success. Its metadata are the input columns, then the columns of the status table.
+fn sample(row: &Row, key: &SampleKey, outcome: &Outcome, table: &StatusTable) -> Sample {
+    let mut meta = row.columns.clone();
+    let captions = captions(row, &mut meta);
+    table.describe_last(&mut meta);
+    Sample {
+        key: key.clone(),
+        image: outcome.done.as_ref().map(|done| done.image.clone()),
+        captions,
+        meta,
+    }
+}
+
+/// All captions of a row, the one of the caption column first. A saved column `captions` that holds a
+/// list of texts leaves the metadata for them: shards keep several captions under that name.
+fn captions(row: &Row, meta: &mut Metadata) -> Vec<String> {
+    let listed: Option<Vec<String>> = meta
+        .get(CAPTIONS)
+        .and_then(Value::as_array)
+        .filter(|items| !items.is_empty())
+        .and_then(|items| {
+            let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+            texts.collect()
+        });
+    let Some(mut listed) = listed else {
+        let has_column = meta.contains_key("caption");
+        // A missing caption is an empty file in img2dataset.
+        return has_column
+            .then(|| row.caption.clone().unwrap_or_default())
+            .into_iter()
+            .collect();
+    };
+    meta.shift_remove(CAPTIONS);
+    if let Some(main) = &row.caption {
+        if let Some(at) = listed.iter().position(|caption| caption == main) {
+            listed.remove(at);
+        }
+        listed.insert(0, main.clone());
+    }
+    listed
+}
+
+/// The message of a row that the shard refuses because of its size; every other error is one.
+fn too_large(error: ShardError) -> Result<String> {
+    match error {
+        ShardError::TooLarge { limit_bytes, .. } => {
+            Ok(format!("sample larger than {limit_bytes} bytes"))
+        }
+        error => Err(error.into()),
+    }
+}
+
+/// Rates and failures so far, for the message beside the progress bar.
+struct Meter {
+    start: Instant,
+    shown: Instant,
+    bytes: u64,
+    failed: [u64; 2],
+}
+
+impl Meter {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            start: now,
+            shown: now,
+            bytes: 0,
+            failed: [0; 2],
+        }
+    }
+
+    fn add(&mut self, outcome: &Outcome) {
+        self.bytes += outcome.downloaded;
+        match outcome.status {
+            FetchStatus::Success => {}
+            FetchStatus::FailedToDownload => self.failed[0] += 1,
+            FetchStatus::FailedToResize => self.failed[1] += 1,
+        }
+    }
+
+    /// The message, when it is time for another one.
+    fn message(&mut self) -> Option<String> {
+        if self.shown.elapsed() < MESSAGES {
+            return None;
+        }
+        self.shown = Instant::now();
+        let rate = self.bytes as f64 / 1e6 / self.start.elapsed().as_secs_f64();
+        let [download, resize] = self.failed;
+        Some(format!(
+            "{rate:.1} MB/s, {download} not downloaded, {resize} not resized"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn keys_are_those_of_img2dataset() {
+        let mut spec = FetchSpec::new("urls.csv", "out");
+        let key = |spec: &FetchSpec, id, at| key(spec, ShardId(id), at).unwrap().to_string();
+        assert_eq!(key(&spec, 0, 0), "000000000");
+        assert_eq!(key(&spec, 17, 42), "000170042");
+        spec.number_sample_per_shard = 132;
+        assert_eq!(key(&spec, 2, 131), "00002131");
+        spec.number_sample_per_shard = 1;
+        assert_eq!(key(&spec, 7, 0), "00007");
+        spec.number_sample_per_shard = 10_000;
+        assert_eq!(key(&spec, 123_456, 1), "1234560001");
+        assert!(super::key(&spec, ShardId(u64::MAX), 0).is_err());
+    }
+
+    fn captions_of(columns: &Value) -> (Vec<String>, Vec<String>) {
+        let mut meta = columns.as_object().unwrap().clone();
+        let caption = meta
+            .get("caption")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        let row = Row {
+            url: None,
+            caption,
+            columns: meta.clone(),
+        };
+        let captions = captions(&row, &mut meta);
+        (captions, meta.keys().cloned().collect())
+    }
+
+    #[test]
+    fn captions_come_from_the_column_and_from_lists() {
+        let cases = [
+            (json!({"url": 1}), vec![], vec!["url"]),
+            (
+                json!({"caption": "a", "url": 1}),
+                vec!["a"],
+                vec!["caption", "url"],
+            ),
+            (json!({"caption": null}), vec![""], vec!["caption"]),
+            (
+                json!({"captions": ["a", "b"], "caption": "b", "url": 1}),
+                vec!["b", "a"],
+                vec!["caption", "url"],
+            ),
+            (
+                json!({"captions": ["a"], "caption": "x"}),
+                vec!["x", "a"],
+                vec!["caption"],
+            ),
+            (
+                json!({"captions": ["a", "b"], "caption": null}),
+                vec!["a", "b"],
+                vec!["caption"],
+            ),
+            (json!({"captions": ["a"]}), vec!["a"], vec![]),
+            (
+                json!({"captions": [], "caption": "a"}),
+                vec!["a"],
+                vec!["captions", "caption"],
+            ),
+            (
+                json!({"captions": [1], "caption": "a"}),
+                vec!["a"],
+                vec!["captions", "caption"],
+            ),
+            (json!({"captions": "text"}), vec![], vec!["captions"]),
+        ];
+        for (columns, captions, left) in cases {
+            let found = captions_of(&columns);
+            assert_eq!(found.0, captions, "{columns}");
+            assert_eq!(found.1, left, "{columns}");
+        }
+    }
+}

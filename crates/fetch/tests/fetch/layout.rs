@@ -1,0 +1,253 @@
+//! What is written: names, keys, columns, types, order, bytes.
+
+use std::fs;
+use std::sync::Mutex;
+
+use polars::prelude::DataType;
+use sightline_core::Progress;
+use sightline_fetch::{FetchStatus, StopFlag, fetch};
+
+use crate::util::{World, check, column, files, names, run, samples, status_table};
+
+#[test]
+fn the_layout_is_that_of_img2dataset() {
+    let world = World::new(25);
+    let spec = world.captioned(world.table("urls.csv", 25), "out");
+    let summary = run(&spec).unwrap();
+    check(&spec.out, &summary, 25);
+    assert_eq!((summary.shards_done, summary.successes), (3, 22));
+    assert_eq!(
+        names(&spec.out),
+        [
+            "00000.parquet",
+            "00000.tar",
+            "00000_stats.json",
+            "00001.parquet",
+            "00001.tar",
+            "00001_stats.json",
+            "00002.parquet",
+            "00002.tar",
+            "00002_stats.json"
+        ]
+    );
+
+    let table = status_table(&spec.out, 0);
+    let columns: Vec<(&str, DataType)> = table
+        .schema()
+        .iter()
+        .map(|(name, dtype)| (name.as_str(), dtype.clone()))
+        .collect();
+    let (text, int) = (DataType::String, DataType::Int32);
+    assert_eq!(
+        columns,
+        [
+            ("id", DataType::Int64),
+            ("caption", text.clone()),
+            ("url", text.clone()),
+            ("key", text.clone()),
+            ("status", text.clone()),
+            ("error_message", text.clone()),
+            ("width", int.clone()),
+            ("height", int.clone()),
+            ("original_width", int.clone()),
+            ("original_height", int),
+            ("sha256", text),
+        ]
+    );
+    let keys = column(&spec.out, "key");
+    assert_eq!(keys[0].as_deref(), Some("000000"));
+    assert_eq!(keys[24].as_deref(), Some("000024"));
+    let messages = column(&spec.out, "error_message");
+    assert_eq!(messages[5], None);
+    assert_eq!(messages[6].as_deref(), Some("HTTP Error 404: Not Found"));
+    let failed = &summary.failures[&FetchStatus::FailedToDownload];
+    assert_eq!(failed["HTTP Error 404: Not Found"], 3);
+    for (name, at, value) in [("width", 0, "32"), ("original_width", 1, "21")] {
+        assert_eq!(
+            column(&spec.out, name)[at].as_deref(),
+            Some(value),
+            "{name}"
+        );
+        assert_eq!(column(&spec.out, name)[6], None, "{name}");
+    }
+}
+
+#[test]
+fn a_sample_is_image_metadata_and_caption() {
+    let world = World::new(3);
+    let spec = world.captioned(world.table("urls.csv", 2), "out");
+    run(&spec).unwrap();
+    let tar = fs::read(spec.out.join("00000.tar")).unwrap();
+    let members: Vec<(String, usize)> = tar_members(&tar);
+    let names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "000000.jpg",
+            "000000.json",
+            "000000.txt",
+            "000001.jpg",
+            "000001.json",
+            "000001.txt"
+        ]
+    );
+    let json = &tar[members[1].1..];
+    let digest = column(&spec.out, "sha256")[0].clone().unwrap();
+    let expected = format!(
+        r#"{{
+    "id": 0,
+    "caption": "caption, 0 \u00e9",
+    "url": "{}",
+    "key": "000000",
+    "status": "success",
+    "error_message": null,
+    "width": 32,
+    "height": 32,
+    "original_width": 20,
+    "original_height": 30,
+    "sha256": "{digest}"
+}}"#,
+        world.server.url("/0.png")
+    );
+    assert!(json.starts_with(expected.as_bytes()));
+    assert_eq!(json[expected.len()], 0, "no line break at the end");
+    let body = fs::read(world.site().join("0.png")).unwrap();
+    assert_eq!(digest, sightline_core::Digest::of(&body).to_string());
+    assert!(tar[members[2].1..].starts_with("caption, 0 é".as_bytes()));
+    assert!(tar[members[0].1..].starts_with(b"\xff\xd8\xff"));
+}
+
+/// Names of the members of a USTAR archive and where their data begin.
+fn tar_members(tar: &[u8]) -> Vec<(String, usize)> {
+    let mut members = Vec::new();
+    let mut at = 0;
+    while tar[at] != 0 {
+        let field = |range: std::ops::Range<usize>| {
+            let bytes = &tar[at + range.start..at + range.end];
+            let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+            String::from_utf8(bytes[..end].to_vec()).unwrap()
+        };
+        let len = usize::from_str_radix(field(124..136).trim(), 8).unwrap();
+        members.push((field(0..100), at + 512));
+        at += 512 + len.div_ceil(512) * 512;
+    }
+    members
+}
+
+#[test]
+fn equal_answers_give_equal_bytes_whatever_the_parallelism() {
+    let world = World::new(60);
+    let table = world.table("urls.csv", 60);
+    let first = world.captioned(&table, "first");
+    let mut second = world.captioned(&table, "second");
+    second.threads = Some(1);
+    second.network.concurrency = 1;
+    let mut third = world.captioned(&table, "third");
+    third.threads = Some(5);
+    third.network.concurrency = 100;
+    third.memory_budget_bytes = 1 << 16;
+    for spec in [&first, &second, &third] {
+        check(&spec.out, &run(spec).unwrap(), 60);
+    }
+    let bytes = files(&first.out);
+    assert_eq!(bytes.len(), 12);
+    assert!(bytes == files(&second.out), "one thread");
+    assert!(
+        bytes == files(&third.out),
+        "many connections, little memory"
+    );
+}
+
+#[test]
+fn captions_without_a_column_are_not_written() {
+    let world = World::new(3);
+    let spec = world.spec(world.table("urls.csv", 3), "out");
+    run(&spec).unwrap();
+    let samples = samples(&spec.out, "00000.tar");
+    assert!(samples.iter().all(|sample| sample.captions.is_empty()));
+    assert!(!samples[0].meta.contains_key("caption"));
+}
+
+#[test]
+fn several_captions_survive() {
+    let world = World::new(3);
+    let url = world.server.url("/0.png");
+    let lines = [
+        format!(r#"{{"url":"{url}","text":"b","captions":["a","b","c"]}}"#),
+        format!(r#"{{"url":"{url}","text":null,"captions":[]}}"#),
+        format!(r#"{{"url":"{url}","text":"only","captions":null}}"#),
+    ];
+    let table = world.write("urls.jsonl", &lines.join("\n"));
+    let mut spec = world.spec(table, "out");
+    spec.caption_col = Some("text".to_owned());
+    spec.save_additional_columns = vec!["captions".to_owned()];
+    run(&spec).unwrap();
+    let captions: Vec<Vec<String>> = samples(&spec.out, "00000.tar")
+        .into_iter()
+        .map(|sample| sample.captions)
+        .collect();
+    assert_eq!(captions, [vec!["b", "a", "c"], vec![""], vec!["only"]]);
+    let table = status_table(&spec.out, 0);
+    let dtype = table.column("captions").unwrap().dtype();
+    assert_eq!(*dtype, DataType::List(Box::new(DataType::String)));
+}
+
+#[test]
+fn an_empty_table_is_done_at_once() {
+    let world = World::new(0);
+    for (name, content) in [("a.txt", ""), ("a.csv", "url\n"), ("a.json", "[]")] {
+        let spec = world.spec(world.write(name, content), name.trim_start_matches("a."));
+        let summary = run(&spec).unwrap();
+        check(&spec.out, &summary, 0);
+        assert!(names(&spec.out).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_row_too_large_for_a_shard_fails_alone() {
+    let world = World::new(3);
+    let url = world.server.url("/0.png");
+    let long = "x".repeat(17 << 20);
+    let table = world.write(
+        "urls.csv",
+        &format!("url,text\n{url},{long}\n{url},short\n"),
+    );
+    let mut spec = world.spec(table, "out");
+    spec.caption_col = Some("text".to_owned());
+    let summary = run(&spec).unwrap();
+    check(&spec.out, &summary, 2);
+    assert_eq!(summary.successes, 1);
+    assert_eq!(
+        column(&spec.out, "error_message")[0].as_deref(),
+        Some("sample larger than 16777216 bytes")
+    );
+    assert_eq!(column(&spec.out, "width")[0], None);
+}
+
+#[derive(Default)]
+struct Recorder(Mutex<(Vec<Option<u64>>, u64, u32)>);
+
+impl Progress for Recorder {
+    fn start(&self, what: &str, total: Option<u64>) {
+        assert_eq!(what, "rows");
+        self.0.lock().unwrap().0.push(total);
+    }
+    fn advance(&self, steps: u64) {
+        self.0.lock().unwrap().1 += steps;
+    }
+    fn message(&self, _: &str) {}
+    fn finish(&self) {
+        self.0.lock().unwrap().2 += 1;
+    }
+}
+
+#[test]
+fn progress_counts_every_row_now_and_when_resumed() {
+    let world = World::new(25);
+    let spec = world.captioned(world.table("urls.csv", 25), "out");
+    for _ in 0..2 {
+        let recorder = Recorder::default();
+        fetch(&spec, &recorder, &StopFlag::new()).unwrap();
+        assert_eq!(*recorder.0.lock().unwrap(), (vec![Some(25)], 25, 1));
+    }
+}

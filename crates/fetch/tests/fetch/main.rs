@@ -1,0 +1,12 @@
+//! Whole runs against a local server: layout, formats, faults, resumption.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it must be"
+)]
+
+mod faults;
+mod layout;
+mod resume;
+mod table;
+mod util;
