@@ -1,1 +1,29 @@
 //! Capabilities, model families and their registry.
+//!
+//! A [`Family`] says what its models can do before any weight is read, which files a checkpoint's digest has to
+//! cover, and how to load one. A task asks the loaded [`Model`] for the capability it needs and gets a trait
+//! object; nothing else about the model concerns it.
+//!
+//! ```
+//! use candle_core::Device;
+//! use sightline_core::Seed;
+//! use sightline_models::{Model, ModelSpec, family};
+//!
+//! let floor = family("random")?;
+//! let model = (floor.load)(&ModelSpec::without_checkpoint(Seed(1)), &Device::Cpu)?;
+//! let embed = model.embed().expect("the family declares it");
+//! assert_eq!(embed.embed_texts(&["a photo of a cat"])?.dims(), [1, embed.width()]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod capability;
+pub mod conformance;
+pub mod error;
+pub mod families;
+pub mod family;
+mod folder;
+
+pub use capability::{Capability, Embed, Model, VisualSpec};
+pub use error::{Error, Result};
+pub use families::{FAMILIES, family};
+pub use family::{CheckpointFile, Family, FileRole, ModelSpec, TokenizerChoice};

@@ -1,1 +1,48 @@
 //! Attention, blocks, towers and weight loading shared by every model family.
+//!
+//! A family describes its towers by spec structs ([`tower::vit::VitSpec`], [`block::BlockSpec`], …), which
+//! also carry the names that its checkpoints use; the code here reads the weights by those names and
+//! computes. There is one [`attention::Attention`] and one [`block::Block`] for all of them.
+//!
+//! On a CPU the element-wise work (bias, activation, softmax, layer norm) runs in the vectorised kernels of
+//! `kernel`, in place where the memory is ours. Anywhere else, and wherever a gradient is tracked, the same
+//! formulas are composed of candle's differentiable operations: no path drops a gradient silently.
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use sightline_core::Seed;
+//! use sightline_nn::{Linear, Weights};
+//!
+//! let weights = Weights::random(Seed(1), &Device::Cpu);
+//! let linear = Linear::load(&weights.scope("projection"), 4, 3)?;
+//! assert!(weights.finish()?.is_empty());
+//! let x = Tensor::ones((2, 4), candle_core::DType::F32, &Device::Cpu)?;
+//! assert_eq!(linear.forward(&x)?.dims(), [2, 3]);
+//! # Ok::<(), sightline_nn::Error>(())
+//! ```
+
+pub mod activation;
+pub mod attention;
+pub mod block;
+mod checkpoint;
+pub mod embedding;
+pub mod error;
+mod kernel;
+pub mod linear;
+pub mod mask;
+pub mod norm;
+mod pickle;
+mod safetensors;
+mod torch;
+pub mod tower;
+pub mod weights;
+
+pub use activation::Activation;
+pub use attention::{Attention, AttentionSpec, KeyValue};
+pub use block::{Block, BlockSpec, NormPlace};
+pub use embedding::Embedding;
+pub use error::{Error, FormatError, Result, TensorProblem};
+pub use linear::Linear;
+pub use mask::Mask;
+pub use norm::{LayerNorm, unit_length};
+pub use weights::Weights;

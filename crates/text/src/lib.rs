@@ -1,1 +1,22 @@
 //! Turns captions into tokens: byte-pair tokenizers today.
+//!
+//! A model with a text side reads ids, not letters. [`subword`] holds the tokenizers that turn one
+//! into the other exactly as the published programs do, behind one trait, [`Tokenizer`].
+//!
+//! ```
+//! use sightline_text::{Tokenizer, WordHash};
+//!
+//! let tokenizer = WordHash::new(1000, 998, 999)?;
+//! let encoded = tokenizer.encode("A photo of a cat.", 8)?;
+//! assert_eq!((encoded.ids[0], encoded.ids[6], encoded.len), (998, 999, 7));
+//! assert_eq!(encoded.padded(8, 0).ids[7], 0);
+//! # Ok::<(), sightline_text::Error>(())
+//! ```
+
+pub mod error;
+pub mod subword;
+
+pub use error::{Error, Result};
+pub use subword::clip::ClipTokenizer;
+pub use subword::word_hash::WordHash;
+pub use subword::{Encoded, Tokenizer};

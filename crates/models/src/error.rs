@@ -1,0 +1,133 @@
+//! What can go wrong between a manifest's model and its answers.
+
+use std::io;
+use std::path::PathBuf;
+
+use sightline_core::Hint;
+use sightline_core::image_spec::hugging_face::ImageSpecError;
+
+/// The result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a model could not be loaded or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A family that has weights was asked for without a folder that holds them.
+    #[error("the family `{family}` needs a checkpoint")]
+    NoCheckpoint {
+        /// The family.
+        family: &'static str,
+    },
+    /// A file could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A configuration file is larger than any real one.
+    #[error("`{}` has more than {limit_bytes} bytes, the limit for a configuration", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// A configuration file is not JSON, or a value in it is of another type or unknown.
+    #[error("`{}` is not a configuration that can be read", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A value of a configuration is outside what can be.
+    #[error("`{}`: `{field}` is {found}, expected {wanted}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The key, with the keys above it.
+        field: String,
+        /// Its value.
+        found: String,
+        /// What would do.
+        wanted: String,
+    },
+    /// The image preparation cannot be followed.
+    #[error("cannot follow `{}`", path.display())]
+    ImageSpec {
+        /// The file.
+        path: PathBuf,
+        /// What it asks for.
+        #[source]
+        source: ImageSpecError,
+    },
+    /// The image preparation and the vision tower disagree about the size of an image.
+    #[error(
+        "`{}` prepares images of {width} x {height} pixels, the vision tower of `config.json` takes \
+         {image_size} x {image_size}",
+        path.display()
+    )]
+    ImageSize {
+        /// The preparation's file.
+        path: PathBuf,
+        /// Columns that it makes.
+        width: u32,
+        /// Rows that it makes.
+        height: u32,
+        /// Rows and columns that the tower takes.
+        image_size: usize,
+    },
+    /// The tokenizer has ids for which the model has no embedding.
+    #[error(
+        "the tokenizer of `{}` has {tokenizer} ids, the token table {model} rows",
+        folder.display()
+    )]
+    Vocabulary {
+        /// The checkpoint's folder.
+        folder: PathBuf,
+        /// Ids of the tokenizer.
+        tokenizer: usize,
+        /// Rows of the table.
+        model: usize,
+    },
+    /// The tokenizer failed.
+    #[error(transparent)]
+    Text(#[from] sightline_text::Error),
+    /// Weights could not be read, or a tower could not compute.
+    #[error(transparent)]
+    Nn(#[from] sightline_nn::Error),
+    /// candle failed: out of memory, no such device, or a bug here.
+    #[error("tensor arithmetic failed")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Hint for Error {
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::NoCheckpoint { .. } => {
+                "Set `checkpoint` in the model's manifest to the folder that holds `config.json` and \
+                 the weights."
+            }
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "Give the folder that holds the published checkpoint's files."
+            }
+            Self::Config { .. } => {
+                "The checkpoint is of another family, or its configuration was edited: fetch it again."
+            }
+            Self::ImageSize { .. } => {
+                "Take `config.json` and `preprocessor_config.json` from the same checkpoint."
+            }
+            Self::Vocabulary { .. } => "Take the tokenizer's files from the same checkpoint.",
+            Self::ImageSpec { source, .. } => return source.hints(),
+            Self::Text(error) => return error.hints(),
+            Self::Nn(error) => return error.hints(),
+            _ => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
+}

@@ -1,0 +1,41 @@
+//! The families, and the registry that names them.
+
+pub mod clip;
+pub mod constant;
+pub mod random;
+
+use sightline_core::registry::UnknownName;
+
+use crate::Family;
+
+/// Every family, sorted by name.
+pub static FAMILIES: &[&Family] = &[&clip::FAMILY, &constant::FAMILY, &random::FAMILY];
+
+/// The family called `name`, or the nearest names.
+pub fn family(name: &str) -> Result<&'static Family, UnknownName> {
+    FAMILIES
+        .iter()
+        .find(|family| family.name == name)
+        .copied()
+        .ok_or_else(|| UnknownName::among("model family", name, FAMILIES.iter().map(|f| f.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use sightline_core::Hint;
+
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_and_unique() {
+        assert!(FAMILIES.is_sorted_by(|a, b| a.name < b.name));
+    }
+
+    #[test]
+    fn an_unknown_name_answers_with_the_nearest() {
+        let error = family("clipp").unwrap_err();
+        assert_eq!(error.to_string(), "unknown model family `clipp`");
+        assert_eq!(error.hints(), ["Did you mean `clip`?"]);
+        assert_eq!(family("random").unwrap().name, "random");
+    }
+}

@@ -1,0 +1,226 @@
+//! A transformer block: attention and a feed-forward layer, each with a residual connection and a norm.
+
+use candle_core::Tensor;
+
+use crate::{Activation, Attention, AttentionSpec, LayerNorm, Linear, Mask, Result, Weights};
+
+/// What a block looks like. All blocks of a [`Stack`] share one.
+#[derive(Clone, Debug)]
+pub struct BlockSpec {
+    /// The attention layer, which also gives the block's width.
+    pub attention: AttentionSpec,
+    /// Width between the two linear maps of the feed-forward layer.
+    pub hidden: usize,
+    /// Activation between them.
+    pub activation: Activation,
+    /// Where the norms stand.
+    pub norm_place: NormPlace,
+    /// Added to the variance in the norms.
+    pub norm_eps: f64,
+    /// Names in the checkpoint.
+    pub names: BlockNames,
+}
+
+/// Where the norms of a block stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormPlace {
+    /// `x + f(norm(x))`: GPT-2, ViT, CLIP.
+    Pre,
+    /// `norm(x + f(x))`: the original transformer, BERT.
+    Post,
+}
+
+/// Names of a block's parts.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockNames {
+    /// What stands before the names of the attention's projections.
+    pub attention: &'static str,
+    /// The norm of the attention layer.
+    pub attention_norm: &'static str,
+    /// The first linear map of the feed-forward layer.
+    pub expand: &'static str,
+    /// The second one.
+    pub contract: &'static str,
+    /// The norm of the feed-forward layer.
+    pub feed_forward_norm: &'static str,
+}
+
+/// One block.
+#[derive(Clone, Debug)]
+pub struct Block {
+    attention: Attention,
+    attention_norm: LayerNorm,
+    expand: Linear,
+    contract: Linear,
+    feed_forward_norm: LayerNorm,
+    activation: Activation,
+    norm_place: NormPlace,
+}
+
+impl Block {
+    /// Reads the block's tensors.
+    pub fn load(weights: &Weights, spec: &BlockSpec) -> Result<Self> {
+        let names = &spec.names;
+        let width = spec.attention.width;
+        let norm = |name| LayerNorm::load(&weights.scope(name), width, spec.norm_eps);
+        Ok(Self {
+            attention: Attention::load(&weights.scope(names.attention), &spec.attention)?,
+            attention_norm: norm(names.attention_norm)?,
+            expand: Linear::load(&weights.scope(names.expand), width, spec.hidden)?,
+            contract: Linear::load(&weights.scope(names.contract), spec.hidden, width)?,
+            feed_forward_norm: norm(names.feed_forward_norm)?,
+            activation: spec.activation,
+            norm_place: spec.norm_place,
+        })
+    }
+
+    /// `x` `[B, T, width]`; `other` and `mask` as for [`Attention::forward`]. Returns `[B, T, width]`.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        other: Option<&Tensor>,
+        mask: Option<&Mask>,
+    ) -> Result<Tensor> {
+        match self.norm_place {
+            NormPlace::Pre => {
+                let seen = self.attention_norm.forward(x)?;
+                let x = (x + self.attention.forward(&seen, other, mask)?)?;
+                let fed = self.feed_forward(&self.feed_forward_norm.forward(&x)?)?;
+                Ok((x + fed)?)
+            }
+            NormPlace::Post => {
+                let x = (x + self.attention.forward(x, other, mask)?)?;
+                let x = self.attention_norm.forward(&x)?;
+                let fed = self.feed_forward(&x)?;
+                self.feed_forward_norm.forward(&(x + fed)?)
+            }
+        }
+    }
+
+    fn feed_forward(&self, x: &Tensor) -> Result<Tensor> {
+        let expanded = self.expand.forward_activated(x, self.activation)?;
+        self.contract.forward(&expanded)
+    }
+}
+
+/// Blocks one after the other.
+#[derive(Clone, Debug)]
+pub struct Stack(Vec<Block>);
+
+impl Stack {
+    /// Reads `depth` blocks called `0`, `1`, ….
+    pub fn load(weights: &Weights, depth: usize, spec: &BlockSpec) -> Result<Self> {
+        let block = |i| Block::load(&weights.scope(i), spec);
+        Ok(Self((0..depth).map(block).collect::<Result<_>>()?))
+    }
+
+    /// `x` `[B, T, width]` through all blocks. `hidden` is called with `x` and with the result of each block,
+    /// `depth + 1` times in all.
+    pub fn forward(
+        &self,
+        x: Tensor,
+        mask: Option<&Mask>,
+        hidden: &mut dyn FnMut(&Tensor),
+    ) -> Result<Tensor> {
+        hidden(&x);
+        let mut x = x;
+        for block in &self.0 {
+            x = block.forward(&x, None, mask)?;
+            hidden(&x);
+        }
+        Ok(x)
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::float_cmp,
+    reason = "the same operations in the same order give the same bits"
+)]
+mod tests {
+    use candle_core::{D, Device};
+    use sightline_core::Seed;
+
+    use super::*;
+    use crate::KeyValue;
+    use crate::attention::AttentionNames;
+
+    fn spec(norm_place: NormPlace) -> BlockSpec {
+        BlockSpec {
+            attention: AttentionSpec {
+                width: 8,
+                heads: 2,
+                head_dim: 4,
+                key_value: KeyValue::Own,
+                names: AttentionNames {
+                    query: "q",
+                    key: "k",
+                    value: "v",
+                    out: "o",
+                },
+            },
+            hidden: 16,
+            activation: Activation::Gelu,
+            norm_place,
+            norm_eps: 1e-12,
+            names: BlockNames {
+                attention: "attention",
+                attention_norm: "norm1",
+                expand: "up",
+                contract: "down",
+                feed_forward_norm: "norm2",
+            },
+        }
+    }
+
+    fn distance(a: &Tensor, b: &Tensor) -> f32 {
+        let difference = (a - b).unwrap().abs().unwrap();
+        difference.max_all().unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn norms_stand_where_the_spec_says() {
+        let weights = Weights::random(Seed(5), &Device::Cpu);
+        let x = Tensor::randn(0f32, 1.0, (2, 3, 8), &Device::Cpu).unwrap();
+        let parts = |place| Block::load(&weights, &spec(place)).unwrap();
+
+        let block = parts(NormPlace::Pre);
+        let seen = block.attention_norm.forward(&x).unwrap();
+        let middle = (&x + block.attention.forward(&seen, None, None).unwrap()).unwrap();
+        let fed = block.feed_forward_norm.forward(&middle).unwrap();
+        let expected = (&middle + block.feed_forward(&fed).unwrap()).unwrap();
+        assert_eq!(
+            distance(&block.forward(&x, None, None).unwrap(), &expected),
+            0.0
+        );
+
+        // After a norm with these weights every row has the same mean: that of its bias.
+        let block = parts(NormPlace::Post);
+        let norm = weights.scope("norm2");
+        let weight = norm.tensor("weight", &[8]).unwrap();
+        let bias = norm.tensor("bias", &[8]).unwrap();
+        let y = block.forward(&x, None, None).unwrap();
+        let rows = y
+            .broadcast_sub(&bias)
+            .unwrap()
+            .broadcast_div(&weight)
+            .unwrap();
+        let means = rows.mean(D::Minus1).unwrap();
+        assert!(distance(&means, &means.zeros_like().unwrap()) < 1e-4);
+        let squares = rows.sqr().unwrap().mean(D::Minus1).unwrap();
+        assert!(distance(&squares, &squares.ones_like().unwrap()) < 1e-2);
+    }
+
+    #[test]
+    fn a_stack_shows_every_state() {
+        let weights = Weights::random(Seed(6), &Device::Cpu);
+        let stack = Stack::load(&weights, 3, &spec(NormPlace::Pre)).unwrap();
+        let x = Tensor::randn(0f32, 1.0, (1, 3, 8), &Device::Cpu).unwrap();
+        let mut states = Vec::new();
+        let last = stack.forward(x.clone(), None, &mut |state| states.push(state.clone()));
+        assert_eq!(states.len(), 4);
+        assert_eq!(distance(&states[0], &x), 0.0);
+        assert_eq!(distance(&states[3], &last.unwrap()), 0.0);
+        assert!(distance(&states[1], &states[2]) > 0.0);
+    }
+}

@@ -1,0 +1,260 @@
+//! What can go wrong between a checkpoint and a result.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use sightline_core::Hint;
+
+/// The result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Problems with tensors that a message prints; the error holds all of them.
+const PRINTED_PROBLEMS: usize = 8;
+
+/// Why weights could not be read, or a tower could not compute.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder has no file of weights.
+    #[error(
+        "`{}` has no weights: none of `model.safetensors`, `model.safetensors.index.json`, \
+         `pytorch_model.bin`, `pytorch_model.bin.index.json`",
+        folder.display()
+    )]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file of weights is damaged or of another kind.
+    #[error("`{}` is not a readable file of weights", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: FormatError,
+    },
+    /// Tensors that the model needs are missing, of another shape or of a type without fractions.
+    #[error("`{}` does not hold the model: {}", path.display(), listed(problems))]
+    Tensors {
+        /// The file, or the folder when there are several.
+        path: PathBuf,
+        /// Every problem, in the order in which the model asks for tensors.
+        problems: Vec<TensorProblem>,
+    },
+    /// An id that has no row in the embedding table.
+    #[error("token id {id} is outside the vocabulary of {vocabulary_size}")]
+    TokenId {
+        /// The id.
+        id: u32,
+        /// Rows of the table.
+        vocabulary_size: usize,
+    },
+    /// A sequence that has more tokens than there are positions.
+    #[error("sequence of {len} tokens, the limit is {limit}")]
+    Length {
+        /// Tokens.
+        len: usize,
+        /// Positions.
+        limit: usize,
+    },
+    /// A tensor that does not fit where it enters.
+    #[error("{what} has the shape {found:?}, needed is {wanted}")]
+    Shape {
+        /// Which tensor.
+        what: &'static str,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that fits.
+        wanted: String,
+    },
+    /// candle failed: out of memory, no such device, or a bug here.
+    #[error("tensor arithmetic failed")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// One tensor of a checkpoint that the model cannot use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TensorProblem {
+    /// No tensor of that name.
+    Missing {
+        /// Its name.
+        name: String,
+        /// The shape that the configuration asks for.
+        wanted: Vec<usize>,
+    },
+    /// Another shape.
+    Shape {
+        /// Its name.
+        name: String,
+        /// The shape that the configuration asks for.
+        wanted: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// Elements that are not floating point numbers of 16, 32 or 64 bits.
+    Type {
+        /// Its name.
+        name: String,
+        /// The element type in the file.
+        found: String,
+    },
+}
+
+impl fmt::Display for TensorProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { name, wanted } => write!(f, "`{name}` {wanted:?} is missing"),
+            Self::Shape {
+                name,
+                wanted,
+                found,
+            } => write!(f, "`{name}` is {found:?} instead of {wanted:?}"),
+            Self::Type { name, found } => {
+                write!(
+                    f,
+                    "`{name}` holds {found} instead of floating point numbers"
+                )
+            }
+        }
+    }
+}
+
+fn listed(problems: &[TensorProblem]) -> String {
+    let mut parts: Vec<String> = problems
+        .iter()
+        .take(PRINTED_PROBLEMS)
+        .map(ToString::to_string)
+        .collect();
+    if problems.len() > PRINTED_PROBLEMS {
+        parts.push(format!("and {} more", problems.len() - PRINTED_PROBLEMS));
+    }
+    parts.join("; ")
+}
+
+/// What is wrong with a file of weights.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The file ends before what its header promises.
+    #[error("it ends after {found_bytes} bytes, its header promises {needed_bytes}")]
+    Truncated {
+        /// Length of the file that would hold everything.
+        needed_bytes: u64,
+        /// Length of the file.
+        found_bytes: u64,
+    },
+    /// A header or table of contents is larger than any real one.
+    #[error("its {what} has {len_bytes} bytes, the limit is {limit_bytes}")]
+    TooLarge {
+        /// Which part.
+        what: &'static str,
+        /// Its length.
+        len_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The header of a safetensors file, or an index of shards, is not what it should be.
+    #[error("its {what} is not JSON of the expected form")]
+    Json {
+        /// Which part.
+        what: &'static str,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An index names a shard outside its folder.
+    #[error("its index names the shard `{name}`, which is not the name of a file beside it")]
+    ShardName {
+        /// The name.
+        name: String,
+    },
+    /// A tensor's place in the file contradicts its shape.
+    #[error("tensor `{name}`: {reason}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// The contradiction.
+        reason: String,
+    },
+    /// Neither of the two forms that PyTorch writes.
+    #[error("it is neither a zip archive nor an older PyTorch file")]
+    NotTorch,
+    /// The archive is damaged or lacks an entry.
+    #[error("its archive cannot be read: {message}")]
+    Archive {
+        /// What was found.
+        message: String,
+    },
+    /// The pickled table of tensors is damaged, or needs what the restricted reader does not have.
+    #[error("its pickle cannot be read: {reason} at byte {offset}")]
+    Pickle {
+        /// Offset of the opcode.
+        offset: usize,
+        /// What was found there.
+        reason: String,
+    },
+    /// The pickle holds something else than names and tensors.
+    #[error("its pickle holds no dictionary of tensors")]
+    NotStateDict,
+}
+
+impl Hint for Error {
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::NoWeights { .. } => {
+                "Give the folder that holds the published checkpoint's files."
+            }
+            Self::Format {
+                source: FormatError::Truncated { .. },
+                ..
+            } => "The file was probably not copied completely: fetch it again.",
+            Self::Format { .. } => "The file may be damaged or of another kind: fetch it again.",
+            Self::Tensors { .. } => {
+                "The weights belong to another model or size than `config.json` describes: take \
+                 both from the same checkpoint."
+            }
+            Self::TokenId { .. } => {
+                "The tokenizer and the weights belong to different checkpoints: take both from the \
+                 same one."
+            }
+            _ => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_cut_in_the_message_only() {
+        let problems: Vec<TensorProblem> = (0..10)
+            .map(|i| TensorProblem::Missing {
+                name: format!("t{i}"),
+                wanted: vec![2, 3],
+            })
+            .collect();
+        let error = Error::Tensors {
+            path: "model.safetensors".into(),
+            problems,
+        };
+        let message = error.to_string();
+        assert!(message.starts_with(
+            "`model.safetensors` does not hold the model: `t0` [2, 3] is missing; `t1`"
+        ));
+        assert!(message.ends_with("`t7` [2, 3] is missing; and 2 more"));
+    }
+}

@@ -1,0 +1,78 @@
+//! Which positions may look at which.
+
+use candle_core::{Device, Tensor};
+
+use crate::{Error, Result};
+
+/// An additive mask `[batch or 1, heads or 1, queries or 1, keys]`: 0 where a query may look at a key, the most
+/// negative float where not (the value that Hugging Face uses, so that a row without any allowed key is
+/// uniform and not NaN).
+#[derive(Clone, Debug)]
+pub struct Mask(pub(crate) Tensor);
+
+impl Mask {
+    /// Position `t` looks at `0..=t`; `[1, 1, len, len]`.
+    pub fn causal(len: usize, device: &Device) -> Result<Self> {
+        let mut values = vec![0.0f32; len * len];
+        for t in 0..len {
+            values[t * len + t + 1..(t + 1) * len].fill(f32::MIN);
+        }
+        Ok(Self(Tensor::from_vec(values, (1, 1, len, len), device)?))
+    }
+
+    /// Nobody looks at padding: `present` has a row per sequence, 0 for padding; `[batch, 1, 1, len]`.
+    pub fn padding(present: &[Vec<u8>], device: &Device) -> Result<Self> {
+        let len = present.first().map_or(0, Vec::len);
+        if let Some(odd) = present.iter().find(|row| row.len() != len) {
+            return Err(Error::Shape {
+                what: "a row of the padding mask",
+                found: vec![odd.len()],
+                wanted: format!("[{len}], as the first"),
+            });
+        }
+        let value = |&present: &u8| if present == 0 { f32::MIN } else { 0.0 };
+        let values: Vec<f32> = present.iter().flatten().map(value).collect();
+        let shape = (present.len(), 1, 1, len);
+        Ok(Self(Tensor::from_vec(values, shape, device)?))
+    }
+
+    /// Allows what both allow.
+    pub fn and(&self, other: &Self) -> Result<Self> {
+        Ok(Self(self.0.broadcast_minimum(&other.0)?.contiguous()?))
+    }
+
+    /// The additive values.
+    pub(crate) fn values(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causal_and_padding_combine() {
+        let device = Device::Cpu;
+        let padding = Mask::padding(&[vec![1, 1, 0], vec![0, 1, 1]], &device).unwrap();
+        let both = Mask::causal(3, &device).unwrap().and(&padding).unwrap();
+        assert_eq!(both.0.dims(), [2, 1, 3, 3]);
+        let allowed: Vec<bool> = both
+            .0
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap()
+            .iter()
+            .map(|&v| v == 0.0)
+            .collect();
+        let rows = |rows: [&str; 3]| rows.concat().chars().map(|c| c == '1').collect::<Vec<_>>();
+        assert_eq!(allowed[..9], rows(["100", "110", "110"]));
+        assert_eq!(allowed[9..], rows(["000", "010", "011"]));
+    }
+
+    #[test]
+    fn rows_of_different_lengths_are_refused() {
+        assert!(Mask::padding(&[vec![1, 1], vec![1]], &Device::Cpu).is_err());
+    }
+}

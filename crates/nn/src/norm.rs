@@ -1,0 +1,134 @@
+//! Layer normalisation (Ba et al. 2016), and vectors of unit length.
+
+use candle_core::{CpuStorage, CustomOp3, D, Layout, Shape, Tensor};
+
+use crate::kernel;
+use crate::linear::{elements, is_fusable};
+use crate::{Result, Weights};
+
+/// `(x - mean) / sqrt(variance + eps) * weight + bias` over the last dimension.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f32,
+}
+
+impl LayerNorm {
+    /// Reads `weight` and `bias`, both `[width]`.
+    pub fn load(weights: &Weights, width: usize, eps: f64) -> Result<Self> {
+        Ok(Self {
+            weight: weights.tensor("weight", &[width])?,
+            bias: weights.tensor("bias", &[width])?,
+            eps: eps as f32,
+        })
+    }
+
+    /// `x` `[.., width]`; returns the same shape.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = x.contiguous()?;
+        let tracked = [&x, &self.weight, &self.bias]
+            .into_iter()
+            .any(Tensor::track_op);
+        Ok(
+            if [&x, &self.weight, &self.bias].into_iter().all(is_fusable) {
+                x.apply_op3_no_bwd(&self.weight, &self.bias, &Fused { eps: self.eps })?
+            } else if tracked {
+                candle_nn::ops::layer_norm_slow(&x, &self.weight, &self.bias, self.eps)?
+            } else {
+                candle_nn::ops::layer_norm(&x, &self.weight, &self.bias, self.eps)?
+            },
+        )
+    }
+}
+
+/// Rows of `x` `[B, width]` divided by their Euclidean length.
+pub fn unit_length(x: &Tensor) -> Result<Tensor> {
+    let lengths = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
+    Ok(x.broadcast_div(&lengths)?)
+}
+
+struct Fused {
+    eps: f32,
+}
+
+impl CustomOp3 for Fused {
+    fn name(&self) -> &'static str {
+        "layer-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let x = elements(x, x_layout)?;
+        let weight = elements(weight, weight_layout)?;
+        let bias = elements(bias, bias_layout)?;
+        let width = x_layout.dims().last().copied().unwrap_or(0);
+        if weight.len() != width || bias.len() != width {
+            candle_core::bail!("layer norm of width {} over rows of {width}", weight.len());
+        }
+        let mut out = vec![0.0; x.len()];
+        kernel::layer_norm(&mut out, x, weight, bias, self.eps);
+        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    #[test]
+    fn fused_and_differentiable_paths_agree_and_gradients_flow() {
+        let device = Device::Cpu;
+        let x = Tensor::randn(1f32, 2.0, (2, 7, 33), &device).unwrap();
+        let weight = Var::randn(1f32, 0.1, 33, &device).unwrap();
+        let bias = Var::randn(0f32, 0.1, 33, &device).unwrap();
+        let norm = |weight: Tensor, bias: Tensor| LayerNorm {
+            weight,
+            bias,
+            eps: 1e-5,
+        };
+        let fused = norm(weight.as_detached_tensor(), bias.as_detached_tensor());
+        let tracked = norm(weight.as_tensor().clone(), bias.as_tensor().clone());
+        let (a, b) = (fused.forward(&x).unwrap(), tracked.forward(&x).unwrap());
+        let difference = (&a - &b).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(difference.to_scalar::<f32>().unwrap() < 2e-6);
+        let gradients = b.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        for var in [&weight, &bias] {
+            let size = gradients
+                .get(var)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .sum_all()
+                .unwrap();
+            assert!(size.to_scalar::<f32>().unwrap() > 0.0);
+        }
+    }
+
+    #[test]
+    fn unit_rows_point_the_same_way() {
+        let x = Tensor::new(&[[3f32, 4.0], [0.0, -2.0]], &Device::Cpu).unwrap();
+        let unit = unit_length(&x).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(unit, [[0.6, 0.8], [0.0, -1.0]]);
+    }
+
+    #[test]
+    fn rows_of_another_width_are_an_error() {
+        let ones = |n: usize| Tensor::ones(n, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let norm = LayerNorm {
+            weight: ones(3),
+            bias: ones(3),
+            eps: 1e-5,
+        };
+        assert!(norm.forward(&ones(4)).is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! Position tables of a grid of patches, brought to another grid.
+
+use candle_core::Tensor;
+
+use crate::Result;
+
+/// Slope of the cubic convolution kernel, as in PyTorch's `interpolate(mode="bicubic")`.
+const A: f32 = -0.75;
+
+/// Bicubic resampling of `table` `[rows * columns, width]`, a grid in row-major order, to another grid; pixel
+/// centres are aligned, not corners, and nothing is smoothed when the grid shrinks. Returns
+/// `[rows * columns of the new grid, width]`.
+pub fn interpolate(table: &Tensor, from: (usize, usize), to: (usize, usize)) -> Result<Tensor> {
+    let width = table.dim(1)?;
+    let values = table.flatten_all()?.to_vec1::<f32>()?;
+    let (rows, columns) = (taps(from.0, to.0), taps(from.1, to.1));
+    let mut out = vec![0f32; to.0 * to.1 * width];
+    for (cell, vector) in out.chunks_exact_mut(width).enumerate() {
+        for (y, wy) in rows[cell / to.1] {
+            for (x, wx) in columns[cell % to.1] {
+                let source = &values[(y * from.1 + x) * width..][..width];
+                for (v, s) in vector.iter_mut().zip(source) {
+                    *v += wy * wx * s;
+                }
+            }
+        }
+    }
+    Ok(Tensor::from_vec(out, (to.0 * to.1, width), table.device())?)
+}
+
+/// For each new cell of a line, the four old cells that it is made of and their weights.
+fn taps(from: usize, to: usize) -> Vec<[(usize, f32); 4]> {
+    let scale = from as f32 / to as f32;
+    let last = from.saturating_sub(1) as f32;
+    (0..to)
+        .map(|i| {
+            let centre = scale * (i as f32 + 0.5) - 0.5;
+            let base = centre.floor();
+            let t = centre - base;
+            let weights = [outer(t + 1.0), inner(t), inner(1.0 - t), outer(2.0 - t)];
+            let cell = |k: usize| (base + k as f32 - 1.0).clamp(0.0, last) as usize;
+            std::array::from_fn(|k| (cell(k), weights[k]))
+        })
+        .collect()
+}
+
+/// Keys' kernel for distances up to 1.
+fn inner(x: f32) -> f32 {
+    ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+}
+
+/// Keys' kernel for distances from 1 to 2.
+fn outer(x: f32) -> f32 {
+    ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_same_grid_changes_nothing_and_constants_stay() {
+        let values: Vec<f32> = (0..24).map(|i| (i * i % 17) as f32).collect();
+        let table = Tensor::from_vec(values.clone(), (12, 2), &Device::Cpu).unwrap();
+        let flat = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(flat(interpolate(&table, (3, 4), (3, 4)).unwrap()), values);
+        let ones = Tensor::ones((12, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        for value in flat(interpolate(&ones, (3, 4), (5, 2)).unwrap()) {
+            assert!((value - 1.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn doubling_a_line_gives_the_exact_weights() {
+        // By hand: the kernel at distances 0.25, 0.75, 1.25 and 1.75 is 225, 67, -27 and -9 / 256.
+        let table = Tensor::from_vec(vec![1f32, 2.0, 4.0], (3, 1), &Device::Cpu).unwrap();
+        let out = interpolate(&table, (1, 3), (1, 6)).unwrap();
+        let expected = [229.0, 296.0, 400.0, 655.0, 917.0, 1078.0].map(|v: f32| v / 256.0);
+        let out = out.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (value, expected) in out.iter().zip(expected) {
+            assert!((value - expected).abs() < 1e-6, "{out:?}");
+        }
+    }
+}

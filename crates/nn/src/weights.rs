@@ -1,0 +1,424 @@
+//! Named tensors of a checkpoint, read one by one.
+//!
+//! A model asks for every tensor it needs by name and shape, and at the end for the balance:
+//! [`Weights::finish`] fails with **all** tensors that were missing or wrong, or returns the names that
+//! nobody asked for. Until then a tensor with a problem is stood in for by zeros that occupy no memory.
+//!
+//! Files of a folder, the first one that is there:
+//! `model.safetensors`, `model.safetensors.index.json` with its shards, `pytorch_model.bin`,
+//! `pytorch_model.bin.index.json` with its shards. Elements of 16, 32 or 64 bits become `f32`. At most one
+//! tensor is in memory besides those already made.
+//!
+//! ```no_run
+//! # use std::path::Path;
+//! use candle_core::Device;
+//! use sightline_nn::Weights;
+//!
+//! let weights = Weights::open(Path::new("clip-vit-base-patch32"), &Device::Cpu)?;
+//! let text = weights.scope("text_model").scope("embeddings");
+//! let positions = text.tensor("position_embedding.weight", &[77, 512])?;
+//! let unused = weights.finish()?;
+//! # Ok::<(), sightline_nn::Error>(())
+//! ```
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use candle_core::{DType, Device, Tensor};
+use sightline_core::Seed;
+
+use crate::checkpoint::Checkpoint;
+use crate::{Error, Result, TensorProblem};
+
+/// Endings of names that hold no weights of the model: buffers that are computed anyway.
+const BUFFERS: &[&str] = &[
+    "position_ids",
+    "token_type_ids",
+    "num_batches_tracked",
+    "attn_mask",
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+];
+
+/// Names of parts that a training program stores beside the model.
+const TRAINING: &[&str] = &["optimizer", "lr_scheduler", "scheduler", "scaler"];
+
+/// Tensors by name, below a prefix. Clones and scopes share one account of what was asked for.
+#[derive(Clone)]
+pub struct Weights {
+    shared: Rc<Shared>,
+    prefix: String,
+}
+
+struct Shared {
+    source: Source,
+    device: Device,
+    asked: RefCell<BTreeSet<String>>,
+    problems: RefCell<Vec<TensorProblem>>,
+}
+
+enum Source {
+    Checkpoint(Checkpoint),
+    Random(Seed),
+}
+
+impl Weights {
+    /// The weights of a checkpoint folder, for tensors on `device`.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        Ok(Self::new(
+            Source::Checkpoint(Checkpoint::open(folder)?),
+            device,
+        ))
+    }
+
+    /// Any tensor of any name: uniform in ±0.05, depending on `seed` and name only. For measuring speed and
+    /// testing shapes; it is no initialisation from which a model learns well.
+    pub fn random(seed: Seed, device: &Device) -> Self {
+        Self::new(Source::Random(seed), device)
+    }
+
+    fn new(source: Source, device: &Device) -> Self {
+        Self {
+            shared: Rc::new(Shared {
+                source,
+                device: device.clone(),
+                asked: RefCell::default(),
+                problems: RefCell::default(),
+            }),
+            prefix: String::new(),
+        }
+    }
+
+    /// The files that [`Self::open`] would read, indexes included.
+    pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+        Checkpoint::files(folder)
+    }
+
+    /// The tensors whose names begin with `name` and a dot.
+    #[must_use]
+    pub fn scope(&self, name: impl Display) -> Self {
+        Self {
+            shared: Rc::clone(&self.shared),
+            prefix: format!("{}{name}.", self.prefix),
+        }
+    }
+
+    /// The tensor called `name` in this scope, as `f32`. A missing one or one of another shape is noted for
+    /// [`Self::finish`] and stood in for by zeros; an error means that the file could not be read.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let name = format!("{}{name}", self.prefix);
+        let found = match &self.shared.source {
+            Source::Random(seed) => Ok(random(*seed, &name, shape)?),
+            Source::Checkpoint(checkpoint) => checkpoint.tensor(&name, shape)?,
+        };
+        self.shared.asked.borrow_mut().insert(name);
+        match found {
+            Ok(tensor) => Ok(tensor.to_device(&self.shared.device)?),
+            Err(problem) => {
+                self.shared.problems.borrow_mut().push(problem);
+                let zero = Tensor::zeros((), DType::F32, &self.shared.device)?;
+                Ok(zero.broadcast_as(shape)?)
+            }
+        }
+    }
+
+    /// Fails with every problem noted so far in any scope; returns the names in the files that nobody asked
+    /// for, sorted, without those that hold no weights.
+    pub fn finish(&self) -> Result<Vec<String>> {
+        let Source::Checkpoint(checkpoint) = &self.shared.source else {
+            return Ok(Vec::new());
+        };
+        let problems = self.shared.problems.borrow();
+        if !problems.is_empty() {
+            return Err(Error::Tensors {
+                path: checkpoint.path().to_owned(),
+                problems: problems.clone(),
+            });
+        }
+        let asked = self.shared.asked.borrow();
+        let unused = checkpoint
+            .names()
+            .filter(|name| !asked.contains(*name) && !is_no_weight(name));
+        Ok(unused.map(str::to_owned).collect())
+    }
+}
+
+fn is_no_weight(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let first = name.split('.').next().unwrap_or(name);
+    BUFFERS.contains(&last) || TRAINING.contains(&first)
+}
+
+/// A prime, so that the rows of a matrix differ: longer tensors repeat their first numbers after so many.
+const RANDOM_PERIOD: usize = 65_521;
+
+fn random(seed: Seed, name: &str, shape: &[usize]) -> Result<Tensor> {
+    let mut rng = seed.child(name, 0).rng();
+    let mut value = || (rng.bits() >> 40) as f32 / (1u64 << 24) as f32 * 0.1 - 0.05;
+    let count: usize = shape.iter().product();
+    let mut values: Vec<f32> = (0..count.min(RANDOM_PERIOD)).map(|_| value()).collect();
+    while values.len() < count {
+        let repeated = RANDOM_PERIOD.min(count - values.len());
+        values.extend_from_within(..repeated);
+    }
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::fs;
+
+    use super::*;
+    use crate::FormatError;
+
+    fn tensor(shape: &[usize], dtype: DType) -> Tensor {
+        let count: usize = shape.iter().product();
+        Tensor::arange(0f32, count as f32, &Device::Cpu)
+            .unwrap()
+            .reshape(shape)
+            .unwrap()
+            .to_dtype(dtype)
+            .unwrap()
+    }
+
+    fn save(path: &Path, tensors: &[(&str, Tensor)]) {
+        let map: HashMap<&str, Tensor> = tensors.iter().cloned().collect();
+        candle_core::safetensors::save(&map, path).unwrap();
+    }
+
+    fn open(folder: &Path) -> Result<Weights> {
+        Weights::open(folder, &Device::Cpu)
+    }
+
+    fn message(error: &Error, folder: &Path) -> String {
+        let mut chain = vec![error.to_string()];
+        let mut cause = std::error::Error::source(error);
+        while let Some(e) = cause {
+            chain.push(e.to_string());
+            cause = e.source();
+        }
+        let text = chain.join(": ");
+        text.replace(&folder.display().to_string(), "FOLDER")
+    }
+
+    #[test]
+    fn every_float_type_becomes_f32() {
+        let folder = tempfile::tempdir().unwrap();
+        let types = [DType::F16, DType::BF16, DType::F32, DType::F64];
+        let names = ["a.f16", "a.bf16", "a.f32", "a.f64"];
+        let tensors: Vec<(&str, Tensor)> = names
+            .into_iter()
+            .zip(types.map(|dtype| tensor(&[2, 3], dtype)))
+            .collect();
+        save(&folder.path().join("model.safetensors"), &tensors);
+        let weights = open(folder.path()).unwrap();
+        for (name, _) in &tensors {
+            let name = name.strip_prefix("a.").unwrap();
+            let read = weights.scope("a").tensor(name, &[2, 3]).unwrap();
+            assert_eq!(
+                read.to_vec2::<f32>().unwrap(),
+                [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]],
+                "{name}"
+            );
+        }
+        assert!(weights.finish().unwrap().is_empty());
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let ids = tensor(&[4], DType::U32);
+        save(
+            &folder.path().join("model.safetensors"),
+            &[("a", tensor(&[2, 3], DType::F32)), ("ids", ids)],
+        );
+        let weights = open(folder.path()).unwrap();
+        let stand_in = weights.tensor("a", &[3, 2]).unwrap();
+        assert_eq!(stand_in.dims(), [3, 2]);
+        // The stand-in for a tensor of 4 TiB takes no memory.
+        weights.tensor("huge", &[1 << 20, 1 << 20]).unwrap();
+        weights.tensor("ids", &[4]).unwrap();
+        let error = weights.finish().unwrap_err();
+        assert_eq!(
+            message(&error, folder.path()),
+            "`FOLDER/model.safetensors` does not hold the model: `a` is [2, 3] instead of [3, 2]; \
+             `huge` [1048576, 1048576] is missing; `ids` holds U32 instead of floating point numbers"
+        );
+    }
+
+    #[test]
+    fn unused_names_are_returned_but_not_buffers() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = || tensor(&[1], DType::F32);
+        save(
+            &folder.path().join("model.safetensors"),
+            &[
+                ("used", one()),
+                ("text.extra", one()),
+                ("text.embeddings.position_ids", tensor(&[4], DType::U32)),
+                ("optimizer.state", one()),
+            ],
+        );
+        let weights = open(folder.path()).unwrap();
+        weights.tensor("used", &[1]).unwrap();
+        assert_eq!(weights.finish().unwrap(), ["text.extra"]);
+    }
+
+    #[test]
+    fn shards_are_read_through_their_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        save(
+            &at("part-1.safetensors"),
+            &[("a", tensor(&[2], DType::F32))],
+        );
+        save(
+            &at("part-2.safetensors"),
+            &[("b.c", tensor(&[3], DType::F32))],
+        );
+        let index = r#"{"metadata": {"total_size": 20}, "weight_map":
+            {"a": "part-1.safetensors", "b.c": "part-2.safetensors", "gone": "part-1.safetensors"}}"#;
+        fs::write(at("model.safetensors.index.json"), index).unwrap();
+        let weights = open(folder.path()).unwrap();
+        assert_eq!(
+            weights.tensor("a", &[2]).unwrap().to_vec1::<f32>().unwrap(),
+            [0.0, 1.0]
+        );
+        weights.scope("b").tensor("c", &[3]).unwrap();
+        assert!(weights.finish().unwrap().is_empty());
+        let files = Weights::files(folder.path()).unwrap();
+        let names: Vec<_> = files
+            .iter()
+            .map(|f| f.file_name().unwrap().to_str().unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "model.safetensors.index.json",
+                "part-1.safetensors",
+                "part-2.safetensors"
+            ]
+        );
+        weights.tensor("gone", &[1]).unwrap();
+        assert_eq!(
+            message(&weights.finish().unwrap_err(), folder.path()),
+            "`FOLDER/model.safetensors.index.json` does not hold the model: `gone` [1] is missing"
+        );
+    }
+
+    #[test]
+    fn an_index_cannot_leave_its_folder() {
+        for name in [
+            "../secret.safetensors",
+            "/etc/passwd",
+            "..",
+            "a/b.safetensors",
+            "",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let index = serde_json::json!({ "weight_map": { "a": name } }).to_string();
+            fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+            assert!(
+                matches!(
+                    Weights::files(folder.path()),
+                    Err(Error::Format {
+                        source: FormatError::ShardName { .. },
+                        ..
+                    })
+                ),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cut_file_says_how_much_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        save(&path, &[("a", tensor(&[100], DType::F32))]);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 100]).unwrap();
+        let error = open(folder.path()).map(|_| ()).unwrap_err();
+        assert_eq!(
+            message(&error, folder.path()),
+            format!(
+                "`FOLDER/model.safetensors` is not a readable file of weights: it ends after {} \
+                 bytes, its header promises {}",
+                whole.len() - 100,
+                whole.len()
+            )
+        );
+        for len in [0, 4, 8, 20] {
+            fs::write(&path, &whole[..len]).unwrap();
+            assert!(open(folder.path()).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn hostile_headers_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let file = |header: &str, data: usize| {
+            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+            bytes.extend(header.as_bytes());
+            bytes.extend(vec![0; data]);
+            bytes
+        };
+        let header = |shape: &str, offsets: &str| {
+            format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#)
+        };
+        let huge = u64::MAX.to_string();
+        for bytes in [
+            u64::MAX.to_le_bytes().to_vec(),
+            [&(1u64 << 40).to_le_bytes()[..], b"{}"].concat(),
+            file("not json", 0),
+            file(&header("[2]", "[0,4]"), 8),
+            file(&header("[2]", "[8,0]"), 8),
+            file(&header(&format!("[{huge},{huge}]"), "[0,8]"), 8),
+            file(&header(&format!("[{huge}]"), &format!("[0,{huge}]")), 8),
+            file(&header("[-1]", "[0,8]"), 8),
+            file(
+                &format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)),
+                0,
+            ),
+        ] {
+            fs::write(&path, &bytes).unwrap();
+            assert!(
+                matches!(open(folder.path()), Err(Error::Format { .. })),
+                "{:?}",
+                String::from_utf8_lossy(&bytes[..bytes.len().min(80)])
+            );
+        }
+    }
+
+    #[test]
+    fn no_changed_byte_of_a_header_panics() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        save(&path, &[("a", tensor(&[2, 3], DType::F32))]);
+        let whole = fs::read(&path).unwrap();
+        let mut still_read = 0;
+        for at in 0..whole.len() - 24 {
+            for value in [0x00, b'"', b'9', 0xff, whole[at].wrapping_add(1)] {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                fs::write(&path, &bytes).unwrap();
+                let read = open(folder.path()).and_then(|weights| weights.tensor("a", &[2, 3]));
+                still_read += usize::from(read.is_ok());
+            }
+        }
+        assert!((1..5 * whole.len()).contains(&still_read), "{still_read}");
+    }
+
+    #[test]
+    fn a_folder_without_weights_says_what_is_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = open(folder.path()).map(|_| ()).unwrap_err();
+        assert!(message(&error, folder.path()).starts_with("`FOLDER` has no weights: none of"));
+    }
+}
