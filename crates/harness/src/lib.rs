@@ -1,1 +1,46 @@
-//! Tasks, annotations, execution, scoring and recording.
+//! Tasks, execution, scoring and recording: from a plan and its lock to records.
+//!
+//! A [`run`] streams each dataset's shards through a model into a predictions file, computes scores
+//! from that file and the dataset's annotations alone, and writes an immutable record. Predictions
+//! are appended sample by sample in the order of the dataset, so that a run can be stopped or killed
+//! anywhere and the same command continues it.
+//!
+//! ```no_run
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use sightline_core::progress::Silent;
+//! use sightline_harness::{Options, catalog, make_lock, run};
+//! use sightline_manifest::{Overrides, Roots, load_suite};
+//!
+//! let suite = "manifests/suites/quickstart.toml".as_ref();
+//! let plan = load_suite(suite, &catalog(), &Overrides::default())?;
+//! let roots = Roots { data: "data".into(), manifests: "manifests".into(), ..Roots::default() };
+//! let lock = make_lock(&plan, &roots, &Silent)?;
+//! let outcome = run(&plan, &lock, &roots, &Options::new("records"), &Silent, &AtomicBool::new(false))?;
+//! for model in &outcome.models {
+//!     println!("{}: {:?}", model.model, model.state);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod batches;
+mod catalog;
+mod dataset;
+mod environment;
+mod error;
+mod execute;
+mod forward;
+mod locking;
+mod models;
+pub mod predictions;
+mod recording;
+mod score;
+mod task;
+mod truth;
+
+pub use catalog::catalog;
+pub use error::{Error, Result};
+pub use execute::{Incomplete, ModelOutcome, Options, RunOutcome, State, run};
+pub use locking::make_lock;
+pub use score::{Scored, score};
+pub use truth::{Class, SampleTruth, Truth, read_truth};

@@ -1,0 +1,327 @@
+//! What goes wrong between a plan and its records.
+
+use std::io;
+use std::path::PathBuf;
+
+use sightline_core::Hint;
+use sightline_core::registry::UnknownName;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder that the system does not let us read or write.
+    #[error("`{}`", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Files that cannot be found or read.
+    #[error(transparent)]
+    Store {
+        /// What is wrong.
+        #[from]
+        source: sightline_store::Error,
+    },
+    /// A shard that cannot be read further.
+    #[error(transparent)]
+    Shard {
+        /// Where and why.
+        source: sightline_shard::Error,
+    },
+    /// A model that cannot be loaded.
+    #[error("model `{model}` cannot be loaded")]
+    Load {
+        /// Its name.
+        model: String,
+        /// File, tensor or setting, and why.
+        #[source]
+        source: Box<sightline_models::Error>,
+    },
+    /// A model that fails on what it is given.
+    #[error("model `{model}` fails at task `{task}`")]
+    Forward {
+        /// Its name.
+        model: String,
+        /// The task.
+        task: String,
+        /// Why.
+        #[source]
+        source: Box<sightline_models::Error>,
+    },
+    /// A model whose output has another shape than it declares.
+    #[error("model `{model}`: embeddings have shape {found:?} instead of {expected:?}")]
+    Output {
+        /// Its name.
+        model: String,
+        /// Shape as it is.
+        found: Vec<usize>,
+        /// Shape as it must be.
+        expected: Vec<usize>,
+    },
+    /// A model that cannot do what a task needs, though its family says so.
+    #[error("model `{model}` cannot `{capability}`, which task `{task}` needs")]
+    Capability {
+        /// Its name.
+        model: String,
+        /// What is needed.
+        capability: &'static str,
+        /// The task.
+        task: String,
+    },
+    /// Pixels that cannot be prepared as a model needs them.
+    #[error("images for model `{model}` cannot be prepared")]
+    Preprocess {
+        /// Its name.
+        model: String,
+        /// Why.
+        #[source]
+        source: sightline_preprocess::PrepareError,
+    },
+    /// A model whose visual input this version cannot prepare.
+    #[error("model `{model}` takes a visual input that this version cannot prepare")]
+    Input {
+        /// Its name.
+        model: String,
+    },
+    /// A name in a plan that no registry has.
+    #[error(transparent)]
+    UnknownName {
+        /// The name and its neighbours.
+        source: UnknownName,
+    },
+    /// A plan whose task names what the plan does not hold.
+    #[error("task `{task}` names {kind} `{name}`, which the plan does not hold")]
+    Unplanned {
+        /// The task.
+        task: String,
+        /// "dataset" or "model".
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A lock of another plan.
+    #[error("the lock is of suite `{locked}` and another plan than that of suite `{planned}`")]
+    OtherPlan {
+        /// Suite of the lock.
+        locked: String,
+        /// Suite of the plan.
+        planned: String,
+    },
+    /// Files that the lock does not hold.
+    #[error("the lock holds no `{role}` of `{owner}`")]
+    NotLocked {
+        /// The dataset or model.
+        owner: String,
+        /// What is missing.
+        role: &'static str,
+    },
+    /// A file that is not the one that was locked.
+    #[error("`{}` is {found} bytes, it was locked with {locked}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its length in the lock.
+        locked: u64,
+        /// Its length now.
+        found: u64,
+    },
+    /// A checkpoint folder that was not given.
+    #[error("no checkpoint folder was given for model `{model}`")]
+    NotGiven {
+        /// The model.
+        model: String,
+    },
+    /// A model whose plan names no checkpoint though its family reads one.
+    #[error("model `{model}` has no checkpoint, its family `{family}` needs one")]
+    NoCheckpoint {
+        /// The model.
+        model: String,
+        /// Its family.
+        family: String,
+    },
+    /// A list of classes that cannot be used.
+    #[error("`{}`, line {line}: {problem}", path.display())]
+    Classes {
+        /// The list.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: ClassesProblem,
+    },
+    /// Predictions that were made from something else.
+    #[error(
+        "predictions `{}` were made with {field} {found:?}, this run has {expected:?}",
+        path.display()
+    )]
+    OtherPredictions {
+        /// The file.
+        path: PathBuf,
+        /// The field of its header that differs.
+        field: &'static str,
+        /// As it is in the file.
+        found: String,
+        /// As it must be.
+        expected: String,
+    },
+    /// A line of a predictions file that cannot be used.
+    #[error("predictions `{}`, line {line}: {problem}", path.display())]
+    Predictions {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: u64,
+        /// What is wrong there.
+        problem: LineProblem,
+    },
+    /// Predictions that another process is writing.
+    #[error("predictions `{}` are being written by another process", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Long work that was asked to stop.
+    #[error("the run was stopped")]
+    Stopped,
+    /// A score that cannot be computed.
+    #[error(transparent)]
+    Metric {
+        /// Why.
+        #[from]
+        source: sightline_metrics::Error,
+    },
+    /// Records that cannot be read or written.
+    #[error(transparent)]
+    Report {
+        /// Why.
+        source: Box<sightline_report::Error>,
+    },
+    /// A plan or lock that JSON does not hold.
+    #[error("plan or lock cannot be written as JSON")]
+    Json {
+        /// Why.
+        #[from]
+        source: serde_json::Error,
+    },
+}
+
+/// What is wrong with a list of classes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClassesProblem {
+    /// Nothing in it.
+    #[error("holds no class")]
+    None,
+    /// A line without a name.
+    #[error("is empty")]
+    Empty,
+    /// Bytes that are no text.
+    #[error("is not UTF-8")]
+    NotUtf8,
+    /// More bytes than any real list has.
+    #[error("the list is longer than {limit} bytes")]
+    TooLong {
+        /// Most bytes.
+        limit: u64,
+    },
+}
+
+/// What is wrong with a line of a predictions file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LineProblem {
+    /// No JSON of the layout.
+    #[error("{0}")]
+    Json(serde_json::Error),
+    /// Longer than any real line.
+    #[error("is longer than {limit} bytes")]
+    TooLong {
+        /// Most bytes.
+        limit: u64,
+    },
+    /// The file ends within it.
+    #[error("has no end, the file is truncated")]
+    Torn,
+    /// Not exactly one of prediction, failure and skip.
+    #[error("must hold one of `prediction`, `failed` and `skipped`")]
+    Outcome,
+    /// A line of another sample than the dataset has at this place.
+    #[error("is of sample `{found}`, the dataset has `{expected}` here")]
+    Key {
+        /// Key of the line.
+        found: String,
+        /// Key of the dataset.
+        expected: String,
+    },
+    /// More or fewer lines than samples.
+    #[error("the dataset has {expected} samples, the file has {found} lines of samples")]
+    Count {
+        /// Lines of samples.
+        found: u64,
+        /// Samples of the dataset.
+        expected: u64,
+    },
+    /// A value that no model of this task can have predicted.
+    #[error("{what} is {found}, it must be {expected}")]
+    Value {
+        /// Which value.
+        what: &'static str,
+        /// As it is.
+        found: String,
+        /// What it must be.
+        expected: String,
+    },
+}
+
+impl From<sightline_report::Error> for Error {
+    fn from(source: sightline_report::Error) -> Self {
+        Self::Report {
+            source: Box::new(source),
+        }
+    }
+}
+
+impl Hint for Error {
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Store { source } => return source.hints(),
+            Self::Shard { source } => return source.hints(),
+            Self::Load { source, .. } | Self::Forward { source, .. } => return source.hints(),
+            Self::Preprocess { source, .. } => return source.hints(),
+            Self::UnknownName { source } => return source.hints(),
+            Self::Metric { source } => return source.hints(),
+            Self::Report { source } => return source.hints(),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "Free space on that disk and run the same command again.".to_owned()
+            }
+            Self::Changed { .. } | Self::NotLocked { .. } | Self::OtherPlan { .. } => {
+                "Make a new lock with `sightline lock`, or run without `--locked`.".to_owned()
+            }
+            Self::NotGiven { model } => {
+                format!("Give the folder with `--checkpoint {model}=DIR`.")
+            }
+            Self::NoCheckpoint { .. } => {
+                "Name the folder as `checkpoint` in the model's manifest.".to_owned()
+            }
+            Self::OtherPredictions { path, .. } => format!(
+                "Remove `{}` and run again, or choose another records folder.",
+                path.display()
+            ),
+            Self::Predictions { path, .. } => {
+                format!("Remove `{}` and run again.", path.display())
+            }
+            Self::InUse { .. } => {
+                "Wait for the other run to end, or choose another records folder.".to_owned()
+            }
+            _ => return Vec::new(),
+        };
+        vec![hint]
+    }
+}

@@ -1,0 +1,450 @@
+//! Running a plan: every model at every task, from shards to records.
+//!
+//! For each model and task: shards are read and pixels prepared on other threads, a bounded number of
+//! batches ahead of the model; predictions are appended in the order of the dataset; when all are there,
+//! scores are computed from the file and the annotations. A model with scores for all its tasks gets a record.
+//!
+//! What is there already is taken up: a whole predictions file is scored without loading the model, a part of
+//! one is continued, and a record with the same outcome is not written twice. Predictions are found again by
+//! the digest of what they were made from, so that a change to one model, dataset or prompt throws away no
+//! others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use candle_core::Device;
+use serde_json::json;
+use sightline_core::{Digest, Progress, SampleKey};
+use sightline_manifest::{Lock, LockedFile, Plan, PlannedTask, Roots};
+use sightline_report::record::{Predictions, Record, TaskOutcome, Throughput, Tool};
+use sightline_report::{Stored, read_records, write_record};
+
+use crate::batches::{AHEAD, Batch, Feed};
+use crate::dataset::{CLASSES, Dataset, owner};
+use crate::forward::Forward;
+use crate::models::{Loaded, Planned};
+use crate::predictions::{self, Header, Line, Outcome, Reader, Writer};
+use crate::recording::{record_of, same_outcome};
+use crate::score::score;
+use crate::task::{self, Predictor, Setting};
+use crate::truth::{Truth, read_truth};
+use crate::{Error, Result};
+
+/// Folder of the predictions below that of a model.
+const PREDICTIONS: &str = "predictions";
+
+/// Where a run writes, and what it says about itself in its records.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The records folder.
+    pub records: PathBuf,
+    /// The program.
+    pub tool: Tool,
+    /// The command that makes the records again, argument by argument.
+    pub command: Vec<String>,
+}
+
+impl Options {
+    /// Records go to `records`; the program is this library's version, run by no command.
+    pub fn new(records: impl Into<PathBuf>) -> Self {
+        Self {
+            records: records.into(),
+            tool: Tool {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                commit: None,
+            },
+            command: Vec::new(),
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct RunOutcome {
+    /// Models in the order of their first task; those after a stop are missing.
+    pub models: Vec<ModelOutcome>,
+    /// Whether the run was stopped before its end.
+    pub stopped: bool,
+}
+
+impl RunOutcome {
+    /// Whether every model has its record.
+    pub fn is_complete(&self) -> bool {
+        let recorded = |model: &ModelOutcome| matches!(model.state, State::Recorded { .. });
+        !self.stopped && self.models.iter().all(recorded)
+    }
+}
+
+/// What a model came to.
+#[derive(Debug)]
+pub struct ModelOutcome {
+    /// Its name.
+    pub model: String,
+    /// What it came to.
+    pub state: State,
+}
+
+/// What a model came to.
+#[derive(Debug)]
+pub enum State {
+    /// All tasks are scored.
+    Recorded {
+        /// The record.
+        record: Box<Record>,
+        /// Its file.
+        path: PathBuf,
+        /// Whether this run wrote it; else it was there with the same outcome.
+        is_new: bool,
+    },
+    /// Some tasks could not be finished. The predictions made are kept; there is no record.
+    Incomplete {
+        /// Those tasks.
+        tasks: Vec<Incomplete>,
+    },
+    /// The run was stopped. The predictions made are kept.
+    Stopped,
+}
+
+/// A task that could not be finished.
+#[derive(Debug)]
+pub struct Incomplete {
+    /// Its name.
+    pub task: String,
+    /// Why not: the shard, and how many whole samples it has.
+    pub error: Error,
+}
+
+/// Runs `plan` on the files of `lock`, until the end or until `stop` is set.
+///
+/// A shard that cannot be read to its end leaves its model incomplete, and the run goes on; anything else
+/// that is wrong with a plan, its files or a model ends the run.
+pub fn run(
+    plan: &Plan,
+    lock: &Lock,
+    roots: &Roots,
+    options: &Options,
+    progress: &dyn Progress,
+    stop: &AtomicBool,
+) -> Result<RunOutcome> {
+    if lock.plan != plan.digest()? {
+        return Err(Error::OtherPlan {
+            locked: lock.suite.clone(),
+            planned: plan.suite.clone(),
+        });
+    }
+    std::fs::create_dir_all(&options.records).map_err(|source| Error::Io {
+        path: options.records.clone(),
+        source,
+    })?;
+    // Read before hours of work, so that a damaged record is told now.
+    let existing = read_records(&options.records)?;
+    let mut run = Run {
+        plan,
+        lock,
+        roots,
+        options,
+        progress,
+        stop,
+        existing,
+        lengths: BTreeMap::new(),
+    };
+    let mut outcome = RunOutcome {
+        models: Vec::new(),
+        stopped: false,
+    };
+    let mut seen = BTreeSet::new();
+    for task in &plan.tasks {
+        for name in &task.models {
+            if !seen.insert(name) {
+                continue;
+            }
+            let state = run.model(Planned::find(plan, roots, name, &task.name)?)?;
+            outcome.stopped = matches!(state, State::Stopped);
+            outcome.models.push(ModelOutcome {
+                model: name.clone(),
+                state,
+            });
+            if outcome.stopped {
+                return Ok(outcome);
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    lock: &'a Lock,
+    roots: &'a Roots,
+    options: &'a Options,
+    progress: &'a dyn Progress,
+    stop: &'a AtomicBool,
+    existing: Vec<Stored>,
+    /// Samples of the datasets read so far, by name and limit.
+    lengths: BTreeMap<(String, Option<u64>), u64>,
+}
+
+/// How the predictions of a task ended.
+enum Predicted {
+    /// Every sample has its line.
+    Whole(Truth, Throughput),
+    /// The run was stopped before.
+    Stopped,
+}
+
+impl Run<'_> {
+    fn model(&mut self, planned: Planned<'_>) -> Result<State> {
+        let device = Device::Cpu;
+        let mut loaded = None;
+        let mut outcomes = Vec::new();
+        let mut incomplete = Vec::new();
+        let plan = self.plan;
+        let own = |task: &&PlannedTask| task.models.iter().any(|name| name == planned.name);
+        for task in plan.tasks.iter().filter(own) {
+            tracing::info!(model = planned.name, task = task.name, "task begins");
+            let header = self.header(planned, task)?;
+            let relative = format!(
+                "{}/{}/{PREDICTIONS}/{}/{}.jsonl",
+                plan.suite,
+                planned.name,
+                header.inputs.short(),
+                task.name
+            );
+            let path = self.options.records.join(&relative);
+            let predicted = if path.is_file() {
+                let truth = read_truth(plan, self.lock, self.roots, task);
+                truth.map(|truth| Predicted::Whole(truth, Throughput::default()))
+            } else {
+                if loaded.is_none() {
+                    loaded = Some(planned.load(self.lock, &device)?);
+                }
+                let Some(loaded) = &loaded else { continue };
+                self.predict(planned.name, task, loaded, &device, &path, &header)
+            };
+            let (truth, throughput) = match predicted {
+                Ok(Predicted::Whole(truth, throughput)) => (truth, throughput),
+                Ok(Predicted::Stopped) => return Ok(State::Stopped),
+                Err(error @ Error::Shard { .. }) => {
+                    incomplete.push(Incomplete {
+                        task: task.name.clone(),
+                        error,
+                    });
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let length = truth.samples.len() as u64;
+            self.lengths
+                .insert((task.dataset.clone(), task.limit), length);
+            let scored = score(plan, task, Reader::open(&path, &header)?, &truth)?;
+            outcomes.push(TaskOutcome {
+                task: task.name.clone(),
+                kind: task.kind.clone(),
+                dataset: task.dataset.clone(),
+                protocol: plan.protocol(task)?,
+                counts: scored.counts,
+                reasons: scored.reasons,
+                predictions: Predictions {
+                    path: relative,
+                    lines: scored.lines,
+                    sha256: scored.sha256,
+                },
+                scores: scored.scores,
+                throughput,
+            });
+        }
+        if !incomplete.is_empty() {
+            return Ok(State::Incomplete { tasks: incomplete });
+        }
+        self.record(planned, outcomes)
+    }
+
+    /// What the predictions of a model at a task are made from.
+    fn header(&self, planned: Planned<'_>, task: &PlannedTask) -> Result<Header> {
+        let reads_classes = task::task(&task.kind)?.needs_classes();
+        let owners = [planned.owner(), owner(&task.dataset)];
+        let mut files: Vec<&LockedFile> = self
+            .lock
+            .files
+            .iter()
+            .filter(|file| owners.contains(&file.owner))
+            .filter(|file| reads_classes || file.role != CLASSES)
+            .collect();
+        files.sort();
+        let inputs = Digest::of_json(&json!({
+            "schema": predictions::SCHEMA,
+            "numerics": predictions::NUMERICS,
+            "tool": self.options.tool.version,
+            "protocol": self.plan.protocol(task)?,
+            "family": planned.model.family,
+            "tokenizer": planned.model.tokenizer,
+            "files": files,
+        }))?;
+        Ok(Header {
+            schema: predictions::SCHEMA,
+            suite: self.plan.suite.clone(),
+            model: planned.name.to_owned(),
+            task: task.name.clone(),
+            kind: task.kind.clone(),
+            inputs,
+        })
+    }
+
+    /// Makes the predictions that the file `path` lacks.
+    fn predict(
+        &self,
+        name: &str,
+        task: &PlannedTask,
+        loaded: &Loaded,
+        device: &Device,
+        path: &Path,
+        header: &Header,
+    ) -> Result<Predicted> {
+        let kind = task::task(&task.kind)?;
+        let dataset = Dataset::open(self.plan, self.lock, self.roots, task)?;
+        let mut writer = Writer::open(path, header)?;
+        let done = std::mem::take(&mut writer.found);
+        let length = self.lengths.get(&(task.dataset.clone(), task.limit));
+
+        let start = Instant::now();
+        let feed = Feed {
+            dataset: &dataset,
+            task: kind,
+            preprocessor: &loaded.preprocessor,
+            batch_size: task.batch_size.max(1),
+            limit: task.limit,
+            done: &done,
+            path,
+            stop: self.stop,
+        };
+        let begin = || {
+            let forward = Forward {
+                name,
+                task: &task.name,
+                embed: Forward::embed_of(name, &task.name, loaded.model.as_ref())?,
+                preprocessor: &loaded.preprocessor,
+                device,
+                progress: self.progress,
+                stop: self.stop,
+            };
+            let setting = Setting {
+                classes: &dataset.classes.names,
+                templates: &task.templates,
+            };
+            let predictor = kind.predictor(forward, &setting)?;
+            self.progress.start("samples", length.copied());
+            self.progress.message(&format!("{name}: {}", task.name));
+            self.progress.advance(done.len() as u64);
+            Ok(predictor)
+        };
+        let ended = self.consume(&feed, begin, &mut writer);
+        self.progress.finish();
+        let (truth, samples) = match ended {
+            Ok(Some(ended)) => ended,
+            Ok(None) | Err(Error::Stopped) => return Ok(Predicted::Stopped),
+            Err(error) => return Err(error),
+        };
+        writer.finish()?;
+        let throughput = Throughput {
+            seconds: start.elapsed().as_secs_f64(),
+            samples,
+        };
+        Ok(Predicted::Whole(truth, throughput))
+    }
+
+    /// Predicts batch after batch and writes the lines that are missing. Returns the annotations and how
+    /// many samples were predicted, or `None` when stopped.
+    fn consume<'m>(
+        &self,
+        feed: &Feed<'_>,
+        begin: impl FnOnce() -> Result<Box<dyn Predictor + 'm>>,
+        writer: &mut Writer,
+    ) -> Result<Option<(Truth, u64)>> {
+        thread::scope(|scope| {
+            let (sender, receiver) = mpsc::sync_channel(AHEAD);
+            let reader = scope.spawn(move || feed.run(&sender));
+            let mut samples = 0;
+            let predict_all = || -> Result<()> {
+                let mut predictor = begin()?;
+                for batch in &receiver {
+                    samples += self.batch(batch, feed.done, predictor.as_mut(), writer)?;
+                    if self.stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+                Ok(())
+            };
+            let predicted = predict_all();
+            // Whoever still sends learns that nobody listens.
+            drop(receiver);
+            let read = match reader.join() {
+                Ok(read) => read,
+                Err(panicked) => panic::resume_unwind(panicked),
+            };
+            predicted?;
+            let truth = read?;
+            Ok((!self.stop.load(Ordering::Relaxed)).then_some((truth, samples)))
+        })
+    }
+
+    /// Predicts one batch, writes the lines after those that are done, and says how many the model made.
+    fn batch(
+        &self,
+        batch: Batch,
+        done: &[SampleKey],
+        predictor: &mut dyn Predictor,
+        writer: &mut Writer,
+    ) -> Result<u64> {
+        let Batch { first, items } = batch;
+        let mut works = Vec::new();
+        let settled: Vec<(SampleKey, Option<Outcome>)> = items
+            .into_iter()
+            .map(|(key, work)| match work {
+                Ok(work) => {
+                    works.push(work);
+                    (key, None)
+                }
+                Err(outcome) => (key, Some(outcome)),
+            })
+            .collect();
+        let mut predicted = predictor.predict(works)?.into_iter();
+        let lines: Vec<Line> = settled
+            .into_iter()
+            .filter_map(|(key, outcome)| {
+                let outcome = outcome.or_else(|| predicted.next())?;
+                Some(Line { key, outcome })
+            })
+            .collect();
+        let missing = &lines[done.len().saturating_sub(first).min(lines.len())..];
+        writer.append(missing)?;
+        self.progress.advance(missing.len() as u64);
+        tracing::debug!(first, samples = missing.len(), "batch predicted");
+        let made = |line: &&Line| matches!(line.outcome, Outcome::Predicted(_));
+        Ok(missing.iter().filter(made).count() as u64)
+    }
+
+    /// Writes the record of a model, unless one with the same outcome is there.
+    fn record(&self, planned: Planned<'_>, tasks: Vec<TaskOutcome>) -> Result<State> {
+        let record = record_of(planned, self.lock, self.options, tasks)?;
+        let mut existing = self.existing.iter();
+        if let Some(old) = existing.find(|old| same_outcome(&old.record, &record)) {
+            return Ok(State::Recorded {
+                path: old.folder.join(&old.path),
+                record: Box::new(old.record.clone()),
+                is_new: false,
+            });
+        }
+        let path = write_record(&self.options.records, &record)?;
+        tracing::info!(model = planned.name, path = %path.display(), "record written");
+        Ok(State::Recorded {
+            record: Box::new(record),
+            path,
+            is_new: true,
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! The lock of a plan: the digest of each file it reads.
+
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+use sightline_core::Progress;
+use sightline_manifest::lock::SCHEMA;
+use sightline_manifest::{Lock, LockedFile, Plan, Roots};
+use sightline_store::digest_file;
+
+use crate::Result;
+use crate::dataset::{CLASSES, SHARD, below, folder_of, owner, path_of};
+use crate::models::Planned;
+
+/// A file to digest.
+struct ToLock {
+    owner: String,
+    name: String,
+    role: &'static str,
+    path: PathBuf,
+}
+
+/// Finds every file that `plan` reads and digests it.
+pub fn make_lock(plan: &Plan, roots: &Roots, progress: &dyn Progress) -> Result<Lock> {
+    let mut found = Vec::new();
+    for (name, dataset) in &plan.datasets {
+        let folder = folder_of(roots, &dataset.shards)?;
+        for shard in folder.expand(&[below(&dataset.shards)])? {
+            found.push(ToLock {
+                owner: owner(name),
+                path: folder.path_of(&shard)?,
+                name: shard,
+                role: SHARD,
+            });
+        }
+        if let Some(classes) = &dataset.classes {
+            found.push(ToLock {
+                owner: owner(name),
+                name: below(classes).to_owned(),
+                role: CLASSES,
+                path: path_of(roots, classes)?,
+            });
+        }
+    }
+    for (name, model) in &plan.models {
+        let planned = Planned {
+            plan,
+            roots,
+            name,
+            model,
+        };
+        for file in planned.files()? {
+            found.push(ToLock {
+                owner: planned.owner(),
+                name: file.name,
+                role: file.role,
+                path: file.path,
+            });
+        }
+    }
+
+    progress.start("files", Some(found.len() as u64));
+    let files: Result<Vec<LockedFile>> = found
+        .into_par_iter()
+        .map(|file| {
+            let digest = digest_file(&file.path)?;
+            progress.advance(1);
+            Ok(LockedFile {
+                owner: file.owner,
+                name: file.name,
+                role: file.role.to_owned(),
+                bytes: digest.len_bytes,
+                sha256: digest.sha256,
+            })
+        })
+        .collect();
+    progress.finish();
+    let mut files = files?;
+    files.sort();
+    Ok(Lock {
+        schema: SCHEMA,
+        suite: plan.suite.clone(),
+        plan: plan.digest()?,
+        files,
+    })
+}

@@ -1,0 +1,172 @@
+//! Planned models on this machine: their files, and loading them.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use sightline_core::registry::UnknownName;
+use sightline_manifest::{Lock, Plan, PlannedModel, Roots};
+use sightline_models::{Family, FileRole, Model, ModelSpec, TokenizerChoice, VisualSpec, family};
+use sightline_preprocess::{Limits, Preprocessor};
+
+use crate::dataset::{path_of, unchanged};
+use crate::{Error, Result};
+
+/// The choices of tokenizer, as manifests name them.
+pub(crate) const TOKENIZERS: [(&str, TokenizerChoice); 2] = [
+    ("checkpoint", TokenizerChoice::Checkpoint),
+    ("word-hash", TokenizerChoice::WordHash),
+];
+
+/// A file of a checkpoint, as a lock names it.
+pub(crate) struct ModelFile {
+    /// Path below the checkpoint's folder, with `/` between its parts.
+    pub(crate) name: String,
+    /// What it is for.
+    pub(crate) role: &'static str,
+    /// Where it is.
+    pub(crate) path: PathBuf,
+}
+
+/// A loaded model and what prepares its images.
+pub(crate) struct Loaded {
+    pub(crate) model: Box<dyn Model>,
+    pub(crate) preprocessor: Preprocessor,
+}
+
+/// A model of a plan.
+#[derive(Clone, Copy)]
+pub(crate) struct Planned<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) roots: &'a Roots,
+    pub(crate) name: &'a str,
+    pub(crate) model: &'a PlannedModel,
+}
+
+impl<'a> Planned<'a> {
+    /// The model called `name`, which `task` runs.
+    pub(crate) fn find(
+        plan: &'a Plan,
+        roots: &'a Roots,
+        name: &'a str,
+        task: &str,
+    ) -> Result<Self> {
+        let model = plan.models.get(name).ok_or_else(|| Error::Unplanned {
+            task: task.to_owned(),
+            kind: "model",
+            name: name.to_owned(),
+        })?;
+        Ok(Self {
+            plan,
+            roots,
+            name,
+            model,
+        })
+    }
+
+    /// How a lock names it.
+    pub(crate) fn owner(&self) -> String {
+        format!("model:{}", self.name)
+    }
+
+    /// Its family.
+    pub(crate) fn family(&self) -> Result<&'static Family> {
+        family(&self.model.family).map_err(|source| Error::UnknownName { source })
+    }
+
+    /// Every file that loading it reads.
+    pub(crate) fn files(&self) -> Result<Vec<ModelFile>> {
+        let spec = self.spec()?;
+        let found = (self.family()?.files)(&spec).map_err(|source| self.load_error(source))?;
+        let folder = spec.checkpoint.unwrap_or_default();
+        Ok(found
+            .into_iter()
+            .map(|file| ModelFile {
+                name: relative(&file.path, &folder),
+                role: role(file.role),
+                path: file.path,
+            })
+            .collect())
+    }
+
+    /// Loads it from the files of `lock`.
+    pub(crate) fn load(&self, lock: &Lock, device: &Device) -> Result<Loaded> {
+        let spec = self.spec()?;
+        let owner = self.owner();
+        for file in lock.files.iter().filter(|file| file.owner == owner) {
+            if let Some(folder) = &spec.checkpoint {
+                unchanged(&folder.join(&file.name), file)?;
+            }
+        }
+        let load = self.family()?.load;
+        let model = load(&spec, device).map_err(|source| self.load_error(source))?;
+        let spec = match model.input() {
+            VisualSpec::Pixels(spec) => spec.clone(),
+            _ => {
+                return Err(Error::Input {
+                    model: self.name.to_owned(),
+                });
+            }
+        };
+        let preprocessor = Preprocessor::new(spec, Limits::default());
+        Ok(Loaded {
+            model,
+            preprocessor: preprocessor.map_err(|source| Error::Preprocess {
+                model: self.name.to_owned(),
+                source,
+            })?,
+        })
+    }
+
+    fn spec(&self) -> Result<ModelSpec> {
+        let family = self.family()?;
+        let checkpoint = match &self.model.checkpoint {
+            Some(place) => Some(path_of(self.roots, place)?),
+            None => None,
+        };
+        if family.needs_checkpoint && checkpoint.is_none() {
+            return Err(Error::NoCheckpoint {
+                model: self.name.to_owned(),
+                family: family.name.to_owned(),
+            });
+        }
+        let tokenizer = &self.model.tokenizer;
+        let choice = TOKENIZERS.iter().find(|(name, _)| name == tokenizer);
+        let (_, tokenizer) = choice.ok_or_else(|| {
+            let known = TOKENIZERS.iter().map(|(name, _)| *name);
+            Error::UnknownName {
+                source: UnknownName::among("tokenizer", tokenizer, known),
+            }
+        })?;
+        Ok(ModelSpec {
+            checkpoint,
+            tokenizer: *tokenizer,
+            seed: self.plan.seed.child(self.name, 0),
+        })
+    }
+
+    fn load_error(&self, source: sightline_models::Error) -> Error {
+        Error::Load {
+            model: self.name.to_owned(),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// `path` below `folder`, with `/` between its parts.
+fn relative(path: &Path, folder: &Path) -> String {
+    let below = path.strip_prefix(folder).unwrap_or(path);
+    let parts = below
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy());
+    parts.collect::<Vec<_>>().join("/")
+}
+
+fn role(role: FileRole) -> &'static str {
+    match role {
+        FileRole::Config => "config",
+        FileRole::Weights => "weights",
+        FileRole::Tokenizer => "tokenizer",
+        FileRole::Preprocessor => "preprocessor",
+        _ => "other",
+    }
+}
