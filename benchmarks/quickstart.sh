@@ -18,7 +18,7 @@ step "1/5 draw the synthetic scenes into $out/scenes"
 step "2/5 serve them on loopback and fetch them into $out/shards"
 serve "$out/scenes" "$port"
 for split in train val test; do
-    "$sightline" fetch "$out/scenes/urls/$split.csv" --out "$out/shards/$split" \
+    "$sightline" fetch "$out/scenes/urls/$split.parquet" --out "$out/shards/$split" \
         --caption-col caption \
         --save-additional-columns captions,class_name,held_out \
         --image-size 64 --resize-mode no --number-sample-per-shard 250 \

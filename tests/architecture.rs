@@ -145,7 +145,10 @@ fn no_edge_points_up_or_sideways() {
     assert!(wrong.is_empty(), "edges the table does not list: {wrong:?}");
     for (name, (layer, uses)) in &layers {
         for used in *uses {
-            assert!(layers[used].0 < *layer, "the table itself: {name} -> {used}");
+            assert!(
+                layers[used].0 < *layer,
+                "the table itself: {name} -> {used}"
+            );
         }
     }
 }

@@ -1,2 +1,50 @@
-//! The `sightline` binary.
-fn main() {}
+//! The `sightline` binary: parses arguments, calls the libraries, prints, chooses an exit code.
+
+mod args;
+mod command;
+mod exit;
+mod output;
+mod signal;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    subscribe(cli.verbose);
+    let outcome = match cli.command {
+        Command::Fetch(args) => command::fetch::run(&args),
+        Command::Shards(command) => command::shards::run(&command),
+        Command::Synth(command) => command::synth::run(&command),
+        Command::Preprocess(args) => command::preprocess::run(&args),
+        Command::Models(command) => command::models::run(&command),
+        Command::Plan(args) => command::plan::run(&args),
+        Command::Lock(args) => command::lock::run(&args),
+        Command::Run(args) => command::run::run(&args),
+        Command::Board(args) => command::board::run(&args),
+    };
+    outcome
+        .unwrap_or_else(|failure| output::fail(&failure))
+        .into()
+}
+
+/// Sends what the libraries log to stderr: warnings, or more with `-v` and `RUST_LOG`.
+fn subscribe(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info,sightline=info",
+        _ => "info,sightline=debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+}

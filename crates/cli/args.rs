@@ -1,0 +1,147 @@
+//! The command line as clap sees it. Long flags that img2dataset has keep its names, in kebab-case.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::command;
+
+/// Prepares image-text datasets and measures vision-language models; every number can be traced to
+/// its bytes and made again.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sightline",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Exit codes: 0 done; 1 done and the answer is no; 2 wrong arguments or manifest; 3 finished but
+incomplete, run again to resume; 4 the environment failed (network, disk, device); 130 and 143
+interrupted, run again to resume."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Log more to stderr; twice for every batch. RUST_LOG overrides
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Download a table of image URLs into shards
+    Fetch(Box<command::fetch::FetchArgs>),
+    /// Look into existing shards
+    #[command(subcommand)]
+    Shards(command::shards::ShardsCommand),
+    /// Make synthetic datasets
+    #[command(subcommand)]
+    Synth(command::synth::SynthCommand),
+    /// Write exactly the tensors that a model would be fed
+    Preprocess(command::preprocess::PreprocessArgs),
+    /// Model families and what they can do
+    #[command(subcommand)]
+    Models(command::models::ModelsCommand),
+    /// Show a suite with every name resolved and every default filled in
+    Plan(command::plan::PlanArgs),
+    /// Write the digest and size of every file a suite reads
+    Lock(command::lock::LockArgs),
+    /// Run a suite: predictions, scores with intervals, records
+    Run(command::run::RunArgs),
+    /// Make the static leaderboard from records
+    Board(command::board::BoardArgs),
+}
+
+/// A suite and what a person may change about it; shared by `plan`, `lock` and `run`.
+#[derive(Debug, Args)]
+pub(crate) struct SuiteArgs {
+    /// Suite manifest, a TOML file in a folder `suites/` beside `datasets/` and `models/`
+    pub(crate) suite: PathBuf,
+
+    /// Folder below which datasets and checkpoints are
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+
+    /// Checkpoint folder of a model, as NAME=DIR; may be given several times
+    #[arg(long, value_name = "NAME=DIR", value_parser = parse_checkpoint)]
+    pub(crate) checkpoint: Vec<(String, PathBuf)>,
+
+    /// Run these models instead of the suite's
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    pub(crate) models: Option<Vec<String>>,
+
+    /// Run only these tasks of the suite
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    pub(crate) tasks: Option<Vec<String>>,
+
+    /// Only the first N samples of each dataset
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+
+    /// Samples in a batch; changes speed and memory, never a score
+    #[arg(long, value_name = "N", value_parser = parse_batch_size)]
+    pub(crate) batch_size: Option<usize>,
+}
+
+/// Image formats that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageFormatArg {
+    /// JPEG, 4:2:0
+    Jpg,
+    /// PNG
+    Png,
+    /// Lossless WebP
+    Webp,
+}
+
+impl From<ImageFormatArg> for sightline_core::ImageFormat {
+    fn from(format: ImageFormatArg) -> Self {
+        match format {
+            ImageFormatArg::Jpg => Self::Jpg,
+            ImageFormatArg::Png => Self::Png,
+            ImageFormatArg::Webp => Self::Webp,
+        }
+    }
+}
+
+fn parse_checkpoint(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, dir)) if !name.is_empty() && !dir.is_empty() => {
+            Ok((name.to_owned(), PathBuf::from(dir)))
+        }
+        _ => {
+            Err("expected NAME=DIR, for example clip=checkpoints/clip-vit-base-patch32".to_owned())
+        }
+    }
+}
+
+fn parse_batch_size(text: &str) -> Result<usize, String> {
+    let most = sightline_manifest::MAX_BATCH_SIZE as usize;
+    match text.parse() {
+        Ok(size) if (1..=most).contains(&size) => Ok(size),
+        _ => Err(format!("expected a whole number from 1 to {most}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn checkpoints_are_given_by_name() {
+        assert_eq!(
+            parse_checkpoint("clip=a=b").unwrap(),
+            ("clip".to_owned(), PathBuf::from("a=b"))
+        );
+        assert!(parse_checkpoint("clip").is_err());
+        assert!(parse_checkpoint("=dir").is_err());
+    }
+}

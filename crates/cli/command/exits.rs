@@ -1,0 +1,65 @@
+//! Which exit code an error of each library means: whose turn it is to do something.
+
+use std::io;
+
+use crate::exit::Exit;
+
+/// A file that is not there was named by the person; everything else is the system's answer.
+pub(crate) fn io(error: &io::Error) -> Exit {
+    match error.kind() {
+        io::ErrorKind::NotFound => Exit::Usage,
+        _ => Exit::Environment,
+    }
+}
+
+pub(crate) fn fetch(error: &sightline_fetch::Error) -> Exit {
+    if error.is_usage() {
+        Exit::Usage
+    } else {
+        Exit::Environment
+    }
+}
+
+pub(crate) fn harness(error: &sightline_harness::Error) -> Exit {
+    use sightline_harness::Error;
+    match error {
+        Error::Io { source, .. } => io(source),
+        Error::Store { source } => store(source),
+        Error::Report { source } => report(source),
+        Error::Forward { .. } | Error::Output { .. } => Exit::Environment,
+        _ => Exit::Usage,
+    }
+}
+
+pub(crate) fn manifest(error: &sightline_manifest::Error) -> Exit {
+    match error {
+        sightline_manifest::Error::Io { source, .. } => io(source),
+        _ => Exit::Usage,
+    }
+}
+
+pub(crate) fn report(error: &sightline_report::Error) -> Exit {
+    match error {
+        sightline_report::Error::Io { source, .. } => io(source),
+        sightline_report::Error::Unwritable { .. } => Exit::Environment,
+        sightline_report::Error::Changed { .. } => Exit::No,
+        _ => Exit::Usage,
+    }
+}
+
+pub(crate) fn store(error: &sightline_store::Error) -> Exit {
+    match error {
+        sightline_store::Error::File { source, .. } => io(source),
+        _ => Exit::Usage,
+    }
+}
+
+pub(crate) fn synth(error: &sightline_synth::Error) -> Exit {
+    use sightline_synth::Error;
+    match error {
+        Error::Store(error) => store(error),
+        Error::File { .. } => Exit::Environment,
+        Error::Damaged { .. } => Exit::No,
+        _ => Exit::Usage,
+    }
+}

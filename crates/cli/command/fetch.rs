@@ -1,0 +1,408 @@
+//! `sightline fetch`: a table of URLs to shards.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use sightline_fetch::{
+    FetchSpec, FetchSummary, HashKind, IncrementalMode, InputFormat, NetworkSpec, fetch,
+};
+use sightline_imaging::reshape::{ReshapeSpec, ResizeMode};
+use sightline_imaging::resize::opencv::Interpolation;
+use sightline_imaging::{DecodeOptions, EncodeSpec, Limits};
+
+use crate::args::ImageFormatArg;
+use crate::command::exits;
+use crate::exit::{Exit, Failure};
+use crate::output::{Bar, print_either};
+use crate::signal::Stop;
+
+/// Different messages of a status that are printed; the rest is in the status tables.
+const MESSAGES_SHOWN: usize = 10;
+
+/// Arguments of `sightline fetch`.
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// Table of URLs: a txt, csv, tsv, jsonl, json or parquet file, also with .gz, or a folder of them
+    url_list: PathBuf,
+
+    /// Folder for the shards; a run that was cut short continues in it
+    #[arg(long, visible_alias = "output-folder", value_name = "DIR")]
+    out: PathBuf,
+
+    /// Format of the table, when its name does not tell
+    #[arg(long, value_enum, help_heading = "Table")]
+    input_format: Option<InputFormatArg>,
+
+    /// Column of the URLs
+    #[arg(
+        long,
+        default_value = "url",
+        value_name = "COLUMN",
+        help_heading = "Table"
+    )]
+    url_col: String,
+
+    /// Column of the captions; without it shards hold none
+    #[arg(long, value_name = "COLUMN", help_heading = "Table")]
+    caption_col: Option<String>,
+
+    /// Further columns to keep in the metadata
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "COLUMN,…",
+        help_heading = "Table"
+    )]
+    save_additional_columns: Vec<String>,
+
+    /// Shard format
+    #[arg(
+        long,
+        default_value = "webdataset",
+        value_name = "NAME",
+        help_heading = "Output"
+    )]
+    output_format: String,
+
+    /// Rows of a shard
+    #[arg(
+        long,
+        default_value_t = 10_000,
+        value_name = "N",
+        help_heading = "Output"
+    )]
+    number_sample_per_shard: u64,
+
+    /// What to do when DIR has shards already
+    #[arg(
+        long,
+        value_enum,
+        default_value = "incremental",
+        help_heading = "Output"
+    )]
+    incremental_mode: IncrementalModeArg,
+
+    /// Digest of the downloaded bytes to record
+    #[arg(long, value_enum, default_value = "sha256", help_heading = "Output")]
+    compute_hash: HashArg,
+
+    /// Side length to resize to, in pixels
+    #[arg(
+        long,
+        default_value_t = 256,
+        value_name = "PIXELS",
+        help_heading = "Images"
+    )]
+    image_size: u32,
+
+    /// How images are brought to that size
+    #[arg(long, value_enum, default_value = "border", help_heading = "Images")]
+    resize_mode: ResizeModeArg,
+
+    /// Leave smaller images as they are
+    #[arg(long, help_heading = "Images")]
+    resize_only_if_bigger: bool,
+
+    /// Interpolation when enlarging
+    #[arg(long, value_enum, default_value = "lanczos", help_heading = "Images")]
+    upscale_interpolation: InterpolationArg,
+
+    /// Interpolation when shrinking
+    #[arg(long, value_enum, default_value = "area", help_heading = "Images")]
+    downscale_interpolation: InterpolationArg,
+
+    /// Format in which images are stored
+    #[arg(long, value_enum, default_value = "jpg", help_heading = "Images")]
+    encode_format: ImageFormatArg,
+
+    /// JPEG quality, 1 to 100
+    #[arg(long, default_value_t = 95, value_name = "QUALITY", help_heading = "Images",
+          value_parser = clap::value_parser!(u8).range(1..=100))]
+    encode_quality: u8,
+
+    /// Refuse images whose shorter side is less
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "PIXELS",
+        help_heading = "Images"
+    )]
+    min_image_size: u32,
+
+    /// Refuse images of more pixels
+    #[arg(long, default_value_t = f64::INFINITY, value_name = "PIXELS", help_heading = "Images")]
+    max_image_area: f64,
+
+    /// Refuse images with a larger ratio of longer to shorter side
+    #[arg(long, default_value_t = f64::INFINITY, value_name = "RATIO", help_heading = "Images")]
+    max_aspect_ratio: f64,
+
+    /// Decode nothing that declares more pixels
+    #[arg(long, default_value_t = Limits::default().max_pixels, value_name = "PIXELS",
+          help_heading = "Images")]
+    max_pixels: u64,
+
+    /// Store pixels as the file has them, ignoring the EXIF orientation, like img2dataset
+    #[arg(long, help_heading = "Images")]
+    ignore_orientation: bool,
+
+    /// Requests at the same time
+    #[arg(
+        long,
+        default_value_t = 256,
+        value_name = "N",
+        help_heading = "Network"
+    )]
+    thread_count: usize,
+
+    /// Requests at the same time to one host
+    #[arg(long, default_value_t = 32, value_name = "N", help_heading = "Network")]
+    per_host_connections: usize,
+
+    /// Seconds for a whole request, body included
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS", help_heading = "Network",
+          value_parser = parse_seconds)]
+    timeout: f64,
+
+    /// How often to try again after network errors and statuses 429 and 5xx
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Network")]
+    retries: u32,
+
+    /// Largest body
+    #[arg(
+        long,
+        default_value_t = 50_000_000,
+        value_name = "BYTES",
+        help_heading = "Network"
+    )]
+    max_body_bytes: u64,
+
+    /// Redirects that are followed
+    #[arg(long, default_value_t = 5, value_name = "N", help_heading = "Network")]
+    max_redirects: usize,
+
+    /// Name under which X-Robots-Tag headers may address this run; part of the user agent
+    #[arg(long, value_name = "TOKEN", help_heading = "Network")]
+    user_agent_token: Option<String>,
+
+    /// X-Robots-Tag directives that forbid the use of an image; an empty text for none
+    #[arg(long, value_delimiter = ',', value_name = "DIRECTIVE,…", help_heading = "Network",
+          default_values_t = NetworkSpec::default().disallowed_header_directives)]
+    disallowed_header_directives: Vec<String>,
+
+    /// Fetch also from loopback, private and other addresses that are not public: for servers of your own
+    #[arg(long, help_heading = "Network")]
+    allow_private_addresses: bool,
+
+    /// Memory for images under way, in MiB
+    #[arg(
+        long,
+        default_value_t = 1024,
+        value_name = "MIB",
+        help_heading = "Machine"
+    )]
+    memory_budget: u64,
+
+    /// Threads that decode, resize and encode; all cores by default
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    image_threads: Option<usize>,
+
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum InputFormatArg {
+    Txt,
+    Csv,
+    Tsv,
+    Jsonl,
+    Json,
+    Parquet,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum IncrementalModeArg {
+    /// Keep finished shards and make the others
+    Incremental,
+    /// Remove all shards and start over
+    Overwrite,
+    /// Number the shards of this table after the existing ones
+    Extend,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum HashArg {
+    Sha256,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum ResizeModeArg {
+    /// Keep the size
+    No,
+    /// Longer side to the size, padded with white to a square
+    Border,
+    /// Shorter side to the size
+    KeepRatio,
+    /// Longer side to the size
+    KeepRatioLargest,
+    /// Shorter side to the size, centre cut out as a square
+    CenterCrop,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum InterpolationArg {
+    Nearest,
+    #[value(alias = "bilinear")]
+    Linear,
+    Area,
+    #[value(alias = "bicubic")]
+    Cubic,
+    #[value(alias = "lanczos4")]
+    Lanczos,
+}
+
+impl FetchArgs {
+    fn spec(&self) -> FetchSpec {
+        let mut spec = FetchSpec::new(&self.url_list, &self.out);
+        spec.input_format = self.input_format.map(|format| match format {
+            InputFormatArg::Txt => InputFormat::Txt,
+            InputFormatArg::Csv => InputFormat::Csv,
+            InputFormatArg::Tsv => InputFormat::Tsv,
+            InputFormatArg::Jsonl => InputFormat::Jsonl,
+            InputFormatArg::Json => InputFormat::Json,
+            InputFormatArg::Parquet => InputFormat::Parquet,
+        });
+        spec.url_col.clone_from(&self.url_col);
+        spec.caption_col.clone_from(&self.caption_col);
+        spec.save_additional_columns
+            .clone_from(&self.save_additional_columns);
+        spec.output_format.clone_from(&self.output_format);
+        spec.number_sample_per_shard = self.number_sample_per_shard;
+        spec.incremental_mode = match self.incremental_mode {
+            IncrementalModeArg::Incremental => IncrementalMode::Incremental,
+            IncrementalModeArg::Overwrite => IncrementalMode::Overwrite,
+            IncrementalModeArg::Extend => IncrementalMode::Extend,
+        };
+        spec.compute_hash = match self.compute_hash {
+            HashArg::Sha256 => Some(HashKind::Sha256),
+            HashArg::None => None,
+        };
+        spec.decode = DecodeOptions {
+            orient: !self.ignore_orientation,
+            ..DecodeOptions::sane()
+        }
+        .with_limits(Limits {
+            max_pixels: self.max_pixels,
+            ..Limits::default()
+        });
+        spec.image = self.reshape();
+        spec.encode = EncodeSpec {
+            format: self.encode_format.into(),
+            quality: self.encode_quality,
+        };
+        spec.network = NetworkSpec {
+            timeout: Duration::from_secs_f64(self.timeout),
+            retries: self.retries,
+            concurrency: self.thread_count,
+            per_host_concurrency: self.per_host_connections,
+            max_body_bytes: self.max_body_bytes,
+            max_redirects: self.max_redirects,
+            user_agent_token: self.user_agent_token.clone(),
+            disallowed_header_directives: self
+                .disallowed_header_directives
+                .iter()
+                .filter(|directive| !directive.is_empty())
+                .cloned()
+                .collect(),
+            allow_private_addresses: self.allow_private_addresses,
+        };
+        spec.memory_budget_bytes = self.memory_budget.saturating_mul(1 << 20);
+        spec.threads = self.image_threads;
+        spec
+    }
+
+    fn reshape(&self) -> ReshapeSpec {
+        let interpolation = |argument| match argument {
+            InterpolationArg::Nearest => Interpolation::Nearest,
+            InterpolationArg::Linear => Interpolation::Linear,
+            InterpolationArg::Area => Interpolation::Area,
+            InterpolationArg::Cubic => Interpolation::Cubic,
+            InterpolationArg::Lanczos => Interpolation::Lanczos4,
+        };
+        ReshapeSpec {
+            image_size: self.image_size,
+            mode: match self.resize_mode {
+                ResizeModeArg::No => ResizeMode::No,
+                ResizeModeArg::Border => ResizeMode::Border,
+                ResizeModeArg::KeepRatio => ResizeMode::KeepRatio,
+                ResizeModeArg::KeepRatioLargest => ResizeMode::KeepRatioLargest,
+                ResizeModeArg::CenterCrop => ResizeMode::CenterCrop,
+            },
+            only_if_bigger: self.resize_only_if_bigger,
+            upscale: interpolation(self.upscale_interpolation),
+            downscale: interpolation(self.downscale_interpolation),
+            min_image_size: self.min_image_size,
+            max_image_area: self.max_image_area,
+            max_aspect_ratio: self.max_aspect_ratio,
+            ..ReshapeSpec::default()
+        }
+    }
+}
+
+pub(crate) fn run(args: &FetchArgs) -> Result<Exit, Failure> {
+    let stop = Stop::listen()?;
+    let summary = fetch(&args.spec(), &Bar::default(), &stop.flag().into()).map_err(|error| {
+        let doing = format!("fetching `{}`", args.url_list.display());
+        Failure::new(exits::fetch(&error), doing, &error)
+    })?;
+    print_either(args.json, &summary, || text(&summary))?;
+    Ok(if summary.interrupted {
+        stop.exit()
+    } else {
+        Exit::Done
+    })
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
+        _ => Err("expected seconds, more than 0 and at most 86400".to_owned()),
+    }
+}
+
+fn text(summary: &FetchSummary) -> String {
+    let mut text = format!(
+        "{} rows: {} in shards, {} failed to download, {} failed to resize\n",
+        summary.rows, summary.successes, summary.failed_to_download, summary.failed_to_resize
+    );
+    for (status, messages) in &summary.failures {
+        let mut messages: Vec<(&String, &u64)> = messages.iter().collect();
+        messages.sort_by_key(|(message, n)| (std::cmp::Reverse(**n), *message));
+        for (message, n) in messages.iter().take(MESSAGES_SHOWN) {
+            let _ = writeln!(text, "  {n} {}: {message}", status.as_str());
+        }
+        if messages.len() > MESSAGES_SHOWN {
+            let rest = messages.len() - MESSAGES_SHOWN;
+            let _ = writeln!(text, "  and {rest} other messages; see the status tables");
+        }
+    }
+    let _ = write!(
+        text,
+        "{} shards made, {} finished before; {} bytes received in {:.1} s, {:.0} images/s",
+        summary.shards_done,
+        summary.shards_skipped,
+        summary.bytes_downloaded,
+        summary.wall_seconds,
+        summary.images_per_second
+    );
+    if summary.interrupted {
+        text.push_str("\ninterrupted: run the same command again to go on");
+    }
+    text
+}

@@ -1,0 +1,37 @@
+//! `sightline lock`: the digest and size of every file a suite reads.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::args::SuiteArgs;
+use crate::command::{exits, suite};
+use crate::exit::{Exit, Failure};
+use crate::output::{Bar, print};
+
+/// Arguments of `sightline lock`.
+#[derive(Debug, Args)]
+pub(crate) struct LockArgs {
+    #[command(flatten)]
+    suite: SuiteArgs,
+
+    /// File for the lock, to be given to `run --locked`
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(args: &LockArgs) -> Result<Exit, Failure> {
+    let suite = suite::load(&args.suite)?;
+    let lock = suite.lock(&Bar::default())?;
+    lock.write(&args.out).map_err(|error| {
+        let doing = format!("writing lock `{}`", args.out.display());
+        Failure::new(exits::manifest(&error), doing, &error)
+    })?;
+    let bytes: u64 = lock.files.iter().map(|file| file.bytes).sum();
+    print(&format!(
+        "{}: {} files, {bytes} bytes",
+        args.out.display(),
+        lock.files.len()
+    ))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,13 @@
+//! One module per command: its arguments, its calls into the libraries, what it prints.
+
+pub(crate) mod board;
+pub(crate) mod exits;
+pub(crate) mod fetch;
+pub(crate) mod lock;
+pub(crate) mod models;
+pub(crate) mod plan;
+pub(crate) mod preprocess;
+pub(crate) mod run;
+pub(crate) mod shards;
+pub(crate) mod suite;
+pub(crate) mod synth;

@@ -1,0 +1,146 @@
+//! `sightline run`: predictions, scores with intervals, records.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use sightline_harness::{Options, RunOutcome, State};
+use sightline_manifest::Lock;
+use sightline_report::record::{Record, Tool};
+use sightline_report::text_table;
+
+use crate::args::SuiteArgs;
+use crate::command::suite::Suite;
+use crate::command::{exits, suite};
+use crate::exit::{Exit, Failure};
+use crate::output::{Bar, note, print_either};
+use crate::signal::Stop;
+
+/// Arguments of `sightline run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    suite: SuiteArgs,
+
+    /// Folder for predictions and records; a run that was cut short continues in it
+    #[arg(long, default_value = "records", value_name = "DIR")]
+    records: PathBuf,
+
+    /// Refuse to run unless every file is the one in this lock
+    #[arg(long, value_name = "FILE")]
+    locked: Option<PathBuf>,
+
+    /// Print the records as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Printed<'a> {
+    schema: u32,
+    complete: bool,
+    records: Vec<&'a Record>,
+}
+
+pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    let suite = suite::load(&args.suite)?;
+    let stop = Stop::listen()?;
+    let lock = suite.lock(&Bar::default())?;
+    if let Some(path) = &args.locked
+        && !is_as_locked(path, &lock)?
+    {
+        return Ok(Exit::No);
+    }
+
+    let outcome = execute(&suite, &lock, args, &stop)?;
+    let records: Vec<&Record> = outcome
+        .models
+        .iter()
+        .filter_map(|model| match &model.state {
+            State::Recorded { record, .. } => Some(&**record),
+            _ => None,
+        })
+        .collect();
+    let printed = Printed {
+        schema: 1,
+        complete: outcome.is_complete(),
+        records,
+    };
+    print_either(args.json, &printed, || {
+        text_table(printed.records.iter().copied())
+    })?;
+    tell(&outcome);
+    Ok(if outcome.is_complete() {
+        Exit::Done
+    } else {
+        stop.exit()
+    })
+}
+
+fn execute(suite: &Suite, lock: &Lock, args: &RunArgs, stop: &Stop) -> Result<RunOutcome, Failure> {
+    let options = Options {
+        records: args.records.clone(),
+        tool: Tool {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("SIGHTLINE_COMMIT").map(str::to_owned),
+        },
+        command: std::iter::once("sightline".to_owned())
+            .chain(std::env::args().skip(1))
+            .collect(),
+    };
+    let bar = Bar::default();
+    sightline_harness::run(
+        &suite.plan,
+        lock,
+        &suite.roots,
+        &options,
+        &bar,
+        &stop.flag(),
+    )
+    .map_err(|error| {
+        let doing = format!("running suite `{}`", suite.plan.suite);
+        Failure::new(exits::harness(&error), doing, &error)
+    })
+}
+
+/// Whether every file is the one in the lock at `path`; tells what is not.
+fn is_as_locked(path: &std::path::Path, found: &Lock) -> Result<bool, Failure> {
+    let locked = Lock::read(path).map_err(|error| {
+        let doing = format!("reading lock `{}`", path.display());
+        Failure::new(exits::manifest(&error), doing, &error)
+    })?;
+    let differences = locked.compare(found);
+    for difference in &differences {
+        note(&format!("not as locked: {difference}"));
+    }
+    if !differences.is_empty() {
+        note(&format!(
+            "hint: Bring back the files of `{}`, or make the lock again with `sightline lock`.",
+            path.display()
+        ));
+    }
+    Ok(differences.is_empty())
+}
+
+/// Says where records went, and what is missing.
+fn tell(outcome: &RunOutcome) {
+    for model in &outcome.models {
+        match &model.state {
+            State::Recorded { path, is_new, .. } => {
+                let known = if *is_new { "" } else { " (the same as before)" };
+                note(&format!("{}: {}{known}", model.model, path.display()));
+            }
+            State::Incomplete { tasks } => {
+                for task in tasks {
+                    let doing = format!("finishing {} for {}", task.task, model.model);
+                    note(&Failure::new(Exit::Incomplete, doing, &task.error).to_string());
+                }
+            }
+            State::Stopped => note(&format!("{}: interrupted", model.model)),
+        }
+    }
+    if !outcome.is_complete() {
+        note("incomplete: run the same command again to go on");
+    }
+}

@@ -1,0 +1,61 @@
+//! What `plan`, `lock` and `run` share: from a suite's file to a plan and where its files are.
+
+use sightline_core::Progress;
+use sightline_harness::make_lock;
+use sightline_manifest::{Error, Lock, Overrides, Plan, Roots, load_suite, manifests_folder};
+
+use crate::args::SuiteArgs;
+use crate::command::exits;
+use crate::exit::Failure;
+
+/// The plan of a suite, and where its places are on this machine.
+#[derive(Debug)]
+pub(crate) struct Suite {
+    pub(crate) plan: Plan,
+    pub(crate) roots: Roots,
+}
+
+impl Suite {
+    /// Digests every file that the plan reads.
+    pub(crate) fn lock(&self, progress: &dyn Progress) -> Result<Lock, Failure> {
+        make_lock(&self.plan, &self.roots, progress).map_err(|error| {
+            let doing = format!("locking the files of suite `{}`", self.plan.suite);
+            Failure::new(exits::harness(&error), doing, &error)
+        })
+    }
+}
+
+/// Reads and checks the suite that `args` name.
+pub(crate) fn load(args: &SuiteArgs) -> Result<Suite, Failure> {
+    let failure = |error: Error| {
+        let doing = format!("reading suite `{}`", args.suite.display());
+        Failure::new(exits::manifest(&error), doing, &error)
+    };
+    let overrides = Overrides {
+        manifests: None,
+        checkpoints: args
+            .checkpoint
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect(),
+        models: args.models.clone(),
+        tasks: args.tasks.clone(),
+        limit: args.limit,
+    };
+    let manifests = manifests_folder(&args.suite).map_err(failure)?;
+    let mut plan =
+        load_suite(&args.suite, &sightline_harness::catalog(), &overrides).map_err(failure)?;
+    if let Some(batch_size) = args.batch_size {
+        for task in &mut plan.tasks {
+            task.batch_size = batch_size;
+        }
+    }
+    Ok(Suite {
+        plan,
+        roots: Roots {
+            data: args.data.clone(),
+            manifests,
+            checkpoints: args.checkpoint.iter().cloned().collect(),
+        },
+    })
+}

@@ -1,0 +1,127 @@
+//! `sightline fetch`: equal bytes, every row accounted for, closed doors.
+
+use std::collections::BTreeMap;
+
+use sightline_testkit::golden::Root;
+use sightline_testkit::http::Server;
+
+use crate::util::{Sandbox, files};
+
+#[test]
+fn the_same_table_twice_gives_byte_identical_tars() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .sightline("synth scenes --out scenes --train 1 --val 1 --test 60")
+        .expect(0);
+    let server = Server::start(&sandbox.path("scenes")).unwrap();
+    let table = std::fs::read_to_string(sandbox.path("scenes/urls/test.csv")).unwrap();
+    sandbox.write(
+        "urls.csv",
+        table.replace(
+            "http://127.0.0.1:8000",
+            server.url("").trim_end_matches('/'),
+        ),
+    );
+    for (out, threads) in [("a", 1), ("b", 64)] {
+        sandbox
+            .sightline(&format!(
+                "fetch urls.csv --out {out} --caption-col caption --save-additional-columns captions \
+                 --image-size 48 --number-sample-per-shard 25 --thread-count {threads} \
+                 --allow-private-addresses"
+            ))
+            .expect(0);
+    }
+    let [a, b] =
+        ["a", "b"].map(|out| files(&sandbox.path(out), |name| !name.ends_with("_stats.json")));
+    assert_eq!(
+        a.keys().map(String::as_str).collect::<Vec<_>>(),
+        [
+            "00000.parquet",
+            "00000.tar",
+            "00001.parquet",
+            "00001.tar",
+            "00002.parquet",
+            "00002.tar"
+        ]
+    );
+    assert!(a == b, "the two runs differ");
+}
+
+#[test]
+fn private_addresses_are_refused_unless_allowed() {
+    let sandbox = Sandbox::new();
+    sandbox.write("secret.jpg", "not for you");
+    let server = Server::start(&sandbox.path("")).unwrap();
+    let url = server.url("/secret.jpg");
+    sandbox.write("urls.csv", format!("url\n{url}\nfile:///etc/hostname\n"));
+    let summary = sandbox
+        .sightline("fetch urls.csv --out shards --json")
+        .expect(0)
+        .json();
+    assert_eq!(summary["rows"], 2);
+    assert_eq!(summary["successes"], 0);
+    assert_eq!(server.requests("/secret.jpg"), 0, "the server was asked");
+
+    let allowed = sandbox
+        .sightline("fetch urls.csv --out allowed --allow-private-addresses --json")
+        .expect(0)
+        .json();
+    assert_eq!(server.requests("/secret.jpg"), 1, "{allowed}");
+    assert_eq!(allowed["failed_to_resize"], 1, "{allowed}");
+    assert_eq!(
+        allowed["failed_to_download"], 1,
+        "a file URL is never opened: {allowed}"
+    );
+}
+
+/// Every hostile file is served; every row ends in the statistics, and the run ends.
+#[test]
+fn hostile_images_end_as_rows() {
+    let root = Root::find();
+    let Some(folder) = root.area("hostile-images") else {
+        return;
+    };
+    let names: Vec<String> = files(&folder, |name| {
+        !name.ends_with(".csv") && !name.ends_with(".md")
+    })
+    .into_keys()
+    .collect();
+    let sandbox = Sandbox::new();
+    let server = Server::start(&folder).unwrap();
+    let rows: String = names
+        .iter()
+        .map(|name| format!("{}\n", server.url(&format!("/{name}"))))
+        .collect();
+    sandbox.write("urls.txt", rows);
+    let summary = sandbox
+        .sightline(
+            "fetch urls.txt --out shards --number-sample-per-shard 20 --allow-private-addresses --json",
+        )
+        .expect(0)
+        .json();
+    assert_eq!(summary["rows"].as_u64(), Some(names.len() as u64));
+
+    let mut counted = 0;
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for (name, bytes) in files(&sandbox.path("shards"), |name| {
+        name.ends_with("_stats.json")
+    }) {
+        let stats: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        counted += stats["count"].as_u64().unwrap();
+        let of_shard: u64 = stats["status_dict"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(reason, n)| {
+                *reasons.entry(reason.clone()).or_default() += n.as_u64().unwrap();
+                n.as_u64().unwrap()
+            })
+            .sum();
+        assert_eq!(stats["count"].as_u64(), Some(of_shard), "{name}");
+    }
+    assert_eq!(counted, names.len() as u64, "{reasons:?}");
+    assert!(
+        reasons.len() >= 4,
+        "classes of errors are told apart: {reasons:?}"
+    );
+}

@@ -1,0 +1,49 @@
+//! What a person sees first.
+
+use crate::util::Sandbox;
+
+#[test]
+fn help_names_every_command_and_the_exit_codes() {
+    let help = Sandbox::new().sightline("--help").expect(0);
+    insta::assert_snapshot!(help.stdout);
+}
+
+#[test]
+fn help_of_fetch_documents_every_flag() {
+    let help = Sandbox::new().sightline("fetch --help").expect(0);
+    insta::assert_snapshot!(help.stdout);
+}
+
+#[test]
+fn help_of_run_documents_every_flag() {
+    let help = Sandbox::new().sightline("run --help").expect(0);
+    insta::assert_snapshot!(help.stdout);
+}
+
+#[test]
+fn an_unknown_command_is_a_usage_error_with_a_suggestion() {
+    Sandbox::new()
+        .sightline("fecth urls.csv")
+        .expect(2)
+        .says(&["fetch"]);
+}
+
+#[test]
+fn a_closed_pipe_is_not_an_error() {
+    use std::process::Stdio;
+    let sandbox = Sandbox::new();
+    let mut child = sandbox
+        .command(["models", "list"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{:?}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -1,0 +1,200 @@
+//! Scenes to shards to records to board, and the laws of the way: counts, resume, locks.
+
+use std::path::Path;
+
+use serde_json::Value;
+use sightline_testkit::http::Server;
+
+use crate::util::{Sandbox, files, workspace};
+
+/// Scenes fetched into `data/shards/test`, and the quickstart's command line.
+struct Quickstart {
+    sandbox: Sandbox,
+}
+
+impl Quickstart {
+    fn new(test: u32) -> Self {
+        let sandbox = Sandbox::new();
+        sandbox
+            .sightline(&format!(
+                "synth scenes --out data/scenes --train 1 --val 1 --test {test} --size 48"
+            ))
+            .expect(0);
+        let server = Server::start(&sandbox.path("data/scenes")).unwrap();
+        let table = std::fs::read_to_string(sandbox.path("data/scenes/urls/test.csv")).unwrap();
+        sandbox.write(
+            "urls.csv",
+            table.replace(
+                "http://127.0.0.1:8000",
+                server.url("").trim_end_matches('/'),
+            ),
+        );
+        sandbox
+            .sightline(
+                "fetch urls.csv --out data/shards/test --caption-col caption \
+                 --save-additional-columns captions,class_name --resize-mode no \
+                 --number-sample-per-shard 16 --allow-private-addresses",
+            )
+            .expect(0);
+        Self { sandbox }
+    }
+
+    fn arguments(&self, command: &str, more: &str) -> Vec<String> {
+        let suite = workspace().join("manifests/suites/quickstart.toml");
+        let checkpoint = workspace().join("tests/fixtures/models/clip/hf_quickgelu_eos2");
+        let mut arguments = vec![
+            command.to_owned(),
+            suite.display().to_string(),
+            "--data".to_owned(),
+            "data".to_owned(),
+            "--checkpoint".to_owned(),
+            format!("clip-tiny-random={}", checkpoint.display()),
+        ];
+        arguments.extend(more.split_whitespace().map(str::to_owned));
+        arguments
+    }
+}
+
+fn records(folder: &Path) -> Vec<(String, Value)> {
+    files(folder, |name| name.ends_with(".json"))
+        .into_iter()
+        .map(|(name, bytes)| (name, serde_json::from_slice(&bytes).unwrap()))
+        .collect()
+}
+
+#[test]
+fn every_sample_is_accounted_for_from_url_to_board() {
+    let quickstart = Quickstart::new(40);
+    let sandbox = &quickstart.sandbox;
+    let run = sandbox
+        .run(quickstart.arguments("run", "--records records"))
+        .expect(0);
+    for model in ["constant", "random", "clip-tiny-random"] {
+        assert!(run.stdout.contains(model), "{}", run.stdout);
+    }
+
+    let records = records(&sandbox.path("records"));
+    assert_eq!(records.len(), 3, "one record for each model");
+    for (name, record) in &records {
+        let tasks = record["tasks"].as_array().unwrap();
+        assert_eq!(tasks.len(), 2, "{name}");
+        for task in tasks {
+            let count = |key: &str| task["counts"][key].as_u64().unwrap();
+            assert_eq!(count("attempted"), 40, "{name}: {task}");
+            assert_eq!(
+                count("attempted"),
+                count("scored") + count("failed") + count("skipped"),
+                "{name}: {task}"
+            );
+            for score in task["scores"].as_array().unwrap() {
+                let value = score["value"].as_f64().unwrap();
+                let low = score["interval"]["low"].as_f64().unwrap();
+                let high = score["interval"]["high"].as_f64().unwrap();
+                assert!(low <= value && value <= high, "{name}: {score}");
+            }
+        }
+    }
+
+    sandbox.sightline("board records --out site").expect(0);
+    let page = std::fs::read_to_string(sandbox.path("site/index.html")).unwrap();
+    assert!(page.contains("clip-tiny-random"));
+    for foreign in ["src=\"http", "href=\"http", "url(http", "@import"] {
+        assert!(
+            !page.contains(foreign),
+            "the page loads {foreign} from elsewhere"
+        );
+    }
+}
+
+#[test]
+fn the_same_run_again_adds_no_record_and_another_batch_size_changes_no_score() {
+    let quickstart = Quickstart::new(20);
+    let sandbox = &quickstart.sandbox;
+    for _ in 0..2 {
+        sandbox
+            .run(quickstart.arguments("run", "--records records"))
+            .expect(0);
+    }
+    let first = records(&sandbox.path("records"));
+    assert_eq!(first.len(), 3, "the second run added a record");
+
+    sandbox
+        .run(quickstart.arguments("run", "--records other --batch-size 7"))
+        .expect(0);
+    let scores = |records: &[(String, Value)]| -> Vec<Value> {
+        let mut scores: Vec<(String, Value)> = records
+            .iter()
+            .flat_map(|(_, record)| {
+                let model = record["model"]["name"].as_str().unwrap().to_owned();
+                let tasks = record["tasks"].as_array().unwrap().clone();
+                tasks
+                    .into_iter()
+                    .map(move |task| (model.clone(), task["scores"].clone()))
+            })
+            .collect();
+        scores.sort_by(|a, b| a.0.cmp(&b.0));
+        scores.into_iter().map(|(_, scores)| scores).collect()
+    };
+    assert_eq!(scores(&first), scores(&records(&sandbox.path("other"))));
+}
+
+#[test]
+fn a_lock_holds_a_run_to_its_bytes() {
+    let quickstart = Quickstart::new(20);
+    let sandbox = &quickstart.sandbox;
+    sandbox
+        .run(quickstart.arguments("lock", "--out suite.lock.json"))
+        .expect(0);
+    sandbox
+        .run(quickstart.arguments("run", "--records records --locked suite.lock.json"))
+        .expect(0);
+
+    let shard = sandbox.path("data/shards/test/00000.tar");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    // Inside the first image, so that the shard still reads.
+    bytes[700] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    sandbox
+        .run(quickstart.arguments("run", "--records records --locked suite.lock.json"))
+        .expect(1)
+        .says(&["00000.tar", "sha256"]);
+}
+
+#[test]
+fn a_plan_is_the_same_whatever_the_machine() {
+    let quickstart = Quickstart::new(2);
+    let plan = quickstart
+        .sandbox
+        .run(quickstart.arguments("plan", "--json"))
+        .expect(0);
+    let text = plan.stdout.clone();
+    assert!(!text.contains(workspace().to_str().unwrap()), "{text}");
+    assert_eq!(plan.json()["suite"], "quickstart");
+}
+
+#[test]
+fn a_truncated_shard_is_named_and_the_run_is_incomplete() {
+    let quickstart = Quickstart::new(40);
+    let sandbox = &quickstart.sandbox;
+    let shard = sandbox.path("data/shards/test/00001.tar");
+    let bytes = std::fs::read(&shard).unwrap();
+    std::fs::write(&shard, &bytes[..bytes.len() / 2]).unwrap();
+    let info = sandbox
+        .sightline("shards info data/shards/test --json")
+        .expect(1);
+    assert!(info.stdout.contains("00001.tar"), "{}", info.stdout);
+    sandbox
+        .run(quickstart.arguments("run", "--records records --models random"))
+        .expect(3)
+        .says(&["00001.tar"]);
+    assert!(
+        records(&sandbox.path("records")).is_empty(),
+        "a record of an incomplete run"
+    );
+
+    std::fs::write(&shard, bytes).unwrap();
+    sandbox
+        .run(quickstart.arguments("run", "--records records --models random"))
+        .expect(0);
+    assert_eq!(records(&sandbox.path("records")).len(), 1);
+}
