@@ -106,7 +106,7 @@ fn clip_suite(sandbox: &Sandbox) {
     sandbox
         .sightline("synth scenes --out data/scenes --train 1 --val 1 --test 4")
         .expect(0);
-    let server = sightline_testkit::http::Server::start(&sandbox.path("data/scenes")).unwrap();
+    let server = sightline_testkit::http::Server::start(sandbox.path("data/scenes")).unwrap();
     let table = std::fs::read_to_string(sandbox.path("data/scenes/urls/test.csv")).unwrap();
     sandbox.write(
         "urls.csv",

@@ -13,7 +13,7 @@ fn the_same_table_twice_gives_byte_identical_tars() {
     sandbox
         .sightline("synth scenes --out scenes --train 1 --val 1 --test 60")
         .expect(0);
-    let server = Server::start(&sandbox.path("scenes")).unwrap();
+    let server = Server::start(sandbox.path("scenes")).unwrap();
     let table = std::fs::read_to_string(sandbox.path("scenes/urls/test.csv")).unwrap();
     sandbox.write(
         "urls.csv",
@@ -51,7 +51,7 @@ fn the_same_table_twice_gives_byte_identical_tars() {
 fn private_addresses_are_refused_unless_allowed() {
     let sandbox = Sandbox::new();
     sandbox.write("secret.jpg", "not for you");
-    let server = Server::start(&sandbox.path("")).unwrap();
+    let server = Server::start(sandbox.path("")).unwrap();
     let url = server.url("/secret.jpg");
     sandbox.write("urls.csv", format!("url\n{url}\nfile:///etc/hostname\n"));
     let summary = sandbox
@@ -88,11 +88,11 @@ fn hostile_images_end_as_rows() {
     .collect();
     let sandbox = Sandbox::new();
     let server = Server::start(&folder).unwrap();
-    let rows: String = names
+    let rows: Vec<String> = names
         .iter()
-        .map(|name| format!("{}\n", server.url(&format!("/{name}"))))
+        .map(|name| server.url(&format!("/{name}")))
         .collect();
-    sandbox.write("urls.txt", rows);
+    sandbox.write("urls.txt", rows.join("\n"));
     let summary = sandbox
         .sightline(
             "fetch urls.txt --out shards --number-sample-per-shard 20 --allow-private-addresses --json",

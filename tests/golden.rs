@@ -8,9 +8,9 @@ use sightline_testkit::golden::{AREAS, Root};
 
 fn files_below(folder: &Path) -> u64 {
     std::fs::read_dir(folder)
-        .unwrap()
+        .expect("the folder was found")
         .map(|entry| {
-            let path = entry.unwrap().path();
+            let path = entry.expect("the folder can be listed").path();
             if path.is_dir() { files_below(&path) } else { 1 }
         })
         .sum()
@@ -21,20 +21,18 @@ fn every_area_found_is_in_the_table() {
     let root = Root::find();
     let table: BTreeMap<&str, Option<&str>> = AREAS.iter().copied().collect();
     let mut unknown = Vec::new();
-    let mut text = format!("golden: fixtures below {}\n", root.path.display());
+    let mut lines = vec![format!("golden: fixtures below {}", root.path.display())];
     for area in root.areas_found() {
         match table.get(area.as_str()) {
-            Some(Some(krate)) => text += &format!("golden {area}: run by the crate {krate}\n"),
-            Some(None) => {
-                text += &format!(
-                    "golden {area}: no crate handles this area yet ({} files)\n",
-                    files_below(&root.path.join(&area))
-                );
-            }
+            Some(Some(krate)) => lines.push(format!("golden {area}: run by the crate {krate}")),
+            Some(None) => lines.push(format!(
+                "golden {area}: no crate handles this area yet ({} files)",
+                files_below(&root.path.join(&area))
+            )),
             None => unknown.push(area),
         }
     }
-    let _ = write!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
     assert!(
         unknown.is_empty(),
         "folders that the table of areas does not name: {unknown:?}"

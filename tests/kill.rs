@@ -17,7 +17,7 @@ fn twenty_kills_at_random_moments_change_no_byte() {
     sandbox
         .sightline("synth scenes --out scenes --train 600 --val 1 --test 1 --size 96")
         .expect(0);
-    let server = Server::start(&sandbox.path("scenes")).unwrap();
+    let server = Server::start(sandbox.path("scenes")).unwrap();
     sandbox.write(
         "urls.csv",
         std::fs::read_to_string(sandbox.path("scenes/urls/train.csv"))

@@ -1,4 +1,9 @@
 //! Drives the real program, each test in a fresh folder.
+#![allow(
+    clippy::unwrap_used,
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "a test fails by panicking, and names the files it made itself"
+)]
 
 mod bad_input;
 mod fetch;

@@ -20,7 +20,7 @@ impl Quickstart {
                 "synth scenes --out data/scenes --train 1 --val 1 --test {test} --size 48"
             ))
             .expect(0);
-        let server = Server::start(&sandbox.path("data/scenes")).unwrap();
+        let server = Server::start(sandbox.path("data/scenes")).unwrap();
         let table = std::fs::read_to_string(sandbox.path("data/scenes/urls/test.csv")).unwrap();
         sandbox.write(
             "urls.csv",
@@ -39,7 +39,8 @@ impl Quickstart {
         Self { sandbox }
     }
 
-    fn arguments(&self, command: &str, more: &str) -> Vec<String> {
+    /// The command line of `command` on the quickstart suite, with `more` arguments.
+    fn arguments(command: &str, more: &str) -> Vec<String> {
         let suite = workspace().join("manifests/suites/quickstart.toml");
         let checkpoint = workspace().join("tests/fixtures/models/clip/hf_quickgelu_eos2");
         let mut arguments = vec![
@@ -67,7 +68,7 @@ fn every_sample_is_accounted_for_from_url_to_board() {
     let quickstart = Quickstart::new(40);
     let sandbox = &quickstart.sandbox;
     let run = sandbox
-        .run(quickstart.arguments("run", "--records records"))
+        .run(Quickstart::arguments("run", "--records records"))
         .expect(0);
     for model in ["constant", "random", "clip-tiny-random"] {
         assert!(run.stdout.contains(model), "{}", run.stdout);
@@ -112,14 +113,17 @@ fn the_same_run_again_adds_no_record_and_another_batch_size_changes_no_score() {
     let sandbox = &quickstart.sandbox;
     for _ in 0..2 {
         sandbox
-            .run(quickstart.arguments("run", "--records records"))
+            .run(Quickstart::arguments("run", "--records records"))
             .expect(0);
     }
     let first = records(&sandbox.path("records"));
     assert_eq!(first.len(), 3, "the second run added a record");
 
     sandbox
-        .run(quickstart.arguments("run", "--records other --batch-size 7"))
+        .run(Quickstart::arguments(
+            "run",
+            "--records other --batch-size 7",
+        ))
         .expect(0);
     let scores = |records: &[(String, Value)]| -> Vec<Value> {
         let mut scores: Vec<(String, Value)> = records
@@ -143,10 +147,13 @@ fn a_lock_holds_a_run_to_its_bytes() {
     let quickstart = Quickstart::new(20);
     let sandbox = &quickstart.sandbox;
     sandbox
-        .run(quickstart.arguments("lock", "--out suite.lock.json"))
+        .run(Quickstart::arguments("lock", "--out suite.lock.json"))
         .expect(0);
     sandbox
-        .run(quickstart.arguments("run", "--records records --locked suite.lock.json"))
+        .run(Quickstart::arguments(
+            "run",
+            "--records records --locked suite.lock.json",
+        ))
         .expect(0);
 
     let shard = sandbox.path("data/shards/test/00000.tar");
@@ -155,7 +162,10 @@ fn a_lock_holds_a_run_to_its_bytes() {
     bytes[700] ^= 1;
     std::fs::write(&shard, bytes).unwrap();
     sandbox
-        .run(quickstart.arguments("run", "--records records --locked suite.lock.json"))
+        .run(Quickstart::arguments(
+            "run",
+            "--records records --locked suite.lock.json",
+        ))
         .expect(1)
         .says(&["00000.tar", "sha256"]);
 }
@@ -165,7 +175,7 @@ fn a_plan_is_the_same_whatever_the_machine() {
     let quickstart = Quickstart::new(2);
     let plan = quickstart
         .sandbox
-        .run(quickstart.arguments("plan", "--json"))
+        .run(Quickstart::arguments("plan", "--json"))
         .expect(0);
     let text = plan.stdout.clone();
     assert!(!text.contains(workspace().to_str().unwrap()), "{text}");
@@ -184,7 +194,10 @@ fn a_truncated_shard_is_named_and_the_run_is_incomplete() {
         .expect(1);
     assert!(info.stdout.contains("00001.tar"), "{}", info.stdout);
     sandbox
-        .run(quickstart.arguments("run", "--records records --models random"))
+        .run(Quickstart::arguments(
+            "run",
+            "--records records --models random",
+        ))
         .expect(3)
         .says(&["00001.tar"]);
     assert!(
@@ -194,7 +207,10 @@ fn a_truncated_shard_is_named_and_the_run_is_incomplete() {
 
     std::fs::write(&shard, bytes).unwrap();
     sandbox
-        .run(quickstart.arguments("run", "--records records --models random"))
+        .run(Quickstart::arguments(
+            "run",
+            "--records records --models random",
+        ))
         .expect(0);
     assert_eq!(records(&sandbox.path("records")).len(), 1);
 }

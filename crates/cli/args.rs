@@ -22,7 +22,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Log more to stderr; twice for every batch. RUST_LOG overrides
+    /// Log more to stderr; twice for every batch. `RUST_LOG` overrides
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &BoardArgs) -> Result<Exit, Failure> {
     let summary = board(&records, &args.out).map_err(failure)?;
     print_either(args.json, &summary, || {
         format!(
-            "{}: {} of {} records, {} suites, {} tasks",
+            "{}: records shown {} of {}, suites {}, tasks {}",
             summary.page.display(),
             summary.shown,
             summary.records,

@@ -22,6 +22,10 @@ use crate::signal::Stop;
 const MESSAGES_SHOWN: usize = 10;
 
 /// Arguments of `sightline fetch`.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 #[derive(Debug, Args)]
 pub(crate) struct FetchArgs {
     /// Table of URLs: a txt, csv, tsv, jsonl, json or parquet file, also with .gz, or a folder of them

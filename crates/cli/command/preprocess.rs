@@ -17,7 +17,7 @@ use crate::output::{note, print};
 /// Arguments of `sightline preprocess`.
 #[derive(Debug, Args)]
 pub(crate) struct PreprocessArgs {
-    /// Hugging Face preprocessor_config.json
+    /// Hugging Face `preprocessor_config.json`
     #[arg(long, value_name = "FILE")]
     spec: PathBuf,
 

@@ -23,7 +23,7 @@ pub struct SampleTruth {
     pub key: SampleKey,
     /// Its class.
     pub class: Class,
-    /// Number of its captions.
+    /// Number of its captions, see [`captions`].
     pub captions: usize,
 }
 
@@ -53,6 +53,14 @@ pub fn read_truth(plan: &Plan, lock: &Lock, roots: &Roots, task: &PlannedTask) -
     })
 }
 
+/// The captions of a sample that say something. Downloaders store an empty text for a row without a caption.
+pub(crate) fn captions(sample: &Sample) -> impl Iterator<Item = &String> {
+    sample
+        .captions
+        .iter()
+        .filter(|caption| !caption.trim().is_empty())
+}
+
 impl Classes {
     /// The annotations of `sample`.
     pub(crate) fn truth(&self, sample: &Sample) -> SampleTruth {
@@ -60,7 +68,7 @@ impl Classes {
         SampleTruth {
             key: sample.key.clone(),
             class: self.class(field.and_then(|field| sample.meta.get(field))),
-            captions: sample.captions.len(),
+            captions: captions(sample).count(),
         }
     }
 

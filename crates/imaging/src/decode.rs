@@ -8,6 +8,8 @@ mod pnm;
 mod tiff;
 mod webp;
 
+use std::fmt::Display;
+
 use sightline_core::image_spec::Size;
 use sightline_core::{Hint, ImageFormat};
 
@@ -179,7 +181,9 @@ impl Hint for DecodeError {
         match self {
             Self::NotAnImage {
                 found: Some(Foreign::Html | Foreign::Json),
-            } => vec!["The server answered with a page or a message instead of the image.".to_owned()],
+            } => vec![
+                "The server answered with a page or a message instead of the image.".to_owned(),
+            ],
             Self::Unsupported { .. } => {
                 vec!["Formats that are decoded: jpg, png, webp, gif, bmp, tiff, ppm.".to_owned()]
             }
@@ -240,14 +244,14 @@ pub fn decode_native(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeErro
     }
 }
 
-pub(crate) fn malformed(format: ImageFormat, reason: impl ToString) -> DecodeError {
+pub(crate) fn malformed(format: ImageFormat, reason: impl Display) -> DecodeError {
     DecodeError::Malformed {
         format,
         reason: reason.to_string(),
     }
 }
 
-pub(crate) fn truncated(format: ImageFormat, reason: impl ToString) -> DecodeError {
+pub(crate) fn truncated(format: ImageFormat, reason: impl Display) -> DecodeError {
     DecodeError::Truncated {
         format,
         reason: reason.to_string(),

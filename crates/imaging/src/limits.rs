@@ -76,14 +76,23 @@ mod tests {
             max_side: 50,
         };
         assert!(limits.check_size(10, 10).is_ok());
-        assert_eq!(limits.check_size(11, 10).unwrap_err().class(), "too-many-pixels");
-        assert_eq!(limits.check_size(51, 1).unwrap_err().class(), "side-too-long");
+        assert_eq!(
+            limits.check_size(11, 10).unwrap_err().class(),
+            "too-many-pixels"
+        );
+        assert_eq!(
+            limits.check_size(51, 1).unwrap_err().class(),
+            "side-too-long"
+        );
         assert_eq!(
             limits.check_size(u64::MAX, u64::MAX).unwrap_err().class(),
             "side-too-long"
         );
         assert!(limits.check_bytes(10).is_ok());
-        assert_eq!(limits.check_bytes(11).unwrap_err().class(), "too-many-bytes");
+        assert_eq!(
+            limits.check_bytes(11).unwrap_err().class(),
+            "too-many-bytes"
+        );
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub enum Raster {
 /// The colours of a palette image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Palette {
-    /// Red, green and blue of each of the 256 indices; what the file leaves out is a grey ramp.
+    /// Red, green and blue of each of the 256 indices; what the file leaves out is black.
     pub colours: [[u8; 3]; 256],
     /// Alpha of each index; 255 where the file says nothing.
     pub alpha: [u8; 256],
@@ -62,7 +62,7 @@ impl Palette {
     /// A palette of the colours in `rgb`, three bytes each; more than 256 are passed over.
     pub fn new(rgb: &[u8]) -> Self {
         let mut palette = Self {
-            colours: std::array::from_fn(|i| [i as u8; 3]),
+            colours: [[0; 3]; 256],
             alpha: [255; 256],
         };
         for (colour, given) in palette.colours.iter_mut().zip(rgb.as_chunks::<3>().0) {
@@ -436,12 +436,17 @@ mod tests {
 
     fn direct(channels: Channels, data: Vec<u8>) -> Native {
         let width = (data.len() / channels.count()) as u32;
-        native(Raster::Direct(Pixels::new(width, 1, channels, data).unwrap()))
+        native(Raster::Direct(
+            Pixels::new(width, 1, channels, data).unwrap(),
+        ))
     }
 
     #[test]
     fn alpha_is_dropped_or_composed() {
-        let rgba = direct(Channels::Rgba, vec![10, 20, 30, 0, 10, 20, 30, 255, 0, 0, 0, 128]);
+        let rgba = direct(
+            Channels::Rgba,
+            vec![10, 20, 30, 0, 10, 20, 30, 255, 0, 0, 0, 128],
+        );
         let dropped = rgba.clone().into_rgb(Alpha::Drop, Deep::Clip);
         assert_eq!(dropped.data(), [10, 20, 30, 10, 20, 30, 0, 0, 0]);
         let white = rgba.into_rgb(Alpha::Over([255; 3]), Deep::Clip);
@@ -456,7 +461,10 @@ mod tests {
             transparent: Some([1, 2, 3]),
             ..direct(Channels::Rgb, vec![1, 2, 3, 1, 2, 4])
         };
-        assert_eq!(keyed.clone().into_rgb(Alpha::Drop, Deep::Clip).data(), [1, 2, 3, 1, 2, 4]);
+        assert_eq!(
+            keyed.clone().into_rgb(Alpha::Drop, Deep::Clip).data(),
+            [1, 2, 3, 1, 2, 4]
+        );
         assert_eq!(
             keyed.into_rgb(Alpha::Over([0, 9, 0]), Deep::Clip).data(),
             [0, 9, 0, 1, 2, 4]
@@ -484,7 +492,10 @@ mod tests {
 
     #[test]
     fn inks_integers_and_floats_follow_pillow() {
-        assert_eq!((ink(0, 0), ink(255, 0), ink(0, 255), ink(128, 64)), (255, 0, 0, 95));
+        assert_eq!(
+            (ink(0, 0), ink(255, 0), ink(0, 255), ink(128, 64)),
+            (255, 0, 0, 95)
+        );
         let size = Size {
             width: 4,
             height: 1,
@@ -495,7 +506,10 @@ mod tests {
             data: vec![-5, 0, 200, 70_000],
         }));
         let rgb = integers.into_rgb(Alpha::Drop, Deep::Clip);
-        assert_eq!(rgb.rows().next().unwrap()[6..], [200, 200, 200, 255, 255, 255]);
+        assert_eq!(
+            rgb.rows().next().unwrap()[6..],
+            [200, 200, 200, 255, 255, 255]
+        );
         let floats = native(Raster::Float(Samples {
             size,
             count: 1,
@@ -530,22 +544,25 @@ mod tests {
         assert_eq!(rgb(black), [255, 255, 255, 0, 0, 0, 255, 255, 255]);
         let index = Pixels::new(1, 1, Channels::Grey, vec![1]).unwrap();
         let palette = Box::new(Palette::new(&[9, 8, 7, 1, 2, 3]));
-        assert_eq!(rgb(Raster::Palette(index, palette)), [9, 8, 7, 1, 2, 3, 9, 8, 7]);
+        assert_eq!(
+            rgb(Raster::Palette(index, palette)),
+            [9, 8, 7, 1, 2, 3, 9, 8, 7]
+        );
     }
 
     #[test]
-    fn palettes_are_looked_up_and_keep_a_grey_ramp_beyond_their_end() {
+    fn palettes_are_looked_up_and_are_black_beyond_their_end() {
         let mut palette = Palette::new(&[1, 2, 3, 4, 5, 6]);
         palette.alpha[1] = 0;
         let indices = Pixels::new(3, 1, Channels::Grey, vec![0, 1, 200]).unwrap();
         let native = native(Raster::Palette(indices, Box::new(palette)));
         assert_eq!(
             native.clone().into_rgb(Alpha::Drop, Deep::Clip).data(),
-            [1, 2, 3, 4, 5, 6, 200, 200, 200]
+            [1, 2, 3, 4, 5, 6, 0, 0, 0]
         );
         assert_eq!(
             native.into_rgb(Alpha::Over([7; 3]), Deep::Clip).data(),
-            [1, 2, 3, 7, 7, 7, 200, 200, 200]
+            [1, 2, 3, 7, 7, 7, 0, 0, 0]
         );
     }
 }

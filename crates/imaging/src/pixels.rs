@@ -185,7 +185,11 @@ impl Pixels {
 /// The size and channels; a million numbers help nobody.
 impl std::fmt::Debug for Pixels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pixels({}x{} {:?})", self.width, self.height, self.channels)
+        write!(
+            f,
+            "Pixels({}x{} {:?})",
+            self.width, self.height, self.channels
+        )
     }
 }
 

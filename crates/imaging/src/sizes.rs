@@ -22,12 +22,16 @@ pub fn shortest_edge(from: Size, edge: u32) -> Size {
     }
 }
 
-/// open_clip's `ResizeKeepRatio`: the whole image fits into `target` (`longest`), or covers it; both
+/// `open_clip`'s `ResizeKeepRatio`: the whole image fits into `target` (`longest`), or covers it; both
 /// sides are rounded, halves to even.
 pub fn keep_ratio(from: Size, target: Size, longest: bool) -> Size {
     let across = f64::from(from.width) / f64::from(target.width);
     let down = f64::from(from.height) / f64::from(target.height);
-    let ratio = if longest { across.max(down) } else { across.min(down) };
+    let ratio = if longest {
+        across.max(down)
+    } else {
+        across.min(down)
+    };
     let side = |side: u32| (f64::from(side) / ratio).round_ties_even() as u32;
     Size {
         width: side(from.width),
@@ -46,7 +50,11 @@ pub fn thumbnail(from: Size, within: Size) -> Size {
     // The neighbour whose shape is nearer; the lower one on equality.
     let nearer = |exact: f64, error: &dyn Fn(f64) -> f64| {
         let (below, above) = (exact.floor(), exact.ceil());
-        let best = if error(above) < error(below) { above } else { below };
+        let best = if error(above) < error(below) {
+            above
+        } else {
+            below
+        };
         (best as u32).max(1)
     };
     if f64::from(x) / f64::from(y) >= aspect {

@@ -76,7 +76,21 @@ fn image(bytes: &[u8]) -> Option<ImageFormat> {
         [0xff, 0xd8, 0xff, ..] => ImageFormat::Jpg,
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => ImageFormat::Png,
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => ImageFormat::Gif,
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => ImageFormat::Webp,
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => ImageFormat::Webp,
         [b'B', b'M', ..] => ImageFormat::Bmp,
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => ImageFormat::Tiff,
         [b'P', b'1'..=b'6', b' ' | b'\t' | b'\n' | b'\r' | b'#', ..] => ImageFormat::Pnm,
@@ -102,11 +116,16 @@ fn foreign(bytes: &[u8]) -> Option<Foreign> {
 
 /// AVIF and HEIC are boxes of the ISO base media format; a few of the brands tell them apart.
 fn iso_media(brands: &[u8]) -> Option<Foreign> {
-    brands.chunks_exact(4).take(8).find_map(|brand| match brand {
-        b"avif" | b"avis" => Some(Foreign::Avif),
-        b"heic" | b"heix" | b"hevc" | b"heim" | b"heis" | b"mif1" | b"msf1" => Some(Foreign::Heic),
-        _ => None,
-    })
+    brands
+        .chunks_exact(4)
+        .take(8)
+        .find_map(|brand| match brand {
+            b"avif" | b"avis" => Some(Foreign::Avif),
+            b"heic" | b"heix" | b"hevc" | b"heim" | b"heis" | b"mif1" | b"msf1" => {
+                Some(Foreign::Heic)
+            }
+            _ => None,
+        })
 }
 
 fn text(bytes: &[u8]) -> Option<Foreign> {
@@ -116,7 +135,11 @@ fn text(bytes: &[u8]) -> Option<Foreign> {
     let holds = |needle: &[u8]| head.windows(needle.len()).any(|window| window == needle);
     match head.first()? {
         b'<' if holds(b"<svg") => Some(Foreign::Svg),
-        b'<' if holds(b"<html") || holds(b"<!doctype html") || holds(b"<head") || holds(b"<body") => {
+        b'<' if holds(b"<html")
+            || holds(b"<!doctype html")
+            || holds(b"<head")
+            || holds(b"<body") =>
+        {
             Some(Foreign::Html)
         }
         b'{' | b'[' if holds(b"\"") => Some(Foreign::Json),

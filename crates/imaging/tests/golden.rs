@@ -28,7 +28,11 @@ fn photographs_decode_as_the_manifest_says() {
     let mut report = Report::new("images");
     if let Some(folder) = Root::find().area("images") {
         for photo in rows::<Photo>(&folder.join("manifest.csv")) {
-            report.case(&photo.format.to_lowercase(), &photo.file, check_photo(&folder, &photo));
+            report.case(
+                &photo.format.to_lowercase(),
+                &photo.file,
+                check_photo(&folder, &photo),
+            );
         }
         report.finish();
     }
@@ -134,9 +138,18 @@ fn check_readable(row: &Hostile, decoded: &Decoded, upright: &Decoded) -> Result
     };
     let orientation = match row.exif_orientation.as_deref() {
         None | Some("") => None,
-        Some(text) => Some(text.parse().map_err(|e| format!("orientation `{text}`: {e}"))?),
+        Some(text) => Some(
+            text.parse()
+                .map_err(|e| format!("orientation `{text}`: {e}"))?,
+        ),
     };
-    check_header(decoded, (width, height), &row.pillow_mode, &row.pillow_format, orientation)?;
+    check_header(
+        decoded,
+        (width, height),
+        &row.pillow_mode,
+        &row.pillow_format,
+        orientation,
+    )?;
     let size = (Some(upright.pixels.width()), Some(upright.pixels.height()));
     if size != (row.upright_width, row.upright_height) {
         return Err(format!("upright size {size:?}"));
@@ -176,7 +189,10 @@ fn check_header(
     // Values that EXIF does not define mean 1.
     let expected = orientation.filter(|o| (1..=8).contains(o)).unwrap_or(1);
     if decoded.orientation != expected {
-        return Err(format!("orientation {} instead of {expected}", decoded.orientation));
+        return Err(format!(
+            "orientation {} instead of {expected}",
+            decoded.orientation
+        ));
     }
     Ok(())
 }

@@ -8,28 +8,35 @@ use crate::{Activation, Result, Weights};
 /// `y = x Wᵀ + b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor,
+    /// `Wᵀ`, `[input, output]`.
+    kernel: Tensor,
     bias: Option<Tensor>,
 }
 
 impl Linear {
     /// Reads `weight` `[output, input]` and `bias` `[output]`.
     pub fn load(weights: &Weights, input: usize, output: usize) -> Result<Self> {
-        Ok(Self {
-            weight: weights.tensor("weight", &[output, input])?,
-            bias: Some(weights.tensor("bias", &[output])?),
-        })
+        let weight = weights.tensor("weight", &[output, input])?;
+        Self::new(&weight, Some(weights.tensor("bias", &[output])?))
     }
 
     /// Reads `weight` `[output, input]` only.
     pub fn load_without_bias(weights: &Weights, input: usize, output: usize) -> Result<Self> {
-        let weight = weights.tensor("weight", &[output, input])?;
-        Ok(Self::new(weight, None))
+        Self::new(&weights.tensor("weight", &[output, input])?, None)
     }
 
     /// The map of `weight` `[output, input]` and `bias` `[output]`.
-    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+    ///
+    /// A weight that is not trained is kept transposed: with neighbouring outputs side by side, as the products'
+    /// inner loop reads them, it need not be rearranged in each call.
+    pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
+        let kernel = weight.t()?;
+        let kernel = if is_fusable(weight) {
+            kernel.contiguous()?
+        } else {
+            kernel
+        };
+        Ok(Self { kernel, bias })
     }
 
     /// `x` `[.., input]`; returns `[.., output]`.
@@ -43,13 +50,13 @@ impl Linear {
     }
 
     fn run(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
-        let (output, input) = self.weight.dims2()?;
+        let (input, output) = self.kernel.dims2()?;
         let mut dims = x.dims().to_vec();
         if let Some(last) = dims.last_mut() {
             *last = output;
         }
         // One matrix product over all rows: a product per batch item is several times slower.
-        let y = x.reshape(((), input))?.matmul(&self.weight.t()?)?;
+        let y = x.reshape(((), input))?.matmul(&self.kernel)?;
         Ok(self.finish(y, activation)?.reshape(dims)?)
     }
 
@@ -158,11 +165,9 @@ mod tests {
         let bias = Var::randn(0f32, 1.0, 3, &device).unwrap();
         for bias in [Some(bias), None] {
             let plain = |v: &Var| v.as_detached_tensor();
-            let fused = Linear::new(plain(&weight), bias.as_ref().map(plain));
-            let tracked = Linear::new(
-                weight.as_tensor().clone(),
-                bias.as_ref().map(|b| b.as_tensor().clone()),
-            );
+            let fused = Linear::new(&plain(&weight), bias.as_ref().map(plain)).unwrap();
+            let tracked = bias.as_ref().map(|b| b.as_tensor().clone());
+            let tracked = Linear::new(weight.as_tensor(), tracked).unwrap();
             for activation in [None, Some(Activation::QuickGelu), Some(Activation::Gelu)] {
                 let a = fused.run(&x, activation).unwrap();
                 let b = tracked.run(&x, activation).unwrap();

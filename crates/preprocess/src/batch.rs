@@ -54,7 +54,10 @@ mod tests {
         images[7] = b"<html></html>";
         images[9] = &files[9][..40];
         let together = preprocessor().prepare_all(&images);
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap();
         let alone = threads.install(|| preprocessor().prepare_all(&images));
         for (i, (a, b)) in together.iter().zip(&alone).enumerate() {
             match (a, b) {
@@ -65,7 +68,10 @@ mod tests {
         }
         let classes: Vec<_> = together.iter().flat_map(|r| r.as_ref().err()).collect();
         assert_eq!(classes.len(), 2);
-        assert_eq!((classes[0].class(), classes[1].class()), ("not-an-image", "truncated"));
+        assert_eq!(
+            (classes[0].class(), classes[1].class()),
+            ("not-an-image", "truncated")
+        );
     }
 
     #[test]
@@ -76,9 +82,26 @@ mod tests {
             .into();
         let batch = preprocessor.stack(&rows, &Device::Cpu).unwrap();
         assert_eq!(batch.dims(), [2, 3, 8, 8]);
-        assert_eq!(batch.get(1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap(), rows[1]);
-        assert_eq!(preprocessor.stack(&[], &Device::Cpu).unwrap().dims(), [0, 3, 8, 8]);
-        let error = preprocessor.stack(&[vec![0.0; 5]], &Device::Cpu).unwrap_err();
-        assert_eq!(error.to_string(), "row 0 of the batch has 5 values, expected 192");
+        assert_eq!(
+            batch
+                .get(1)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap(),
+            rows[1]
+        );
+        assert_eq!(
+            preprocessor.stack(&[], &Device::Cpu).unwrap().dims(),
+            [0, 3, 8, 8]
+        );
+        let error = preprocessor
+            .stack(&[vec![0.0; 5]], &Device::Cpu)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "row 0 of the batch has 5 values, expected 192"
+        );
     }
 }

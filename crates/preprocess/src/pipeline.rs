@@ -169,7 +169,10 @@ mod tests {
         let fit = Fit::ShortestEdge { edge: 224, crop };
         let preprocessor = Preprocessor::new(spec(fit, 224, 224), Limits::default()).unwrap();
         let line = Pixels::filled(60_000, 1, Channels::Rgb, &[1, 2, 3]).unwrap();
-        assert_eq!(preprocessor.prepare_pixels(&line).unwrap_err().class(), "resize");
+        assert_eq!(
+            preprocessor.prepare_pixels(&line).unwrap_err().class(),
+            "resize"
+        );
         for (width, height) in [(0, 224), (224, 1 << 20)] {
             let error = Preprocessor::new(spec(fit, width, height), Limits::default());
             assert_eq!(error.unwrap_err().class(), "tensor-size");

@@ -44,7 +44,10 @@ fn pipelines_equal_their_references() {
                 Some(outcome) => case.check(outcome),
                 None => Err("unknown pipeline".to_owned()),
             };
-            let name = case.id.split_once('/').map_or(case.id.as_str(), |(_, key)| key);
+            let name = case
+                .id
+                .split_once('/')
+                .map_or(case.id.as_str(), |(_, key)| key);
             report.case(&case.pipeline, name, outcome);
         }
         report.finish();

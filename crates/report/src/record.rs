@@ -155,7 +155,7 @@ pub struct Score {
     pub higher_is_better: bool,
     /// Items the value is computed from (queries, samples).
     pub items: u64,
-    /// Items whose rank was decided by the tie rule.
+    /// Items whose contribution to the value depends on the tie rule.
     pub ties: u64,
 }
 

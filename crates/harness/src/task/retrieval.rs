@@ -27,7 +27,7 @@ use crate::Result;
 use crate::error::LineProblem;
 use crate::forward::{Forward, NOT_FINITE};
 use crate::predictions::Outcome;
-use crate::truth::{SampleTruth, Truth};
+use crate::truth::{SampleTruth, Truth, captions};
 
 /// Captions of an image that take part.
 const CAPTIONS: usize = 5;
@@ -64,10 +64,11 @@ impl Task for Retrieval {
     }
 
     fn texts(&self, sample: &Sample) -> Result<Vec<String>, &'static str> {
-        if sample.captions.is_empty() {
+        let texts: Vec<String> = captions(sample).take(CAPTIONS).cloned().collect();
+        if texts.is_empty() {
             return Err("no caption");
         }
-        Ok(sample.captions.iter().take(CAPTIONS).cloned().collect())
+        Ok(texts)
     }
 
     fn predictor<'m>(

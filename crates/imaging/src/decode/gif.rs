@@ -19,7 +19,9 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeErro
     if let Some(memory) = NonZeroU64::new(limits.decoder_bytes()) {
         options.set_memory_limit(MemoryLimit::Bytes(memory));
     }
-    let mut decoder = options.read_info(Cursor::new(bytes)).map_err(|e| error(&e))?;
+    let mut decoder = options
+        .read_info(Cursor::new(bytes))
+        .map_err(|e| error(&e))?;
     let screen = (usize::from(decoder.width()), usize::from(decoder.height()));
     let frame = decoder
         .next_frame_info()
@@ -34,7 +36,9 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeErro
 
     let mut inside = vec![0; wide * high];
     if !inside.is_empty() {
-        decoder.read_into_buffer(&mut inside).map_err(|e| error(&e))?;
+        decoder
+            .read_into_buffer(&mut inside)
+            .map_err(|e| error(&e))?;
     }
     let colours = decoder.palette().map_err(|e| error(&e))?;
     let grey = colours
@@ -56,7 +60,12 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeErro
     {
         out[left..left + wide].copy_from_slice(row);
     }
-    let pixels = filled(FORMAT, (width as u32, height as u32), Channels::Grey, canvas)?;
+    let pixels = filled(
+        FORMAT,
+        (width as u32, height as u32),
+        Channels::Grey,
+        canvas,
+    )?;
     Ok(Native {
         format: FORMAT,
         orientation: 1,

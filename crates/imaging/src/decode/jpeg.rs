@@ -8,7 +8,7 @@
 //! | file | step |
 //! | --- | --- |
 //! | `header` | segments, tables, frames, scans |
-//! | `bits`, `huffman` | entropy-coded bits and what they stand for |
+//! | `bits`, `huffman`, `standard` | entropy-coded bits and what they stand for |
 //! | `scan` | blocks of one scan, sequential or progressive |
 //! | `transform` | dequantisation and the inverse transform |
 //! | `planes` | chroma upsampling and colour |
@@ -23,6 +23,7 @@ mod header;
 mod huffman;
 mod planes;
 mod scan;
+mod standard;
 mod transform;
 
 use sightline_core::ImageFormat;
@@ -68,14 +69,18 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeErro
         orientation,
         ..
     } = reader;
-    let picture = picture.ok_or_else(|| malformed(FORMAT, "no image before the end of the file"))?;
+    let picture =
+        picture.ok_or_else(|| malformed(FORMAT, "no image before the end of the file"))?;
     let colour = picture.frame.colour(jfif, adobe)?;
     let Size { width, height } = picture.frame.size;
-    let planes = picture.into_planes()?;
+    let planes = picture.into_planes();
     let raster = match colour {
-        Colour::Grey => {
-            Raster::Direct(filled(FORMAT, (width, height), Channels::Grey, planes.grey()?)?)
-        }
+        Colour::Grey => Raster::Direct(filled(
+            FORMAT,
+            (width, height),
+            Channels::Grey,
+            planes.grey()?,
+        )?),
         Colour::Rgb | Colour::YCbCr => {
             let data = planes.rgb(colour)?;
             Raster::Direct(filled(FORMAT, (width, height), Channels::Rgb, data)?)
@@ -147,6 +152,13 @@ impl<'a> Reader<'a> {
             0xd8 => Err(malformed(FORMAT, "a second start of image")),
             0xd9 => Ok(None),
             0xda if self.complete => Err(malformed(FORMAT, "a scan behind the last one")),
+            0xc3 | 0xc5..=0xcb | 0xcd..=0xcf => Err(DecodeError::Unsupported {
+                what: format!("JPEG (arithmetic, lossless or hierarchical, marker {marker:x})"),
+            }),
+            // Reserved ones are fatal in libjpeg too: nothing is known of what follows them.
+            0x02..=0xbf | 0xde | 0xdf | 0xf0..=0xfd => {
+                Err(malformed(FORMAT, format!("unknown marker {marker:x}")))
+            }
             _ => {
                 let (content, end) = segment(bytes, start)?;
                 if marker == 0xda {
@@ -172,14 +184,9 @@ impl<'a> Reader<'a> {
                 self.limits.check_size(width.into(), height.into())?;
                 // What cannot be shown need not be decoded.
                 frame.colour(self.jfif, self.adobe)?;
-                self.picture = Some(Picture::new(frame)?);
+                self.picture = Some(Picture::new(frame));
             }
             0xc4 => self.tables.read_huffman(content)?,
-            0xc3 | 0xc5..=0xc7 | 0xc8..=0xcf => {
-                return Err(DecodeError::Unsupported {
-                    what: format!("JPEG (arithmetic, lossless or hierarchical, marker {marker:x})"),
-                });
-            }
             0xdb => self.tables.read_quantisation(content)?,
             0xdd => self.tables.read_restart_interval(content)?,
             0xe0 if content.starts_with(b"JFIF\0") => self.jfif = true,
@@ -202,7 +209,13 @@ impl<'a> Reader<'a> {
         self.scans += 1;
         self.block_visits += picture.blocks_of(&scan);
         if self.scans > MAX_SCANS || self.block_visits > MAX_BLOCK_VISITS {
-            return Err(malformed(FORMAT, format!("{} scans of a large image", self.scans)));
+            return Err(malformed(
+                FORMAT,
+                format!("{} scans of a large image", self.scans),
+            ));
+        }
+        if !picture.frame.progressive {
+            self.tables.fill_in_standard();
         }
         picture.decode(&scan, &self.tables, bytes, at)
     }

@@ -38,6 +38,10 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeErro
             let read = reader.read_row(row).map_err(|e| error(&e))?;
             read.ok_or_else(|| truncated(FORMAT, "rows are missing"))?;
         }
+        match reader.finish().map_err(|e| error(&e)) {
+            Ok(()) | Err(DecodeError::Truncated { .. }) => {}
+            Err(e) => return Err(e),
+        }
     }
 
     let info = reader.info();

@@ -45,7 +45,12 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeErro
             };
             Raster::Deep(samples, channels)
         }
-        other => return Err(malformed(FORMAT, format!("unexpected colour type {other:?}"))),
+        other => {
+            return Err(malformed(
+                FORMAT,
+                format!("unexpected colour type {other:?}"),
+            ));
+        }
     };
     Ok(Native {
         format: FORMAT,

@@ -48,7 +48,10 @@ fn read(bytes: &[u8], limits: &Limits, as_grey: bool) -> Result<Native, DecodeEr
         .read_image_to_buffer(&mut data)
         .map_err(|e| error(&e))?;
     if data.as_buffer(0).as_bytes().len() < layout.complete_len {
-        return Err(malformed(FORMAT, "colour planes do not fit into the memory limit"));
+        return Err(malformed(
+            FORMAT,
+            "colour planes do not fit into the memory limit",
+        ));
     }
     let shape = Shape {
         size: Size { width, height },
@@ -75,11 +78,7 @@ struct Shape {
     as_grey: bool,
 }
 
-fn raster(
-    colour: ColorType,
-    data: DecodingResult,
-    shape: &Shape,
-) -> Result<Raster, DecodeError> {
+fn raster(colour: ColorType, data: DecodingResult, shape: &Shape) -> Result<Raster, DecodeError> {
     let unsupported = || DecodeError::Unsupported {
         what: format!("TIFF {colour:?}"),
     };
@@ -102,7 +101,11 @@ fn raster(
     Ok(match (data, colour.bit_depth()) {
         (DecodingResult::U8(data), 8) => Raster::Direct(direct(channels, data)?),
         (DecodingResult::U8(data), bits @ (1 | 2 | 4)) if shape.count == 1 => {
-            let spread = if shape.as_grey { 1 } else { 255 / ((1u8 << bits) - 1) };
+            let spread = if shape.as_grey {
+                1
+            } else {
+                255 / ((1u8 << bits) - 1)
+            };
             let data = unpacked(&data, shape.size, usize::from(bits), spread);
             let pixels = direct(channels, data)?;
             if bits == 1 {

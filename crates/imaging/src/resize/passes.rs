@@ -84,9 +84,11 @@ pub(super) fn vertical(source: &[u8], stride: usize, fixed: &FixedAxis) -> Vec<u
         }
         for (x, out) in (whole..).zip(rest) {
             let column = rows[x..].iter().step_by(stride);
-            let sum = column.zip(weights).fold(fixed.half(), |sum, (&v, &weight)| {
-                sum.wrapping_add(i32::from(v).wrapping_mul(weight))
-            });
+            let sum = column
+                .zip(weights)
+                .fold(fixed.half(), |sum, (&v, &weight)| {
+                    sum.wrapping_add(i32::from(v).wrapping_mul(weight))
+                });
             *out = clamp(sum >> fixed.bits);
         }
     }
@@ -118,7 +120,10 @@ mod tests {
         assert_eq!(horizontal(&row, 3, 1, &halves()), [15, 25]);
         assert_eq!(vertical(&row, 1, &halves()), [15, 25]);
         let wide: Vec<u8> = row.iter().flat_map(|&v| [v; 70]).collect();
-        assert_eq!(vertical(&wide, 70, &halves()), [[15; 70], [25; 70]].concat());
+        assert_eq!(
+            vertical(&wide, 70, &halves()),
+            [[15; 70], [25; 70]].concat()
+        );
         let rgb = [10, 0, 255, 20, 0, 255, 41, 0, 255];
         assert_eq!(horizontal(&rgb, 9, 3, &halves()), [15, 0, 255, 25, 0, 255]);
     }

@@ -103,16 +103,32 @@ pub fn resize_pillow(
     region: Option<[f32; 4]>,
 ) -> Result<Pixels, ResizeError> {
     let region = check(pixels.size(), size, region)?;
-    if size == pixels.size() && region == full(size) {
+    if size == pixels.size() && is_full(region, size) {
         return Ok(pixels.clone());
     }
     let channels = pixels.channels();
     let premultiply = channels.has_alpha() && filter != Filter::Nearest;
     let mut data = if premultiply {
         let multiplied = premultiplied(pixels);
-        resize_bytes(&multiplied, pixels.size(), channels.count(), size, filter, order, region)
+        resize_bytes(
+            &multiplied,
+            pixels.size(),
+            channels.count(),
+            size,
+            filter,
+            order,
+            region,
+        )
     } else {
-        resize_bytes(pixels.data(), pixels.size(), channels.count(), size, filter, order, region)
+        resize_bytes(
+            pixels.data(),
+            pixels.size(),
+            channels.count(),
+            size,
+            filter,
+            order,
+            region,
+        )
     };
     if premultiply {
         unpremultiply(&mut data, channels.count());
@@ -132,7 +148,9 @@ pub(crate) fn resize_pillow_inks(
     Ok(Samples {
         size,
         count: inks.count,
-        data: resize_bytes(&inks.data, inks.size, inks.count, size, filter, order, region),
+        data: resize_bytes(
+            &inks.data, inks.size, inks.count, size, filter, order, region,
+        ),
     })
 }
 
@@ -230,7 +248,13 @@ pub(super) fn resize_bytes(
     }
 }
 
+/// Whether a region is the whole image.
+fn is_full(region: [f32; 4], size: Size) -> bool {
+    region.map(f32::to_bits) == full(size).map(f32::to_bits)
+}
+
 /// Whether an axis has to be resampled at all.
+#[expect(clippy::float_cmp, reason = "Pillow compares exactly")]
 pub(super) fn needed(source: u32, target: u32, from: f32, to: f32) -> bool {
     target != source || from != 0.0 || to != target as f32
 }
@@ -242,6 +266,7 @@ fn quantise(axis: Axis<f64>) -> Axis<i32> {
 }
 
 /// The corner of a region that has whole coordinates and exactly the target's size.
+#[expect(clippy::float_cmp, reason = "Pillow compares exactly")]
 pub(super) fn whole_crop(region: [f32; 4], to: Size) -> Option<(usize, usize)> {
     let [left, top, right, bottom] = region;
     let whole = left.fract() == 0.0
@@ -418,9 +443,18 @@ mod tests {
     fn whole_regions_are_cropped_and_others_refused() {
         let pixels = Pixels::new(3, 2, Channels::Grey, (0..6).collect()).unwrap();
         let resize = |to, region| {
-            resize_pillow(&pixels, to, Filter::Bicubic, PassOrder::Adaptive, Some(region))
+            resize_pillow(
+                &pixels,
+                to,
+                Filter::Bicubic,
+                PassOrder::Adaptive,
+                Some(region),
+            )
         };
-        assert_eq!(resize(size(2, 1), [1.0, 1.0, 3.0, 2.0]).unwrap().data(), [4, 5]);
+        assert_eq!(
+            resize(size(2, 1), [1.0, 1.0, 3.0, 2.0]).unwrap().data(),
+            [4, 5]
+        );
         for region in [
             [1.0, 0.0, 1.0, 2.0],
             [-1.0, 0.0, 1.0, 2.0],

@@ -18,8 +18,7 @@ pub fn resize_pillow_with_gap(
     order: PassOrder,
     gap: f64,
 ) -> Result<Pixels, ResizeError> {
-    // Written so that a NaN is refused as well.
-    if !(gap >= 1.0) {
+    if gap.is_nan() || gap < 1.0 {
         return Err(ResizeError::Gap { gap });
     }
     let region = check(pixels.size(), size, None)?;
@@ -42,7 +41,15 @@ pub fn resize_pillow_with_gap(
         (f64::from(region[3]) / f64::from(factors.1)) as f32,
     ];
     debug_assert!(region[2] <= full(reduced)[2] && region[3] <= full(reduced)[3]);
-    let mut data = resize_bytes(&small, reduced, channels.count(), size, filter, order, region);
+    let mut data = resize_bytes(
+        &small,
+        reduced,
+        channels.count(),
+        size,
+        filter,
+        order,
+        region,
+    );
     if multiplied.is_some() {
         unpremultiply(&mut data, channels.count());
     }

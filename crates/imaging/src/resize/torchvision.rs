@@ -55,7 +55,10 @@ pub fn resize_torchvision_f32(
     check(from, size, None)?;
     let channels = pixels.channels().count();
     let Some(support) = support(filter) else {
-        return Ok(nearest_exact(pixels, size).into_iter().map(f32::from).collect());
+        return Ok(nearest_exact(pixels, size)
+            .into_iter()
+            .map(f32::from)
+            .collect());
     };
     let single = |source: u32, target: u32| {
         (source != target)
@@ -72,7 +75,13 @@ pub fn resize_torchvision_f32(
 }
 
 fn whole_axis(filter: Filter, support: f64, source: u32, target: u32) -> Axis<f64> {
-    axis(filter, support, source as usize, (0.0, source as f32), target as usize)
+    axis(
+        filter,
+        support,
+        source as usize,
+        (0.0, source as f32),
+        target as usize,
+    )
 }
 
 /// The most fractional bits, up to 22, with which the largest weight stays below 2^15.
@@ -112,7 +121,10 @@ fn nearest_exact(pixels: &Pixels, size: Size) -> Vec<u8> {
 fn horizontal_f32(source: &[f32], stride: usize, channels: usize, axis: &Axis<f32>) -> Vec<f32> {
     let out_stride = axis.spans.len() * channels;
     let mut out = vec![0.0; source.len() / stride * out_stride];
-    for (row, out_row) in source.chunks_exact(stride).zip(out.chunks_exact_mut(out_stride)) {
+    for (row, out_row) in source
+        .chunks_exact(stride)
+        .zip(out.chunks_exact_mut(out_stride))
+    {
         for (out, (first, weights)) in out_row.chunks_exact_mut(channels).zip(axis.iter()) {
             for (pixel, weight) in row[first * channels..].chunks_exact(channels).zip(weights) {
                 for (sum, v) in out.iter_mut().zip(pixel) {
@@ -170,7 +182,10 @@ mod tests {
             let fixed = quantise(whole_axis(Filter::Lanczos, 3.0, source, target));
             let largest = fixed.axis.weights.iter().copied().max().unwrap();
             assert!(largest < 1 << 15, "{source} to {target}: {largest}");
-            assert!(fixed.bits == 22 || largest >= 1 << 13, "{source} to {target}");
+            assert!(
+                fixed.bits == 22 || largest >= 1 << 13,
+                "{source} to {target}"
+            );
         }
     }
 }

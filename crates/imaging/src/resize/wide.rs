@@ -69,10 +69,22 @@ pub fn resize_pillow_wide<T: Wide>(
         return Ok(nearest(source, from, 1, size, region, T::STEPS));
     };
     let across = needed(from.width, size.width, region[0], region[2]).then(|| {
-        axis(filter, support, from.width as usize, (region[0], region[2]), size.width as usize)
+        axis(
+            filter,
+            support,
+            from.width as usize,
+            (region[0], region[2]),
+            size.width as usize,
+        )
     });
     let down = needed(from.height, size.height, region[1], region[3]).then(|| {
-        axis(filter, support, from.height as usize, (region[1], region[3]), size.height as usize)
+        axis(
+            filter,
+            support,
+            from.height as usize,
+            (region[1], region[3]),
+            size.height as usize,
+        )
     });
     let width = from.width as usize;
     Ok(match (across, down) {
@@ -82,9 +94,11 @@ pub fn resize_pillow_wide<T: Wide>(
         (Some(across), Some(down)) if order.vertical_first(from, size) => {
             horizontal(&vertical(source, width, &down), width, &across)
         }
-        (Some(across), Some(down)) => {
-            vertical(&horizontal(source, width, &across), size.width as usize, &down)
-        }
+        (Some(across), Some(down)) => vertical(
+            &horizontal(source, width, &across),
+            size.width as usize,
+            &down,
+        ),
     })
 }
 
@@ -138,6 +152,8 @@ mod tests {
         let out =
             resize_pillow_wide(&floats, from, to, Filter::Lanczos, PassOrder::Adaptive).unwrap();
         assert!(out.iter().any(|&v| v > 1.0) && out.iter().any(|&v| v < 0.0));
-        assert!(resize_pillow_wide(&floats[..3], from, to, Filter::Box, PassOrder::Adaptive).is_err());
+        assert!(
+            resize_pillow_wide(&floats[..3], from, to, Filter::Box, PassOrder::Adaptive).is_err()
+        );
     }
 }

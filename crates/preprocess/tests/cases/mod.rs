@@ -70,8 +70,6 @@ pub(crate) struct Output {
 pub(crate) enum Values {
     /// Bytes.
     U8(Vec<u8>),
-    /// 16-bit samples.
-    U16(Vec<u16>),
     /// Floats.
     F32(Vec<f32>),
 }
@@ -91,7 +89,7 @@ pub(crate) fn read(folder: &Path) -> Vec<Case> {
     let mut cases: Vec<Case> =
         serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     for case in &mut cases {
-        case.folder = folder.to_owned();
+        folder.clone_into(&mut case.folder);
         case.images = folder.join("images");
     }
     cases
@@ -104,9 +102,16 @@ impl Case {
         std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))
     }
 
+    /// Whether the image is a JPEG file.
+    pub(crate) fn is_jpeg(&self) -> bool {
+        Path::new(&self.image)
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("jpg"))
+    }
+
     /// Whether the README's allowance for another JPEG decoder applies.
     pub(crate) fn other_jpeg_decoder(&self) -> bool {
-        !JPEG_DECODER.exact && self.image.ends_with(".jpg")
+        !JPEG_DECODER.exact && self.is_jpeg()
     }
 
     /// Compares what a runner computed (or why it could not) with what the case expects.
@@ -120,7 +125,10 @@ impl Case {
         let output = outcome?;
         self.params.all_read()?;
         if self.shape.as_ref() != Some(&output.shape) {
-            return Err(format!("shape {:?} instead of {:?}", output.shape, self.shape));
+            return Err(format!(
+                "shape {:?} instead of {:?}",
+                output.shape, self.shape
+            ));
         }
         match (&self.file, &self.key) {
             (Some(file), Some(key)) => self.compare_array(&output, file, key),
@@ -131,11 +139,14 @@ impl Case {
 
     fn compare_array(&self, output: &Output, file: &str, key: &str) -> Result<(), String> {
         let layout = match &output.values {
-            Values::U8(_) | Values::U16(_) => "HWC",
+            Values::U8(_) => "HWC",
             Values::F32(_) => "CHW",
         };
         if self.layout.as_deref() != Some(layout) {
-            return Err(format!("layout {:?}, the runner gives {layout}", self.layout));
+            return Err(format!(
+                "layout {:?}, the runner gives {layout}",
+                self.layout
+            ));
         }
         let path = self.folder.join(file);
         let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -147,7 +158,12 @@ impl Case {
         match (&output.values, array.dtype(), self.dtype.as_deref()) {
             (Values::U8(actual), Dtype::U8, Some("u8")) => {
                 if !self.other_jpeg_decoder() {
-                    return compare_u8(actual, array.data(), self.max_abs as u8, self.max_frac_diff);
+                    return compare_u8(
+                        actual,
+                        array.data(),
+                        self.max_abs as u8,
+                        self.max_frac_diff,
+                    );
                 }
                 let diff = DiffU8::of(actual, array.data());
                 let allowed = f64::from(other_jpeg::U8_MAX).max(self.max_abs) as u8;
@@ -166,8 +182,16 @@ impl Case {
                     .sum();
                 // The allowance is for normalised values; levels have that of bytes.
                 let levels = self.params.settings.get("range") == Some(&Value::from("0..255"));
-                let allowed = if levels { other_jpeg::U8_MEAN } else { other_jpeg::F32_MEAN };
-                within("mean difference", sum / expected.len().max(1) as f64, allowed)
+                let allowed = if levels {
+                    other_jpeg::U8_MEAN
+                } else {
+                    other_jpeg::F32_MEAN
+                };
+                within(
+                    "mean difference",
+                    sum / expected.len().max(1) as f64,
+                    allowed,
+                )
             }
             (_, dtype, named) => Err(format!("`{key}` is {dtype:?}, the case says {named:?}")),
         }
@@ -191,9 +215,18 @@ impl Case {
             };
             let count = expected.len();
             for (channel, &mean) in expected.iter().enumerate() {
-                let sum: u64 = data.iter().skip(channel).step_by(count).map(|&v| u64::from(v)).sum();
+                let sum: u64 = data
+                    .iter()
+                    .skip(channel)
+                    .step_by(count)
+                    .map(|&v| u64::from(v))
+                    .sum();
                 let actual = sum as f64 / (data.len() / count).max(1) as f64;
-                within("difference of a mean", (actual - mean).abs(), other_jpeg::MEAN_RGB)?;
+                within(
+                    "difference of a mean",
+                    (actual - mean).abs(),
+                    other_jpeg::MEAN_RGB,
+                )?;
             }
         }
         Ok(())
@@ -241,7 +274,10 @@ impl Params {
     }
 
     /// The same, `None` when it is absent or null.
-    pub(crate) fn optional<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, String> {
+    pub(crate) fn optional<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>, String> {
         self.find(name)
             .map(|value| {
                 serde_json::from_value(value.clone()).map_err(|e| format!("setting `{name}`: {e}"))
@@ -253,18 +289,26 @@ impl Params {
     pub(crate) fn expect(&self, name: &str, known: &Value) -> Result<(), String> {
         match self.find(name) {
             Some(value) if value == known => Ok(()),
-            other => Err(format!("setting `{name}` is {other:?}, known is only {known}")),
+            other => Err(format!(
+                "setting `{name}` is {other:?}, known is only {known}"
+            )),
         }
     }
 
     /// Fails when a setting was never looked at.
     pub(crate) fn all_read(&self) -> Result<(), String> {
         let read = self.read.borrow();
-        let unread: Vec<&String> = self.settings.keys().filter(|k| !read.contains(*k)).collect();
+        let unread: Vec<&String> = self
+            .settings
+            .keys()
+            .filter(|k| !read.contains(*k))
+            .collect();
         if unread.is_empty() {
             Ok(())
         } else {
-            Err(format!("settings that the runner does not know: {unread:?}"))
+            Err(format!(
+                "settings that the runner does not know: {unread:?}"
+            ))
         }
     }
 }

@@ -80,7 +80,11 @@ pub(crate) fn run(
             let output = runner(&case).ok_or("no runner")??;
             case.params.all_read()?;
             if output.shape != array.shape() {
-                return Err(format!("shape {:?} instead of {:?}", output.shape, array.shape()));
+                return Err(format!(
+                    "shape {:?} instead of {:?}",
+                    output.shape,
+                    array.shape()
+                ));
             }
             compare_values(&meta, kind, &case, &output, &floats(array.data()))
         });
@@ -126,11 +130,13 @@ fn case(folder: &Path, meta: &Meta, stem: &str, kind: &str) -> Result<Case, Stri
     let image = meta
         .images
         .iter()
-        .find(|image| Path::new(&image.file).file_stem().is_some_and(|s| s == stem))
+        .find(|image| {
+            Path::new(&image.file)
+                .file_stem()
+                .is_some_and(|s| s == stem)
+        })
         .ok_or_else(|| format!("no image `{stem}`"))?;
-    let hugging_face = |config: &Map<String, Value>| {
-        json!({ "processor": config.get("image_processor_type"), "config": config })
-    };
+    let hugging_face = |config: &Map<String, Value>| json!({ "processor": config.get("image_processor_type"), "config": config });
     let smallest = |edge: u32, crop: u32| {
         json!({
             "smallest_max_size": edge, "crop": crop, "interpolation": "linear",
@@ -140,10 +146,16 @@ fn case(folder: &Path, meta: &Meta, stem: &str, kind: &str) -> Result<Case, Stri
     let (pipeline, params) = match kind {
         "clip" => ("hf_clip_slow", hugging_face(&meta.clip)),
         "align" => ("hf_align", hugging_face(&meta.align)),
-        "virtex" => ("virtex", smallest(meta.virtex.shortest_edge, meta.virtex.crop)),
+        "virtex" => (
+            "virtex",
+            smallest(meta.virtex.shortest_edge, meta.virtex.crop),
+        ),
         "clip_full" => {
             let mut config = meta.clip.clone();
-            config.insert("size".to_owned(), json!({ "shortest_edge": meta.clip_full_size }));
+            config.insert(
+                "size".to_owned(),
+                json!({ "shortest_edge": meta.clip_full_size }),
+            );
             config.insert("crop_size".to_owned(), json!(meta.clip_full_size));
             let mut params = hugging_face(&config);
             params["stage"] = json!("u8 after crop");
@@ -217,7 +229,11 @@ fn compare_pictures(
         return Err("the runner gives no bytes".to_owned());
     };
     if actual.len() != expected.len() {
-        return Err(format!("{} bytes instead of {}", actual.len(), expected.len()));
+        return Err(format!(
+            "{} bytes instead of {}",
+            actual.len(),
+            expected.len()
+        ));
     }
     let (most, mean) = allowed(kind, case);
     let diff = DiffU8::of(actual, expected);
@@ -234,7 +250,9 @@ fn level(meta: &Meta, kind: &str) -> Result<f64, String> {
         _ => return Ok(1.0 / 255.0 / least(&IMAGENET_STD)),
     };
     let read = |key: &str| config.get(key).cloned().ok_or(format!("no `{key}`"));
-    let factor = read("rescale_factor")?.as_f64().ok_or("`rescale_factor` is no number")?;
+    let factor = read("rescale_factor")?
+        .as_f64()
+        .ok_or("`rescale_factor` is no number")?;
     if read("do_normalize")? == json!(false) {
         return Ok(factor);
     }
@@ -248,6 +266,8 @@ fn within(difference: f64, allowed: f64) -> Result<(), String> {
     if difference <= allowed {
         Ok(())
     } else {
-        Err(format!("difference of {difference} levels, allowed {allowed}"))
+        Err(format!(
+            "difference of {difference} levels, allowed {allowed}"
+        ))
     }
 }

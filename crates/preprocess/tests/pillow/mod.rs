@@ -67,9 +67,15 @@ fn decode_hash(case: &Case) -> Result<Output, String> {
 fn resize(case: &Case) -> Result<Output, String> {
     let params = &case.params;
     let region = params.optional::<[f32; 4]>("box")?;
-    resize_pillow(&rgb(case)?, size(params)?, params.get("filter")?, order(params)?, region)
-        .map(bytes)
-        .map_err(|e| e.to_string())
+    resize_pillow(
+        &rgb(case)?,
+        size(params)?,
+        params.get("filter")?,
+        order(params)?,
+        region,
+    )
+    .map(bytes)
+    .map_err(|e| e.to_string())
 }
 
 fn resize_modes(case: &Case) -> Result<Output, String> {
@@ -89,7 +95,7 @@ fn reduce(case: &Case) -> Result<Output, String> {
     let gap = params.optional::<f64>("reducing_gap")?;
     let size = match params.optional::<String>("op")?.as_deref() {
         None => size(params)?,
-        Some("thumbnail") if gap.is_some() && case.image.ends_with(".jpg") => {
+        Some("thumbnail") if gap.is_some() && case.is_jpeg() => {
             return Err("a thumbnail with a gap decodes JPEG at a smaller scale".to_owned());
         }
         Some("thumbnail") => {
@@ -118,7 +124,10 @@ fn torchvision_crop(case: &Case) -> Result<Output, String> {
 
 fn torchvision_u8(case: &Case) -> Result<Output, String> {
     case.params.expect("backend", &json!("tensor_u8"))?;
-    fitted(&torchvision(case, Reference::TorchvisionU8, false)?, &rgb(case)?)
+    fitted(
+        &torchvision(case, Reference::TorchvisionU8, false)?,
+        &rgb(case)?,
+    )
 }
 
 /// torchvision's `Resize` and `CenterCrop`, with `Normalize` where the case has it.
@@ -182,7 +191,9 @@ fn hugging_face(case: &Case) -> Result<Output, String> {
     match params.optional::<String>("stage")?.as_deref() {
         None => {
             // The whole way, from the file.
-            let values = preprocessor.prepare(&case.bytes()?).map_err(|e| e.to_string())?;
+            let values = preprocessor
+                .prepare(&case.bytes()?)
+                .map_err(|e| e.to_string())?;
             Ok(floats(&preprocessor, values))
         }
         Some("u8 after crop") => fitted(&preprocessor, &rgb(case)?),
@@ -240,8 +251,8 @@ fn open_clip(case: &Case) -> Result<Output, String> {
         filter,
         reference: Reference::Pillow13,
         rescale: Rescale::Divide255,
-        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-        std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_7],
+        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     });
     Ok(Output {
         shape: vec![3, side as usize, side as usize],
@@ -260,11 +271,16 @@ pub(crate) fn from_config(config: Map<String, Value>) -> Result<Preprocessor, St
 
 /// The pixels just before rescaling.
 pub(crate) fn fitted(preprocessor: &Preprocessor, pixels: &Pixels) -> Result<Output, String> {
-    preprocessor.fit(pixels).map(bytes).map_err(|e| e.to_string())
+    preprocessor
+        .fit(pixels)
+        .map(bytes)
+        .map_err(|e| e.to_string())
 }
 
 fn values(preprocessor: &Preprocessor, pixels: &Pixels) -> Result<Output, String> {
-    let values = preprocessor.prepare_pixels(pixels).map_err(|e| e.to_string())?;
+    let values = preprocessor
+        .prepare_pixels(pixels)
+        .map_err(|e| e.to_string())?;
     Ok(floats(preprocessor, values))
 }
 

@@ -49,7 +49,7 @@ impl<'a> Bits<'a> {
             if !has_ff(loaded) {
                 self.buffer |= loaded >> self.left;
                 self.at += ((63 - self.left) >> 3) as usize;
-                self.left |= 56;
+                self.left |= 0x38;
                 // Bits beyond the last whole byte come again with the next one.
                 self.buffer &= !0 << (64 - self.left);
                 return;

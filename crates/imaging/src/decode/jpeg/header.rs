@@ -3,8 +3,8 @@
 use sightline_core::image_spec::Size;
 
 use super::super::{DecodeError, malformed, truncated};
-use super::FORMAT;
 use super::huffman::Huffman;
+use super::{FORMAT, standard};
 
 /// Position of each coefficient of the zigzag order in rows of eight; damaged data may count up to 15
 /// beyond the last one.
@@ -62,9 +62,10 @@ impl Tables {
         let short = || malformed(FORMAT, "quantisation table is too short");
         while let [head, rest @ ..] = content {
             let (wide, index) = (head >> 4 != 0, usize::from(head & 15));
-            let slot = self.quantisation.get_mut(index).ok_or_else(|| {
-                malformed(FORMAT, format!("quantisation table number {index}"))
-            })?;
+            let slot = self
+                .quantisation
+                .get_mut(index)
+                .ok_or_else(|| malformed(FORMAT, format!("quantisation table number {index}")))?;
             let len = if wide { 128 } else { 64 };
             let (values, rest) = rest.split_at_checked(len).ok_or_else(short)?;
             let mut table = [0; 64];
@@ -90,13 +91,21 @@ impl Tables {
             let number = || malformed(FORMAT, format!("Huffman table number {head:x}"));
             let is_dc = head & 0x10 == 0;
             let slots = if is_dc { &mut self.dc } else { &mut self.ac };
-            let slot = slots
-                .get_mut(usize::from(head & 0xef))
-                .ok_or_else(number)?;
+            let slot = slots.get_mut(usize::from(head & 0xef)).ok_or_else(number)?;
             *slot = Some(Huffman::new(counts, symbols, is_dc).map_err(|e| malformed(FORMAT, e))?);
             content = rest;
         }
         Ok(())
+    }
+
+    /// Puts the tables of the standard where a sequential file defines none.
+    pub(super) fn fill_in_standard(&mut self) {
+        for (number, slot) in self.dc.iter_mut().enumerate() {
+            *slot = slot.take().or_else(|| standard::dc(number));
+        }
+        for (number, slot) in self.ac.iter_mut().enumerate() {
+            *slot = slot.take().or_else(|| standard::ac(number));
+        }
     }
 
     pub(super) fn read_restart_interval(&mut self, content: &[u8]) -> Result<(), DecodeError> {
@@ -181,7 +190,10 @@ impl Frame {
         }
         let h_max = components.iter().map(|c| c.h).max().unwrap_or(1);
         let v_max = components.iter().map(|c| c.v).max().unwrap_or(1);
-        if components.iter().any(|c| h_max % c.h != 0 || v_max % c.v != 0) {
+        if components
+            .iter()
+            .any(|c| h_max % c.h != 0 || v_max % c.v != 0)
+        {
             return Err(DecodeError::Unsupported {
                 what: "JPEG with fractional sampling".to_owned(),
             });
@@ -253,7 +265,9 @@ impl Scan {
     pub(super) fn read(content: &[u8], frame: &Frame) -> Result<Self, DecodeError> {
         let short = || malformed(FORMAT, "scan header of another length");
         let (&count, rest) = content.split_first().ok_or_else(short)?;
-        let (pairs, rest) = rest.split_at_checked(2 * usize::from(count)).ok_or_else(short)?;
+        let (pairs, rest) = rest
+            .split_at_checked(2 * usize::from(count))
+            .ok_or_else(short)?;
         let &[first, last, bits] = rest else {
             return Err(short());
         };
@@ -279,7 +293,10 @@ impl Scan {
             .map(|c| frame.components[c.index].h * frame.components[c.index].v)
             .sum();
         if components.len() > 1 && blocks > 10 {
-            return Err(malformed(FORMAT, format!("{blocks} blocks in a group, limit is 10")));
+            return Err(malformed(
+                FORMAT,
+                format!("{blocks} blocks in a group, limit is 10"),
+            ));
         }
         let scan = Self {
             components,

@@ -139,7 +139,16 @@ mod tests {
     fn short_and_long_codes_are_found_and_missing_ones_are_zero() {
         // 10, then 11 ones and a zero, then 17 ones (no such code), then 0.
         let bits = [
-            0b1011_1111, 0b1111_1011, 0b1111_1110, 0b1111_1111, 0, 0b1100_0000, 0, 0, 0, 0,
+            0b1011_1111,
+            0b1111_1011,
+            0b1111_1110,
+            0b1111_1111,
+            0,
+            0b1100_0000,
+            0,
+            0,
+            0,
+            0,
         ];
         let table = ladder();
         let mut bits = Bits::new(&bits, 0);

@@ -82,7 +82,11 @@ impl Planes {
             if colour == Colour::Ycck {
                 // The complement of the colour is the stored ink, and its complement the ink.
                 convert(a, b, c, &mut rgb);
-                out.extend(rgb.iter().zip(k).flat_map(|(&[r, g, b], &k)| [r, g, b, 255 - k]));
+                out.extend(
+                    rgb.iter()
+                        .zip(k)
+                        .flat_map(|(&[r, g, b], &k)| [r, g, b, 255 - k]),
+                );
             } else {
                 let stored = a.iter().zip(b).zip(c).zip(k).take(width);
                 out.extend(
@@ -95,7 +99,10 @@ impl Planes {
 }
 
 fn unexpected() -> DecodeError {
-    malformed(FORMAT, "another number of components than the colour space has")
+    malformed(
+        FORMAT,
+        "another number of components than the colour space has",
+    )
 }
 
 /// YCbCr to RGB. The constants 1.402, 1.772 and -0.71414 are split into a whole part and a fraction that
@@ -115,7 +122,12 @@ fn convert(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [[u8; 3]]) {
     let (cb_blocks, cb_rest) = cb.as_chunks::<BLOCK>();
     let (cr_blocks, cr_rest) = cr.as_chunks::<BLOCK>();
     let (out_blocks, out_rest) = out.as_chunks_mut::<BLOCK>();
-    for (((out, y), cb), cr) in out_blocks.iter_mut().zip(y_blocks).zip(cb_blocks).zip(cr_blocks) {
+    for (((out, y), cb), cr) in out_blocks
+        .iter_mut()
+        .zip(y_blocks)
+        .zip(cb_blocks)
+        .zip(cr_blocks)
+    {
         // Channel by channel first: that is what vector registers can do.
         let mut colours = [[0; BLOCK]; 3];
         for i in 0..BLOCK {
@@ -156,7 +168,8 @@ impl Rows {
                 let bias = 1 + (y % 2) as u16;
                 self.sum(plane, y);
                 self.row.clear();
-                self.row.extend(self.sums.iter().map(|&sum| ((sum + bias) >> 2) as u8));
+                self.row
+                    .extend(self.sums.iter().map(|&sum| ((sum + bias) >> 2) as u8));
                 &self.row
             }
             (2, 2) if plane.columns > 2 => {
@@ -168,7 +181,8 @@ impl Rows {
             (across, down) => {
                 self.row.clear();
                 let row = plane.row(y / down);
-                self.row.extend(row.iter().flat_map(|&v| std::iter::repeat_n(v, across)));
+                self.row
+                    .extend(row.iter().flat_map(|&v| std::iter::repeat_n(v, across)));
                 &self.row
             }
         }
@@ -178,7 +192,7 @@ impl Rows {
     /// row are their own neighbours.
     fn sum(&mut self, plane: &Plane, y: usize) {
         let near = y / 2;
-        let far = if y % 2 == 0 {
+        let far = if y.is_multiple_of(2) {
             near.saturating_sub(1)
         } else {
             (near + 1).min(plane.rows - 1)
@@ -205,11 +219,13 @@ impl Plane {
 fn double(samples: &[u8], out: &mut [u8]) {
     let (pairs, _) = out.as_chunks_mut::<2>();
     let n = samples.len();
-    let quarter = |near: u8, far: u8, bias: u16| {
-        ((3 * u16::from(near) + u16::from(far) + bias) >> 2) as u8
-    };
+    let quarter =
+        |near: u8, far: u8, bias: u16| ((3 * u16::from(near) + u16::from(far) + bias) >> 2) as u8;
     for (pair, three) in pairs[1..].iter_mut().zip(samples.windows(3)) {
-        *pair = [quarter(three[1], three[0], 1), quarter(three[1], three[2], 2)];
+        *pair = [
+            quarter(three[1], three[0], 1),
+            quarter(three[1], three[2], 2),
+        ];
     }
     pairs[0] = [samples[0], quarter(samples[0], samples[1], 2)];
     pairs[n - 1] = [quarter(samples[n - 1], samples[n - 2], 1), samples[n - 1]];
@@ -221,7 +237,10 @@ fn double_sums(sums: &[u16], out: &mut [u8]) {
     let n = sums.len();
     let quarter = |near: u16, far: u16, bias: u16| ((3 * near + far + bias) >> 4) as u8;
     for (pair, three) in pairs[1..].iter_mut().zip(sums.windows(3)) {
-        *pair = [quarter(three[1], three[0], 8), quarter(three[1], three[2], 7)];
+        *pair = [
+            quarter(three[1], three[0], 8),
+            quarter(three[1], three[2], 7),
+        ];
     }
     pairs[0] = [((4 * sums[0] + 8) >> 4) as u8, quarter(sums[0], sums[1], 7)];
     pairs[n - 1] = [

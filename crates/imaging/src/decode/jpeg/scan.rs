@@ -29,7 +29,7 @@ struct Part {
 }
 
 impl Picture {
-    pub(super) fn new(frame: Frame) -> Result<Self, DecodeError> {
+    pub(super) fn new(frame: Frame) -> Self {
         let (mcus_x, mcus_y) = frame.mcus();
         let parts = frame
             .components
@@ -49,7 +49,7 @@ impl Picture {
                 }
             })
             .collect();
-        Ok(Self { frame, parts })
+        Self { frame, parts }
     }
 
     /// Whether every component was seen and none can be refined.
@@ -145,7 +145,7 @@ impl Picture {
     }
 
     /// Transforms what is still coefficients.
-    pub(super) fn into_planes(self) -> Result<Planes, DecodeError> {
+    pub(super) fn into_planes(self) -> Planes {
         let mut planes = Vec::with_capacity(self.parts.len());
         for (component, mut part) in self.frame.components.iter().zip(self.parts) {
             let (columns, rows) = self.frame.samples(component);
@@ -168,10 +168,10 @@ impl Picture {
                 down: (self.frame.v_max / component.v) as usize,
             });
         }
-        Ok(Planes {
+        Planes {
             size: self.frame.size,
             planes,
-        })
+        }
     }
 }
 
@@ -232,7 +232,13 @@ impl Run<'_> {
         let last = self.sequential(coder, &mut block);
         if let Some(table) = &part.table {
             let stride = part.stride * 8;
-            inverse(&block, table, last, &mut part.plane[y * 8 * stride + x * 8..], stride);
+            inverse(
+                &block,
+                table,
+                last,
+                &mut part.plane[y * 8 * stride + x * 8..],
+                stride,
+            );
         }
     }
 

@@ -2,14 +2,16 @@
 //! constants with 13 fractional bits, two more bits kept between the passes.
 //!
 //! After Loeffler, Ligtenberg and Moschytz, "Practical fast 1-D DCT algorithms with 11 multiplications",
-//! 1989. The passes work on eight columns or rows at once, one in each lane.
+//! 1989. The passes work on eight columns or rows at once, one in each lane; samples have 16 bits and
+//! saturate between the passes, as in libjpeg-turbo's vector code, which matters for damaged files only.
 
 /// Fractional bits of the constants.
 const BITS: u32 = 13;
 /// Bits kept between the passes.
 const KEPT: u32 = 2;
 
-type Lanes = [i32; 8];
+/// One row or column of eight samples, or one sample of each of eight.
+type Lanes = [i16; 8];
 
 /// Writes the eight rows of eight samples of a block to `out`, whose rows are `stride` long.
 ///
@@ -23,91 +25,105 @@ pub(super) fn inverse(
     stride: usize,
 ) {
     if last == 0 {
-        let dc = i32::from(coefficients[0]).wrapping_mul(i32::from(table[0])) << KEPT;
-        let sample = limit(descale(dc, KEPT + 3));
+        let dc = coefficients[0].wrapping_mul(table[0] as i16) << KEPT;
+        let sample = limit(descale(i32::from(dc) << BITS, BITS + KEPT + 3));
         for row in out.chunks_mut(stride).take(8) {
             row[..8].fill(sample);
         }
         return;
     }
-    let mut rows: [Lanes; 8] = std::array::from_fn(|y| {
-        std::array::from_fn(|x| {
-            let at = y * 8 + x;
-            i32::from(coefficients[at]).wrapping_mul(i32::from(table[at]))
-        })
-    });
-    pass(&mut rows, BITS - KEPT);
-    let mut columns = transposed(&rows);
-    pass(&mut columns, BITS + KEPT + 3);
-    for (row, out) in transposed(&columns).iter().zip(out.chunks_mut(stride)) {
+    let mut product = [0; 64];
+    for ((product, &c), &q) in product.iter_mut().zip(coefficients).zip(table) {
+        *product = c.wrapping_mul(q as i16);
+    }
+    let (rows, _) = product.as_chunks::<8>();
+    let mut lanes: [Lanes; 8] = std::array::from_fn(|y| rows[y]);
+    pass::<{ BITS - KEPT }>(&mut lanes);
+    transpose(&mut lanes);
+    pass::<{ BITS + KEPT + 3 }>(&mut lanes);
+    transpose(&mut lanes);
+    for (row, out) in lanes.iter().zip(out.chunks_mut(stride)) {
         for (out, &sample) in out[..8].iter_mut().zip(row) {
             *out = limit(sample);
         }
     }
 }
 
-/// One pass over eight lanes; the results have `shift` fractional bits fewer than the sums.
+/// One pass over eight lanes; the results have `SHIFT` fractional bits fewer than the sums.
+///
+/// Products are grouped in pairs of one sample each, so that every constant fits 16 bits; the sums are
+/// those of the published algorithm.
 #[inline]
-fn pass(v: &mut [Lanes; 8], shift: u32) {
-    // Even part.
-    let z1 = times(&plus(&v[2], &v[6]), 4433);
-    let t2 = plus(&z1, &times(&v[6], -15137));
-    let t3 = plus(&z1, &times(&v[2], 6270));
-    let t0 = times(&plus(&v[0], &v[4]), 1 << BITS);
-    let t1 = times(&minus(&v[0], &v[4]), 1 << BITS);
-    let even = [plus(&t0, &t3), plus(&t1, &t2), minus(&t1, &t2), minus(&t0, &t3)];
+fn pass<const SHIFT: u32>(v: &mut [Lanes; 8]) {
+    let source = *v;
+    for lane in 0..8 {
+        let at = |i: usize| source[i][lane];
+        // Even part.
+        let (t2, t3) = (
+            pair(at(2), 4433, at(6), 4433 - 15137),
+            pair(at(2), 4433 + 6270, at(6), 4433),
+        );
+        let t0 = i32::from(at(0).wrapping_add(at(4))) << BITS;
+        let t1 = i32::from(at(0).wrapping_sub(at(4))) << BITS;
 
-    // Odd part.
-    let z1 = times(&plus(&v[7], &v[1]), -7373);
-    let z2 = times(&plus(&v[5], &v[3]), -20995);
-    let z3 = plus(&v[7], &v[3]);
-    let z4 = plus(&v[5], &v[1]);
-    let z5 = times(&plus(&z3, &z4), 9633);
-    let z3 = plus(&times(&z3, -16069), &z5);
-    let z4 = plus(&times(&z4, -3196), &z5);
-    let odd = [
-        plus(&times(&v[1], 12299), &plus(&z1, &z4)),
-        plus(&times(&v[3], 25172), &plus(&z2, &z3)),
-        plus(&times(&v[5], 16819), &plus(&z2, &z4)),
-        plus(&times(&v[7], 2446), &plus(&z1, &z3)),
-    ];
+        // Odd part.
+        let z3 = at(7).wrapping_add(at(3));
+        let z4 = at(5).wrapping_add(at(1));
+        let z3_sum = pair(z3, 9633 - 16069, z4, 9633);
+        let z4_sum = pair(z3, 9633, z4, 9633 - 3196);
+        let o0 = pair(at(7), 2446 - 7373, at(1), -7373).wrapping_add(z3_sum);
+        let o1 = pair(at(5), 16819 - 20995, at(3), -20995).wrapping_add(z4_sum);
+        let o2 = pair(at(5), -20995, at(3), 25172 - 20995).wrapping_add(z3_sum);
+        let o3 = pair(at(7), -7373, at(1), 12299 - 7373).wrapping_add(z4_sum);
 
-    for (i, (even, odd)) in even.iter().zip(&odd).enumerate() {
-        v[i] = plus(even, odd).map(|sum| descale(sum, shift));
-        v[7 - i] = minus(even, odd).map(|sum| descale(sum, shift));
+        let evens = [
+            t0.wrapping_add(t3),
+            t1.wrapping_add(t2),
+            t1.wrapping_sub(t2),
+            t0.wrapping_sub(t3),
+        ];
+        for (i, (even, odd)) in evens.into_iter().zip([o3, o2, o1, o0]).enumerate() {
+            v[i][lane] = descale(even.wrapping_add(odd), SHIFT);
+            v[7 - i][lane] = descale(even.wrapping_sub(odd), SHIFT);
+        }
     }
 }
 
 #[inline]
-fn plus(a: &Lanes, b: &Lanes) -> Lanes {
-    std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+fn pair(a: i16, a_times: i16, b: i16, b_times: i16) -> i32 {
+    let (a, b) = (i32::from(a), i32::from(b));
+    (a.wrapping_mul(a_times.into())).wrapping_add(b.wrapping_mul(b_times.into()))
 }
 
+/// Rows become columns: three rounds in which the upper rows are interleaved with the lower ones.
 #[inline]
-fn minus(a: &Lanes, b: &Lanes) -> Lanes {
-    std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
+fn transpose(v: &mut [Lanes; 8]) {
+    for _ in 0..3 {
+        let from = *v;
+        let (upper, lower) = from.as_flattened().split_at(32);
+        let out = v.as_flattened_mut();
+        for (pair, (&a, &b)) in out
+            .as_chunks_mut::<2>()
+            .0
+            .iter_mut()
+            .zip(upper.iter().zip(lower))
+        {
+            *pair = [a, b];
+        }
+    }
 }
 
+/// Divides by two to the `shift`, halves up, and saturates to 16 bits.
 #[inline]
-fn times(a: &Lanes, constant: i32) -> Lanes {
-    std::array::from_fn(|i| a[i].wrapping_mul(constant))
-}
-
-#[inline]
-fn transposed(v: &[Lanes; 8]) -> [Lanes; 8] {
-    std::array::from_fn(|y| std::array::from_fn(|x| v[x][y]))
-}
-
-/// Divides by two to the `shift`, halves up.
-#[inline]
-fn descale(v: i32, shift: u32) -> i32 {
-    v.wrapping_add(1 << (shift - 1)) >> shift
+fn descale(v: i32, shift: u32) -> i16 {
+    let v = v.wrapping_add(1 << (shift - 1)) >> shift;
+    v.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
 
 /// A sample from a value around zero.
 #[inline]
-fn limit(v: i32) -> u8 {
-    v.wrapping_add(128).clamp(0, 255) as u8
+fn limit(v: i16) -> u8 {
+    (v.clamp(-128, 127) + 128) as u8
 }
 
 #[cfg(test)]
@@ -155,6 +171,18 @@ mod tests {
                 let exact = (sum + 128.0).clamp(0.0, 255.0);
                 let error = (f64::from(out[y * 8 + x]) - exact).abs();
                 assert!(error < 0.6, "{x}, {y}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn transposing_swaps_rows_and_columns() {
+        let mut lanes: [Lanes; 8] =
+            std::array::from_fn(|y| std::array::from_fn(|x| (10 * y + x) as i16));
+        transpose(&mut lanes);
+        for (y, row) in lanes.iter().enumerate() {
+            for (x, &v) in row.iter().enumerate() {
+                assert_eq!(usize::from(v.unsigned_abs()), 10 * x + y);
             }
         }
     }
