@@ -66,7 +66,7 @@ mod tests {
                 _ => panic!("{i}: {a:?} and {b:?}"),
             }
         }
-        let classes: Vec<_> = together.iter().flat_map(|r| r.as_ref().err()).collect();
+        let classes: Vec<_> = together.iter().filter_map(|r| r.as_ref().err()).collect();
         assert_eq!(classes.len(), 2);
         assert_eq!(
             (classes[0].class(), classes[1].class()),

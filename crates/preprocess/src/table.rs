@@ -95,12 +95,13 @@ mod tests {
             factor: 1.0 / 127.5,
             offset: true,
         };
-        assert_eq!([0, 255].map(|v| value(v, offset, 0.0, 1.0)), [-1.0, 1.0]);
+        let ends = |rescale, mean, std| [0, 255].map(|v| value(v, rescale, mean, std).to_bits());
+        assert_eq!(ends(offset, 0.0, 1.0), [-1.0f32, 1.0].map(f32::to_bits));
         let top = Rescale::FactorTop {
             factor: 1.0 / 255.0,
             offset: false,
         };
-        assert_eq!([0, 255].map(|v| value(v, top, 0.5, 0.5)), [-2.0, 2.0]);
+        assert_eq!(ends(top, 0.5, 0.5), [-2.0f32, 2.0].map(f32::to_bits));
         assert!((value(255, Rescale::None, 0.0, 1.0) - 255.0).abs() < f32::EPSILON);
     }
 }
