@@ -68,7 +68,6 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ),
     ("candle-nn", &["nn"]),
     ("clap", &["sightline"]),
-    ("fast_image_resize", &["imaging"]),
     ("image", &["imaging"]),
     ("indicatif", &["sightline"]),
     ("minijinja", &["report"]),
