@@ -1,7 +1,10 @@
-//! Turns captions into tokens: byte-pair tokenizers today.
+//! Turns captions into tokens: byte-pair tokenizers, and the words and stems that metrics compare.
 //!
 //! A model with a text side reads ids, not letters. [`subword`] holds the tokenizers that turn one
 //! into the other exactly as the published programs do, behind one trait, [`Tokenizer`].
+//!
+//! A metric compares words, and each published one first brings texts into a form of its own:
+//! [`snowball`] finds the stems that METEOR compares.
 //!
 //! ```
 //! use sightline_text::{Tokenizer, WordHash};
@@ -14,6 +17,7 @@
 //! ```
 
 pub mod error;
+pub mod snowball;
 pub mod subword;
 
 pub use error::{Error, Result};
