@@ -4,7 +4,7 @@
 //! into the other exactly as the published programs do, behind one trait, [`Tokenizer`].
 //!
 //! A metric compares words, and each published one first brings texts into a form of its own:
-//! [`snowball`] finds the stems that METEOR compares.
+//! [`snowball`] and [`porter`] find the stems that METEOR and rouge-score compare.
 //!
 //! ```
 //! use sightline_text::{Tokenizer, WordHash};
@@ -17,6 +17,7 @@
 //! ```
 
 pub mod error;
+pub mod porter;
 pub mod snowball;
 pub mod subword;
 
