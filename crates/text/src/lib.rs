@@ -4,7 +4,8 @@
 //! into the other exactly as the published programs do, behind one trait, [`Tokenizer`].
 //!
 //! A metric compares words, and each published one first brings texts into a form of its own:
-//! [`snowball`] and [`porter`] find the stems that METEOR and rouge-score compare.
+//! [`meteor`] normalises lines for METEOR, [`snowball`] and [`porter`] find the stems that METEOR and
+//! rouge-score compare.
 //!
 //! ```
 //! use sightline_text::{Tokenizer, WordHash};
@@ -17,6 +18,7 @@
 //! ```
 
 pub mod error;
+pub mod meteor;
 pub mod porter;
 pub mod snowball;
 pub mod subword;
