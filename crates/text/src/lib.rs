@@ -5,7 +5,7 @@
 //!
 //! A metric compares words, and each published one first brings texts into a form of its own:
 //! [`meteor`] normalises lines for METEOR, [`snowball`] and [`porter`] find the stems that METEOR and
-//! rouge-score compare.
+//! rouge-score compare, [`answer`] and [`okvqa`] normalise short answers.
 //!
 //! ```
 //! use sightline_text::{Tokenizer, WordHash};
@@ -17,8 +17,11 @@
 //! # Ok::<(), sightline_text::Error>(())
 //! ```
 
+pub mod answer;
+mod answer_data;
 pub mod error;
 pub mod meteor;
+pub mod okvqa;
 pub mod porter;
 pub mod snowball;
 pub mod subword;

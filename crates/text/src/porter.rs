@@ -85,6 +85,13 @@ pub fn stem(word: &str) -> String {
     stem
 }
 
+/// A lower-case word in `ing` or `ed` as step 1b alone leaves it: "hop" for "hopping", "hope" for "hoping".
+pub(crate) fn without_gerund(word: &str) -> String {
+    let mut word = word.to_owned();
+    past_and_gerund(&mut word);
+    word
+}
+
 /// Words with stems of their own.
 fn irregular(word: &str) -> Option<&'static str> {
     Some(match word {
