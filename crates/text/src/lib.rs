@@ -23,6 +23,7 @@ pub mod error;
 pub mod meteor;
 pub mod okvqa;
 pub mod porter;
+pub mod ptb;
 pub mod snowball;
 pub mod subword;
 

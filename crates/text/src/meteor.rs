@@ -94,6 +94,9 @@ impl Normalizer {
     /// Line ends inside `line` are white space. A vertical tab is white space that does not part words, and is
     /// cut off at the ends with every other ASCII control character there.
     pub fn normalize(&self, line: &str) -> String {
+        if is_plain(line) {
+            return line.to_owned();
+        }
         let mut text = Passes::new(spaced(line));
         text.detach_commas();
         text.split_compounds();
@@ -146,6 +149,21 @@ impl Normalizer {
             LastDot::Detached(rest)
         }
     }
+}
+
+/// Whether `line` is lower-case ASCII words and numbers with single spaces between, as most captions are
+/// that were tokenised before: then there is nothing to normalise.
+fn is_plain(line: &str) -> bool {
+    let mut before = b' ';
+    line.bytes().all(|byte| {
+        let is_plain = match byte {
+            b'a'..=b'z' | b'0'..=b'9' => true,
+            b' ' => before != b' ',
+            _ => false,
+        };
+        before = byte;
+        is_plain
+    }) && (before != b' ' || line.is_empty())
 }
 
 /// The words of a normalised line, as METEOR splits it: at spaces, tabs and line and page ends of ASCII.
