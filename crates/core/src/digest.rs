@@ -43,6 +43,11 @@ impl Digest {
         Ok(Self::of(serde_json::to_string(&value)?.as_bytes()))
     }
 
+    /// The digest with these bytes, as read from a file that holds one.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

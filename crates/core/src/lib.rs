@@ -23,6 +23,7 @@ pub mod progress;
 pub mod registry;
 pub mod sample;
 pub mod seed;
+pub mod statistics;
 
 pub use digest::Digest;
 pub use hint::Hint;

@@ -11,9 +11,14 @@ pub struct UnknownName {
     pub kind: &'static str,
     /// The name as given.
     pub name: String,
-    /// Known names, nearest first; at most three.
+    /// Known names that were perhaps meant, nearest first; at most three.
     pub nearest: Vec<String>,
+    /// Every known name, as far as the list is short enough to be read; else none.
+    pub known: Vec<String>,
 }
+
+/// Most known names that are listed where none is near.
+const LISTED: usize = 20;
 
 impl UnknownName {
     /// The error for `name` among `known`.
@@ -22,10 +27,17 @@ impl UnknownName {
         name: &str,
         known: impl IntoIterator<Item = &'a str>,
     ) -> Self {
+        let known: Vec<&str> = known.into_iter().collect();
+        let listed = if known.len() <= LISTED {
+            &known[..]
+        } else {
+            &[]
+        };
         Self {
             kind,
             name: name.to_owned(),
-            nearest: nearest(name, known),
+            nearest: nearest(name, known.iter().copied()),
+            known: listed.iter().map(|&name| name.to_owned()).collect(),
         }
     }
 }
@@ -40,11 +52,19 @@ impl std::error::Error for UnknownName {}
 
 impl Hint for UnknownName {
     fn hints(&self) -> Vec<String> {
-        if self.nearest.is_empty() {
-            return Vec::new();
+        let quote = |names: &[String]| -> Vec<String> {
+            names.iter().map(|name| format!("`{name}`")).collect()
+        };
+        if !self.nearest.is_empty() {
+            vec![format!(
+                "Did you mean {}?",
+                quote(&self.nearest).join(" or ")
+            )]
+        } else if !self.known.is_empty() {
+            vec![format!("Known: {}.", quote(&self.known).join(", "))]
+        } else {
+            Vec::new()
         }
-        let names: Vec<String> = self.nearest.iter().map(|n| format!("`{n}`")).collect();
-        vec![format!("Did you mean {}?", names.join(" or "))]
     }
 }
 
@@ -81,5 +101,14 @@ mod tests {
         let error = UnknownName::among("task", "captoin", known);
         assert_eq!(error.to_string(), "unknown task `captoin`");
         assert_eq!(error.hints(), ["Did you mean `caption`?"]);
+    }
+
+    #[test]
+    fn where_no_name_is_near_all_are_listed_if_they_are_few() {
+        let error = UnknownName::among("task", "segment", ["zero-shot", "caption"]);
+        assert_eq!(error.hints(), ["Known: `zero-shot`, `caption`."]);
+        let many: Vec<String> = (100..200).map(|n| n.to_string()).collect();
+        let error = UnknownName::among("task", "segment", many.iter().map(String::as_str));
+        assert!(error.hints().is_empty());
     }
 }

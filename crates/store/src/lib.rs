@@ -24,8 +24,10 @@ pub mod backend;
 pub mod digest;
 mod error;
 pub mod glob;
+pub mod mmap;
 
 pub use atomic::{AtomicFile, Durability, remove_stale_temporaries, write_atomic};
 pub use backend::local::{FileAt, Folder};
 pub use digest::{FileDigest, digest_file};
 pub use error::{Error, Result};
+pub use mmap::Mapped;

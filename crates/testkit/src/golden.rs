@@ -8,10 +8,10 @@
 //! area no crate handles yet is printed as such; a handled area that is missing from the full fixtures is a
 //! failure, and from this repository's own small fixtures a printed skip.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Which crate runs which area. `None`: recorded, but no crate handles it yet.
@@ -34,6 +34,15 @@ pub const AREAS: &[(&str, Option<&str>)] = &[
     ("models/visualbert", None),
     ("models/visualgpt", None),
     ("preprocess", Some("preprocess")),
+];
+
+/// Files that tell about a folder of golden files and hold none themselves.
+const ABOUT: &[&str] = &[
+    "LICENSE",
+    "README.md",
+    "SHA256SUMS",
+    "provenance.json",
+    "sha256.json",
 ];
 
 /// A folder of golden files.
@@ -161,6 +170,29 @@ impl Report {
     /// that a new, unknown group fails instead of landing here.
     pub fn unhandled(&mut self, group: &str) {
         *self.unhandled.entry(group.to_owned()).or_default() += 1;
+    }
+
+    /// Fails on what lies in `folder` without being among `named`: a golden file that no table names
+    /// would never be compared with anything. Files that only tell about the folder may be there.
+    pub fn listing<'a>(&mut self, folder: &Path, named: impl IntoIterator<Item = &'a str>) {
+        let named: BTreeSet<&str> = named.into_iter().chain(ABOUT.iter().copied()).collect();
+        let outcome = std::fs::read_dir(folder)
+            .and_then(Iterator::collect::<io::Result<Vec<_>>>)
+            .map_err(|e| e.to_string())
+            .and_then(|entries| {
+                let names = entries.iter().map(std::fs::DirEntry::file_name);
+                let mut strays: Vec<String> = names
+                    .filter(|name| !name.to_str().is_some_and(|name| named.contains(name)))
+                    .map(|name| format!("`{}`", name.display()))
+                    .collect();
+                strays.sort();
+                match strays[..] {
+                    [] => Ok(()),
+                    _ => Err(format!("no table names {}", strays.join(", "))),
+                }
+            });
+        let name = folder.file_name().unwrap_or_default();
+        self.case("listing", &name.to_string_lossy(), outcome);
     }
 
     /// Prints the counts.
@@ -297,6 +329,22 @@ fn say(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_no_table_names_is_a_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["README.md", "sha256.json", "a.png"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let mut report = Report::new("area");
+        report.listing(dir.path(), ["a.png"]);
+        assert_eq!(report.failures, Vec::<String>::new());
+        std::fs::write(dir.path().join("new.png"), "").unwrap();
+        report.listing(dir.path(), ["a.png"]);
+        assert!(report.failures[0].ends_with("no table names `new.png`"));
+        report.listing(&dir.path().join("nowhere"), []);
+        assert_eq!(report.failures.len(), 2);
+    }
 
     #[test]
     fn a_nan_or_a_different_length_is_not_equal() {
