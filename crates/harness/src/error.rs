@@ -1,10 +1,12 @@
 //! What goes wrong between a plan and its records.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sightline_core::Hint;
 use sightline_core::registry::UnknownName;
+
+use crate::captions::CaptionError;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -21,6 +23,15 @@ pub enum Error {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// Captions that cannot be read or scored.
+    #[error("`{}`", path.display())]
+    Captions {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<CaptionError>,
     },
     /// Files that cannot be found or read.
     #[error(transparent)]
@@ -280,6 +291,16 @@ pub enum LineProblem {
     },
 }
 
+impl Error {
+    /// `source` is wrong with the captions at `path`.
+    pub(crate) fn captions(path: &Path, source: CaptionError) -> Self {
+        Self::Captions {
+            path: path.to_owned(),
+            source: Box::new(source),
+        }
+    }
+}
+
 impl From<sightline_report::Error> for Error {
     fn from(source: sightline_report::Error) -> Self {
         Self::Report {
@@ -291,6 +312,7 @@ impl From<sightline_report::Error> for Error {
 impl Hint for Error {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
+            Self::Captions { source, .. } => return source.hints(),
             Self::Store { source } => return source.hints(),
             Self::Shard { source } => return source.hints(),
             Self::Load { source, .. } | Self::Forward { source, .. } => return source.hints(),

@@ -24,6 +24,7 @@
 //! ```
 
 mod batches;
+pub mod captions;
 mod catalog;
 mod dataset;
 mod environment;

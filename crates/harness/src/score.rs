@@ -117,8 +117,10 @@ fn score_of(
     let MetricOutcome {
         value,
         interval,
+        standard_error: _,
         items,
         ties,
+        undefined: _,
     } = metric.evaluate(observations, Some(&settings))?;
     Ok(Score {
         metric: info.id.to_owned(),

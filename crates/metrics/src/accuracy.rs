@@ -3,7 +3,7 @@
 //! Equal scores are ordered by class index, lower first ([`TiePolicy::ByIndex`]).
 
 use crate::metric::{Mean, Metric, MetricInfo};
-use crate::{Input, Rank, TiePolicy};
+use crate::{Input, Rank, Resources, Result, TiePolicy};
 
 /// `accuracy@1`: the best-scored class is the true one.
 pub static AT_1: Accuracy = Accuracy {
@@ -29,6 +29,7 @@ pub struct Accuracy {
 
 impl Metric for Accuracy {
     type Item = Rank;
+    type Corpus = ();
     type Stats = Mean;
 
     fn info(&self) -> MetricInfo {
@@ -42,7 +43,11 @@ impl Metric for Accuracy {
         }
     }
 
-    fn stats(&self, rank: &Rank) -> Mean {
+    fn corpus(&self, _: &[Rank], _: &Resources) -> Result<()> {
+        Ok(())
+    }
+
+    fn stats(&self, (): &(), rank: &Rank) -> Mean {
         Mean::of(f64::from(u8::from(rank.place(TiePolicy::ByIndex) < self.k)))
     }
 
@@ -80,7 +85,7 @@ mod tests {
             },
         ];
         let value = |metric: &Accuracy| {
-            let stats: Vec<Mean> = ranks.iter().map(|rank| metric.stats(rank)).collect();
+            let stats: Vec<Mean> = ranks.iter().map(|rank| metric.stats(&(), rank)).collect();
             metric.value(&merged(&stats))
         };
         assert_eq!(value(&AT_1), Some(0.5));

@@ -1,21 +1,68 @@
 //! What every registered metric must do; a test loops over the registry.
 //!
 //! ```
-//! for metric in sightline_metrics::METRICS {
-//!     sightline_metrics::conformance::check(*metric)?;
+//! use sightline_metrics::{METRICS, conformance};
+//!
+//! let resources = conformance::resources();
+//! for metric in METRICS {
+//!     conformance::check(*metric, &resources)?;
 //! }
-//! # Ok::<(), sightline_metrics::conformance::Violation>(())
+//! # Ok::<(), conformance::Violation>(())
 //! ```
+
+use std::sync::Arc;
 
 use sightline_core::Seed;
 use sightline_core::seed::Rng;
 
 use crate::bootstrap::{Bootstrap, Method};
 use crate::metric::DynMetric;
-use crate::{Error, Input, Observations, Rank};
+use crate::{Error, Observations, Rank, Resources, meteor};
 
 /// Sums may be added in another order: values may then differ by this much of themselves.
 const ROUNDING: f64 = 1e-12;
+/// How far a value may pass the ends of its range, and a perfect one stay below: smoothing constants of
+/// reference programs leave 1e-9, rounding less.
+const SLACK: f64 = 1e-7;
+/// So many random items have a value, whatever the metric.
+const MANY: usize = 60;
+
+/// Examples of one kind of item, for this kit.
+pub trait Examples: Sized {
+    /// Anything a metric may meet, bad items included.
+    fn random(rng: &mut Rng) -> Self;
+
+    /// An item that no metric can fault.
+    fn perfect(rng: &mut Rng) -> Self;
+
+    /// An item in which the model said nothing, where that can be.
+    fn empty() -> Option<Self> {
+        None
+    }
+}
+
+impl Examples for Rank {
+    fn random(rng: &mut Rng) -> Self {
+        let mut below = |n| u32::try_from(rng.below(n)).unwrap_or(0);
+        Self {
+            above: below(12),
+            tied_before: below(3),
+            tied_after: below(3),
+        }
+    }
+
+    fn perfect(_: &mut Rng) -> Self {
+        Self::default()
+    }
+}
+
+/// Small tables, enough for every metric that asks for some.
+pub fn resources() -> Resources {
+    Resources {
+        meteor: Some(Arc::new(meteor::Tables::sample())),
+        document_frequencies: None,
+    }
+}
 
 /// A rule that a metric breaks.
 #[derive(Debug, thiserror::Error)]
@@ -29,103 +76,194 @@ pub struct Violation {
     pub detail: String,
 }
 
-/// Checks that `metric` has no value for no items, stays in its range (and its interval, too), does
-/// not depend on the order of items or on how sums are merged, and reaches the better end of its
-/// range for perfect items.
-pub fn check(metric: &dyn DynMetric) -> Result<(), Violation> {
-    let info = metric.info();
-    let violation = |rule: &'static str, detail: String| Violation {
-        metric: info.id,
-        rule,
-        detail,
-    };
-    let failed = |error: Error| violation("evaluates", error.to_string());
-    let settings = Bootstrap {
-        resamples: 200,
-        confidence: 0.95,
-        method: Method::Percentile,
-        seed: Seed(17),
-    };
-
-    let nothing = metric
-        .evaluate(&observations(&[]), Some(&settings))
-        .map_err(failed)?;
-    if nothing.value.is_some() || nothing.interval.is_some() || nothing.items != 0 {
-        return Err(violation("no items, no value", format!("{nothing:?}")));
-    }
-
-    let [low, high] = info.range;
-    let perfect = metric
-        .evaluate(&observations(&[Rank::default(); 3]), None)
-        .map_err(failed)?;
-    let best = if info.higher_is_better { high } else { low };
-    if perfect.value != Some(best) {
-        return Err(violation(
-            "perfect items reach the better end",
-            format!("{:?} instead of {best}", perfect.value),
-        ));
-    }
-
-    for (round, n) in [1, 2, 7, 100].into_iter().enumerate() {
+/// Checks that `metric` has no value for no items, stays in its range (and so do its interval and the
+/// values of its items), does not depend on the order of items or on how sums are merged, survives
+/// items in which the model said nothing, and reaches the better end of its range for perfect items.
+/// Only items that have no value alone may have none together.
+pub fn check(metric: &dyn DynMetric, resources: &Resources) -> Result<(), Violation> {
+    let kit = Kit { metric, resources };
+    kit.nothing()?;
+    kit.perfection()?;
+    kit.silence()?;
+    for (round, n) in [1, 2, 7, MANY].into_iter().enumerate() {
         let mut rng = Seed(17).child("conformance", round as u64).rng();
-        let mut items: Vec<Rank> = (0..n).map(|_| random_rank(&mut rng)).collect();
-        let outcome = metric
-            .evaluate(&observations(&items), Some(&settings))
+        kit.random(n, &mut rng)?;
+    }
+    Ok(())
+}
+
+struct Kit<'a> {
+    metric: &'a dyn DynMetric,
+    resources: &'a Resources,
+}
+
+impl Kit<'_> {
+    fn violation(&self, rule: &'static str, detail: String) -> Violation {
+        Violation {
+            metric: self.metric.info().id,
+            rule,
+            detail,
+        }
+    }
+
+    fn failed(&self, error: &Error) -> Violation {
+        self.violation("evaluates", error.to_string())
+    }
+
+    fn examples(&self, n: usize, example: Example, rng: &mut Rng) -> Observations {
+        let mut observations = self.metric.examples(n, example, rng);
+        observations.set_resources(self.resources.clone());
+        observations
+    }
+
+    fn nothing(&self) -> Result<(), Violation> {
+        let nothing = self.examples(0, Example::Random, &mut Seed(17).rng());
+        let outcome = self
+            .metric
+            .evaluate(&nothing, Some(&settings()))
+            .map_err(|e| self.failed(&e))?;
+        if outcome.value.is_some() || outcome.interval.is_some() || outcome.items != 0 {
+            return Err(self.violation("no items, no value", format!("{outcome:?}")));
+        }
+        Ok(())
+    }
+
+    fn perfection(&self) -> Result<(), Violation> {
+        let info = self.metric.info();
+        let perfect = self.examples(3, Example::Perfect, &mut Seed(17).rng());
+        let outcome = self
+            .metric
+            .evaluate(&perfect, None)
+            .map_err(|e| self.failed(&e))?;
+        let best = info.range[usize::from(info.higher_is_better)];
+        let allowed = SLACK * best.abs().max(1.0) + self.metric.shortfall();
+        if !outcome
+            .value
+            .is_some_and(|value| (value - best).abs() <= allowed)
+        {
+            return Err(self.violation(
+                "perfect items reach the better end",
+                format!("{:?} instead of {best}", outcome.value),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Items in which nothing was said, alone and among others.
+    fn silence(&self) -> Result<(), Violation> {
+        let silent = self.examples(2, Example::Empty, &mut Seed(17).rng());
+        for value in self
+            .metric
+            .per_item(&silent)
+            .map_err(|e| self.failed(&e))?
+            .into_iter()
+            .flatten()
+        {
+            self.in_range(value)?;
+        }
+        Ok(())
+    }
+
+    fn in_range(&self, value: f64) -> Result<(), Violation> {
+        let [low, high] = self.metric.info().range;
+        let slack = |end: f64| {
+            if end.is_finite() {
+                SLACK * end.abs().max(1.0)
+            } else {
+                0.0
+            }
+        };
+        if (low - slack(low)..=high + slack(high)).contains(&value) {
+            Ok(())
+        } else {
+            Err(self.violation("in range", format!("{value} is outside {low} to {high}")))
+        }
+    }
+
+    fn random(&self, n: usize, rng: &mut Rng) -> Result<(), Violation> {
+        let observations = self.examples(n, Example::Random, rng);
+        let failed = |error: Error| self.failed(&error);
+        let outcome = self
+            .metric
+            .evaluate(&observations, Some(&settings()))
             .map_err(failed)?;
+        let items = self.metric.per_item(&observations).map_err(failed)?;
+        if items.len() != n {
+            let detail = format!("{} values of {n} items", items.len());
+            return Err(self.violation("every item has a place", detail));
+        }
+        // A share of nothing has no value, for example the precision of one answer `no`. That may happen
+        // to a few items, and only where none of them has a value alone.
+        if outcome.value.is_none() && n < MANY && items.iter().all(Option::is_none) {
+            return Ok(());
+        }
         let value = outcome
             .value
-            .ok_or_else(|| violation("items have a value", format!("{n} items, no value")))?;
+            .ok_or_else(|| self.violation("items have a value", format!("{n} items")))?;
         let interval = outcome
             .interval
-            .ok_or_else(|| violation("items have an interval", format!("{n} items")))?;
-        for value in [value, interval.low, interval.high] {
-            if !(low..=high).contains(&value) {
-                return Err(violation("in range", format!("{value} of {n} items")));
-            }
+            .ok_or_else(|| self.violation("items have an interval", format!("{n} items")))?;
+        for value in [value, interval.low, interval.high]
+            .into_iter()
+            .chain(items.into_iter().flatten())
+        {
+            self.in_range(value)?;
         }
+
         let close = |other: Option<f64>| {
             other.is_some_and(|other| (other - value).abs() <= ROUNDING * value.abs())
         };
         for part in [1, 3, n] {
-            let merged = metric
-                .value_in_parts(&observations(&items), part)
+            let merged = self
+                .metric
+                .value_in_parts(&observations, part)
                 .map_err(failed)?;
             if !close(merged) {
-                return Err(violation(
+                return Err(self.violation(
                     "merging in parts keeps the value",
                     format!("{merged:?} instead of {value} in parts of {part} of {n} items"),
                 ));
             }
         }
-        rng.shuffle(&mut items);
-        let shuffled = metric
-            .evaluate(&observations(&items), None)
-            .map_err(failed)?;
+
+        let mut order: Vec<usize> = (0..n).collect();
+        rng.shuffle(&mut order);
+        let shuffled = self.metric.picked(&observations, &order).map_err(failed)?;
+        let shuffled = self.metric.evaluate(&shuffled, None).map_err(failed)?;
         if !close(shuffled.value) {
-            return Err(violation(
+            return Err(self.violation(
                 "the order of items does not matter",
                 format!("{:?} instead of {value} of {n} items", shuffled.value),
             ));
         }
+
+        let twice: Vec<usize> = (0..n).chain(0..n).collect();
+        let twice = self.metric.picked(&observations, &twice).map_err(failed)?;
+        let twice = self.metric.evaluate(&twice, None).map_err(failed)?;
+        let value = twice
+            .value
+            .ok_or_else(|| self.violation("items have a value", format!("{n} items twice")))?;
+        self.in_range(value)
     }
-    Ok(())
 }
 
-/// The same items for every input.
-fn observations(ranks: &[Rank]) -> Observations {
-    let mut observations = Observations::default();
-    for input in Input::ALL {
-        observations.set_ranks(input, ranks.to_vec());
-    }
-    observations
+/// Which [`Examples`] to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Example {
+    /// [`Examples::random`].
+    Random,
+    /// [`Examples::perfect`].
+    Perfect,
+    /// [`Examples::empty`]; none at all where the kind of item has none.
+    Empty,
 }
 
-fn random_rank(rng: &mut Rng) -> Rank {
-    let mut below = |n| u32::try_from(rng.below(n)).unwrap_or(0);
-    Rank {
-        above: below(12),
-        tied_before: below(3),
-        tied_after: below(3),
+fn settings() -> Bootstrap {
+    Bootstrap {
+        resamples: 100,
+        confidence: 0.95,
+        method: Method::Percentile,
+        seed: Seed(17),
     }
 }
 
@@ -133,12 +271,13 @@ fn random_rank(rng: &mut Rng) -> Rank {
 mod tests {
     use super::*;
     use crate::metric::{Mean, Metric, MetricInfo};
-    use crate::{METRICS, registry};
+    use crate::{METRICS, Result, registry};
 
     #[test]
     fn every_registered_metric_conforms() {
+        let resources = resources();
         for metric in METRICS {
-            check(*metric).unwrap();
+            check(*metric, &resources).unwrap();
         }
     }
 
@@ -147,6 +286,7 @@ mod tests {
 
     impl Metric for Broken {
         type Item = Rank;
+        type Corpus = ();
         type Stats = Mean;
 
         fn info(&self) -> MetricInfo {
@@ -157,7 +297,11 @@ mod tests {
             }
         }
 
-        fn stats(&self, rank: &Rank) -> Mean {
+        fn corpus(&self, _: &[Rank], _: &Resources) -> Result<()> {
+            Ok(())
+        }
+
+        fn stats(&self, (): &(), rank: &Rank) -> Mean {
             let hit = f64::from(u8::from(rank.above == 0));
             Mean::of(if self.0 == "range" && hit == 0.0 {
                 -1.0
@@ -170,22 +314,23 @@ mod tests {
             match self.0 {
                 "empty" => Some(stats.value().unwrap_or(0.0)),
                 "silent" => None,
+                "picky" if stats.count > 1 && stats.sum < stats.count as f64 => None,
+                "nan" => Some(f64::NAN),
                 _ => stats.value(),
             }
-        }
-
-        fn is_decided_by_ties(&self, _: &Rank) -> bool {
-            false
         }
     }
 
     #[test]
     fn a_metric_that_breaks_a_rule_is_named_with_it() {
-        let rule = |what| check(&Broken(what)).unwrap_err().rule;
+        let resources = Resources::default();
+        let rule = |what| check(&Broken(what), &resources).unwrap_err().rule;
         assert_eq!(rule("empty"), "no items, no value");
         assert_eq!(rule("silent"), "perfect items reach the better end");
         assert_eq!(rule("direction"), "perfect items reach the better end");
         assert_eq!(rule("range"), "in range");
-        assert!(check(&Broken("nothing")).is_ok());
+        assert_eq!(rule("nan"), "evaluates");
+        assert_eq!(rule("picky"), "items have a value");
+        assert!(check(&Broken("nothing"), &resources).is_ok());
     }
 }

@@ -19,6 +19,42 @@ pub enum Error {
         /// What it is computed from.
         input: Input,
     },
+    /// A value came out as not a number, which no item should be able to cause.
+    #[error("metric `{metric}` is not a number for these items")]
+    NotANumber {
+        /// Id of the metric.
+        metric: &'static str,
+    },
+    /// Two lists of items that cannot be compared item by item.
+    #[error("metric `{metric}`: {} items cannot be compared with {}", items[0], items[1])]
+    Unpaired {
+        /// Id of the metric.
+        metric: &'static str,
+        /// Items on both sides.
+        items: [usize; 2],
+    },
+    /// A metric asks for a table that was not given.
+    #[error("metric `{metric}` needs {needs}")]
+    NeedsTable {
+        /// Id of the metric.
+        metric: &'static str,
+        /// What the table holds.
+        needs: &'static str,
+        /// How to get it, a whole sentence.
+        remedy: &'static str,
+    },
+    /// A caption that a metric cannot compare in bounded time.
+    #[error("metric `{metric}`: a caption of item {item} has {words} words, the limit is {limit}")]
+    TooLong {
+        /// Id of the metric.
+        metric: &'static str,
+        /// Index of the item.
+        item: usize,
+        /// Words of the caption.
+        words: usize,
+        /// Most words that are compared.
+        limit: usize,
+    },
     /// Rows that do not fill a matrix.
     #[error("{len} values do not make {rows} rows of {width}")]
     Shape {
@@ -47,6 +83,133 @@ pub enum Error {
         /// Number of images.
         images: usize,
     },
+    /// An item that a metric is not defined for.
+    #[error("metric `{metric}` is not defined for item {item}, counted from 0: {reason}")]
+    Undefined {
+        /// Id of the metric.
+        metric: &'static str,
+        /// Index of the item.
+        item: usize,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A vector that has no direction.
+    #[error("the embedding of {of} has no direction: it is all zeros or not finite")]
+    NoDirection {
+        /// What was embedded.
+        of: &'static str,
+    },
+    /// A vector of another space than the one it is compared with.
+    #[error("the embedding of {of} is {width} wide, expected {expected}")]
+    EmbeddingWidth {
+        /// What was embedded.
+        of: &'static str,
+        /// Its width.
+        width: usize,
+        /// The width of the other.
+        expected: usize,
+    },
+    /// A number that an item cannot have.
+    #[error("{what} is {value}, expected {expected}")]
+    OutOfRange {
+        /// What the number is.
+        what: &'static str,
+        /// The number.
+        value: f64,
+        /// Which numbers it may be.
+        expected: &'static str,
+    },
+    /// A score that cannot be ranked.
+    #[error("score {index} is not a number")]
+    ScoreNotANumber {
+        /// Its place among the scores of the item.
+        index: usize,
+    },
+    /// Scores and labels of one item that do not fit.
+    #[error("{scores} scores for {labels} labels")]
+    Labels {
+        /// Scores given.
+        scores: usize,
+        /// Labels given.
+        labels: usize,
+    },
+    /// Items with scores for different classes.
+    #[error("item {item} has {found} classes, item 0 has {classes}")]
+    Classes {
+        /// Index of the item that differs.
+        item: usize,
+        /// Its number of classes.
+        found: usize,
+        /// That of the first item.
+        classes: usize,
+    },
+    /// An object of a category that the data set does not have.
+    #[error("category {category} is not one of the data set")]
+    UnknownCategory {
+        /// The category.
+        category: u32,
+    },
+    /// Images of data sets that have other categories, or of other frequency.
+    #[error("images of different data sets: the frequencies of their categories differ")]
+    Frequencies,
+    /// A phrase that refers to no box, of which nothing can be right.
+    #[error("a phrase without a box")]
+    NoBox,
+    /// A list of object names that is not in the form described at [`crate::chair::ObjectNames`].
+    #[error("line {line} of the object names: {reason}")]
+    ObjectNames {
+        /// Number of the line, counted from 1.
+        line: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// Document frequencies of no image at all.
+    #[error("document frequencies are of no images")]
+    FrequenciesOfNothing,
+    /// Document frequencies in a form that this version does not read.
+    #[error("document frequencies are of schema {found}, only {known} is known")]
+    FrequenciesSchema {
+        /// The schema they name.
+        found: u32,
+        /// The schema that is read.
+        known: u32,
+    },
+    /// A file of document frequencies that cannot be read or written.
+    #[error("document frequencies are not in the documented form")]
+    FrequenciesFile {
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A document frequency of something else than an n-gram.
+    #[error("document frequencies: `{ngram}` is not one to four words with single spaces between")]
+    FrequencyNgram {
+        /// What is there in its place.
+        ngram: String,
+    },
+    /// An n-gram in more images than there are.
+    #[error("document frequencies: `{ngram}` is in {count} of {images} images")]
+    FrequencyCount {
+        /// The n-gram.
+        ngram: String,
+        /// Images that mention it.
+        count: u32,
+        /// All images.
+        images: u32,
+    },
+    /// An n-gram with two document frequencies.
+    #[error("document frequencies: `{ngram}` is there twice")]
+    FrequencyTwice {
+        /// The n-gram.
+        ngram: String,
+    },
 }
 
-impl Hint for Error {}
+impl Hint for Error {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NeedsTable { remedy, .. } => vec![(*remedy).to_owned()],
+            _ => Vec::new(),
+        }
+    }
+}

@@ -4,13 +4,21 @@
 //! become the value. Everything else follows from these two functions: the value of a corpus, of a part
 //! of it, and of every resample of the bootstrap. [`DynMetric`] is that everything, for any metric.
 
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use sightline_core::seed::Rng;
+
 use crate::bootstrap::{self, Bootstrap, Interval};
+use crate::comparison::{self, Comparison};
+use crate::conformance::{Example, Examples};
 use crate::observations::{Input, Item, Observations};
-use crate::{Error, Result};
+use crate::{Error, Resources, Result};
 
 /// Additive sums. `merge` must be associative up to rounding, and `default` must be its neutral
 /// element.
-pub trait Stats: Clone + Default + Send + Sync {
+pub trait Stats: Clone + Default + Send + Sync + 'static {
     /// Adds the sums of `other`.
     fn merge(&mut self, other: &Self);
 }
@@ -19,20 +27,52 @@ pub trait Stats: Clone + Default + Send + Sync {
 pub trait Metric: Send + Sync {
     /// What is counted.
     type Item: Item;
+    /// What is built once from all items, for example document frequencies; `()` for most metrics.
+    type Corpus: Send + Sync;
     /// What is summed.
     type Stats: Stats;
 
     /// Name, version, range and direction.
     fn info(&self) -> MetricInfo;
 
+    /// Metrics of one family make the same sums of the same items and differ in the value they take of
+    /// them; the sums are then computed once. The name of the metric itself unless it says otherwise.
+    fn family(&self) -> &'static str {
+        self.info().id
+    }
+
+    /// What [`Metric::stats`] needs to know of all items and of the tables in `resources`.
+    fn corpus(&self, items: &[Self::Item], resources: &Resources) -> Result<Self::Corpus>;
+
     /// The sums of one item.
-    fn stats(&self, item: &Self::Item) -> Self::Stats;
+    fn stats(&self, corpus: &Self::Corpus, item: &Self::Item) -> Self::Stats;
 
     /// The value of merged sums; `None` for the sums of nothing.
     fn value(&self, stats: &Self::Stats) -> Option<f64>;
 
+    /// The value of one item alone, where it is another function of its sums than the value of a
+    /// corpus: sacrebleu scores a sentence with the n-gram orders it is long enough for. `None` where
+    /// the item has no value.
+    fn item_value(&self, stats: &Self::Stats) -> Option<f64> {
+        self.value(stats)
+    }
+
+    /// How far from the better end of its range the value of perfect items may stay: nowhere, unless
+    /// the definition only approaches that end.
+    fn shortfall(&self) -> f64 {
+        0.0
+    }
+
     /// Whether another tie rule would give `item` other sums.
-    fn is_decided_by_ties(&self, item: &Self::Item) -> bool;
+    fn is_decided_by_ties(&self, _item: &Self::Item) -> bool {
+        false
+    }
+
+    /// Into how many groups items are put at most for the standard error, which takes a value without
+    /// each group in turn. Fewer where merging sums or taking their value is slow.
+    fn jackknife_groups(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// What is known about a metric without any item.
@@ -59,16 +99,23 @@ pub struct Outcome {
     pub value: Option<f64>,
     /// The interval, when one was asked for and is defined.
     pub interval: Option<Interval>,
+    /// The standard error, when an interval was asked for and there are two items at least.
+    pub standard_error: Option<f64>,
     /// Items the value is computed from.
     pub items: u64,
     /// Items whose part in the value was decided by the tie rule.
     pub ties: u64,
+    /// Items that have no value of their own.
+    pub undefined: u64,
 }
 
 /// A metric of any item type.
 pub trait DynMetric: Send + Sync {
     /// Name, version, range and direction.
     fn info(&self) -> MetricInfo;
+
+    /// How far from the better end of its range the value of perfect items may stay.
+    fn shortfall(&self) -> f64;
 
     /// The value over all items of [`MetricInfo::input`], with an interval if `bootstrap` asks for one.
     fn evaluate(
@@ -77,14 +124,35 @@ pub trait DynMetric: Send + Sync {
         bootstrap: Option<&Bootstrap>,
     ) -> Result<Outcome>;
 
+    /// Whether the values over two lists of the same items differ: what two models said.
+    fn compare(
+        &self,
+        a: &Observations,
+        b: &Observations,
+        settings: &Bootstrap,
+    ) -> Result<Comparison>;
+
+    /// The value of each item alone, in the order of the items; `None` where one item has none.
+    fn per_item(&self, observations: &Observations) -> Result<Vec<Option<f64>>>;
+
     /// The value from sums that were made in parts of at most `part` items and then merged: what a run
     /// split over machines computes.
     fn value_in_parts(&self, observations: &Observations, part: usize) -> Result<Option<f64>>;
+
+    /// `n` examples of the items this metric counts.
+    fn examples(&self, n: usize, example: Example, rng: &mut Rng) -> Observations;
+
+    /// The items with these indices, in this order; an index without an item is passed over.
+    fn picked(&self, observations: &Observations, indices: &[usize]) -> Result<Observations>;
 }
 
 impl<M: Metric> DynMetric for M {
     fn info(&self) -> MetricInfo {
         Metric::info(self)
+    }
+
+    fn shortfall(&self) -> f64 {
+        Metric::shortfall(self)
     }
 
     fn evaluate(
@@ -93,35 +161,119 @@ impl<M: Metric> DynMetric for M {
         bootstrap: Option<&Bootstrap>,
     ) -> Result<Outcome> {
         let items = observed(self, observations)?;
-        let stats: Vec<M::Stats> = items.iter().map(|item| self.stats(item)).collect();
+        let sums = sums(self, observations)?;
         let ties = items.iter().filter(|item| self.is_decided_by_ties(item));
+        let undefined = sums.iter().filter(|one| self.item_value(one).is_none());
         Ok(Outcome {
-            value: self.value(&merged(&stats)),
-            interval: bootstrap.and_then(|b| bootstrap::interval(&stats, |s| self.value(s), b)),
+            value: number(self, self.value(&merged(&sums)))?,
+            interval: bootstrap.and_then(|b| bootstrap::interval(&sums, |s| self.value(s), b)),
+            standard_error: bootstrap.and_then(|_| {
+                bootstrap::standard_error(&sums, |s| self.value(s), self.jackknife_groups())
+            }),
             items: items.len() as u64,
             ties: ties.count() as u64,
+            undefined: undefined.count() as u64,
         })
     }
 
+    fn compare(
+        &self,
+        a: &Observations,
+        b: &Observations,
+        settings: &Bootstrap,
+    ) -> Result<Comparison> {
+        let (a, b) = (sums(self, a)?, sums(self, b)?);
+        if a.len() != b.len() {
+            return Err(Error::Unpaired {
+                metric: Metric::info(self).id,
+                items: [a.len(), b.len()],
+            });
+        }
+        let groups = self.jackknife_groups();
+        Ok(comparison::compare(
+            &a,
+            &b,
+            |s| self.value(s),
+            groups,
+            settings,
+        ))
+    }
+
+    fn per_item(&self, observations: &Observations) -> Result<Vec<Option<f64>>> {
+        let sums = sums(self, observations)?;
+        sums.iter()
+            .map(|one| number(self, self.item_value(one)))
+            .collect()
+    }
+
     fn value_in_parts(&self, observations: &Observations, part: usize) -> Result<Option<f64>> {
-        let items = observed(self, observations)?;
-        let parts: Vec<M::Stats> = items
-            .chunks(part.max(1))
-            .map(|items| {
-                let stats: Vec<M::Stats> = items.iter().map(|item| self.stats(item)).collect();
-                merged(&stats)
+        let sums = sums(self, observations)?;
+        let parts: Vec<M::Stats> = sums.chunks(part.max(1)).map(merged).collect();
+        number(self, self.value(&merged(&parts)))
+    }
+
+    fn examples(&self, n: usize, example: Example, rng: &mut Rng) -> Observations {
+        let items: Vec<M::Item> = (0..n)
+            .filter_map(|_| match example {
+                Example::Random => Some(M::Item::random(rng)),
+                Example::Perfect => Some(M::Item::perfect(rng)),
+                Example::Empty => M::Item::empty(),
             })
             .collect();
-        Ok(self.value(&merged(&parts)))
+        let mut observations = Observations::default();
+        observations.set(Metric::info(self).input, items);
+        observations
+    }
+
+    fn picked(&self, observations: &Observations, indices: &[usize]) -> Result<Observations> {
+        let items = observed(self, observations)?;
+        let items: Vec<M::Item> = indices
+            .iter()
+            .filter_map(|&index| items.get(index).cloned())
+            .collect();
+        let mut picked = Observations::default();
+        picked.set(Metric::info(self).input, items);
+        picked.set_resources(observations.resources().clone());
+        Ok(picked)
     }
 }
 
 fn observed<'a, M: Metric>(metric: &M, observations: &'a Observations) -> Result<&'a [M::Item]> {
     let info = Metric::info(metric);
-    M::Item::observed(observations, info.input).ok_or(Error::NotObserved {
+    observations.items(info.input).ok_or(Error::NotObserved {
         metric: info.id,
         input: info.input,
     })
+}
+
+/// The sums of every item, in order; those of the family if they were computed before.
+pub(crate) fn sums<M: Metric>(
+    metric: &M,
+    observations: &Observations,
+) -> Result<Arc<Vec<M::Stats>>> {
+    let family = metric.family();
+    if let Some(kept) = observations.kept(family) {
+        return Ok(kept);
+    }
+    let items = observed(metric, observations)?;
+    let corpus = metric.corpus(items, observations.resources())?;
+    let sums: Vec<M::Stats> = items
+        .par_iter()
+        .map(|item| metric.stats(&corpus, item))
+        .collect();
+    let sums = Arc::new(sums);
+    observations.keep(family, Arc::clone(&sums));
+    Ok(sums)
+}
+
+/// A value that is not a number is an error, never a score.
+fn number<M: Metric>(metric: &M, value: Option<f64>) -> Result<Option<f64>> {
+    match value {
+        Some(value) if value.is_nan() => Err(Error::NotANumber {
+            metric: Metric::info(metric).id,
+        }),
+        other => Ok(other),
+    }
 }
 
 /// The merged sums of all of `stats`, in order.
@@ -171,7 +323,7 @@ mod tests {
     #[test]
     fn items_that_were_never_observed_are_an_error_and_no_items_are_no_value() {
         let mut observations = Observations::default();
-        observations.set_ranks(Input::ImageToText, Vec::new());
+        observations.set::<Rank>(Input::ImageToText, Vec::new());
         let recall = registry::metric("recall@1.image-to-text").unwrap();
         let outcome = recall.evaluate(&observations, None).unwrap();
         assert_eq!((outcome.value, outcome.items), (None, 0));
@@ -192,7 +344,7 @@ mod tests {
             tied_after: 2,
         };
         let mut observations = Observations::default();
-        observations.set_ranks(Input::ClassRank, vec![tied, Rank::default()]);
+        observations.set(Input::ClassRank, vec![tied, Rank::default()]);
         let outcomes: Vec<u64> = METRICS
             .iter()
             .filter(|metric| metric.info().input == Input::ClassRank)

@@ -93,15 +93,6 @@ impl Rank {
     pub fn is_decided_by_ties_within(self, k: u32) -> bool {
         self.above < k && k <= self.last_place()
     }
-
-    /// The rank with its ties settled by `policy`.
-    #[must_use]
-    pub fn settled(self, policy: TiePolicy) -> Self {
-        Self {
-            above: self.place(policy),
-            ..Self::default()
-        }
-    }
 }
 
 /// Not-a-number below everything, so that a broken score never wins.
@@ -166,6 +157,5 @@ mod tests {
         assert_eq!(rank.place(TiePolicy::Optimistic), 1);
         assert_eq!(rank.place(TiePolicy::ByIndex), 2);
         assert_eq!(rank.last_place(), 3);
-        assert!(!rank.settled(TiePolicy::ByIndex).is_tied());
     }
 }

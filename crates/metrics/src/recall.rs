@@ -3,57 +3,118 @@
 //! From image to text a query is an image and any of its captions is right; from text to image a
 //! query is a caption and only its own image is right. Candidates are all captions or all images of
 //! the split. Equal scores are ordered by index, lower first ([`TiePolicy::ByIndex`]): counting only
-//! strictly better ones would call a model perfect that scores everything the same.
+//! strictly better ones would call a model perfect that scores everything the same. Tools that do so are
+//! matched by the ids that end in `.optimistic` ([`TiePolicy::Optimistic`]).
 
 use crate::metric::{Mean, Metric, MetricInfo};
-use crate::{Input, Rank, TiePolicy};
+use crate::{Input, Rank, Resources, Result, TiePolicy};
 
 /// `recall@1.image-to-text`.
 pub static AT_1_IMAGE_TO_TEXT: Recall = Recall {
     k: 1,
     input: Input::ImageToText,
+    policy: TiePolicy::ByIndex,
     id: "recall@1.image-to-text",
     description: "Share of images for which the best-scored caption is one of their own.",
+};
+
+/// `recall@1.image-to-text.optimistic`.
+pub static AT_1_IMAGE_TO_TEXT_OPTIMISTIC: Recall = Recall {
+    k: 1,
+    input: Input::ImageToText,
+    policy: TiePolicy::Optimistic,
+    id: "recall@1.image-to-text.optimistic",
+    description: "Share of images for which the best-scored caption is one of their own; right answers come first among equals.",
 };
 
 /// `recall@5.image-to-text`.
 pub static AT_5_IMAGE_TO_TEXT: Recall = Recall {
     k: 5,
     input: Input::ImageToText,
+    policy: TiePolicy::ByIndex,
     id: "recall@5.image-to-text",
     description: "Share of images with one of their own captions among the five best-scored.",
+};
+
+/// `recall@5.image-to-text.optimistic`.
+pub static AT_5_IMAGE_TO_TEXT_OPTIMISTIC: Recall = Recall {
+    k: 5,
+    input: Input::ImageToText,
+    policy: TiePolicy::Optimistic,
+    id: "recall@5.image-to-text.optimistic",
+    description: "Share of images with one of their own captions among the five best-scored; right answers come first among equals.",
 };
 
 /// `recall@10.image-to-text`.
 pub static AT_10_IMAGE_TO_TEXT: Recall = Recall {
     k: 10,
     input: Input::ImageToText,
+    policy: TiePolicy::ByIndex,
     id: "recall@10.image-to-text",
     description: "Share of images with one of their own captions among the ten best-scored.",
+};
+
+/// `recall@10.image-to-text.optimistic`.
+pub static AT_10_IMAGE_TO_TEXT_OPTIMISTIC: Recall = Recall {
+    k: 10,
+    input: Input::ImageToText,
+    policy: TiePolicy::Optimistic,
+    id: "recall@10.image-to-text.optimistic",
+    description: "Share of images with one of their own captions among the ten best-scored; right answers come first among equals.",
 };
 
 /// `recall@1.text-to-image`.
 pub static AT_1_TEXT_TO_IMAGE: Recall = Recall {
     k: 1,
     input: Input::TextToImage,
+    policy: TiePolicy::ByIndex,
     id: "recall@1.text-to-image",
     description: "Share of captions whose best-scored image is their own.",
+};
+
+/// `recall@1.text-to-image.optimistic`.
+pub static AT_1_TEXT_TO_IMAGE_OPTIMISTIC: Recall = Recall {
+    k: 1,
+    input: Input::TextToImage,
+    policy: TiePolicy::Optimistic,
+    id: "recall@1.text-to-image.optimistic",
+    description: "Share of captions whose best-scored image is their own; right answers come first among equals.",
 };
 
 /// `recall@5.text-to-image`.
 pub static AT_5_TEXT_TO_IMAGE: Recall = Recall {
     k: 5,
     input: Input::TextToImage,
+    policy: TiePolicy::ByIndex,
     id: "recall@5.text-to-image",
     description: "Share of captions whose own image is among the five best-scored.",
+};
+
+/// `recall@5.text-to-image.optimistic`.
+pub static AT_5_TEXT_TO_IMAGE_OPTIMISTIC: Recall = Recall {
+    k: 5,
+    input: Input::TextToImage,
+    policy: TiePolicy::Optimistic,
+    id: "recall@5.text-to-image.optimistic",
+    description: "Share of captions whose own image is among the five best-scored; right answers come first among equals.",
 };
 
 /// `recall@10.text-to-image`.
 pub static AT_10_TEXT_TO_IMAGE: Recall = Recall {
     k: 10,
     input: Input::TextToImage,
+    policy: TiePolicy::ByIndex,
     id: "recall@10.text-to-image",
     description: "Share of captions whose own image is among the ten best-scored.",
+};
+
+/// `recall@10.text-to-image.optimistic`.
+pub static AT_10_TEXT_TO_IMAGE_OPTIMISTIC: Recall = Recall {
+    k: 10,
+    input: Input::TextToImage,
+    policy: TiePolicy::Optimistic,
+    id: "recall@10.text-to-image.optimistic",
+    description: "Share of captions whose own image is among the ten best-scored; right answers come first among equals.",
 };
 
 /// Recall at k in one direction.
@@ -61,12 +122,14 @@ pub static AT_10_TEXT_TO_IMAGE: Recall = Recall {
 pub struct Recall {
     k: u32,
     input: Input,
+    policy: TiePolicy,
     id: &'static str,
     description: &'static str,
 }
 
 impl Metric for Recall {
     type Item = Rank;
+    type Corpus = ();
     type Stats = Mean;
 
     fn info(&self) -> MetricInfo {
@@ -80,8 +143,12 @@ impl Metric for Recall {
         }
     }
 
-    fn stats(&self, rank: &Rank) -> Mean {
-        Mean::of(f64::from(u8::from(rank.place(TiePolicy::ByIndex) < self.k)))
+    fn corpus(&self, _: &[Rank], _: &Resources) -> Result<()> {
+        Ok(())
+    }
+
+    fn stats(&self, (): &(), rank: &Rank) -> Mean {
+        Mean::of(f64::from(u8::from(rank.place(self.policy) < self.k)))
     }
 
     fn value(&self, stats: &Mean) -> Option<f64> {
@@ -111,7 +178,7 @@ mod tests {
             let stats: Vec<Mean> = scores
                 .iter()
                 .enumerate()
-                .map(|(i, row)| metric.stats(&Rank::of(row, &[i]).unwrap()))
+                .map(|(i, row)| metric.stats(&(), &Rank::of(row, &[i]).unwrap()))
                 .collect();
             metric.value(&merged(&stats))
         };

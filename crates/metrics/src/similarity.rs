@@ -45,6 +45,16 @@ impl<'a> Rows<'a> {
         })
     }
 
+    /// Number of rows.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Values in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// Row `index`, which must be below the number of rows.
     pub fn row(&self, index: usize) -> &'a [f32] {
         &self.values[index * self.width..(index + 1) * self.width]

@@ -101,16 +101,13 @@ pub(crate) fn task(kind: &str) -> Result<&'static dyn Task> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use sightline_metrics::{METRICS, registry};
+    use sightline_metrics::registry;
 
     use super::*;
 
     #[test]
     fn kinds_are_sorted_and_observe_what_their_metrics_need() {
         assert!(TASKS.is_sorted_by(|a, b| a.kind() < b.kind()));
-        let mut used = BTreeSet::new();
         for task in TASKS {
             let observer = task.observer(&Truth::default());
             let observations = observer.finish().unwrap();
@@ -118,10 +115,7 @@ mod tests {
                 let metric = registry::metric(id).unwrap();
                 let outcome = metric.evaluate(&observations, None).unwrap();
                 assert_eq!((outcome.value, outcome.items), (None, 0), "{id}");
-                used.insert(*id);
             }
         }
-        let all: BTreeSet<&str> = METRICS.iter().map(|metric| metric.info().id).collect();
-        assert_eq!(used, all, "every metric is computed by some task");
     }
 }

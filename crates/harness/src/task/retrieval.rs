@@ -201,8 +201,8 @@ impl Observer for Space {
         let ranks = cross_ranks(images, captions, &self.owner)?;
         let mut observations = Observations::default();
         let image_to_text = ranks.image_to_text.into_iter().flatten().collect();
-        observations.set_ranks(Input::ImageToText, image_to_text);
-        observations.set_ranks(Input::TextToImage, ranks.text_to_image);
+        observations.set(Input::ImageToText, image_to_text);
+        observations.set(Input::TextToImage, ranks.text_to_image);
         Ok(observations)
     }
 }

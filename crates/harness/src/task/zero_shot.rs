@@ -276,7 +276,7 @@ impl Observer for Ranks {
 
     fn finish(self: Box<Self>) -> Result<Observations> {
         let mut observations = Observations::default();
-        observations.set_ranks(Input::ClassRank, self.ranks);
+        observations.set(Input::ClassRank, self.ranks);
         Ok(observations)
     }
 }

@@ -1,0 +1,150 @@
+//! What can be wrong with files of captions.
+
+use std::fmt;
+use std::io;
+
+use sightline_core::Hint;
+
+/// Ids that a message names before it only counts.
+const NAMED: usize = 10;
+
+/// Why captions cannot be scored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaptionError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// The name does not tell the form.
+    #[error("the form of the file is not known from its name")]
+    Form,
+    /// The file is longer than what is read into memory.
+    #[error("the file has more than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// Broken JSON, or JSON of another shape.
+    #[error("{problem}")]
+    Json {
+        /// Where and what.
+        problem: serde_json::Error,
+    },
+    /// A broken line.
+    #[error("line {line}: {problem}")]
+    Line {
+        /// Number of the line, from 1.
+        line: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// JSON that is none of the forms.
+    #[error("the JSON is neither COCO captions, COCO results nor Karpathy's splits")]
+    Shape,
+    /// A table that cannot be read.
+    #[error("{problem}")]
+    Table {
+        /// What is wrong.
+        problem: String,
+    },
+    /// A column that is not there.
+    #[error("there is no column `{column}`; there are {}", found.join(", "))]
+    Column {
+        /// The column asked for.
+        column: String,
+        /// Those there are.
+        found: Vec<String>,
+    },
+    /// A split that no image is in.
+    #[error("no image is in split `{split}`; there are {}", found.join(", "))]
+    Split {
+        /// The split asked for.
+        split: String,
+        /// Those there are.
+        found: Vec<String>,
+    },
+    /// Ids that occur twice where they may once.
+    #[error("more than one prediction for {ids}")]
+    Duplicate {
+        /// The ids.
+        ids: Ids,
+    },
+    /// Images without a caption to compare with.
+    #[error("no reference for {ids}")]
+    NoReferences {
+        /// The ids.
+        ids: Ids,
+    },
+    /// Predictions that are missing, failed or of unknown images.
+    #[error("{0}")]
+    Unpaired(Unpairable),
+    /// No image has both.
+    #[error("no image has both a prediction and references")]
+    Nothing,
+}
+
+/// References and predictions that do not belong together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unpairable {
+    /// Images with references and no prediction.
+    pub missing: Ids,
+    /// Predictions of images without references.
+    pub extra: Ids,
+    /// Images whose prediction failed.
+    pub failed: Ids,
+}
+
+impl fmt::Display for Unpairable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            ("no prediction for", &self.missing),
+            ("predictions without references for", &self.extra),
+            ("failed predictions for", &self.failed),
+        ];
+        let mut kinds = kinds.iter().filter(|(_, ids)| !ids.0.is_empty());
+        if let Some((what, ids)) = kinds.next() {
+            write!(f, "{what} {ids}")?;
+        }
+        kinds.try_for_each(|(what, ids)| write!(f, "; {what} {ids}"))
+    }
+}
+
+/// Ids of images: the first few are named, all are counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ids(pub Vec<String>);
+
+impl fmt::Display for Ids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let images = if self.0.len() == 1 { "image" } else { "images" };
+        let named: Vec<String> = self
+            .0
+            .iter()
+            .take(NAMED)
+            .map(|id| format!("`{id}`"))
+            .collect();
+        write!(f, "{} {images}: {}", self.0.len(), named.join(", "))?;
+        if self.0.len() > NAMED {
+            write!(f, ", …")?;
+        }
+        Ok(())
+    }
+}
+
+impl Hint for CaptionError {
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Form => {
+                "Name it .json, .jsonl, .csv, .tsv or .parquet, with .gz behind if it is packed."
+            }
+            Self::Shape => "See `sightline score --help` for the forms.",
+            Self::Column { .. } => "Name the columns with --id-col and --caption-col.",
+            Self::Split { .. } => "Choose one with --split.",
+            Self::Unpaired(_) => {
+                "Give --partial to score the images that have both; the others are then counted."
+            }
+            Self::Duplicate { .. } => "Keep one prediction for each image.",
+            _ => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
+}
