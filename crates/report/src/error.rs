@@ -92,6 +92,27 @@ pub enum Error {
         #[source]
         source: minijinja::Error,
     },
+    /// A metric without exactly one value for each image.
+    #[error("metric `{metric}` has {values} values for {images} images")]
+    UnevenColumn {
+        /// The metric.
+        metric: String,
+        /// Its values.
+        values: usize,
+        /// Images of the report.
+        images: usize,
+    },
+    /// Images that are to be ranked by a metric that was not computed.
+    #[error(
+        "images cannot be ranked by `{metric}`, which is not among {}",
+        quoted(known)
+    )]
+    UnknownRanking {
+        /// The metric asked for.
+        metric: String,
+        /// The metrics of the report.
+        known: Vec<String>,
+    },
     /// A page in the way that is not a board.
     #[error("`{}` exists and was not written by `sightline board`", path.display())]
     ForeignPage {
@@ -105,6 +126,15 @@ impl Error {
         let path = path.into();
         move |source| Self::Io { path, source }
     }
+}
+
+/// Names in backticks, or that there are none.
+fn quoted(names: &[String]) -> String {
+    if names.is_empty() {
+        return "the metrics (there are none)".to_owned();
+    }
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
 }
 
 impl Hint for Error {

@@ -1,9 +1,10 @@
-//! Run records and the static leaderboard made from them.
+//! Run records, the static leaderboard made from them, and the report page of a file of captions.
 //!
 //! A [`Record`] is the immutable outcome of one model on one suite. [`write_record`] stores it under a
 //! name that holds the digest of its content; [`read_records`] reads a folder of them back and refuses
 //! one whose content was changed. [`board`] makes a page of them and [`text_table`] a table for the
 //! terminal: both are pure functions of the records, so the same records give the same bytes.
+//! [`captions::caption_page`] makes the page about one file of captions.
 //!
 //! ```no_run
 //! use sightline_report::{board, current, read_records, text_table};
@@ -14,6 +15,7 @@
 //! # Ok::<(), sightline_report::Error>(())
 //! ```
 
+pub mod captions;
 mod error;
 mod format;
 pub mod leaderboard;
@@ -23,6 +25,7 @@ mod standings;
 pub mod store;
 mod table;
 
+pub use captions::caption_page;
 pub use error::Error;
 pub use leaderboard::{Summary, board};
 pub use record::Record;

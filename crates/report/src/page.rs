@@ -16,7 +16,10 @@ use crate::store::Stored;
 
 /// The page, without its style and script.
 const TEMPLATE: &str = include_str!("templates/board.html");
-const STYLE: &str = include_str!("templates/board.css");
+const STYLE: &str = concat!(
+    include_str!("templates/base.css"),
+    include_str!("templates/board.css"),
+);
 const SCRIPT: &str = include_str!("templates/board.js");
 
 /// How many records the page does not show, and why.
@@ -493,7 +496,7 @@ fn date(record: &Record) -> &str {
 }
 
 /// A source expression of a content security policy that allows exactly `text`.
-fn hash(text: &str) -> String {
+pub(crate) fn hash(text: &str) -> String {
     let digest = Digest::of(text.as_bytes());
     format!("sha256-{}", BASE64_STANDARD.encode(digest.as_bytes()))
 }

@@ -9,8 +9,12 @@ use std::collections::BTreeMap;
 
 use sightline_core::Digest;
 use sightline_core::digest::Hasher;
+use sightline_core::statistics::{holm, normal_cdf, normal_quantile};
 
 use crate::record::{Record, Score, TaskOutcome};
+
+/// Chance of calling any model worse than the best of a column that is not.
+pub(crate) const LEVEL: f64 = 0.05;
 
 /// Everything about one suite.
 #[derive(Debug)]
@@ -71,9 +75,10 @@ pub(crate) struct Cell<'a> {
 pub(crate) enum Mark {
     /// Neither of the below, or nothing to compare with.
     None,
-    /// The best, and its interval overlaps no other.
+    /// The best, and every other differs from it: two-sided tests at [`LEVEL`], corrected (Holm) for the
+    /// number of others.
     Best,
-    /// Its interval overlaps that of the best, or it is the best and another's does.
+    /// Cannot be told from the best, or is the best and another cannot be told from it.
     Tied,
 }
 
@@ -227,10 +232,18 @@ fn mark(rows: &mut [Row<'_>], at: usize) {
     if scores.len() < 2 || scores.iter().any(|(_, score)| score.interval.is_none()) {
         return;
     }
-    let tied: Vec<usize> = scores
+    let others: Vec<(usize, f64)> = scores
         .iter()
-        .filter(|(row, score)| *row != best && overlap(score, best_score))
-        .map(|&(row, _)| row)
+        .filter(|(row, _)| *row != best)
+        .map(|&(row, score)| (row, p_equal(score, best_score)))
+        .collect();
+    // Every other model is compared with the best: the more there are, the surer each has to be.
+    let p_values: Vec<f64> = others.iter().map(|&(_, p)| p).collect();
+    let tied: Vec<usize> = others
+        .iter()
+        .zip(holm(&p_values))
+        .filter(|(_, p)| *p >= LEVEL)
+        .map(|(&(row, _), _)| row)
         .collect();
     let mut set = |row: usize, mark: Mark| {
         if let Some(Some(cell)) = rows[row].cells.get_mut(at) {
@@ -248,11 +261,23 @@ fn mark(rows: &mut [Row<'_>], at: usize) {
     }
 }
 
-fn overlap(a: &Score, b: &Score) -> bool {
-    match (&a.interval, &b.interval) {
-        (Some(a), Some(b)) => a.low <= b.high && b.low <= a.high,
-        _ => true,
+/// How likely a difference as large as that of two scores is if there is none, by their intervals taken
+/// as those of independent normal variables. The same samples make a difference surer than that, so
+/// that this names a winner too seldom, never too often; `sightline compare` tests sample by sample.
+fn p_equal(a: &Score, b: &Score) -> f64 {
+    let error = |score: &Score| {
+        score.interval.as_ref().map_or(f64::INFINITY, |i| {
+            (i.high - i.low) / 2.0 / normal_quantile(0.5 + i.confidence / 2.0)
+        })
+    };
+    let difference = match (a.value, b.value) {
+        (Some(a), Some(b)) => (a - b).abs(),
+        _ => 0.0,
+    };
+    if difference == 0.0 {
+        return 1.0;
     }
+    2.0 * normal_cdf(-difference / error(a).hypot(error(b)))
 }
 
 /// Why samples of an outcome failed or were skipped, the most frequent reason first.
@@ -303,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_is_marked_only_when_no_interval_overlaps() {
+    fn the_best_is_marked_only_when_every_other_differs() {
         let records = ["constant", "random", "clip"].map(examples::record);
         let records: Vec<&Record> = records.iter().collect();
         let suites = standings(&records);

@@ -62,7 +62,7 @@ impl Legend {
             "no intervals".clone_into(&mut line);
         }
         if self.has_best {
-            line.push_str(" · *: best, its interval overlaps no other");
+            line.push_str(" · *: best, every other differs (5 %, Holm)");
         }
         if self.has_tied {
             line.push_str(" · ~: cannot be told from the best");
