@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use sightline_core::Hint;
-use sightline_core::registry::nearest;
+use sightline_core::registry::{UnknownName, nearest};
+
+use crate::table::TableProblem;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -21,6 +23,14 @@ pub enum Error {
         field: &'static str,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A field of the request that names what no registry has.
+    #[error("{field}: {source}")]
+    UnknownName {
+        /// The field, as the command line calls it.
+        field: &'static str,
+        /// The name and its neighbours.
+        source: UnknownName,
     },
     /// Nothing to read.
     #[error("no table of URLs in `{}`", path.display())]
@@ -58,8 +68,8 @@ pub enum Error {
         path: PathBuf,
         /// The format it was read as.
         format: &'static str,
-        /// The reader's words.
-        problem: String,
+        /// What is wrong with it, and where.
+        problem: TableProblem,
     },
     /// A column that the table does not have.
     #[error("table `{}` has no column `{column}`; its columns are {}", path.display(), list(found))]
@@ -260,6 +270,8 @@ impl Hint for Error {
             Self::Output { source, .. } if source.kind() == io::ErrorKind::StorageFull => one(
                 "Free space on that disk and run the same command again: finished shards are kept.",
             ),
+            Self::UnknownName { source, .. } => source.hints(),
+            Self::Table { problem, .. } => problem.hints(),
             Self::Store(error) => error.hints(),
             Self::Shard(error) => error.hints(),
             _ => Vec::new(),

@@ -42,4 +42,4 @@ pub use pipeline::{StopFlag, fetch};
 pub use spec::{FetchSpec, HashKind, IncrementalMode};
 pub use stats::FetchSummary;
 pub use status::FetchStatus;
-pub use table::InputFormat;
+pub use table::{InputFormat, Part, PartProblem, TABLE_THREADS, TableProblem};

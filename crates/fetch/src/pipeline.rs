@@ -35,7 +35,7 @@ use crate::process::{Outcome, Processor};
 use crate::resume::Output;
 use crate::spec::FetchSpec;
 use crate::stats::{FetchSummary, ShardStats};
-use crate::table::{self, Columns, InputFile, ShardRows, TableReader};
+use crate::table::{self, Columns, InputFile, ShardRows, TableProblem, TableReader};
 use crate::writer::Writer;
 
 /// Rows under way for each connection: some wait for their host, some to be decoded.
@@ -81,10 +81,7 @@ pub fn fetch(spec: &FetchSpec, progress: &dyn Progress, stop: &StopFlag) -> Resu
         .iter()
         .find(|format| format.name() == spec.output_format)
         .copied()
-        .ok_or_else(|| Error::Spec {
-            field: "--output-format",
-            problem: format!("unknown shard format `{}`", spec.output_format),
-        })?;
+        .ok_or_else(|| spec.unknown_format())?;
     let files = table::find(&spec.url_list, spec.input_format)?;
     let output = Arc::new(Output::open(spec, format)?);
     let columns = Columns {
@@ -224,7 +221,7 @@ fn read_table(
                 let mut rows = ShardRows::new(ShardId(0), frame).map_err(|e| Error::Table {
                     path: file.path.clone(),
                     format: file.format.as_str(),
-                    problem: e.to_string(),
+                    problem: TableProblem::Other(e.to_string()),
                 })?;
                 let id = next.unwrap_or_else(|| output.first_shard(rows.digest));
                 next = Some(id + 1);

@@ -7,7 +7,7 @@
 //! | `NNNNN_stats.json` | last | the mark that the shard is finished |
 //!
 //! Each appears under its name whole or not at all. A shard without its statistics is made again, and so
-//! is one whose files do not match them. A shard is kept when its statistics hold the settings of this
+//! is one whose files do not have the lengths recorded there. A shard is kept when its statistics hold the settings of this
 //! request and the digest of its rows; when they hold others, the folder belongs to another request and
 //! nothing is touched. One process at a time writes to a folder, which it locks.
 
@@ -126,9 +126,11 @@ impl Output {
                 path: self.stats_path(rows.id),
             });
         }
-        let is_whole = fs::metadata(self.shard_path(rows.id))
-            .is_ok_and(|metadata| metadata.len() == origin.shard.len_bytes)
-            && self.table_path(rows.id).is_file();
+        let has_length = |path: &Path, len_bytes: u64| {
+            fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == len_bytes)
+        };
+        let is_whole = has_length(&self.shard_path(rows.id), origin.shard.len_bytes)
+            && has_length(&self.table_path(rows.id), origin.table_len_bytes);
         Ok(is_whole.then(|| ShardStats {
             sightline: Some(origin.clone()),
             ..stats.clone()

@@ -170,9 +170,7 @@ impl FetchSpec {
             );
         }
         if !FORMATS.iter().any(|f| f.name() == self.output_format) {
-            let known = FORMATS.iter().map(|format| format.name());
-            let unknown = UnknownName::among("shard format", &self.output_format, known);
-            return refuse("--output-format", unknown.to_string());
+            return Err(self.unknown_format());
         }
         if self.image.image_size == 0 {
             return refuse("--image-size", "must be at least 1".to_owned());
@@ -186,14 +184,28 @@ impl FetchSpec {
         if self.network.timeout.is_zero() {
             return refuse("--timeout", "must be more than 0 seconds".to_owned());
         }
-        if self.network.concurrency == 0 || self.network.per_host_concurrency == 0 {
-            return refuse("--concurrency", "must be at least 1".to_owned());
+        for (field, connections) in [
+            ("--thread-count", self.network.concurrency),
+            ("--per-host-connections", self.network.per_host_concurrency),
+        ] {
+            if connections == 0 {
+                return refuse(field, "must be at least 1".to_owned());
+            }
         }
         if !self.network.token_is_valid() {
             let problem = "must be 1 to 64 letters, digits, `-`, `_` or `.`".to_owned();
             return refuse("--user-agent-token", problem);
         }
         self.validate_columns()
+    }
+
+    /// The error for a shard format that nobody registered.
+    pub(crate) fn unknown_format(&self) -> Error {
+        let known = FORMATS.iter().map(|format| format.name());
+        Error::UnknownName {
+            field: "--output-format",
+            source: UnknownName::among("shard format", &self.output_format, known),
+        }
     }
 
     /// Refuses saved columns that the output uses itself, or that are named twice.
@@ -251,6 +263,8 @@ fn flatten(settings: &mut Map<String, Value>, name: &str, value: Value) {
 
 #[cfg(test)]
 mod tests {
+    use sightline_core::Hint;
+
     use super::*;
 
     #[test]
@@ -284,6 +298,10 @@ mod tests {
             error.to_string(),
             "--output-format: unknown shard format `webdatset`"
         );
+        assert_eq!(error.hints(), ["Did you mean `webdataset`?"]);
+        bad.output_format = "tfrecord".to_owned();
+        let error = bad.validate().unwrap_err();
+        assert_eq!(error.hints(), ["Known: `webdataset`."]);
         for columns in [vec!["a", "a"], vec!["status"], vec!["url"], vec!["__key__"]] {
             let mut bad = spec();
             bad.save_additional_columns = columns.iter().map(|&c| c.to_owned()).collect();
@@ -297,6 +315,17 @@ mod tests {
         let mut bad = spec();
         bad.network.user_agent_token = Some("a b".to_owned());
         assert!(bad.validate().is_err());
+        let mut bad = spec();
+        bad.network.concurrency = 0;
+        let error = bad.validate().unwrap_err();
+        assert_eq!(error.to_string(), "--thread-count: must be at least 1");
+        let mut bad = spec();
+        bad.network.per_host_concurrency = 0;
+        let error = bad.validate().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--per-host-connections: must be at least 1"
+        );
         let mut bad = spec();
         bad.encode.quality = 0;
         assert!(bad.validate().is_err());

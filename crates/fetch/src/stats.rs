@@ -51,6 +51,10 @@ pub(crate) struct Origin {
     pub(crate) first_shard: u64,
     /// The shard file.
     pub(crate) shard: ShardSummary,
+    /// Length of the status table. Statistics that lack it match no table, so that their shard is made
+    /// again.
+    #[serde(default)]
+    pub(crate) table_len_bytes: u64,
     /// Bytes of bodies received.
     pub(crate) bytes_downloaded: u64,
     /// Failed rows by status and message.
@@ -67,7 +71,7 @@ impl Origin {
         settings: Map<String, Value>,
         rows: Digest,
         first_shard: u64,
-        shard: ShardSummary,
+        (shard, table_len_bytes): (ShardSummary, u64),
         counts: &Counts,
     ) -> Self {
         Self {
@@ -77,6 +81,7 @@ impl Origin {
             rows,
             first_shard,
             shard,
+            table_len_bytes,
             bytes_downloaded: counts.bytes_downloaded,
             failures: counts.failures(),
         }
@@ -289,7 +294,7 @@ mod tests {
             sha256: Digest::of(b"shard"),
         };
         let settings = Map::from_iter([("encode".to_owned(), "jpg".into())]);
-        let origin = Origin::new(settings, Digest::of(b"rows"), 0, shard, &counts());
+        let origin = Origin::new(settings, Digest::of(b"rows"), 0, (shard, 700), &counts());
         let (start, duration) = (
             Duration::from_secs(1_700_000_000),
             Duration::from_millis(2500),

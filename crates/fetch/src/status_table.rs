@@ -5,6 +5,7 @@
 //! 100 rows, compressed with Snappy. Types are Parquet's own, without an Arrow schema beside them, so
 //! that every reader sees plain strings and lists, as in img2dataset's files.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::PoisonError;
@@ -94,8 +95,8 @@ impl StatusTable {
         }
     }
 
-    /// Writes the table beside the input columns in `frame` to `path`.
-    pub(crate) fn write(self, frame: &DataFrame, path: &Path) -> Result<()> {
+    /// Writes the table beside the input columns in `frame` to `path`; returns the length of the file.
+    pub(crate) fn write(self, frame: &DataFrame, path: &Path) -> Result<u64> {
         let failed = |e: PolarsError| match e {
             PolarsError::IO { error, .. } => {
                 let source = io::Error::new(error.kind(), error.to_string());
@@ -119,7 +120,9 @@ impl StatusTable {
         let table = DataFrame::new_infer_height(columns).map_err(failed)?;
         let mut file = AtomicFile::create(path)?;
         write_parquet(&table, &mut file).map_err(failed)?;
-        Ok(file.commit()?)
+        file.commit()?;
+        let metadata = fs::metadata(path).map_err(Error::output("read", path))?;
+        Ok(metadata.len())
     }
 }
 

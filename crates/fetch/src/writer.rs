@@ -193,12 +193,12 @@ impl<'a> Writer<'a> {
 
         let summary = shard.finish()?;
         self.images += summary.samples;
-        table.write(&rows.frame, &output.table_path(rows.id))?;
+        let table_len_bytes = table.write(&rows.frame, &output.table_path(rows.id))?;
         let origin = Origin::new(
             output.settings.clone(),
             rows.digest,
             output.first(),
-            summary,
+            (summary, table_len_bytes),
             &counts,
         );
         let stats = ShardStats::new(&counts, started, clock.elapsed(), origin);

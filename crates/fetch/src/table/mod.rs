@@ -18,13 +18,17 @@
 //! JSON is an array of objects only. Types of csv and tsv columns are found by looking at all rows,
 //! not at the first block, so that no later row can contradict them.
 
+mod diagnose;
 mod files;
 mod plain;
+mod problem;
 mod rows;
 mod scan;
 mod types;
 
 pub use files::InputFormat;
 pub(crate) use files::{InputFile, find};
+pub use problem::{Part, PartProblem, TableProblem};
 pub(crate) use rows::{Row, ShardRows};
+pub use scan::TABLE_THREADS;
 pub(crate) use scan::{Columns, TableReader};

@@ -12,11 +12,16 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserializer as _;
 use serde::de::{SeqAccess, Visitor};
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
+use super::diagnose::unreadable;
 use super::files::{InputFile, InputFormat};
+use super::problem::{Part, PartProblem, TableProblem};
 use crate::error::{Error, Result};
 
+/// How `serde_json` says that a text is not UTF-8.
+const NOT_UTF8: &str = "invalid unicode code point";
 /// Name of the rewritten table in the output folder.
 const SCRATCH: &str = ".table.scratch";
 
@@ -65,13 +70,18 @@ impl Plain {
             if is_stopped() {
                 return Ok(None);
             }
-            written.map_err(|e| match e.classify() {
-                serde_json::error::Category::Io => Error::read_table(&file.path)(e.into()),
-                _ => Error::Table {
-                    path: file.path.clone(),
-                    format: file.format.as_str(),
-                    problem: e.to_string(),
-                },
+            written.map_err(|e| {
+                let problem = e.to_string();
+                match e.classify() {
+                    Category::Io => unreadable(file, e.into()),
+                    Category::Syntax if problem.starts_with(NOT_UTF8) => TableProblem::Part {
+                        part: Part::Line,
+                        number: e.line() as u64,
+                        problem: PartProblem::NotUtf8,
+                    }
+                    .of(file),
+                    _ => TableProblem::Other(problem).of(file),
+                }
             })?;
         } else {
             copy(&mut source, &mut target, file, &plain.path)?;
@@ -144,7 +154,7 @@ fn copy(
                 .write_all(&buffer[..n])
                 .map_err(Error::output("write", path))?,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Error::read_table(&file.path)(e)),
+            Err(e) => return Err(unreadable(file, e)),
         }
     }
 }

@@ -9,11 +9,21 @@ use std::thread;
 
 use polars::prelude::*;
 
+use super::diagnose::{Refusal, unreadable};
 use super::files::{InputFile, InputFormat};
 use super::plain::{Plain, open};
+use super::problem::{Part, PartProblem, TableProblem};
 use super::rows::is_representable;
 use super::types::{all_are, check_readable, storable, truth};
 use crate::error::{Error, Result};
+
+/// Name of the threads here in which the table engine runs.
+const TABLE_THREAD: &str = "table-engine";
+
+/// How the names of threads begin in which nothing but the table engine runs: those started here and the
+/// engine's own. It panics on some damaged files; that is caught and becomes an error, so a program that
+/// installs a panic hook may keep it silent for these.
+pub const TABLE_THREADS: [&str; 3] = [TABLE_THREAD, "async-executor-", "polars-"];
 
 /// Longest line of a txt table; what comes after it on the line is dropped, and the row fails as the
 /// URL that it then is.
@@ -64,30 +74,32 @@ impl TableReader {
         let Some(plain) = Plain::of(file, &self.scratch, is_stopped)? else {
             return Ok(());
         };
-        let table = |problem: String| Error::Table {
-            path: file.path.clone(),
-            format: file.format.as_str(),
-            problem,
-        };
+        let refused = |refusal: Refusal| refusal.explain(file, &plain);
         let mut opened = File::open(&plain.path).map_err(Error::read_table(&file.path))?;
         if opened.metadata().is_ok_and(|metadata| metadata.len() == 0) {
             if plain.format == InputFormat::Jsonl {
                 return Ok(()); // no lines, no rows
             }
-            return Err(table("the file is empty".to_owned()));
+            return Err(match plain.format {
+                InputFormat::Parquet => {
+                    TableProblem::DamagedParquet("the file is empty".to_owned())
+                }
+                _ => TableProblem::Empty,
+            }
+            .of(file));
         }
         if plain.format == InputFormat::Parquet {
-            let schema = guard(|| ParquetReader::new(&mut opened).schema()).map_err(&table)?;
+            let schema = guard(|| ParquetReader::new(&mut opened).schema()).map_err(refused)?;
             check_readable(file, &schema)?;
         }
         // Without the columns that nobody asked for, lines with too many fields would go unnoticed.
-        let lazy = guard(|| scan(&plain)).map_err(&table)?;
+        let lazy = guard(|| scan(&plain)).map_err(refused)?;
         let mut lazy = lazy.with_projection_pushdown(plain.format == InputFormat::Parquet);
-        let schema = guard(|| lazy.collect_schema()).map_err(&table)?;
+        let schema = guard(|| lazy.collect_schema()).map_err(refused)?;
         let is_text = matches!(plain.format, InputFormat::Csv | InputFormat::Tsv);
         let selection = if is_text {
             self.check_columns(file, &schema)?;
-            let types = self.text_types(&lazy, &table, is_stopped)?;
+            let types = self.text_types(&lazy, &refused, is_stopped)?;
             if is_stopped() {
                 return Ok(());
             }
@@ -97,7 +109,7 @@ impl TableReader {
             self.check_types(file, &schema)?;
             self.selection(false, |column| schema.get(column).map(storable))
         };
-        batches(lazy.select(selection), self.rows, &table, each)
+        batches(lazy.select(selection), self.rows, &refused, each)
     }
 
     /// Rows of all `files`, as far as that is known without reading them at length: Parquet files say
@@ -139,14 +151,10 @@ impl TableReader {
         let mut send = |urls: &mut Vec<String>| {
             let column = Column::new("url".into(), std::mem::take(urls));
             let frame = DataFrame::new_infer_height(vec![column]);
-            each(frame.map_err(|e| Error::Table {
-                path: file.path.clone(),
-                format: file.format.as_str(),
-                problem: e.to_string(),
-            })?)
+            each(frame.map_err(|e| TableProblem::Other(e.to_string()).of(file))?)
         };
         let mut is_first = true;
-        while let Some(line) = read_line(&mut *source).map_err(Error::read_table(&file.path))? {
+        while let Some(line) = read_line(&mut *source).map_err(|e| unreadable(file, e))? {
             let mut line = line.as_slice();
             if std::mem::take(&mut is_first) {
                 line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
@@ -176,6 +184,18 @@ impl TableReader {
     fn check_columns(&self, file: &InputFile, schema: &Schema) -> Result<()> {
         match self.asked().find(|column| !schema.contains(column)) {
             None => Ok(()),
+            // The engine reads the names of columns leniently, and only them.
+            Some(_)
+                if matches!(file.format, InputFormat::Csv | InputFormat::Tsv)
+                    && schema.iter_names().any(|name| name.contains('\u{fffd}')) =>
+            {
+                Err(TableProblem::Part {
+                    part: Part::Line,
+                    number: 1,
+                    problem: PartProblem::NotUtf8,
+                }
+                .of(file))
+            }
             Some(column) => Err(Error::MissingColumn {
                 path: file.path.clone(),
                 column: column.clone(),
@@ -237,7 +257,7 @@ impl TableReader {
     fn text_types(
         &self,
         lazy: &LazyFrame,
-        table: &dyn Fn(String) -> Error,
+        refused: &dyn Fn(Refusal) -> Error,
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<PlHashMap<String, DataType>> {
         const CANDIDATES: [DataType; 3] = [DataType::Int64, DataType::Float64, DataType::Boolean];
@@ -253,14 +273,20 @@ impl TableReader {
             .map(|c| col(c.as_str()))
             .collect();
         let rows = NonZeroUsize::new(1 << 16).unwrap_or(NonZeroUsize::MIN);
-        batches(lazy.clone().select(selection), rows, table, &mut |frame| {
-            for (series, fits) in frame.columns().iter().zip(&mut fits) {
-                for (dtype, fits) in CANDIDATES.iter().zip(fits) {
-                    *fits = *fits && all_are(series, dtype).map_err(|e| table(e.to_string()))?;
+        batches(
+            lazy.clone().select(selection),
+            rows,
+            refused,
+            &mut |frame| {
+                for (series, fits) in frame.columns().iter().zip(&mut fits) {
+                    for (dtype, fits) in CANDIDATES.iter().zip(fits) {
+                        *fits = *fits
+                            && all_are(series, dtype).map_err(|e| refused(Refusal::Error(e)))?;
+                    }
                 }
-            }
-            Ok(fits.iter().flatten().any(|&fits| fits) && !is_stopped())
-        })?;
+                Ok(fits.iter().flatten().any(|&fits| fits) && !is_stopped())
+            },
+        )?;
         for (column, fits) in self.columns.additional.iter().zip(&fits) {
             let narrowest = CANDIDATES.iter().zip(fits).find(|(_, fits)| **fits);
             let dtype = narrowest.map_or(DataType::String, |(dtype, _)| dtype.clone());
@@ -292,8 +318,8 @@ fn count_rows(file: &InputFile, scratch: &Path) -> Option<u64> {
             let mut rows = 0;
             let batch = NonZeroUsize::new(1 << 16)?;
             let lazy = guard(|| scan(&plain)).ok()?;
-            let failed = |problem| Error::Threads { problem };
-            batches(lazy, batch, &failed, &mut |frame| {
+            let refused = |refusal: Refusal| refusal.explain(file, &plain);
+            batches(lazy, batch, &refused, &mut |frame| {
                 rows += frame.height() as u64;
                 Ok(true)
             })
@@ -340,12 +366,12 @@ fn scan(plain: &Plain) -> PolarsResult<LazyFrame> {
 fn batches(
     lazy: LazyFrame,
     rows: NonZeroUsize,
-    table: &dyn Fn(String) -> Error,
+    refused: &dyn Fn(Refusal) -> Error,
     each: &mut dyn FnMut(DataFrame) -> Result<bool>,
 ) -> Result<()> {
     let (sender, batches) = sync_channel(1);
     let worker = thread::Builder::new()
-        .name("table".to_owned())
+        .name(TABLE_THREAD.to_owned())
         .spawn(move || {
             let callback =
                 PlanCallback::new(move |frame: DataFrame| Ok(sender.send(frame).is_err()));
@@ -371,17 +397,23 @@ fn batches(
     drop(batches);
     match worker.join() {
         Ok(Ok(())) => outcome,
-        Ok(Err(e)) => outcome.and_then(|()| Err(table(e.to_string()))),
-        Err(panic) => outcome.and_then(|()| Err(table(panic_text(&*panic)))),
+        Ok(Err(e)) => outcome.and_then(|()| Err(refused(Refusal::Error(e)))),
+        Err(panic) => outcome.and_then(|()| Err(refused(Refusal::Panic(panic_text(&*panic))))),
     }
 }
 
-/// Keeps a panic of the table engine on a foreign file from ending the process.
-fn guard<T>(f: impl FnOnce() -> PolarsResult<T>) -> Result<T, String> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
-        Ok(result) => result.map_err(|e| e.to_string()),
-        Err(panic) => Err(panic_text(&*panic)),
-    }
+/// Runs `f` in a thread of the table engine, so that its panic on a foreign file ends only that.
+fn guard<T: Send>(f: impl FnOnce() -> PolarsResult<T> + Send) -> Result<T, Refusal> {
+    thread::scope(|scope| {
+        let worker = thread::Builder::new()
+            .name(TABLE_THREAD.to_owned())
+            .spawn_scoped(scope, f)
+            .map_err(|e| Refusal::Error(e.into()))?;
+        match worker.join() {
+            Ok(result) => result.map_err(Refusal::Error),
+            Err(panic) => Err(Refusal::Panic(panic_text(&*panic))),
+        }
+    })
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -389,7 +421,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("the reader failed: {}", text.unwrap_or("no reason given"))
+    text.unwrap_or("no reason given").to_owned()
 }
 
 /// The next line without its end, or `None` after the last.
@@ -672,10 +704,7 @@ mod tests {
             let file = write(dir.path(), name, content);
             let error = read(&reader, &file).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
-            assert!(
-                matches!(error, Error::Table { .. } | Error::ReadTable { .. }),
-                "{error:?}"
-            );
+            assert!(matches!(error, Error::Table { .. }), "{error:?}");
         }
     }
 

@@ -78,6 +78,31 @@ fn every_state_that_a_kill_leaves_is_repaired() {
             1,
         ),
         (
+            "an empty table",
+            |out| fs::write(out.join("00001.parquet"), "").unwrap(),
+            1,
+        ),
+        (
+            "a table of another length",
+            |out| {
+                let table = fs::read(out.join("00002.parquet")).unwrap();
+                fs::write(out.join("00002.parquet"), [&table[..], b"x"].concat()).unwrap();
+            },
+            1,
+        ),
+        (
+            "statistics that do not tell the length of the table",
+            |out| {
+                let path = out.join("00000_stats.json");
+                let text = fs::read_to_string(&path).unwrap();
+                let mut stats: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let origin = stats["sightline"].as_object_mut().unwrap();
+                assert!(origin.remove("table_len_bytes").is_some());
+                fs::write(&path, stats.to_string()).unwrap();
+            },
+            1,
+        ),
+        (
             "truncated statistics",
             |out| fs::write(out.join("00002_stats.json"), "{\"count\": 5").unwrap(),
             1,
