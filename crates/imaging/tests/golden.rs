@@ -27,7 +27,13 @@ struct Photo {
 fn photographs_decode_as_the_manifest_says() {
     let mut report = Report::new("images");
     if let Some(folder) = Root::find().area("images") {
-        for photo in rows::<Photo>(&folder.join("manifest.csv")) {
+        let photos = rows::<Photo>(&folder.join("manifest.csv"));
+        let tables = ["manifest.csv", "manifest.parquet"];
+        report.listing(
+            &folder,
+            photos.iter().map(|photo| &*photo.file).chain(tables),
+        );
+        for photo in photos {
             report.case(
                 &photo.format.to_lowercase(),
                 &photo.file,
@@ -93,7 +99,12 @@ fn hostile_files_fare_as_with_pillow() {
     let mut report = Report::new("hostile-images");
     if let Some(folder) = Root::find().area("hostile-images") {
         println!("JPEG decoder: {JPEG_DECODER:?}");
-        for row in rows::<Hostile>(&folder.join("expected.csv")) {
+        let rows = rows::<Hostile>(&folder.join("expected.csv"));
+        report.listing(
+            &folder,
+            rows.iter().map(|row| &*row.file).chain(["expected.csv"]),
+        );
+        for row in rows {
             let group = match row.pillow_rgb.as_str() {
                 "ok" => "readable",
                 _ => "refused",

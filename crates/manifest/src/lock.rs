@@ -154,7 +154,8 @@ impl Lock {
         lock
     }
 
-    fn to_json(&self) -> serde_json::Result<String> {
+    /// The text that [`Lock::write`] writes.
+    pub fn to_json(&self) -> serde_json::Result<String> {
         let mut value = serde_json::to_value(self.sorted())?;
         value.sort_all_objects();
         let mut text = serde_json::to_string_pretty(&value)?;

@@ -35,7 +35,9 @@ fn pipelines_equal_their_references() {
     let mut report = Report::new("preprocess");
     if let Some(folder) = Root::find().area("preprocess") {
         println!("JPEG decoder: {JPEG_DECODER:?}");
-        for case in cases::read(&folder) {
+        let cases = cases::read(&folder);
+        cases::check_listing(&folder, &cases, &mut report);
+        for case in cases {
             if UNHANDLED.contains(&case.pipeline.as_str()) {
                 report.unhandled(&case.pipeline);
                 continue;

@@ -1,14 +1,14 @@
 //! Cases of the preprocessing goldens: one object of `cases.json` each, with its expected array.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sightline_imaging::decode::JPEG_DECODER;
-use sightline_testkit::golden::{DiffU8, compare_f32, compare_u8};
+use sightline_testkit::golden::{DiffU8, Report, compare_f32, compare_u8};
 
 /// One case, as written.
 #[derive(Debug, Deserialize)]
@@ -93,6 +93,40 @@ pub(crate) fn read(folder: &Path) -> Vec<Case> {
         case.images = folder.join("images");
     }
     cases
+}
+
+/// Fails on files of `folder`, and on arrays in them, that no case names.
+pub(crate) fn check_listing(folder: &Path, cases: &[Case], report: &mut Report) {
+    report.listing(folder, ["cases.json", "expected", "images"]);
+    report.listing(
+        &folder.join("images"),
+        cases.iter().map(|case| &*case.image),
+    );
+    let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for case in cases {
+        if let (Some(file), Some(key)) = (&case.file, &case.key) {
+            keys.entry(file).or_default().insert(key);
+        }
+    }
+    report.listing(
+        &folder.join("expected"),
+        keys.keys()
+            .filter_map(|file| file.strip_prefix("expected/")),
+    );
+    for (file, keys) in keys {
+        report.case("arrays", file, check_arrays(&folder.join(file), &keys));
+    }
+}
+
+fn check_arrays(path: &Path, keys: &BTreeSet<&str>) -> Result<(), String> {
+    let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
+    let arrays = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
+    let names = arrays.names();
+    let strays: Vec<&&str> = names.iter().filter(|name| !keys.contains(*name)).collect();
+    match strays[..] {
+        [] => Ok(()),
+        _ => Err(format!("no case names the arrays {strays:?}")),
+    }
 }
 
 impl Case {

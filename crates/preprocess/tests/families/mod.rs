@@ -57,6 +57,9 @@ struct VirtexFull {
     crop: u32,
 }
 
+/// End of the names of full-size pictures.
+const PICTURE: &str = "_full.png";
+
 /// Runs every array and every full-size picture that the folder holds.
 pub(crate) fn run(
     folder: &Path,
@@ -91,22 +94,34 @@ pub(crate) fn run(
         report.case("tensors", name, outcome);
     }
 
-    for entry in std::fs::read_dir(folder).expect("a readable folder") {
-        let file = entry.expect("a readable folder").file_name();
-        let file = file.to_string_lossy();
-        let Some(name) = file.strip_suffix("_full.png") else {
+    let files: Vec<String> = std::fs::read_dir(folder)
+        .expect("a readable folder")
+        .map(|entry| entry.expect("a readable folder").file_name())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    let pictures = files.iter().filter(|file| file.ends_with(PICTURE));
+    let images = meta.images.iter().map(|image| &image.file);
+    report.listing(
+        folder,
+        pictures
+            .chain(images)
+            .map(String::as_str)
+            .chain(["expected.safetensors", "meta.json"]),
+    );
+    for file in &files {
+        let Some(name) = file.strip_suffix(PICTURE) else {
             continue;
         };
         let outcome = split(name).and_then(|(stem, kind)| {
             let case = case(folder, &meta, stem, &format!("{kind}_full"))?;
             let output = runner(&case).ok_or("no runner")??;
             case.params.all_read()?;
-            let picture = decode_rgb(&read(&file), &DecodeOptions::pillow())
+            let picture = decode_rgb(&read(file), &DecodeOptions::pillow())
                 .map_err(|e| e.to_string())?
                 .pixels;
             compare_pictures(kind, &case, &output, picture.data())
         });
-        report.case("pictures", &file, outcome);
+        report.case("pictures", file, outcome);
     }
 }
 
