@@ -1,6 +1,11 @@
 //! What bad input gets: a message that names file, place, limit and remedy; the right exit code.
 
-use crate::util::{Sandbox, workspace};
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::util::{Outcome, Sandbox, workspace};
 
 fn manifests(sandbox: &Sandbox, suite: &str) {
     for (folder, name) in [
@@ -40,14 +45,204 @@ fn a_missing_column_is_named_beside_those_that_exist() {
     assert!(!sandbox.path("shards/00000.tar").exists());
 }
 
-#[test]
-fn an_unreadable_table_is_named() {
-    let sandbox = Sandbox::new();
-    sandbox.write("table.parquet", "this is no parquet file");
-    sandbox
-        .sightline("fetch table.parquet --out shards")
+/// What the program says about a table that it cannot read.
+fn unreadable(sandbox: &Sandbox, name: &str, content: &[u8]) -> Outcome {
+    sandbox.write(name, content);
+    let outcome = sandbox
+        .sightline(&format!("fetch {name} --out shards --caption-col caption"))
         .expect(2)
-        .says(&["table.parquet"]);
+        .says(&[name, "hint:"]);
+    // The table engine's advice is about settings that nobody can make here.
+    for advice in [
+        "truncate_ragged_lines",
+        "infer_schema_length",
+        "schema_overrides",
+        "ignore_errors",
+        "null_values",
+    ] {
+        assert!(!outcome.stderr.contains(advice), "{}", outcome.stderr);
+    }
+    outcome
+}
+
+#[test]
+fn an_unreadable_table_is_named_with_the_line_and_a_remedy() {
+    let sandbox = Sandbox::new();
+    let cases: &[(&str, &[u8], &str)] = &[
+        (
+            "fields.csv",
+            b"url,caption\nhttp://a/1,x\nhttp://a/2,x,y\n",
+            "line 3 has 3 fields, the header has 2",
+        ),
+        (
+            "fields.tsv",
+            b"url\tcaption\nhttp://a/1\tx\ty\n",
+            "line 2 has 3 fields, the header has 2",
+        ),
+        (
+            "open.csv",
+            b"url,caption\nhttp://a/1,x\nhttp://a/2,\"x\nhttp://a/3,y\n",
+            "line 3 opens a quoted field that never ends",
+        ),
+        (
+            "after.csv",
+            b"url,caption\nhttp://a/1,\"x\"y\n",
+            "line 2 has text after the closing quote",
+        ),
+        (
+            "stray.csv",
+            b"url,caption\nhttp://a/1,5\" pipe\nhttp://a/2,x\n",
+            "line 2 has a single quote sign",
+        ),
+        (
+            "latin1.csv",
+            b"url,caption\nhttp://a/1,x\nhttp://a/2,caf\xe9\n",
+            "line 3 is not UTF-8",
+        ),
+        (
+            "utf16.csv",
+            b"\xff\xfeu\0r\0l\0,\0c\0\n\0",
+            "line 1 is not UTF-8",
+        ),
+        (
+            "latin1.jsonl",
+            b"{\"url\":\"http://a/1\",\"caption\":\"caf\xe9\"}\n",
+            "line 1 is not UTF-8",
+        ),
+        (
+            "latin1.json",
+            b"[{\"url\":\"http://a/1\"},\n{\"url\":\"http://a/1\",\"caption\":\"caf\xe9\"}]\n",
+            "line 2 is not UTF-8",
+        ),
+        (
+            "bad.jsonl",
+            b"{\"url\":\"http://a/1\",\"caption\":\"x\"}\nnot json\n",
+            "line 2 is no JSON object",
+        ),
+        (
+            "mixed.jsonl",
+            b"{\"url\":\"u\",\"caption\":\"x\",\"a\":[]}\n{\"url\":\"u\",\"a\":{\"b\":1}}\n",
+            "line 2 has an object in `a`, where an earlier one has a list",
+        ),
+        (
+            "mixed.json",
+            b"[{\"url\":\"u\",\"caption\":\"x\",\"a\":[]},\n{\"a\":[]},{\"url\":\"u\",\"a\":{\"b\":1}}]",
+            "object 3 has an object in `a`",
+        ),
+        ("empty.csv", b"", "the file is empty"),
+        ("text.csv.gz", b"url,caption\n", "not compressed with gzip"),
+        (
+            "text.parquet",
+            b"this is no parquet file",
+            "damaged Parquet file",
+        ),
+        ("empty.parquet", b"", "damaged Parquet file"),
+    ];
+    for (name, content, problem) in cases {
+        unreadable(&sandbox, name, content).says(&[problem]);
+    }
+}
+
+#[test]
+fn a_compressed_table_that_was_cut_short_is_named() {
+    let sandbox = Sandbox::new();
+    let csv = format!("url,caption\n{}", "http://a/1,x\n".repeat(2000));
+    let jsonl = "{\"url\":\"http://a/1\",\"caption\":\"x\"}\n".repeat(2000);
+    let json = format!("[{}{{}}]", jsonl.replace('\n', ","));
+    for (name, content) in [
+        ("a.csv.gz", &csv),
+        ("a.jsonl.gz", &jsonl),
+        ("a.json.gz", &json),
+    ] {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(content.as_bytes()).unwrap();
+        let whole = gzip.finish().unwrap();
+        for len in [5, 30, whole.len() / 2, whole.len() - 4] {
+            unreadable(&sandbox, name, &whole[..len]).says(&["truncated", "gzip -t"]);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_parquet_table_is_named_and_nothing_else_is_said() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .sightline("synth scenes --out scenes --train 1 --val 1 --test 300 --size 32")
+        .expect(0);
+    let whole = std::fs::read(sandbox.path("scenes/urls/test.parquet")).unwrap();
+    let check = |content: &[u8]| {
+        let outcome =
+            unreadable(&sandbox, "table.parquet", content).says(&["damaged Parquet file"]);
+        assert!(outcome.stderr.starts_with("error: "), "{}", outcome.stderr);
+        assert_eq!(outcome.stderr.lines().count(), 3, "{}", outcome.stderr);
+        outcome
+    };
+    for len in [4, 12, whole.len() / 2, whole.len() - 1] {
+        check(&whole[..len]);
+    }
+    // The pages of the first column, and the description of the columns at the end.
+    for range in [4..whole.len() / 4, whole.len() - 60..whole.len() - 20] {
+        let mut content = whole.clone();
+        content[range].fill(0xff);
+        check(&content);
+    }
+    // A field of the statistics of a column under the number of another, on which the reader panics: the
+    // greatest value, number 5, as number 7.
+    let (count, greatest, other) = ([0x36, 0x00], 0x28, 0x48);
+    let at = whole
+        .windows(3)
+        .rposition(|bytes| bytes == [count[0], count[1], greatest]);
+    let mut content = whole;
+    content[at.unwrap() + 2] = other;
+    check(&content).says(&["the reader failed"]);
+}
+
+#[test]
+fn flags_that_cannot_be_are_named_as_they_were_given() {
+    let sandbox = Sandbox::new();
+    sandbox.write("urls.txt", "http://example.com/a.jpg\n");
+    let fetch = |more: &str| sandbox.sightline(&format!("fetch urls.txt --out shards {more}"));
+    fetch("--thread-count 0")
+        .expect(2)
+        .says(&["--thread-count"]);
+    fetch("--per-host-connections 0")
+        .expect(2)
+        .says(&["--per-host-connections"]);
+    fetch("--output-format tfrecord").expect(2).says(&[
+        "--output-format",
+        "`tfrecord`",
+        "hint:",
+        "`webdataset`",
+    ]);
+    sandbox
+        .sightline("shards info shards --format mds")
+        .expect(2)
+        .says(&["`mds`", "hint:", "`webdataset`"]);
+}
+
+#[test]
+fn a_file_named_with_out_is_overwritten_only_by_force() {
+    let sandbox = Sandbox::new();
+    let fixture = workspace().join("tests/fixtures/models/preprocess");
+    let spec =
+        workspace().join("tests/fixtures/models/clip/hf_quickgelu_eos2/preprocessor_config.json");
+    let preprocess = |image: &str, more: &str| {
+        let (spec, image) = (spec.display(), fixture.join(image));
+        let image = image.display();
+        sandbox.sightline(&format!(
+            "preprocess --spec {spec} --images {image} --out a.safetensors {more}"
+        ))
+    };
+    let written = || std::fs::read(sandbox.path("a.safetensors")).unwrap();
+    preprocess("photo.jpg", "").expect(0);
+    let photo = written();
+    preprocess("photo.jpg", "").expect(0);
+    preprocess("tiny.png", "")
+        .expect(2)
+        .says(&["a.safetensors", "hint:", "--force"]);
+    assert!(written() == photo, "the file was changed without --force");
+    preprocess("tiny.png", "--force").expect(0);
+    assert!(written() != photo);
 }
 
 #[test]

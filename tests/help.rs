@@ -29,6 +29,20 @@ fn an_unknown_command_is_a_usage_error_with_a_suggestion() {
 }
 
 #[test]
+fn families_as_json_are_an_object_with_a_schema() {
+    let listed = Sandbox::new().sightline("models list --json").expect(0);
+    let listed = listed.json();
+    assert_eq!(listed["schema"], 1);
+    let families = listed["families"].as_array().unwrap();
+    assert!(families.iter().any(|family| family["name"] == "clip"));
+    let shown = Sandbox::new()
+        .sightline("models show clip --json")
+        .expect(0);
+    assert_eq!(shown.json()["schema"], 1);
+    assert_eq!(shown.json()["name"], "clip");
+}
+
+#[test]
 fn a_closed_pipe_is_not_an_error() {
     use std::process::Stdio;
     let sandbox = Sandbox::new();

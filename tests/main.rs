@@ -6,9 +6,11 @@
 )]
 
 mod bad_input;
+mod benchmarks;
 mod fetch;
 mod help;
 mod kill;
+mod score;
 mod suite;
 mod synth;
 mod util;

@@ -156,6 +156,22 @@ fn a_lock_holds_a_run_to_its_bytes() {
         ))
         .expect(0);
 
+    sandbox
+        .run(Quickstart::arguments("lock", "--out suite.lock.json"))
+        .expect(0);
+    let lock = std::fs::read(sandbox.path("suite.lock.json")).unwrap();
+    sandbox
+        .run(Quickstart::arguments(
+            "lock",
+            "--models constant --out suite.lock.json",
+        ))
+        .expect(2)
+        .says(&["suite.lock.json", "hint:", "--force"]);
+    assert!(
+        std::fs::read(sandbox.path("suite.lock.json")).unwrap() == lock,
+        "the lock was overwritten"
+    );
+
     let shard = sandbox.path("data/shards/test/00000.tar");
     let mut bytes = std::fs::read(&shard).unwrap();
     // Inside the first image, so that the shard still reads.
@@ -168,6 +184,26 @@ fn a_lock_holds_a_run_to_its_bytes() {
         ))
         .expect(1)
         .says(&["00000.tar", "sha256"]);
+}
+
+/// File names of Unix are bytes, not text.
+#[cfg(unix)]
+#[test]
+fn a_folder_whose_name_is_no_text_can_be_given() {
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::OsStrExt;
+
+    let quickstart = Quickstart::new(4);
+    let folder = OsStr::from_bytes(b"records-\xff");
+    let mut arguments: Vec<OsString> = Quickstart::arguments("run", "--models constant --records")
+        .into_iter()
+        .map(OsString::from)
+        .collect();
+    arguments.push(folder.to_owned());
+    quickstart.sandbox.run(&arguments).expect(0);
+    let records = records(&quickstart.sandbox.path("").join(folder));
+    let command = records[0].1["command"].as_array().unwrap();
+    assert_eq!(command.last().unwrap(), "records-\u{fffd}");
 }
 
 #[test]

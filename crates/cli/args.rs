@@ -43,6 +43,11 @@ pub(crate) enum Command {
     /// Model families and what they can do
     #[command(subcommand)]
     Models(command::models::ModelsCommand),
+    /// Metrics, and the data that some of them need
+    #[command(subcommand)]
+    Metrics(command::metrics::MetricsCommand),
+    /// Score a file of captions against a file of references, without a model
+    Score(Box<command::score::ScoreArgs>),
     /// Show a suite with every name resolved and every default filled in
     Plan(command::plan::PlanArgs),
     /// Write the digest and size of every file a suite reads

@@ -95,6 +95,12 @@ impl Failure {
         self
     }
 
+    /// The same with one more sentence of advice.
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
     /// How the program ends because of it.
     pub(crate) fn exit(&self) -> Exit {
         self.exit

@@ -1,9 +1,11 @@
 //! The `sightline` binary: parses arguments, calls the libraries, prints, chooses an exit code.
 
 mod args;
+mod cache;
 mod command;
 mod exit;
 mod output;
+mod panics;
 mod signal;
 
 use std::io;
@@ -17,12 +19,15 @@ use args::{Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     subscribe(cli.verbose);
+    panics::log_those_of_the_table_engine();
     let outcome = match cli.command {
         Command::Fetch(args) => command::fetch::run(&args),
         Command::Shards(command) => command::shards::run(&command),
         Command::Synth(command) => command::synth::run(&command),
         Command::Preprocess(args) => command::preprocess::run(&args),
         Command::Models(command) => command::models::run(&command),
+        Command::Metrics(command) => command::metrics::run(&command),
+        Command::Score(args) => command::score::run(&args),
         Command::Plan(args) => command::plan::run(&args),
         Command::Lock(args) => command::lock::run(&args),
         Command::Run(args) => command::run::run(&args),

@@ -1,10 +1,11 @@
 //! stdout for data, stderr for everything else.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use sightline_core::Progress;
 
@@ -74,12 +75,7 @@ impl Progress for Bar {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(total, target);
-        let template = if total.is_some() {
-            "{prefix} {bar:30} {human_pos}/{human_len} {per_sec:.0} {eta} {msg}"
-        } else {
-            "{prefix} {spinner} {human_pos} {per_sec:.0} {elapsed} {msg}"
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        if let Some(style) = style(total.is_some()) {
             bar.set_style(style);
         }
         bar.set_prefix(what.to_owned());
@@ -101,5 +97,82 @@ impl Progress for Bar {
 
     fn finish(&self) {
         self.with(ProgressBar::finish_and_clear);
+    }
+}
+
+/// How a bar looks, with or without a known total. The rate is a key of ours, because what follows the
+/// colon of a key is a width or a colour to the template, never a precision.
+fn style(has_total: bool) -> Option<ProgressStyle> {
+    let template = if has_total {
+        "{prefix} {bar:30} {human_pos}/{human_len} {rate} {eta} {msg}"
+    } else {
+        "{prefix} {spinner} {human_pos} {rate} {elapsed} {msg}"
+    };
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // A template has no way to fail.
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    };
+    let style = ProgressStyle::with_template(template).ok()?;
+    Some(style.with_key("rate", rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use indicatif::TermLike;
+
+    use super::*;
+
+    /// A terminal that remembers what is written to it.
+    #[derive(Clone, Debug, Default)]
+    struct Paper(Arc<Mutex<String>>);
+
+    impl TermLike for Paper {
+        fn width(&self) -> u16 {
+            120
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn rates_are_whole_numbers() {
+        for total in [Some(100), None] {
+            let paper = Paper::default();
+            let target = ProgressDrawTarget::term_like(Box::new(paper.clone()));
+            let bar = ProgressBar::with_draw_target(total, target);
+            bar.set_style(style(total.is_some()).unwrap());
+            bar.set_prefix("images");
+            bar.inc(17);
+            bar.abandon();
+            let drawn = paper.0.lock().unwrap().clone();
+            let rate = drawn.split(' ').find_map(|word| word.strip_suffix("/s"));
+            let rate = rate.unwrap_or_else(|| panic!("no rate in {drawn:?}"));
+            assert!(rate.bytes().all(|b| b.is_ascii_digit()), "{drawn:?}");
+        }
     }
 }

@@ -1,4 +1,7 @@
 //! Which exit code an error of each library means: whose turn it is to do something.
+//!
+//! A folder or file that another process is writing ends every command with the same code, that of the
+//! environment: the arguments are right, and the same command succeeds once the other process has ended.
 
 use std::io;
 
@@ -24,9 +27,17 @@ pub(crate) fn harness(error: &sightline_harness::Error) -> Exit {
     use sightline_harness::Error;
     match error {
         Error::Io { source, .. } => io(source),
+        Error::Captions { source, .. } => captions(source),
         Error::Store { source } => store(source),
         Error::Report { source } => report(source),
-        Error::Forward { .. } | Error::Output { .. } => Exit::Environment,
+        Error::Forward { .. } | Error::Output { .. } | Error::InUse { .. } => Exit::Environment,
+        _ => Exit::Usage,
+    }
+}
+
+pub(crate) fn captions(error: &sightline_harness::captions::CaptionError) -> Exit {
+    match error {
+        sightline_harness::captions::CaptionError::Read(source) => io(source),
         _ => Exit::Usage,
     }
 }
@@ -61,5 +72,19 @@ pub(crate) fn synth(error: &sightline_synth::Error) -> Exit {
         Error::File { .. } => Exit::Environment,
         Error::Damaged { .. } => Exit::No,
         _ => Exit::Usage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_process_writes_is_the_environment_for_every_command() {
+        let path = || std::path::PathBuf::from("out");
+        let busy = sightline_fetch::Error::Busy { path: path() };
+        let in_use = sightline_harness::Error::InUse { path: path() };
+        assert_eq!(fetch(&busy), Exit::Environment);
+        assert_eq!(harness(&in_use), Exit::Environment);
     }
 }

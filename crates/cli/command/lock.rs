@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::args::SuiteArgs;
-use crate::command::{exits, suite};
+use crate::command::{exits, suite, target};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, print};
 
@@ -18,15 +18,23 @@ pub(crate) struct LockArgs {
     /// File for the lock, to be given to `run --locked`
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+
+    /// Overwrite a file that holds something else
+    #[arg(long)]
+    force: bool,
 }
 
 pub(crate) fn run(args: &LockArgs) -> Result<Exit, Failure> {
     let suite = suite::load(&args.suite)?;
     let lock = suite.lock(&Bar::default())?;
-    lock.write(&args.out).map_err(|error| {
-        let doing = format!("writing lock `{}`", args.out.display());
-        Failure::new(exits::manifest(&error), doing, &error)
-    })?;
+    let doing = || format!("writing lock `{}`", args.out.display());
+    let text = lock
+        .to_json()
+        .map_err(|e| Failure::io(doing(), &e.into()))?;
+    if target::is_to_be_written(&args.out, text.as_bytes(), args.force)? {
+        lock.write(&args.out)
+            .map_err(|error| Failure::new(exits::manifest(&error), doing(), &error))?;
+    }
     let bytes: u64 = lock.files.iter().map(|file| file.bytes).sum();
     print(&format!(
         "{}: {} files, {bytes} bytes",

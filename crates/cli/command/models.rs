@@ -37,20 +37,36 @@ pub(crate) struct ShowArgs {
     json: bool,
 }
 
-/// A family as JSON.
+/// Version of what `--json` prints.
+const SCHEMA: u32 = 1;
+
+/// What `models list --json` prints.
+#[derive(Debug, Serialize)]
+struct Listed {
+    schema: u32,
+    families: Vec<Entry>,
+}
+
+/// What `models show --json` prints.
 #[derive(Debug, Serialize)]
 struct Shown {
     schema: u32,
+    #[serde(flatten)]
+    family: Entry,
+}
+
+/// A family as JSON.
+#[derive(Debug, Serialize)]
+struct Entry {
     name: &'static str,
     paper: &'static str,
     capabilities: Vec<&'static str>,
     needs_checkpoint: bool,
 }
 
-impl From<&Family> for Shown {
+impl From<&Family> for Entry {
     fn from(family: &Family) -> Self {
         Self {
-            schema: 1,
             name: family.name,
             paper: family.paper,
             capabilities: family.capabilities.iter().map(|c| c.name()).collect(),
@@ -62,10 +78,13 @@ impl From<&Family> for Shown {
 pub(crate) fn run(command: &ModelsCommand) -> Result<Exit, Failure> {
     match command {
         ModelsCommand::List(args) => {
-            let families: Vec<Shown> = FAMILIES.iter().map(|&family| family.into()).collect();
-            print_either(args.json, &families, || {
+            let listed = Listed {
+                schema: SCHEMA,
+                families: FAMILIES.iter().map(|&family| family.into()).collect(),
+            };
+            print_either(args.json, &listed, || {
                 let mut text = String::new();
-                for family in &families {
+                for family in &listed.families {
                     let can = family.capabilities.join(", ");
                     let _ = writeln!(text, "{:<12} {can:<12} {}", family.name, family.paper);
                 }
@@ -73,10 +92,15 @@ pub(crate) fn run(command: &ModelsCommand) -> Result<Exit, Failure> {
             })?;
         }
         ModelsCommand::Show(args) => {
-            let shown: Shown = family(&args.name)
+            let family: Entry = family(&args.name)
                 .map_err(|error| Failure::new(Exit::Usage, "looking up a family", &error))?
                 .into();
+            let shown = Shown {
+                schema: SCHEMA,
+                family,
+            };
             print_either(args.json, &shown, || {
+                let shown = &shown.family;
                 format!(
                     "{}\npaper: {}\ncan: {}\ncheckpoint: {}",
                     shown.name,

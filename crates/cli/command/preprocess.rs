@@ -10,7 +10,7 @@ use sightline_imaging::Limits;
 use sightline_preprocess::Preprocessor;
 use sightline_store::write_atomic;
 
-use crate::command::exits;
+use crate::command::{exits, target};
 use crate::exit::{Exit, Failure};
 use crate::output::{note, print};
 
@@ -28,6 +28,10 @@ pub(crate) struct PreprocessArgs {
     /// safetensors file for `pixel_values` [images, 3, height, width], float32, in the order given
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+
+    /// Overwrite a file that holds something else
+    #[arg(long)]
+    force: bool,
 }
 
 pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
@@ -67,8 +71,10 @@ pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
     let file = TensorView::new(Dtype::F32, shape, &values)
         .and_then(|view| safetensors::serialize([("pixel_values", view)], None))
         .map_err(|e| Failure::io(doing(), &std::io::Error::other(e)))?;
-    write_atomic(&args.out, &file)
-        .map_err(|error| Failure::new(exits::store(&error), doing(), &error))?;
+    if target::is_to_be_written(&args.out, &file, args.force)? {
+        write_atomic(&args.out, &file)
+            .map_err(|error| Failure::new(exits::store(&error), doing(), &error))?;
+    }
     print(&text)?;
     Ok(Exit::Done)
 }

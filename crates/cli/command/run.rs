@@ -86,7 +86,12 @@ fn execute(suite: &Suite, lock: &Lock, args: &RunArgs, stop: &Stop) -> Result<Ru
             commit: option_env!("SIGHTLINE_COMMIT").map(str::to_owned),
         },
         command: std::iter::once("sightline".to_owned())
-            .chain(std::env::args().skip(1))
+            // Arguments are any bytes, a record is text: what is no UTF-8 is shown as far as it can be.
+            .chain(
+                std::env::args_os()
+                    .skip(1)
+                    .map(|argument| argument.to_string_lossy().into_owned()),
+            )
             .collect(),
     };
     let bar = Bar::default();

@@ -1,0 +1,67 @@
+//! Single files that a person names with `--out`: never overwritten without being told.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use crate::command::exits;
+use crate::exit::Failure;
+
+/// Whether `content` is to be written to `path`: not when it is there already. Another content is refused
+/// unless `force`.
+pub(crate) fn is_to_be_written(path: &Path, content: &[u8], force: bool) -> Result<bool, Failure> {
+    let doing = || format!("writing `{}`", path.display());
+    match holds(path, content) {
+        Ok(true) => Ok(false),
+        Ok(false) if force => Ok(true),
+        Ok(false) => Err(
+            Failure::usage(doing(), "there is another file of that name")
+                .with_hint("Choose another --out, or overwrite the file with --force."),
+        ),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(Failure::io(doing(), &e).with_exit(exits::io(&e))),
+    }
+}
+
+/// Whether the file at `path` holds exactly `content`; no more of it is read than that.
+fn holds(path: &Path, content: &[u8]) -> io::Result<bool> {
+    if fs::metadata(path)?.len() != content.len() as u64 {
+        return Ok(false);
+    }
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let mut part = vec![0; 1 << 16];
+    for expected in content.chunks(part.len()) {
+        let part = &mut part[..expected.len()];
+        match file.read_exact(part) {
+            Ok(()) if part == expected => {}
+            Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(e),
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::exit::Exit;
+
+    use super::*;
+
+    #[test]
+    fn another_content_needs_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        assert!(is_to_be_written(&path, b"new", false).unwrap());
+        fs::write(&path, "old").unwrap();
+        let refused = is_to_be_written(&path, b"new", false).unwrap_err();
+        assert_eq!(refused.exit(), Exit::Usage);
+        assert!(refused.to_string().contains("--force"), "{refused}");
+        assert!(is_to_be_written(&path, b"new", true).unwrap());
+        assert!(is_to_be_written(&path, b"longer", true).unwrap());
+        assert!(!is_to_be_written(&path, b"old", false).unwrap());
+        assert!(!is_to_be_written(&path, b"old", true).unwrap());
+        let long = vec![7; 200_000];
+        fs::write(&path, &long).unwrap();
+        assert!(!is_to_be_written(&path, &long, false).unwrap());
+    }
+}
