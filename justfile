@@ -18,12 +18,22 @@ bench: (_build)
 bench-photos dir checkpoint="": (_build)
     @benchmarks/photos.sh "{{ dir }}" "{{ checkpoint }}" out/photos "{{ port }}"
 
+# Time AREA (so far: metrics) against its reference programs, after checking that both give the same values.
+bench-peers area *args: (_peers area) (_build)
+    @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/run.py {{ args }}
+
 # Everything that CI checks: format, lints, and every test.
-test: fmt-check lint
+test: fmt-check lint metrics-data
     cargo test --workspace --no-fail-fast
 
+# METEOR's tables, once: pip fetches the package that holds the data (104 MB), the program compiles them into its cache.
+metrics-data:
+    cargo build --workspace --bins
+    @"${CARGO_TARGET_DIR:-target}/debug/sightline" metrics setup \
+        || echo "METEOR cannot be compared with the reference program: its tables are not there" >&2
+
 # Compare with the outputs of the reference programs below DIR (default: the full fixtures if they are there, else tests/fixtures).
-golden dir="":
+golden dir="": metrics-data
     @{{ if dir != "" { "SIGHTLINE_FIXTURES='" + absolute_path(dir) + "'" } else { "" } }} cargo test --workspace --no-fail-fast --test golden -- --nocapture --test-threads 1
 
 # Is the source formatted?
@@ -42,6 +52,14 @@ snapshots:
 lines:
     @benchmarks/lines.sh
 
+_peers area:
+    @benchmarks/peers/{{ area }}/setup.sh
+
 _build:
     @echo "building the release binary (the first build compiles every dependency; 15 to 25 minutes on two cores)" >&2
     cargo build --release --package sightline --package sightline-testkit --bin sightline --bin sightline-test-server
+
+# Fuzz one of tokenizer, normalizer, meteor-tables for some seconds, on stable Rust (needs g++).
+fuzz target seconds="60":
+    cd fuzz && RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1" \
+        cargo run --release --target "$(rustc -vV | sed -n 's/^host: //p')" --bin "{{ target }}" -- -max_total_time="{{ seconds }}" -max_len=4096

@@ -39,7 +39,21 @@ fi
 
 step() { printf '\n== %s\n' "$*" >&2; }
 
-mkdir -p "$out"
+# Which photos on which port: the shards in OUT are of these and of no others.
+key=$port-$(python3 - "$photos" <<'PYTHON'
+import hashlib, os, sys
+
+folder = os.path.realpath(sys.argv[1])
+digest = hashlib.sha256(os.fsencode(folder))
+with open(os.path.join(folder, "manifest.csv"), "rb") as manifest:
+    digest.update(manifest.read())
+print(digest.hexdigest()[:12])
+PYTHON
+)
+settle "$out" "$key"
+serve "$photos" "$port" bench-photos ${first:+"$first"} ${second:+"$second"}
+keep "$out" "$key"
+
 step "1/4 a table of URLs from $photos/manifest.csv"
 python3 - "$photos/manifest.csv" "http://127.0.0.1:$port" "$out/urls.jsonl" <<'PYTHON'
 import csv, json, os, sys
@@ -56,8 +70,7 @@ with open(manifest, newline="", encoding="utf-8") as source, open(target + ".tmp
 os.replace(target + ".tmp", target)
 PYTHON
 
-step "2/4 serve them on loopback and fetch them into $out/shards"
-serve "$photos" "$port"
+step "2/4 fetch them from loopback, port $port, into $out/shards"
 "$sightline" fetch "$out/urls.jsonl" --out "$out/shards" --caption-col caption \
     --save-additional-columns captions,label --image-size 256 --resize-mode keep_ratio \
     --number-sample-per-shard 50 --allow-private-addresses

