@@ -102,7 +102,8 @@ fn column<'a>(
         value: score.value,
         interval: score.interval,
         standard_error: score.standard_error,
-        detectable: score.detectable,
+        // The page speaks of the baseline where there is one.
+        detectable: comparison.map_or(score.detectable, |(compared, _)| compared.detectable),
         range: info.range,
         higher_is_better: info.higher_is_better,
         values: predictions.values[at].clone(),

@@ -168,7 +168,7 @@ mod tests {
         for edge in 1..BINS {
             let value = edge as f64 / BINS as f64;
             let found = histogram(&[0.0, value, 1.0]);
-            assert!((found.edge(edge) - value).abs() < 1e-15);
+            assert_eq!(found.edge(edge).to_bits(), value.to_bits());
             assert_eq!(
                 found.bins[edge].count,
                 1 + usize::from(edge == BINS - 1),
