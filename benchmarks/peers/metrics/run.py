@@ -77,7 +77,9 @@ class Programs:
             script = str(HERE / "reference.py")
             command = [str(self.python), script, *inputs, f"--metrics={case.group.peer_metrics}"]
             return [*command, "--per-sample"] if per_sample else command
-        command = [str(self.ours), "score", *inputs, f"--metrics={case.group.our_metrics()}", "--json"]
+        # The reference programs make no intervals, so ours are left out of the same work.
+        options = [f"--metrics={case.group.our_metrics()}", "--resamples=0", "--json"]
+        command = [str(self.ours), "score", *inputs, *options]
         return [*command, f"--per-sample={case.output('ours.jsonl')}"] if per_sample else command
 
     def versions(self) -> dict[str, str]:
