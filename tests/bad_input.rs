@@ -129,6 +129,16 @@ fn an_unreadable_table_is_named_with_the_line_and_a_remedy() {
             b"[{\"url\":\"u\",\"caption\":\"x\",\"a\":[]},\n{\"a\":[]},{\"url\":\"u\",\"a\":{\"b\":1}}]",
             "object 3 has an object in `a`",
         ),
+        (
+            "open.json",
+            b"[{\"url\":\"u\",\"caption\":\"x\"},\n{\"url\":",
+            "EOF while parsing a value at line 2",
+        ),
+        (
+            "lines.json",
+            b"{\"url\":\"u\",\"caption\":\"x\"}\n",
+            "expected an array of objects",
+        ),
         ("empty.csv", b"", "the file is empty"),
         ("text.csv.gz", b"url,caption\n", "not compressed with gzip"),
         (

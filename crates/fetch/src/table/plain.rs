@@ -80,7 +80,7 @@ impl Plain {
                         problem: PartProblem::NotUtf8,
                     }
                     .of(file),
-                    _ => TableProblem::Other(problem).of(file),
+                    _ => TableProblem::Json(problem).of(file),
                 }
             })?;
         } else {

@@ -19,6 +19,9 @@ pub enum TableProblem {
         /// What is wrong there.
         problem: PartProblem,
     },
+    /// A JSON file that is no array of objects, in the words of the reader, with the line.
+    #[error("{0}")]
+    Json(String),
     /// A gzip file that was cut short.
     #[error("its gzip stream ends early, the file is truncated")]
     GzipTruncated,
@@ -104,6 +107,9 @@ impl Hint for TableProblem {
         let hint = match self {
             Self::Part { problem, .. } => problem.hint(),
             Self::Empty => "The first line of a csv or tsv table names its columns.",
+            Self::Json(_) => {
+                "A json table is one array of objects. For one object a line, give --input-format jsonl."
+            }
             Self::GzipTruncated | Self::GzipDamaged(_) => {
                 "Copy or download the file again; `gzip -t FILE` tells whether it is whole."
             }
