@@ -252,6 +252,7 @@ mod tests {
             Mass. a mass. a Tex. a tex. => mass. a mass . a tex. a tex .
             No. 5 No.5 No. five no. => no. 5 no. 5 no . five no .
             Co. Ltd Co. Bob => co. ltd co. . bob
+            assoc. Bob Pty. Bob PTY. a mfg. MFG. => assoc. bob pty. . bob pty . a mfg. mfg .
             Ph.D. a Ph.D. => ph.d. a ph.d. .
             a.m. or p.m. The => a.m. or p.m. . the
             U.S. Army U.S. It => u.s. army u.s. . it

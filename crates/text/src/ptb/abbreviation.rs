@@ -12,26 +12,26 @@ use super::scan::{Found, Scanner};
 enum Kept {
     /// Always; the period never ends a sentence.
     Always,
-    /// As [`Kept::Always`], unless all letters are capitals.
-    NotCapitals,
+    /// As [`Kept::Always`], unless the letter at this place is a capital.
+    Unless(usize),
     /// Always; before a capital or the end a second period ends the sentence.
     Final,
     /// As [`Kept::Final`], if the first letter is a capital.
     FinalCapital,
-    /// As [`Kept::Final`], unless all letters are capitals.
-    FinalNotCapitals,
+    /// As [`Kept::Final`], unless the letter at this place is a capital.
+    FinalUnless(usize),
     /// Before a number.
     BeforeNumber,
 }
 
-use Kept::{Always, BeforeNumber, Final, FinalCapital, FinalNotCapitals, NotCapitals};
+use Kept::{Always, BeforeNumber, Final, FinalCapital, FinalUnless, Unless};
 
 /// Abbreviations in lower case, ascending.
 #[rustfmt::skip]
 const ABBREVIATIONS: &[(&str, Kept)] = &[
     ("adj", Always), ("adm", Always), ("adv", Always), ("al", Final), ("ala", Final),
     ("alex", Always), ("apr", Final), ("ariz", Final), ("ark", FinalCapital), ("art", BeforeNumber),
-    ("assn", Final), ("assoc", Final), ("asst", Always), ("atty", Always), ("attys", Always),
+    ("assn", Final), ("assoc", Always), ("asst", Always), ("atty", Always), ("attys", Always),
     ("aug", Final), ("ave", Always), ("az", FinalCapital), ("bancorp", Final), ("bhd", Final),
     ("bldg", Final), ("blvd", Final), ("brig", Always), ("bros", Final), ("ca", BeforeNumber),
     ("calif", Final), ("capt", Always), ("cf", Always), ("cie", Always), ("cmdr", Always),
@@ -45,17 +45,17 @@ const ABBREVIATIONS: &[(&str, Kept)] = &[
     ("insp", Always), ("intl", Final), ("invt", Always), ("jan", Final), ("jos", Always),
     ("jr", Final), ("jul", Final), ("jun", Final), ("kan", Final), ("kans", Final), ("ky", Final),
     ("la", FinalCapital), ("lieut", Always), ("lt", Always), ("ltd", Final), ("maj", Always),
-    ("mar", Final), ("mass", FinalCapital), ("md", Final), ("messrs", Always), ("mfg", NotCapitals),
+    ("mar", Final), ("mass", FinalCapital), ("md", Final), ("messrs", Always), ("mfg", Unless(1)),
     ("mich", Final), ("minn", Final), ("miss", FinalCapital), ("mlle", Always), ("mme", Always),
     ("mo", Final), ("mon", Final), ("mont", Final), ("mr", Always), ("mrs", Always), ("ms", Always),
-    ("msgr", Always), ("mt", Always), ("mtg", NotCapitals), ("natl", Always), ("neb", Final),
+    ("msgr", Always), ("mt", Always), ("mtg", Unless(1)), ("natl", Always), ("neb", Final),
     ("nev", Final), ("no", BeforeNumber), ("nos", BeforeNumber), ("nov", Final), ("oct", Final),
     ("okla", Final), ("op", BeforeNumber), ("ore", FinalCapital), ("pa", FinalCapital),
     ("penn", Final), ("pfc", Always), ("ph", Always), ("plc", Final), ("pp", BeforeNumber),
-    ("ppte", FinalNotCapitals), ("pptes", FinalNotCapitals), ("ppty", FinalNotCapitals),
-    ("pptys", FinalNotCapitals), ("pres", Always), ("prof", Always), ("profs", Always),
-    ("prop", BeforeNumber), ("pte", FinalNotCapitals), ("ptes", FinalNotCapitals),
-    ("pty", FinalNotCapitals), ("ptys", FinalNotCapitals), ("pvt", Always), ("rd", Final),
+    ("ppte", FinalUnless(3)), ("pptes", FinalUnless(3)), ("ppty", FinalUnless(3)),
+    ("pptys", FinalUnless(3)), ("pres", Always), ("prof", Always), ("profs", Always),
+    ("prop", BeforeNumber), ("pte", FinalUnless(2)), ("ptes", FinalUnless(2)),
+    ("pty", FinalUnless(2)), ("ptys", FinalUnless(2)), ("pvt", Always), ("rd", Final),
     ("rep", Always), ("reps", Always), ("rev", Always), ("rt", Final), ("sen", Always),
     ("sens", Always), ("sep", Final), ("sept", Final), ("seq", Final), ("sfc", Always),
     ("sgt", Always), ("spc", Always), ("sq", Final), ("sr", Final), ("st", Always), ("ste", Always),
@@ -138,7 +138,7 @@ impl Scanner<'_> {
         let kept = ABBREVIATIONS[index].1;
         let applies = match kept {
             Always | Final | BeforeNumber => true,
-            NotCapitals | FinalNotCapitals => !word.iter().all(u8::is_ascii_uppercase),
+            Unless(place) | FinalUnless(place) => !word[place].is_ascii_uppercase(),
             FinalCapital => word[0].is_ascii_uppercase(),
         };
         applies.then_some(kept)
@@ -169,8 +169,8 @@ impl Scanner<'_> {
             return Some(self.sentence_final(end + 2));
         }
         match self.kept(at, letters)? {
-            Always | NotCapitals => Some(Found::new(end, Form::Word)),
-            Final | FinalCapital | FinalNotCapitals => Some(
+            Always | Unless(_) => Some(Found::new(end, Form::Word)),
+            Final | FinalCapital | FinalUnless(_) => Some(
                 self.limited_company(at, end)
                     .unwrap_or_else(|| self.sentence_final(end)),
             ),
