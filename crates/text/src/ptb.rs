@@ -225,7 +225,7 @@ mod tests {
         check(
             "
             3-year-old a--b a- -a => 3-year-old a -- b a - - a
-            anti- pro- ex- non‐x => anti- pro- ex - non‐x
+            anti- pro- ex- non‐x anti-., => anti- pro- ex - non‐x anti- . ,
             a_b a_ __ a__b => a_b a _ __ a __ b
             and/or a/b/c a/b/c/d w/ w/o => and/or a/b/c a/b/c / d w / w/o
             red-and-white/blue a-b-c-d/e => red-and-white/blue a-b-c-d / e
@@ -284,6 +284,7 @@ mod tests {
             3½ ½ 3 1/2 3-1/2 1⁄2 => 3 1/2 1/2 3_1/2 3-1/2 1⁄2
             $5 5% €5 £5 ¥5 5¢ => $ 5 5 % $ 5 # 5 ¥ 5 5 cents
             (555) 123-4567 => -lrb-555-rrb-_123-4567
+            (5555) 123-4567 => -lrb- 5555 -rrb- 123-4567
             555 123 4567 => 555_123_4567
             +1 555 123 4567 => +1 555_123_4567
             75°F m² x²³ 10⁻¹ => 75 ° f m ² x ²³ 10 ⁻¹

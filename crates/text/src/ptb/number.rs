@@ -96,7 +96,7 @@ impl Scanner<'_> {
     /// two groups.
     fn telephone(&self, at: usize) -> Option<usize> {
         if self.byte(at) == b'(' {
-            let (count, close) = self.count_digits(at + 1, 4);
+            let (count, close) = self.count_digits(at + 1, 3);
             if count < 2 || self.byte(close) != b')' {
                 return None;
             }

@@ -140,7 +140,12 @@ impl Scanner<'_> {
         let bound = |end| Some(Found::new(end, Form::Bound));
         if self.byte(at) == b'(' && eye(at + 1) {
             let middle = self.byte(at + 2);
-            let second = eye(at + 3) || middle == b'-' && self.byte(at + 3) == b'`';
+            // Around a hyphen neither eye is one, and the second may be a backquote.
+            let second = if middle == b'-' {
+                self.byte(at + 1) != b'-' && b"^x=~<>'`".contains(&self.byte(at + 3))
+            } else {
+                eye(at + 3)
+            };
             if b"_-.".contains(&middle) && second && self.byte(at + 4) == b')' {
                 return bound(at + 5);
             }

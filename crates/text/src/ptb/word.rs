@@ -48,6 +48,7 @@ impl Scanner<'_> {
             found.offer(capitals.map(|end| Found::new(end, Form::Ampersand)));
         }
         thing = thing.max(self.hyphenated(at));
+        found.offer(self.bare_prefix(at, plain).map(as_word));
         found.offer(self.non_american(at));
         found.offer(Some(as_word(thing)));
 
@@ -130,11 +131,17 @@ impl Scanner<'_> {
                 end = end.max(with_tails);
             }
         }
-        let is_prefix = || PREFIXES.iter().any(|prefix| self.word_is(at, part, prefix));
-        if end == part && self.byte(part) == b'-' && is_prefix() {
-            end += 1;
-        }
         end
+    }
+
+    /// The end of a word of [`PREFIXES`] and its hyphen.
+    fn bare_prefix(&self, at: usize, plain: usize) -> Option<usize> {
+        let is_prefix = || {
+            PREFIXES
+                .iter()
+                .any(|prefix| self.word_is(at, plain, prefix))
+        };
+        (self.byte(plain) == b'-' && is_prefix()).then_some(plain + 1)
     }
 
     /// The end of the parts that `-` or `_` joins to what ends at `at`.
