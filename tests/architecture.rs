@@ -70,7 +70,7 @@ fn list(cell: &'static str) -> BTreeSet<&'static str> {
 
 fn metadata() -> Metadata {
     MetadataCommand::new()
-        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .manifest_path("Cargo.toml")
         .no_deps()
         .other_options(vec!["--offline".to_owned(), "--locked".to_owned()])
         .exec()

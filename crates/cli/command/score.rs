@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use rayon::prelude::*;
 use sightline_core::Seed;
 use sightline_core::registry::UnknownName;
 use sightline_core::statistics::holm;
@@ -168,15 +169,21 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
     let more_images = args
         .detectable_at
         .map_or(1.0, |images| images as f64 / paired.ids.len().max(1) as f64);
-    let mut scores = metrics
-        .iter()
-        .map(|metric| {
-            let outcome = metric
-                .evaluate(&observations, settings.as_ref())
-                .map_err(|error| scoring(&error))?;
-            Ok(Score::new(*metric, &outcome, more_images))
-        })
+    let score = |metric: &&'static dyn DynMetric| {
+        let outcome = metric
+            .evaluate(&observations, settings.as_ref())
+            .map_err(|error| scoring(&error))?;
+        Ok(Score::new(*metric, &outcome, more_images))
+    };
+    // Each metric shares its work among threads, but not all of it: several at once keep all of them busy.
+    let (scores, sources) = rayon::join(
+        || metrics.par_iter().map(score).collect::<Vec<_>>(),
+        || [&args.references, &args.predictions].map(|path| Source::of(path)),
+    );
+    let mut scores = scores
+        .into_iter()
         .collect::<Result<Vec<Score>, Failure>>()?;
+    let [references, predictions] = sources;
     let baseline = baseline.map(|paired| observe(&paired, &resources));
     if let (Some(baseline), Some(settings)) = (&baseline, &settings) {
         compare(
@@ -190,8 +197,8 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
     }
     let printed = Printed {
         schema: 1,
-        references: Source::of(&args.references)?,
-        predictions: Source::of(&args.predictions)?,
+        references: references?,
+        predictions: predictions?,
         baseline: args.baseline.as_deref().map(Source::of).transpose()?,
         ids: paired.id_name,
         images: paired.ids.len(),
@@ -349,11 +356,15 @@ fn paired(args: &ScoreArgs, path: &Path) -> Result<Paired, Failure> {
         id: args.id_col.clone(),
         caption: args.caption_col.clone(),
     };
-    let references = read_references(&args.references, &columns, args.split.as_deref())
+    let (references, predictions) = rayon::join(
+        || read_references(&args.references, &columns, args.split.as_deref()),
+        || read_predictions(path, &columns),
+    );
+    let references = references
         .map_err(|error| Failure::new(exits::harness(&error), "reading references", &error))?;
-    let predictions = read_predictions(path, &columns)
+    let predictions = predictions
         .map_err(|error| Failure::new(exits::harness(&error), "reading predictions", &error))?;
-    pair(&references, &predictions, args.partial).map_err(|error| {
+    pair(references, &predictions, args.partial).map_err(|error| {
         let doing = format!(
             "bringing together `{}` and `{}`",
             args.references.display(),

@@ -427,7 +427,7 @@ fn a_huge_or_binary_manifest_is_refused() {
 /// suite as the benchmarks run it.
 #[test]
 fn the_manifests_of_this_repository_load() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests");
+    let folder = Path::new("../../manifests");
     let listing = list(&folder).unwrap();
     assert!(listing.problems.is_empty(), "{:?}", listing.problems);
     let given: BTreeSet<String> = listing
@@ -474,7 +474,7 @@ fn the_manifests_of_this_repository_load() {
 /// The benchmark on photographs replaces a model of the suite by one that it does not list.
 #[test]
 fn the_photos_suite_runs_with_a_checkpoint_without_vocabulary() {
-    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/suites/photos.toml");
+    let suite = Path::new("../../manifests/suites/photos.toml");
     let models = ["constant", "random", "clip-no-vocabulary"];
     let overrides = Overrides {
         models: Some(strings(&models)),

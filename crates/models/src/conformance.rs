@@ -163,7 +163,7 @@ mod tests {
         if !family.needs_checkpoint {
             return vec![None];
         }
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
+        let fixtures = Path::new("../../tests/fixtures/models");
         let folder = fixtures.join(family.name);
         let entries = std::fs::read_dir(&folder)
             .unwrap_or_else(|e| panic!("{} has no tiny checkpoint: {e}", family.name));

@@ -330,7 +330,7 @@ mod tests {
     /// Written by the version that introduced schema 1, and never again.
     #[test]
     fn records_of_schema_1_can_be_read_for_ever() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/records-v1");
+        let folder = Path::new("tests/records-v1");
         let records: Vec<Record> = read_records(&folder)
             .unwrap()
             .into_iter()

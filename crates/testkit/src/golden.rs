@@ -54,6 +54,15 @@ pub struct Root {
     pub complete: bool,
 }
 
+/// The workspace's folder. Test binaries run in the folder of their package; asked at run time, because
+/// one that was built in another checkout is not built again in this one.
+fn workspace() -> PathBuf {
+    let here = env::current_dir().expect("the working folder can be read");
+    here.ancestors()
+        .find(|folder| folder.join("Cargo.lock").is_file())
+        .map_or_else(|| here.clone(), Path::to_path_buf)
+}
+
 impl Root {
     /// The root to test against: `SIGHTLINE_FIXTURES` if set, else `../shared/fixtures` beside the
     /// workspace if it is there, else the workspace's own `tests/fixtures`.
@@ -61,7 +70,7 @@ impl Root {
     /// # Panics
     /// When `SIGHTLINE_FIXTURES` names no folder.
     pub fn find() -> Self {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let workspace = workspace();
         let own = workspace.join("tests/fixtures");
         let (path, complete) = match env::var_os("SIGHTLINE_FIXTURES") {
             Some(given) => {

@@ -1,8 +1,10 @@
 //! The JSON forms.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
 
 use super::error::CaptionError;
 use super::read::{CaptionColumns, Captions, Entry};
@@ -16,20 +18,39 @@ pub(super) enum Role {
     Predictions,
 }
 
-/// An id as it is written: a number or a text.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Id {
-    Number(serde_json::Number),
-    Text(String),
+/// An id, which is written as a number or as a text.
+#[derive(Debug)]
+struct Id(String);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(IdVisitor).map(Self)
+    }
 }
 
-impl Id {
-    fn text(self) -> String {
-        match self {
-            Self::Number(number) => number.to_string(),
-            Self::Text(text) => text,
-        }
+struct IdVisitor;
+
+impl Visitor<'_> for IdVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an id: a number or a text")
+    }
+
+    fn visit_u64<E>(self, id: u64) -> Result<String, E> {
+        Ok(id.to_string())
+    }
+
+    fn visit_i64<E>(self, id: i64) -> Result<String, E> {
+        Ok(id.to_string())
+    }
+
+    fn visit_f64<E>(self, id: f64) -> Result<String, E> {
+        Ok(serde_json::Value::from(id).to_string())
+    }
+
+    fn visit_str<E>(self, id: &str) -> Result<String, E> {
+        Ok(id.to_owned())
     }
 }
 
@@ -96,7 +117,7 @@ pub(super) fn document(
 fn of_annotations(annotations: Vec<Annotation>) -> Captions {
     let rows = annotations
         .into_iter()
-        .map(|one| (one.image_id.text(), vec![one.caption], None));
+        .map(|one| (one.image_id.0, vec![one.caption], None));
     Captions::of_rows("image_id", rows)
 }
 
@@ -104,7 +125,7 @@ fn of_annotations(annotations: Vec<Annotation>) -> Captions {
 /// those that have no caption.
 fn in_order_of(images: Vec<Image>, captions: &mut Captions) {
     let ids = images.into_iter().filter_map(|image| image.id);
-    let empty = ids.map(|id| (id.text(), Vec::new(), None));
+    let empty = ids.map(|id| (id.0, Vec::new(), None));
     let annotated = std::mem::take(&mut captions.entries)
         .into_iter()
         .map(|entry| {
@@ -145,9 +166,9 @@ fn karpathy(images: Vec<Image>, split: Option<&str>) -> Result<Captions, Caption
         .into_iter()
         .map(|image| {
             let ids = [
-                image.cocoid.filter(|_| cocoid).map(Id::text),
+                image.cocoid.filter(|_| cocoid).map(|id| id.0),
                 image.filename.filter(|_| filename),
-                image.imgid.filter(|_| imgid).map(Id::text),
+                image.imgid.filter(|_| imgid).map(|id| id.0),
             ];
             Entry {
                 ids: ids.into_iter().flatten().collect(),
@@ -205,7 +226,7 @@ type Row = (String, Vec<String>, Option<String>);
 
 fn row(mut line: Line, columns: &CaptionColumns) -> Result<Row, String> {
     let id = match line.key.take() {
-        Some(key) => key.text(),
+        Some(key) => key.0,
         None => [columns.id.as_str(), "image_id"]
             .iter()
             .find_map(|name| match line.others.get(*name)? {

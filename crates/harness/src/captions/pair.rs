@@ -1,9 +1,9 @@
 //! References and predictions of the same images.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt};
 
 use super::error::{CaptionError, Ids, Unpairable};
-use super::read::{Captions, Entry};
+use super::read::Captions;
 
 /// Images with a prediction and references, in the order of the references.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,43 +32,47 @@ pub struct Unpaired {
 /// Brings together what belongs to one image. What is left over is an error that names it, or with
 /// `is_partial` is counted.
 pub fn pair(
-    references: &Captions,
+    references: Captions,
     predictions: &Captions,
     is_partial: bool,
 ) -> Result<Paired, CaptionError> {
-    let predicted: HashMap<&str, &Entry> = predictions
-        .entries
-        .iter()
-        .filter_map(|entry| Some((entry.ids.first()?.as_str(), entry)))
-        .collect();
-    let kind = kind_of_id(references, &predicted);
-    let id = |entry: &Entry| entry.ids.get(kind).cloned().unwrap_or_default();
+    let mut predicted = HashMap::with_capacity(predictions.entries.len());
+    for (place, entry) in predictions.entries.iter().enumerate() {
+        if let Some(id) = entry.ids.first() {
+            predicted.insert(id.as_str(), place);
+        }
+    }
+    let kind = kind_of_id(&references, &predicted);
 
     let mut paired = Paired {
         id_name: references.id_names.get(kind).copied().unwrap_or("id"),
         ..Paired::default()
     };
     let mut left = Unpairable::default();
-    let mut known = HashSet::new();
-    for entry in &references.entries {
-        let id = id(entry);
-        match predicted
-            .get(id.as_str())
-            .map(|found| found.captions.first())
-        {
-            Some(Some(candidate)) => {
-                paired
-                    .captions
-                    .push((candidate.clone(), entry.captions.clone()));
-                paired.ids.push(id.clone());
-            }
-            Some(None) => left.failed.0.push(id.clone()),
-            None => left.missing.0.push(id.clone()),
+    let mut is_known = vec![false; predictions.entries.len()];
+    for mut entry in references.entries {
+        let id = if kind < entry.ids.len() {
+            entry.ids.swap_remove(kind)
+        } else {
+            String::new()
+        };
+        let Some(&place) = predicted.get(id.as_str()) else {
+            left.missing.0.push(id);
+            continue;
+        };
+        is_known[place] = true;
+        if let Some(candidate) = predictions.entries[place].captions.first() {
+            paired.captions.push((candidate.clone(), entry.captions));
+            paired.ids.push(id);
+        } else {
+            left.failed.0.push(id);
         }
-        known.insert(id);
     }
-    let ids = predictions.entries.iter().filter_map(|e| e.ids.first());
-    left.extra = Ids(ids.filter(|id| !known.contains(*id)).cloned().collect());
+    let extra = predictions.entries.iter().zip(is_known);
+    left.extra = Ids(extra
+        .filter(|(_, is_known)| !is_known)
+        .filter_map(|(entry, _)| entry.ids.first().cloned())
+        .collect());
 
     if !is_partial && left != Unpairable::default() {
         return Err(CaptionError::Unpaired(left));
@@ -85,7 +89,7 @@ pub fn pair(
 }
 
 /// Which of the ids of the references the predictions use: the one that finds most of them.
-fn kind_of_id(references: &Captions, predicted: &HashMap<&str, &Entry>) -> usize {
+fn kind_of_id(references: &Captions, predicted: &HashMap<&str, usize>) -> usize {
     let found = |kind: usize| {
         let ids = references.entries.iter().filter_map(|e| e.ids.get(kind));
         ids.filter(|id| predicted.contains_key(id.as_str())).count()
@@ -99,6 +103,7 @@ fn kind_of_id(references: &Captions, predicted: &HashMap<&str, &Entry>) -> usize
 
 #[cfg(test)]
 mod tests {
+    use super::super::read::Entry;
     use super::*;
 
     fn captions(rows: &[(&str, &[&str])]) -> Captions {
@@ -115,7 +120,7 @@ mod tests {
     fn images_are_paired_in_the_order_of_the_references() {
         let references = captions(&[("2", &["b"]), ("1", &["a", "c"])]);
         let predictions = captions(&[("1", &["x"]), ("2", &["y"])]);
-        let paired = pair(&references, &predictions, false).unwrap();
+        let paired = pair(references, &predictions, false).unwrap();
         assert_eq!(paired.ids, ["2", "1"]);
         assert_eq!(paired.captions[0].0, "y");
         assert_eq!(paired.captions[1].1, ["a", "c"]);
@@ -125,13 +130,13 @@ mod tests {
     fn what_is_left_over_is_named_or_counted() {
         let references = captions(&[("1", &["a"]), ("2", &["b"]), ("3", &["c"])]);
         let predictions = captions(&[("2", &["x"]), ("3", &[]), ("4", &["y"])]);
-        let error = pair(&references, &predictions, false).unwrap_err();
+        let error = pair(references.clone(), &predictions, false).unwrap_err();
         assert_eq!(
             error.to_string(),
             "no prediction for 1 image: `1`; predictions without references for 1 image: `4`; \
              failed predictions for 1 image: `3`"
         );
-        let paired = pair(&references, &predictions, true).unwrap();
+        let paired = pair(references.clone(), &predictions, true).unwrap();
         assert_eq!(paired.ids, ["2"]);
         let counts = (
             paired.unpaired.missing,
@@ -141,7 +146,7 @@ mod tests {
         assert_eq!(counts, (1, 1, 1));
         let none = captions(&[("9", &["x"])]);
         assert!(matches!(
-            pair(&references, &none, true),
+            pair(references, &none, true),
             Err(CaptionError::Nothing)
         ));
     }
@@ -157,7 +162,7 @@ mod tests {
             }],
         };
         let of = |id| {
-            pair(&references, &captions(&[(id, &["x"])]), false)
+            pair(references.clone(), &captions(&[(id, &["x"])]), false)
                 .unwrap()
                 .id_name
         };

@@ -1,9 +1,10 @@
 //! From a file to entries: ids with captions, in the order of the file.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
+
+use foldhash::HashMap;
 
 use super::error::{CaptionError, Ids};
 use super::{columns, json};
@@ -57,7 +58,7 @@ impl Captions {
         rows: impl IntoIterator<Item = (String, Vec<String>, Option<String>)>,
     ) -> Self {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut places: HashMap<String, usize> = HashMap::default();
         for (id, captions, failed) in rows {
             let place = *places.entry(id.clone()).or_insert_with(|| {
                 entries.push(Entry {

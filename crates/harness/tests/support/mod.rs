@@ -1,7 +1,7 @@
 //! A small dataset and suite in a fresh folder.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -159,7 +159,7 @@ fn model(name: &str) -> PlannedModel {
 }
 
 pub(crate) fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    std::path::absolute("../..").unwrap()
 }
 
 /// A sample with a little image of its own, whose class is `number % classes`, with two captions.

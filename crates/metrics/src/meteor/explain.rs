@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::align::align;
+use super::find::Finder;
 use super::matches::Match;
-use super::metric::{align_one, as_sent, best};
+use super::metric::{as_sent, best};
 use super::stats::Sums;
 use super::tables::Tables;
 use super::word::{Known, Lexicon};
@@ -52,5 +54,10 @@ pub fn align_words(
     let mut known = Known::default();
     let candidate = known.line_of(candidate.iter().copied(), tables);
     let reference = known.line_of(reference.iter().copied(), tables);
-    align_one(&known.text(&candidate), &known.text(&reference), tables)
+    let (candidate, reference) = (known.text(&candidate), [known.text(&reference)]);
+    let mut finder = Finder::new(&candidate, &reference, tables);
+    let [reference] = &reference;
+    let taken = align(&finder.matches(reference), candidate.words.len());
+    let sums = Sums::new(&candidate.words, &reference.words, &taken);
+    (taken, sums)
 }

@@ -1,7 +1,4 @@
-//! Which words and phrases of a candidate and a reference could be aligned.
-
-use super::tables::{Paraphrase, Tables};
-use super::word::{Phrase, Text, Word};
+//! What an alignment is made of: matches of words and phrases.
 
 /// Why two words or phrases match, in the order of the modules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,16 +49,6 @@ pub struct Match {
 }
 
 impl Match {
-    fn of_words(candidate: usize, reference: usize, module: Module) -> Self {
-        Self {
-            candidate: candidate as u32,
-            candidate_len: 1,
-            reference: reference as u32,
-            reference_len: 1,
-            module,
-        }
-    }
-
     /// Positions in the candidate.
     pub(super) fn in_candidate(&self) -> std::ops::Range<usize> {
         let start = self.candidate as usize;
@@ -75,107 +62,43 @@ impl Match {
     }
 }
 
-/// Every match, by the position in the reference at which it starts; in each list those of the exact
-/// module first, then stems, synonyms, and the paraphrases of the reference and of the candidate. A
-/// match may be listed twice: that changes which are certain.
-pub(super) fn all(candidate: &Text<'_>, reference: &Text<'_>, tables: &Tables) -> Vec<Vec<Match>> {
-    let (a, b) = (&candidate.words, &reference.words);
-    let mut lists: Vec<Vec<Match>> = vec![Vec::new(); b.len()];
-    words(a, b, &mut lists, Module::Exact, |a, b| a.key == b.key);
-    let is_identical = a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.key == b.key);
-    if is_identical {
-        return lists;
-    }
-    words(a, b, &mut lists, Module::Stem, |a, b| {
-        a.stem == b.stem && a.key != b.key
-    });
-    words(a, b, &mut lists, Module::Synonym, |a, b| {
-        a.is_synonym_of(b) && a.key != b.key
-    });
-    paraphrases(reference, a, tables, |phrase, at, len| {
-        lists[phrase.start].push(Match {
-            candidate: at as u32,
-            candidate_len: len as u16,
-            reference: phrase.start as u32,
-            reference_len: phrase.len as u16,
-            module: Module::Paraphrase,
-        });
-    });
-    paraphrases(candidate, b, tables, |phrase, at, len| {
-        lists[at].push(Match {
-            candidate: phrase.start as u32,
-            candidate_len: phrase.len as u16,
-            reference: at as u32,
-            reference_len: len as u16,
-            module: Module::Paraphrase,
-        });
-    });
-    lists
+/// The possible matches of a candidate and a reference, by the position in the reference at which they
+/// start.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    matches: Vec<Match>,
+    /// For each position and one more: its first match.
+    starts: Vec<u32>,
 }
 
-fn words(
-    candidate: &[&Word],
-    reference: &[&Word],
-    lists: &mut [Vec<Match>],
-    module: Module,
-    is_match: impl Fn(&Word, &Word) -> bool,
-) {
-    for (j, (word, list)) in reference.iter().zip(lists).enumerate() {
-        for (i, other) in candidate.iter().enumerate() {
-            if is_match(other, word) {
-                list.push(Match::of_words(i, j, module));
-            }
+impl Lists {
+    /// Lists for the positions of a reference of `positions` words. Matches that start at one position stay
+    /// in the order given.
+    pub(super) fn new(mut matches: Vec<Match>, positions: usize) -> Self {
+        matches.sort_by_key(|one| one.reference);
+        let mut starts = Vec::with_capacity(positions + 1);
+        let mut before = 0;
+        for position in 0..positions as u32 {
+            starts.push(before as u32);
+            let rest = matches[before..].iter();
+            before += rest.take_while(|one| one.reference == position).count();
         }
-    }
-}
-
-/// Calls `found` with each phrase of the table in `text` and (start, length) of each place in `other`
-/// where a paraphrase of it stands.
-fn paraphrases(
-    text: &Text<'_>,
-    other: &[&Word],
-    tables: &Tables,
-    mut found: impl FnMut(&Phrase, usize, usize),
-) {
-    let words = WordSet::of(other);
-    for phrase in text.phrases {
-        for paraphrase in tables.paraphrases(phrase.node) {
-            if !words.may_contain(paraphrase.first_word) {
-                continue;
-            }
-            for at in 0..other.len() {
-                if let Some(len) = stands_at(&paraphrase, &other[at..]) {
-                    found(phrase, at, len);
-                }
-            }
-        }
-    }
-}
-
-/// The number of words of `paraphrase`, if `text` begins with it.
-fn stands_at(paraphrase: &Paraphrase<'_>, text: &[&Word]) -> Option<usize> {
-    if text.first()?.id != Some(paraphrase.first_word) {
-        return None;
-    }
-    let words = paraphrase.words();
-    let len = words.len();
-    let is_it = words.zip(text).all(|(id, word)| word.id == Some(id));
-    (len <= text.len() && is_it).then_some(len)
-}
-
-/// Tells quickly that a word is not in a text: one bit for each number modulo 256.
-struct WordSet([u64; 4]);
-
-impl WordSet {
-    fn of(text: &[&Word]) -> Self {
-        let mut bits = [0; 4];
-        for id in text.iter().filter_map(|word| word.id) {
-            bits[usize::from(id) / 64 % 4] |= 1u64 << (id % 64);
-        }
-        Self(bits)
+        starts.push(before as u32);
+        Self { matches, starts }
     }
 
-    fn may_contain(&self, id: u16) -> bool {
-        self.0[usize::from(id) / 64 % 4] >> (id % 64) & 1 == 1
+    /// Number of positions.
+    pub(super) fn len(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
+
+    /// The matches that start at `position`.
+    pub(super) fn at(&self, position: usize) -> &[Match] {
+        &self.matches[self.starts[position] as usize..self.starts[position + 1] as usize]
+    }
+
+    /// Every match, in the order of the positions.
+    pub(super) fn all(&self) -> &[Match] {
+        &self.matches
     }
 }

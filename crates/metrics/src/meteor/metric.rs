@@ -6,7 +6,8 @@ use std::sync::Arc;
 use sightline_text::meteor::Normalizer;
 
 use super::align::align;
-use super::matches::{self, Match};
+use super::find::Finder;
+use super::matches::Match;
 use super::stats::Sums;
 use super::tables::Tables;
 use super::word::{Lexicon, Line, Text};
@@ -109,6 +110,7 @@ pub(super) struct Best {
     pub(super) reference: usize,
     pub(super) taken: Vec<Match>,
     pub(super) sums: Sums,
+    score: Option<f64>,
 }
 
 /// Aligns the candidate with every reference; of equal scores the first counts. `None` without a
@@ -123,33 +125,23 @@ pub(super) fn best(lexicon: &Lexicon, item: &CaptionItem) -> Option<Best> {
         .map(|reference| known.line(reference.tokenized(), tables))
         .collect();
     let candidate = known.text(&candidate);
+    let references: Vec<Text<'_>> = references.iter().map(|line| known.text(line)).collect();
+    let mut finder = Finder::new(&candidate, &references, tables);
     let mut best: Option<Best> = None;
-    for (reference, line) in references.iter().enumerate() {
-        let (taken, sums) = align_one(&candidate, &known.text(line), tables);
-        if best
-            .as_ref()
-            .is_none_or(|best| sums.score() > best.sums.score())
-        {
+    for (number, reference) in references.iter().enumerate() {
+        let taken = align(&finder.matches(reference), candidate.words.len());
+        let sums = Sums::new(&candidate.words, &reference.words, &taken);
+        let score = sums.score();
+        if best.as_ref().is_none_or(|best| score > best.score) {
             best = Some(Best {
-                reference,
+                reference: number,
                 taken,
                 sums,
+                score,
             });
         }
     }
     best
-}
-
-/// Aligns a candidate with one reference.
-pub(super) fn align_one(
-    candidate: &Text<'_>,
-    reference: &Text<'_>,
-    tables: &Tables,
-) -> (Vec<Match>, Sums) {
-    let lists = matches::all(candidate, reference, tables);
-    let taken = align(&lists, candidate.words.len());
-    let sums = Sums::new(&candidate.words, &reference.words, &taken);
-    (taken, sums)
 }
 
 /// The candidate as the Python wrapper sends it to the reference program.

@@ -11,7 +11,8 @@
 //! | `tables` | synonyms, paraphrases, function words and prefixes as one mapped file |
 //! | `compile` | that file from the published data |
 //! | `word` | words looked up |
-//! | `matches` | what could be aligned |
+//! | `matches` | what an alignment is made of |
+//! | `find` | what could be aligned |
 //! | `align` | what is aligned |
 //! | `stats` | sums and score |
 //! | `metric` | `meteor` and `meteor-lite` |
@@ -21,6 +22,7 @@ mod align;
 mod compile;
 mod error;
 mod explain;
+mod find;
 mod matches;
 mod metric;
 mod stats;

@@ -182,12 +182,15 @@ impl Tables {
         let phrases = self.u16s(Section::Phrases);
         let node = node.0 as usize;
         let entries = starts.get(node) as usize..starts.get(node + 1) as usize;
-        entries.map(move |entry| Paraphrase {
-            first_word: first_words.get(entry),
-            places,
-            entry,
-            phrases,
-        })
+        first_words
+            .slice(entries.clone())
+            .zip(entries)
+            .map(move |(first_word, entry)| Paraphrase {
+                first_word,
+                places,
+                entry,
+                phrases,
+            })
     }
 
     /// The synonym sets of a lemma.
@@ -309,13 +312,19 @@ impl<'a> U32s<'a> {
 #[derive(Clone, Copy)]
 struct U16s<'a>(&'a [u8]);
 
-impl U16s<'_> {
+impl<'a> U16s<'a> {
     fn get(self, index: usize) -> u16 {
         self.0
             .as_chunks()
             .0
             .get(index)
             .map_or(0, |b| u16::from_le_bytes(*b))
+    }
+
+    /// The numbers at `range`; none where the range is not within the array.
+    fn slice(self, range: Range<usize>) -> impl Iterator<Item = u16> + 'a {
+        let numbers = self.0.as_chunks().0.get(range).unwrap_or_default();
+        numbers.iter().map(|b| u16::from_le_bytes(*b))
     }
 }
 

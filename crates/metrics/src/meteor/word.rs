@@ -171,6 +171,8 @@ pub(crate) struct Phrase {
 /// A caption, ready to be aligned.
 pub(crate) struct Text<'a> {
     pub(crate) words: Vec<&'a Word>,
+    /// The number of each word: words of one number are one word.
+    pub(crate) numbers: &'a [u32],
     /// In the order of their first words, shorter ones first.
     pub(crate) phrases: &'a [Phrase],
 }
@@ -216,6 +218,7 @@ impl Known {
         let words = line.numbers.iter();
         Text {
             words: words.map(|&number| &self.words[number as usize]).collect(),
+            numbers: &line.numbers,
             phrases: &line.phrases,
         }
     }

@@ -203,8 +203,7 @@ mod tests {
     use super::*;
 
     fn openai_file() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../tests/fixtures/models/tokenizers/vocab/bpe_simple_vocab_16e6.txt.gz")
+        PathBuf::from("../../tests/fixtures/models/tokenizers/vocab/bpe_simple_vocab_16e6.txt.gz")
     }
 
     fn write(folder: &Path, name: &str, content: &str) {
