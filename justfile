@@ -7,6 +7,9 @@ port := "18417"
 # Where `bench` writes everything.
 quickstart := "out/quickstart"
 
+# Snapshots of this checkout, also when the test binaries were built in another one.
+export INSTA_WORKSPACE_ROOT := justfile_directory()
+
 _default:
     @just --list --unsorted
 

@@ -428,7 +428,7 @@ fn a_huge_or_binary_manifest_is_refused() {
 #[test]
 fn the_manifests_of_this_repository_load() {
     let folder = Path::new("../../manifests");
-    let listing = list(&folder).unwrap();
+    let listing = list(folder).unwrap();
     assert!(listing.problems.is_empty(), "{:?}", listing.problems);
     let given: BTreeSet<String> = listing
         .models
@@ -437,7 +437,7 @@ fn the_manifests_of_this_repository_load() {
         .filter(|name| name.starts_with("clip"))
         .collect();
     for dataset in &listing.datasets {
-        let planned = load_dataset(&folder, &dataset.name, &catalog()).unwrap();
+        let planned = load_dataset(folder, &dataset.name, &catalog()).unwrap();
         if let Some(Place::Manifests(path)) = &planned.classes {
             let text = fs::read_to_string(folder.join(path)).unwrap();
             let names: BTreeSet<&str> = text.lines().collect();
@@ -450,7 +450,7 @@ fn the_manifests_of_this_repository_load() {
         }
     }
     for model in &listing.models {
-        load_model(&folder, &model.name, &catalog(), &given).unwrap();
+        load_model(folder, &model.name, &catalog(), &given).unwrap();
     }
     assert!(!listing.suites.is_empty());
     for suite in &listing.suites {
@@ -480,7 +480,7 @@ fn the_photos_suite_runs_with_a_checkpoint_without_vocabulary() {
         models: Some(strings(&models)),
         ..given(&["clip-no-vocabulary"])
     };
-    let plan = load_suite(&suite, &catalog(), &overrides).unwrap();
+    let plan = load_suite(suite, &catalog(), &overrides).unwrap();
     assert_eq!(plan.tasks.len(), 2);
     assert!(plan.tasks.iter().all(|task| task.models == models));
     assert_eq!(plan.models["clip-no-vocabulary"].tokenizer, "word-hash");

@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn records_of_schema_1_can_be_read_for_ever() {
         let folder = Path::new("tests/records-v1");
-        let records: Vec<Record> = read_records(&folder)
+        let records: Vec<Record> = read_records(folder)
             .unwrap()
             .into_iter()
             .map(|stored| stored.record)
