@@ -20,6 +20,7 @@ pub mod image_spec;
 pub mod io;
 pub mod key;
 pub mod progress;
+pub mod python;
 pub mod registry;
 pub mod sample;
 pub mod seed;

@@ -1,4 +1,4 @@
-//! JSON as Python's `json.dumps(value, indent=4)` writes it.
+//! JSON as Python's `json.dumps` writes it, with `indent=4` or on one line.
 //!
 //! img2dataset stores metadata in this form, so shards of both tools can be compared byte by byte.
 //! The rules: four spaces per level, `,` and a line break between items, `": "` after a key, every
@@ -18,18 +18,52 @@ use std::fmt::Write as _;
 
 use serde_json::{Number, Value};
 use sightline_core::Metadata;
+use sightline_core::python::float_repr;
 
 const INDENT: &str = "    ";
 
 /// The JSON text of `metadata`.
 pub fn to_string(metadata: &Metadata) -> String {
     let mut out = String::with_capacity(256);
-    write_object(&mut out, metadata, 0);
+    write_object(&mut out, metadata, Layout::Lines { level: 0 });
     out
 }
 
-/// Adds the JSON text of `value`, whose first line is already indented, at nesting `level`.
-fn write_value(out: &mut String, value: &Value, level: usize) {
+/// The JSON text of `metadata` on one line, with a space behind each comma and colon.
+pub fn to_line(metadata: &Metadata) -> String {
+    let mut out = String::with_capacity(256);
+    write_object(&mut out, metadata, Layout::OneLine);
+    out
+}
+
+/// How items of arrays and objects are laid out.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// All on one line.
+    OneLine,
+    /// Each on a line, inside arrays and objects nested `level` deep.
+    Lines { level: usize },
+}
+
+impl Layout {
+    /// That of an item's own items.
+    fn inner(self) -> Self {
+        match self {
+            Self::OneLine => self,
+            Self::Lines { level } => Self::Lines { level: level + 1 },
+        }
+    }
+
+    fn break_line(self, out: &mut String) {
+        if let Self::Lines { level } = self {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(INDENT, level));
+        }
+    }
+}
+
+/// Adds the JSON text of `value`, whose first line is already indented.
+fn write_value(out: &mut String, value: &Value, layout: Layout) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(true) => out.push_str("true"),
@@ -37,53 +71,56 @@ fn write_value(out: &mut String, value: &Value, level: usize) {
         Value::Number(number) => write_number(out, number),
         Value::String(text) => write_text(out, text),
         Value::Array(items) => {
-            let mut list = List::begin(out, '[', level);
+            let mut list = List::begin(out, '[', layout);
             for item in items {
                 list.next(out);
-                write_value(out, item, level + 1);
+                write_value(out, item, layout.inner());
             }
             list.end(out, ']');
         }
-        Value::Object(object) => write_object(out, object, level),
+        Value::Object(object) => write_object(out, object, layout),
     }
 }
 
-fn write_object(out: &mut String, object: &Metadata, level: usize) {
-    let mut list = List::begin(out, '{', level);
+fn write_object(out: &mut String, object: &Metadata, layout: Layout) {
+    let mut list = List::begin(out, '{', layout);
     for (key, value) in object {
         list.next(out);
         write_text(out, key);
         out.push_str(": ");
-        write_value(out, value, level + 1);
+        write_value(out, value, layout.inner());
     }
     list.end(out, '}');
 }
 
 /// Brackets, commas and line breaks, which arrays and objects share.
 struct List {
-    level: usize,
+    layout: Layout,
     is_empty: bool,
 }
 
 impl List {
-    fn begin(out: &mut String, bracket: char, level: usize) -> Self {
+    fn begin(out: &mut String, bracket: char, layout: Layout) -> Self {
         out.push(bracket);
         Self {
-            level,
+            layout,
             is_empty: true,
         }
     }
 
     fn next(&mut self, out: &mut String) {
-        out.push_str(if self.is_empty { "\n" } else { ",\n" });
+        match self.layout {
+            _ if self.is_empty => {}
+            Layout::OneLine => out.push_str(", "),
+            Layout::Lines { .. } => out.push(','),
+        }
         self.is_empty = false;
-        out.extend(std::iter::repeat_n(INDENT, self.level + 1));
+        self.layout.inner().break_line(out);
     }
 
     fn end(self, out: &mut String, bracket: char) {
         if !self.is_empty {
-            out.push('\n');
-            out.extend(std::iter::repeat_n(INDENT, self.level));
+            self.layout.break_line(out);
         }
         out.push(bracket);
     }
@@ -91,31 +128,8 @@ impl List {
 
 fn write_number(out: &mut String, number: &Number) {
     match number.as_f64() {
-        Some(float) if number.is_f64() => write_float(out, float),
+        Some(float) if number.is_f64() => out.push_str(&float_repr(float)),
         _ => out.push_str(&number.to_string()),
-    }
-}
-
-/// Python's `repr`: the shortest digits that read back as the same float, positional from 1e-4 to
-/// below 1e16 and scientific outside, with an exponent of at least two digits.
-fn write_float(out: &mut String, float: f64) {
-    // Rust's `{:e}` gives the same shortest digits.
-    let scientific = format!("{float:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    match exponent.parse::<i32>() {
-        Ok(e) if (-4..16).contains(&e) => {
-            let at = out.len();
-            // Writing to a string cannot fail.
-            let _ = write!(out, "{float}");
-            if !out[at..].contains('.') {
-                out.push_str(".0");
-            }
-        }
-        Ok(e) => {
-            let sign = if e < 0 { '-' } else { '+' };
-            let _ = write!(out, "{digits}e{sign}{:02}", e.abs());
-        }
-        Err(_) => out.push_str(&scientific),
     }
 }
 
@@ -176,7 +190,7 @@ mod tests {
 
     fn dumps(value: &Value) -> String {
         let mut out = String::new();
-        write_value(&mut out, value, 0);
+        write_value(&mut out, value, Layout::Lines { level: 0 });
         out
     }
 
@@ -206,6 +220,16 @@ mod tests {
             "é": 0.1
         });
         assert_eq!(dumps(&value), include_str!("../tests/fixtures/nested.json"));
+    }
+
+    #[test]
+    fn one_line_has_spaces_behind_commas_and_colons() {
+        let value = json!({"a": [1, {"é\n": "b"}, []], "c": {}, "d": 1e-7});
+        let line = to_line(value.as_object().unwrap());
+        assert_eq!(
+            line,
+            r#"{"a": [1, {"\u00e9\n": "b"}, []], "c": {}, "d": 1e-07}"#
+        );
     }
 
     #[test]
