@@ -1,4 +1,4 @@
-//! Sniff, decode, orient, resize, crop and encode images, with limits on every input.
+//! Sniff, decode, orient, resize, crop and encode images and read their EXIF, with limits on every input.
 //!
 //! The pixel arithmetic of the reference tools (Pillow, torchvision, OpenCV) is written out here and
 //! equals theirs bit for bit, because a level more or less moves scores. Bytes are foreign until
@@ -23,6 +23,7 @@
 pub mod crop;
 pub mod decode;
 pub mod encode;
+pub mod exif;
 pub mod limits;
 pub mod native;
 pub mod orient;
@@ -34,6 +35,7 @@ pub mod sniff;
 
 pub use decode::{Alpha, DecodeError, DecodeOptions, Decoded, Deep, decode_native, decode_rgb};
 pub use encode::{EncodeError, EncodeSpec, encode};
+pub use exif::{ExifError, exif};
 pub use limits::Limits;
 pub use native::{Mode, Native};
 pub use pixels::{Channels, Pixels, PixelsError};
