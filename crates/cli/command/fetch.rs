@@ -88,6 +88,10 @@ pub(crate) struct FetchArgs {
     )]
     incremental_mode: IncrementalModeArg,
 
+    /// Do not record the EXIF of the downloaded files
+    #[arg(long, help_heading = "Output")]
+    no_extract_exif: bool,
+
     /// Digest of the downloaded bytes to record
     #[arg(long, value_enum, default_value = "sha256", help_heading = "Output")]
     compute_hash: HashArg,
@@ -293,6 +297,7 @@ impl FetchArgs {
             IncrementalModeArg::Overwrite => IncrementalMode::Overwrite,
             IncrementalModeArg::Extend => IncrementalMode::Extend,
         };
+        spec.extract_exif = !self.no_extract_exif;
         spec.compute_hash = match self.compute_hash {
             HashArg::Sha256 => Some(HashKind::Sha256),
             HashArg::None => None,

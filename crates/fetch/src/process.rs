@@ -1,11 +1,13 @@
-//! From a body to a stored image: sniff, decode, filter, resize, encode. CPU work for rayon's threads.
+//! From a body to a stored image and its EXIF: sniff, decode, filter, resize, encode. CPU work for
+//! rayon's threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use sightline_core::{Digest, EncodedImage};
 use sightline_imaging::reshape::{ReshapeSpec, reshape};
-use sightline_imaging::{DecodeError, DecodeOptions, EncodeSpec, decode_rgb, encode};
+use sightline_imaging::{DecodeError, DecodeOptions, EncodeSpec, decode_rgb, encode, exif};
+use sightline_shard::python_json;
 
 use crate::spec::{FetchSpec, HashKind};
 use crate::status::{DownloadError, FetchStatus, INTERNAL_ERROR};
@@ -28,6 +30,8 @@ pub(crate) struct Done {
     pub(crate) image: EncodedImage,
     /// Width and height as stored, then as decoded and turned upright.
     pub(crate) sizes: [i32; 4],
+    /// Of the body, as JSON; `None` when it is damaged, or not wanted.
+    pub(crate) exif: Option<String>,
     /// Of the body.
     pub(crate) digest: Option<Digest>,
 }
@@ -54,8 +58,8 @@ impl Outcome {
     /// Memory that the outcome takes until it is written.
     pub(crate) fn len_bytes(&self) -> u64 {
         const OVERHEAD: u64 = 512;
-        let image = self.done.as_ref().map_or(0, |done| done.image.bytes.len());
-        OVERHEAD + image as u64
+        let len = |done: &Done| done.image.bytes.len() + done.exif.as_ref().map_or(0, String::len);
+        OVERHEAD + self.done.as_ref().map_or(0, len) as u64
     }
 }
 
@@ -65,6 +69,7 @@ pub(crate) struct Processor {
     decode: DecodeOptions,
     image: ReshapeSpec,
     encode: EncodeSpec,
+    extract_exif: bool,
     hash: Option<HashKind>,
 }
 
@@ -74,6 +79,7 @@ impl Processor {
             decode: spec.decode,
             image: spec.image.clone(),
             encode: spec.encode,
+            extract_exif: spec.extract_exif,
             hash: spec.compute_hash,
         }
     }
@@ -110,9 +116,15 @@ impl Processor {
             },
             sizes: [stored.width, stored.height, original.width, original.height]
                 .map(|side| i32::try_from(side).unwrap_or(i32::MAX)),
+            exif: self.extract_exif.then(|| exif_text(body)).flatten(),
             digest: self.hash.map(|HashKind::Sha256| Digest::of(body)),
         })
     }
+}
+
+/// The EXIF of a file as JSON on one line, as img2dataset writes it; where it writes null, `None`.
+fn exif_text(body: &[u8]) -> Option<String> {
+    exif(body).ok().map(|tags| python_json::to_line(&tags))
 }
 
 /// The text of a decoding error in the status table: without sizes and decoders' words, so that equal
@@ -156,7 +168,30 @@ mod tests {
         assert_eq!(done.image.format, ImageFormat::Jpg);
         assert!(done.image.bytes.starts_with(b"\xff\xd8\xff"));
         assert_eq!(done.digest, Some(Digest::of(&body)));
+        assert_eq!(done.exif.as_deref(), Some("{}"));
         assert_eq!(outcome.downloaded, body.len() as u64);
+    }
+
+    #[test]
+    fn exif_is_that_of_the_body_or_null_when_damaged() {
+        let pixels = Pixels::filled(6, 4, Channels::Rgb, &[200, 30, 60]).unwrap();
+        let plain = encode(&pixels, &EncodeSpec::default()).unwrap();
+        let with = |order: &[u8]| {
+            let exif = b"*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+            let segment = [b"\xff\xe1\0\x22Exif\0\0", order, exif].concat();
+            [&plain[..2], &segment, &plain[2..]].concat()
+        };
+        let run = |body: &[u8]| processor().run(body).done.unwrap();
+        let done = run(&with(b"II"));
+        assert_eq!(
+            done.exif.as_deref(),
+            Some(r#"{"Image Orientation": "Rotated 90 CW"}"#)
+        );
+        assert_eq!(done.sizes[2..], [4, 6]);
+        assert_eq!(run(&with(b"XX")).exif, None);
+        let mut without = processor();
+        without.extract_exif = false;
+        assert_eq!(without.run(&with(b"II")).done.unwrap().exif, None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use sightline_shard::FORMATS;
 
 use crate::error::{Error, Result};
 use crate::network::NetworkSpec;
+use crate::status_table::EXIF;
 use crate::table::InputFormat;
 
 /// Digits of a shard's number, in its name and in its samples' keys.
@@ -43,6 +44,8 @@ pub struct FetchSpec {
     pub image: ReshapeSpec,
     /// How images are stored.
     pub encode: EncodeSpec,
+    /// Whether to record the EXIF of the downloaded bytes.
+    pub extract_exif: bool,
     /// Which digest of the downloaded bytes to record.
     pub compute_hash: Option<HashKind>,
     /// How to behave on the network.
@@ -102,6 +105,7 @@ impl FetchSpec {
             decode: DecodeOptions::sane(),
             image: ReshapeSpec::default(),
             encode: EncodeSpec::default(),
+            extract_exif: true,
             compute_hash: Some(HashKind::Sha256),
             network: NetworkSpec::default(),
             memory_budget_bytes: 1 << 30,
@@ -145,6 +149,7 @@ impl FetchSpec {
                 },
                 "image": self.image,
                 "encode": self.encode,
+                "extract_exif": self.extract_exif,
                 "compute_hash": self.compute_hash,
                 "max_body_bytes": network.max_body_bytes,
                 "max_redirects": network.max_redirects,
@@ -210,7 +215,7 @@ impl FetchSpec {
 
     /// Refuses saved columns that the output uses itself, or that are named twice.
     fn validate_columns(&self) -> Result<()> {
-        const OURS: [&str; 12] = [
+        const OURS: [&str; 11] = [
             "url",
             "key",
             "status",
@@ -219,7 +224,6 @@ impl FetchSpec {
             "height",
             "original_width",
             "original_height",
-            "exif",
             "md5",
             "sha256",
             "sha512",
@@ -229,6 +233,7 @@ impl FetchSpec {
                 "it is named twice"
             } else if OURS.contains(&column.as_str())
                 || (column == "caption" && self.caption_col.is_some())
+                || (column == EXIF && self.extract_exif)
             {
                 "the status table has a column of that name"
             } else if column.starts_with("__") {
@@ -312,6 +317,11 @@ mod tests {
         assert!(caption.validate().is_ok());
         caption.caption_col = Some("text".to_owned());
         assert!(caption.validate().is_err());
+        let mut exif = spec();
+        exif.save_additional_columns = vec!["exif".to_owned()];
+        assert!(exif.validate().is_err());
+        exif.extract_exif = false;
+        assert!(exif.validate().is_ok());
         let mut bad = spec();
         bad.network.user_agent_token = Some("a b".to_owned());
         assert!(bad.validate().is_err());

@@ -1,8 +1,8 @@
 //! The status table of a shard: one Parquet row for each row of the input, in its order.
 //!
 //! Columns are the input columns, then `key`, `status`, `error_message` (text), `width`, `height`,
-//! `original_width`, `original_height` (32-bit integers) and the digest if one is recorded. Row groups have
-//! 100 rows, compressed with Snappy. Types are Parquet's own, without an Arrow schema beside them, so
+//! `original_width`, `original_height` (32-bit integers), `exif` (JSON as text) and the digest, the last two if
+//! they are recorded. Row groups have 100 rows, compressed with Snappy. Types are Parquet's own, without an Arrow schema beside them, so
 //! that every reader sees plain strings and lists, as in img2dataset's files.
 
 use std::fs;
@@ -16,7 +16,7 @@ use sightline_store::AtomicFile;
 
 use crate::error::{Error, Result};
 use crate::process::Outcome;
-use crate::spec::HashKind;
+use crate::spec::{FetchSpec, HashKind};
 
 /// Rows of a row group.
 const ROW_GROUP: usize = 100;
@@ -24,25 +24,31 @@ const ROW_GROUP: usize = 100;
 /// Collects the columns that we add.
 #[derive(Debug)]
 pub(crate) struct StatusTable {
+    extract_exif: bool,
     hash: Option<HashKind>,
     keys: Vec<String>,
     statuses: Vec<&'static str>,
     messages: Vec<Option<String>>,
     /// Width, height, original width, original height.
     sizes: [Vec<Option<i32>>; 4],
+    exifs: Vec<Option<String>>,
     digests: Vec<Option<String>>,
 }
 
 const SIZES: [&str; 4] = ["width", "height", "original_width", "original_height"];
+/// Column of the EXIF.
+pub(crate) const EXIF: &str = "exif";
 
 impl StatusTable {
-    pub(crate) fn new(rows: usize, hash: Option<HashKind>) -> Self {
+    pub(crate) fn new(rows: usize, spec: &FetchSpec) -> Self {
         Self {
-            hash,
+            extract_exif: spec.extract_exif,
+            hash: spec.compute_hash,
             keys: Vec::with_capacity(rows),
             statuses: Vec::with_capacity(rows),
             messages: Vec::with_capacity(rows),
             sizes: std::array::from_fn(|_| Vec::with_capacity(rows)),
+            exifs: Vec::with_capacity(rows),
             digests: Vec::with_capacity(rows),
         }
     }
@@ -60,6 +66,7 @@ impl StatusTable {
         for (at, column) in self.sizes.iter_mut().enumerate() {
             column.push(done.map(|done| done.sizes[at]));
         }
+        self.exifs.push(done.and_then(|done| done.exif.clone()));
         let digest = done.and_then(|done| done.digest);
         self.digests.push(digest.map(|digest| digest.to_string()));
     }
@@ -69,6 +76,7 @@ impl StatusTable {
         let Some(key) = self.keys.pop() else { return };
         self.statuses.pop();
         self.messages.pop();
+        self.exifs.pop();
         self.digests.pop();
         for column in &mut self.sizes {
             column.pop();
@@ -89,6 +97,9 @@ impl StatusTable {
         );
         for (name, column) in SIZES.iter().zip(&self.sizes) {
             meta.insert((*name).to_owned(), column[last].into());
+        }
+        if self.extract_exif {
+            meta.insert(EXIF.to_owned(), self.exifs[last].clone().into());
         }
         if let Some(hash) = self.hash {
             meta.insert(hash.as_str().to_owned(), self.digests[last].clone().into());
@@ -113,6 +124,9 @@ impl StatusTable {
         columns.push(Column::new("error_message".into(), self.messages));
         for (name, column) in SIZES.iter().zip(self.sizes) {
             columns.push(Column::new((*name).into(), column));
+        }
+        if self.extract_exif {
+            columns.push(Column::new(EXIF.into(), self.exifs));
         }
         if let Some(hash) = self.hash {
             columns.push(Column::new(hash.as_str().into(), self.digests));

@@ -160,11 +160,10 @@ impl<'a> Writer<'a> {
         let rows = &begun.rows;
         let (started, clock) = begun.at;
         let output = Arc::clone(&self.output);
-        let hash = self.spec.compute_hash;
         output.unfinish(rows.id)?;
         let mut folder = output.folder.clone();
         let mut shard = output.format.create(&mut folder, rows.id)?;
-        let mut table = StatusTable::new(rows.rows.len(), hash);
+        let mut table = StatusTable::new(rows.rows.len(), self.spec);
         let mut counts = Counts::default();
 
         for (at, row) in (0u64..).zip(&rows.rows) {

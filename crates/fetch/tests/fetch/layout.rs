@@ -51,6 +51,7 @@ fn the_layout_is_that_of_img2dataset() {
             ("height", int.clone()),
             ("original_width", int.clone()),
             ("original_height", int),
+            ("exif", text.clone()),
             ("sha256", text),
         ]
     );
@@ -105,6 +106,7 @@ fn a_sample_is_image_metadata_and_caption() {
     "height": 32,
     "original_width": 20,
     "original_height": 30,
+    "exif": "{{}}",
     "sha256": "{digest}"
 }}"#,
         world.server.url("/0.png")
@@ -115,6 +117,43 @@ fn a_sample_is_image_metadata_and_caption() {
     assert_eq!(digest, sightline_core::Digest::of(&body).to_string());
     assert!(tar[members[2].1..].starts_with("caption, 0 é".as_bytes()));
     assert!(tar[members[0].1..].starts_with(b"\xff\xd8\xff"));
+}
+
+#[test]
+fn exif_is_recorded_as_img2dataset_records_it_unless_it_is_not_wanted() {
+    let world = World::new(2);
+    let plain = fs::read(world.site().join("1.jpg")).unwrap();
+    let with = |order: &[u8; 2]| {
+        let text = b"*\0\x08\0\0\0\x01\0\x0e\x01\x02\0\x06\0\0\0\x1a\0\0\0\0\0\0\0caf\xc3\xa9\"";
+        let segment = [b"\xff\xe1\0\x28Exif\0\0", &order[..], text].concat();
+        [&plain[..2], &segment, &plain[2..]].concat()
+    };
+    fs::write(world.site().join("named.jpg"), with(b"II")).unwrap();
+    fs::write(world.site().join("damaged.jpg"), with(b"XX")).unwrap();
+    let urls = ["named.jpg", "damaged.jpg", "0.png", "missing.png"]
+        .map(|name| world.server.url(&format!("/{name}")));
+    let table = world.write("urls.txt", &urls.join("\n"));
+
+    let mut spec = world.spec(table, "out");
+    run(&spec).unwrap();
+    let named = r#"{"Image ImageDescription": "caf\u00e9\""}"#;
+    let expected = [Some(named), None, Some("{}"), None].map(|text| text.map(str::to_owned));
+    assert_eq!(column(&spec.out, "exif"), expected);
+    let found = samples(&spec.out, "00000.tar");
+    assert_eq!(found[0].meta["exif"], named);
+    assert!(found[1].meta["exif"].is_null());
+    assert_eq!(found[2].meta["exif"], "{}");
+
+    spec.extract_exif = false;
+    let refused = run(&spec).unwrap_err().to_string();
+    assert!(
+        refused.contains("extract_exif was true and is false"),
+        "{refused}"
+    );
+    spec.out = world.path("without");
+    run(&spec).unwrap();
+    assert!(status_table(&spec.out, 0).column("exif").is_err());
+    assert!(!samples(&spec.out, "00000.tar")[0].meta.contains_key("exif"));
 }
 
 /// Names of the members of a USTAR archive and where their data begin.
