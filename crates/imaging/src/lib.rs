@@ -38,5 +38,5 @@ pub use encode::{EncodeError, EncodeSpec, encode};
 pub use exif::{ExifError, exif};
 pub use limits::Limits;
 pub use native::{Mode, Native};
-pub use pixels::{Channels, Pixels, PixelsError};
+pub use pixels::{Channels, Pixels, PixelsError, Rect};
 pub use sniff::{Foreign, Sniffed, sniff};

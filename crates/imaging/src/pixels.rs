@@ -32,6 +32,49 @@ impl Channels {
     }
 }
 
+/// A rectangle of pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rect {
+    /// Columns to the left of it.
+    pub left: u32,
+    /// Rows above it.
+    pub top: u32,
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
+impl Rect {
+    /// All of an image of that size.
+    pub fn of(size: Size) -> Self {
+        Self {
+            left: 0,
+            top: 0,
+            width: size.width,
+            height: size.height,
+        }
+    }
+
+    /// Columns and rows.
+    pub fn size(self) -> Size {
+        Size {
+            width: self.width,
+            height: self.height,
+        }
+    }
+
+    /// Whether `other` leaves this rectangle nowhere.
+    pub fn contains(self, other: Self) -> bool {
+        let inside = |start: u32, len: u32, other_start: u32, other_len: u32| {
+            let end = |start: u32, len: u32| u64::from(start) + u64::from(len);
+            start <= other_start && end(other_start, other_len) <= end(start, len)
+        };
+        inside(self.left, self.width, other.left, other.width)
+            && inside(self.top, self.height, other.top, other.height)
+    }
+}
+
 /// An image in memory: rows from top to bottom without padding, pixels from left to right. Neither
 /// side is ever zero.
 #[derive(Clone, PartialEq, Eq)]
