@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use sightline_store::digest_file;
+
 use crate::command::exits;
 use crate::exit::Failure;
 
@@ -14,13 +16,30 @@ pub(crate) fn is_to_be_written(path: &Path, content: &[u8], force: bool) -> Resu
     match holds(path, content) {
         Ok(true) => Ok(false),
         Ok(false) if force => Ok(true),
-        Ok(false) => Err(
-            Failure::usage(doing(), "there is another file of that name")
-                .with_hint("Choose another --out, or overwrite the file with --force."),
-        ),
+        Ok(false) => Err(another_file(path)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(e) => Err(Failure::io(doing(), &e).with_exit(exits::io(&e))),
     }
+}
+
+/// The same for content that is in another file.
+pub(crate) fn is_to_be_replaced(path: &Path, by: &Path, force: bool) -> Result<bool, Failure> {
+    let doing = || format!("writing `{}`", path.display());
+    if !path.exists() {
+        return Ok(true);
+    }
+    let digest = |path| digest_file(path).map_err(|e| Failure::new(exits::store(&e), doing(), &e));
+    match digest(path)? == digest(by)? {
+        true => Ok(false),
+        false if force => Ok(true),
+        false => Err(another_file(path)),
+    }
+}
+
+fn another_file(path: &Path) -> Failure {
+    let doing = format!("writing `{}`", path.display());
+    Failure::usage(doing, "there is another file of that name")
+        .with_hint("Choose another --out, or overwrite the file with --force.")
 }
 
 /// Whether the file at `path` holds exactly `content`; no more of it is read than that.

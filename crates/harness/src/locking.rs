@@ -20,9 +20,9 @@ struct ToLock {
     path: PathBuf,
 }
 
-/// Finds every file that `plan` reads and digests it.
+/// Finds every file that `plan` reads and digests it, and how images are prepared for each model.
 pub fn make_lock(plan: &Plan, roots: &Roots, progress: &dyn Progress) -> Result<Lock> {
-    let mut found = Vec::new();
+    let (mut found, mut inputs) = (Vec::new(), Vec::new());
     for (name, dataset) in &plan.datasets {
         let folder = folder_of(roots, &dataset.shards)?;
         for shard in folder.expand(&[below(&dataset.shards)])? {
@@ -57,6 +57,7 @@ pub fn make_lock(plan: &Plan, roots: &Roots, progress: &dyn Progress) -> Result<
                 path: file.path,
             });
         }
+        inputs.push(planned.input()?);
     }
 
     progress.start("files", Some(found.len() as u64));
@@ -82,5 +83,6 @@ pub fn make_lock(plan: &Plan, roots: &Roots, progress: &dyn Progress) -> Result<
         suite: plan.suite.clone(),
         plan: plan.digest()?,
         files,
+        inputs,
     })
 }

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
+use sightline_core::Digest;
 use sightline_core::registry::UnknownName;
-use sightline_manifest::{Lock, Plan, PlannedModel, Roots};
+use sightline_manifest::{Lock, LockedInput, Plan, PlannedModel, Roots};
 use sightline_models::{Family, FileRole, Model, ModelSpec, TokenizerChoice, VisualSpec, family};
-use sightline_preprocess::{Limits, Preprocessor};
+use sightline_preprocess::{Limits, PrepareError, Preprocessor};
 
 use crate::dataset::{path_of, unchanged};
 use crate::{Error, Result};
@@ -88,6 +89,37 @@ impl<'a> Planned<'a> {
             .collect())
     }
 
+    /// How its images are prepared.
+    pub(crate) fn input(&self) -> Result<LockedInput> {
+        let input =
+            (self.family()?.input)(&self.spec()?).map_err(|source| self.load_error(source))?;
+        let preprocessor = self.preprocessor(&input)?;
+        Ok(LockedInput {
+            owner: self.owner(),
+            image_spec: Digest::of_json(preprocessor.spec())?,
+            pixels: preprocessor
+                .fingerprint()
+                .map_err(|source| self.preprocess_error(source))?,
+        })
+    }
+
+    fn preprocessor(&self, input: &VisualSpec) -> Result<Preprocessor> {
+        let VisualSpec::Pixels(spec) = input else {
+            return Err(Error::Input {
+                model: self.name.to_owned(),
+            });
+        };
+        Preprocessor::new(spec.clone(), Limits::default())
+            .map_err(|source| self.preprocess_error(source))
+    }
+
+    fn preprocess_error(&self, source: PrepareError) -> Error {
+        Error::Preprocess {
+            model: self.name.to_owned(),
+            source,
+        }
+    }
+
     /// Loads it from the files of `lock`.
     pub(crate) fn load(&self, lock: &Lock, device: &Device) -> Result<Loaded> {
         let spec = self.spec()?;
@@ -99,21 +131,10 @@ impl<'a> Planned<'a> {
         }
         let load = self.family()?.load;
         let model = load(&spec, device).map_err(|source| self.load_error(source))?;
-        let spec = match model.input() {
-            VisualSpec::Pixels(spec) => spec.clone(),
-            _ => {
-                return Err(Error::Input {
-                    model: self.name.to_owned(),
-                });
-            }
-        };
-        let preprocessor = Preprocessor::new(spec, Limits::default());
+        let preprocessor = self.preprocessor(model.input())?;
         Ok(Loaded {
             model,
-            preprocessor: preprocessor.map_err(|source| Error::Preprocess {
-                model: self.name.to_owned(),
-                source,
-            })?,
+            preprocessor,
         })
     }
 

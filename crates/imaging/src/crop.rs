@@ -4,18 +4,10 @@
 //! and pad the larger half to the right, Hugging Face's slow processors cut the offset and pad the larger
 //! half to the left. On a photo one pixel of offset changes most pixels.
 
+pub use sightline_core::image_spec::Padding;
 use sightline_core::image_spec::{CropRounding, Size};
 
-use crate::{Pixels, PixelsError};
-
-/// On which side the larger half of an odd padding goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Padding {
-    /// Right and bottom: torchvision, `open_clip`, Hugging Face "fast".
-    LargerAfter,
-    /// Left and top: Hugging Face "slow".
-    LargerBefore,
-}
+use crate::{Channels, Pixels, PixelsError};
 
 /// First pixel of a crop of `crop` in `side` (`crop <= side`).
 pub fn centre_offset(side: u32, crop: u32, rounding: CropRounding) -> u32 {
@@ -27,17 +19,24 @@ pub fn centre_offset(side: u32, crop: u32, rounding: CropRounding) -> u32 {
     }
 }
 
-/// The centre of `pixels` in `size`; where the image is smaller, black is put around it first. Fails
-/// only when `size` has no content.
+/// The centre of `pixels` in `size`; where the image is smaller, `fill` is put around it first (its first
+/// value in grey images, nothing where there is alpha). Fails only when `size` has no content.
 pub fn centre_crop(
     pixels: &Pixels,
     size: Size,
     rounding: CropRounding,
     padding: Padding,
+    fill: [u8; 3],
 ) -> Result<Pixels, PixelsError> {
     let channels = pixels.channels();
     let crop = Crop::new(pixels.size(), size, rounding, padding);
-    let data = crop.apply(pixels.data(), channels.count());
+    let fill = match channels {
+        Channels::Grey => &fill[..1],
+        Channels::Rgb => &fill[..3],
+        // What is missing cannot be seen.
+        Channels::GreyAlpha | Channels::Rgba => &[0; 4][..channels.count()],
+    };
+    let data = crop.apply(pixels.data(), fill);
     Pixels::new(size.width, size.height, channels, data)
 }
 
@@ -59,13 +58,14 @@ impl Crop {
         }
     }
 
-    /// Crops samples, `count` of them a pixel; what is missing is zero.
-    pub(crate) fn apply<T: Copy + Default>(&self, data: &[T], count: usize) -> Vec<T> {
+    /// Crops pixels of as many samples as `fill` has, which stands where pixels are missing.
+    pub(crate) fn apply<T: Copy>(&self, data: &[T], fill: &[T]) -> Vec<T> {
+        let count = fill.len();
         let (stride, to_stride) = (
             self.from.width as usize * count,
             self.to.width as usize * count,
         );
-        let mut out = vec![T::default(); to_stride * self.to.height as usize];
+        let mut out = fill.repeat(self.to.width as usize * self.to.height as usize);
         let columns = self.x.from * count..(self.x.from + self.x.len) * count;
         for (out, row) in out
             .chunks_exact_mut(to_stride.max(1))
@@ -92,8 +92,8 @@ impl Along {
     fn new(side: u32, crop: u32, rounding: CropRounding, padding: Padding) -> Self {
         let missing = crop.saturating_sub(side);
         let before = match padding {
-            Padding::LargerAfter => missing / 2,
             Padding::LargerBefore => missing.div_ceil(2),
+            _ => missing / 2,
         };
         Self {
             from: centre_offset(side, crop, rounding) as usize,
@@ -124,7 +124,8 @@ mod tests {
             width: 5,
             height: 1,
         };
-        let crop = |padding| centre_crop(&pixels, size, CropRounding::Floor, padding).unwrap();
+        let crop =
+            |padding| centre_crop(&pixels, size, CropRounding::Floor, padding, [0; 3]).unwrap();
         assert_eq!(crop(Padding::LargerAfter).data(), [0, 7, 9, 0, 0]);
         assert_eq!(crop(Padding::LargerBefore).data(), [0, 0, 7, 9, 0]);
     }
@@ -135,7 +136,7 @@ mod tests {
             let rounding = if even { CropRounding::HalfEven } else { CropRounding::Floor };
             let data = (0..w * h).map(|i| 1 + (i % 255) as u8).collect();
             let pixels = Pixels::new(w, h, Channels::Grey, data).unwrap();
-            let out = centre_crop(&pixels, Size { width: cw, height: ch }, rounding, Padding::LargerAfter).unwrap();
+            let out = centre_crop(&pixels, Size { width: cw, height: ch }, rounding, Padding::LargerAfter, [0; 3]).unwrap();
             prop_assert_eq!((out.width(), out.height()), (cw, ch));
             let kept = out.data().iter().filter(|&&v| v > 0).count() as u32;
             prop_assert_eq!(kept, w.min(cw) * h.min(ch));

@@ -171,6 +171,15 @@ impl Native {
         }
     }
 
+    /// RGB pixels as OpenCV's `IMREAD_COLOR` makes them, not turned: alpha dropped, the high byte of 16
+    /// bits, and its own conversion of inks.
+    pub fn into_opencv_rgb(self) -> Pixels {
+        match &self.raster {
+            Raster::Cmyk(inks) => opencv_inks(inks),
+            _ => self.into_rgb(Alpha::Drop, Deep::HighByte),
+        }
+    }
+
     /// RGBA pixels by the rules of Pillow's `convert("RGBA")`: palettes bring their alpha, a
     /// transparent colour becomes alpha 0.
     pub fn into_rgba(self, deep: Deep) -> Pixels {
@@ -283,12 +292,12 @@ impl Native {
             Samples {
                 size,
                 count: samples.count,
-                data: crop.apply(&samples.data, samples.count),
+                data: crop.apply(&samples.data, &vec![T::default(); samples.count]),
             }
         }
         let crop = Crop::new(self.size(), size, rounding, padding);
         let pixels = |from: &Pixels| {
-            let data = crop.apply(from.data(), from.channels().count());
+            let data = crop.apply(from.data(), &[0; 4][..from.channels().count()]);
             Pixels::new(size.width, size.height, from.channels(), data)
         };
         let raster = match &self.raster {
@@ -386,6 +395,21 @@ fn ink(ink: u8, black: u8) -> u8 {
     let light = 255 - i32::from(black);
     let t = i32::from(ink) * light + 128;
     (light - (((t >> 8) + t) >> 8)).clamp(0, 255) as u8
+}
+
+/// OpenCV's own conversion of inks, which cuts where Pillow rounds: up to two levels apart.
+pub fn opencv_inks(inks: &Samples<u8>) -> Pixels {
+    let data = inks
+        .data
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|&[c, m, y, k]| {
+            let light = u32::from(255 - k);
+            [c, m, y].map(|ink| (light - ((u32::from(ink) * light) >> 8)) as u8)
+        })
+        .collect();
+    pixels(inks.size, Channels::Rgb, data)
 }
 
 /// Composes RGBA over an opaque colour, in the fixed point of Pillow's `alpha_composite`.

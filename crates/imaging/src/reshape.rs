@@ -275,10 +275,14 @@ pub fn reshape(pixels: Pixels, spec: &ReshapeSpec) -> Result<Reshaped, ReshapeEr
         resize_opencv(&pixels, target, interpolation)?
     };
     let pixels = match spec.mode {
-        ResizeMode::CenterCrop => {
-            centre_crop(&resized, square, CropRounding::Floor, Padding::LargerAfter)
-                .map_err(|_| ReshapeError::NoImageSize)?
-        }
+        ResizeMode::CenterCrop => centre_crop(
+            &resized,
+            square,
+            CropRounding::Floor,
+            Padding::LargerAfter,
+            [0; 3],
+        )
+        .map_err(|_| ReshapeError::NoImageSize)?,
         ResizeMode::Border => surround(&resized, edge),
         _ => resized,
     };

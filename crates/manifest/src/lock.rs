@@ -33,6 +33,21 @@ pub struct Lock {
     pub plan: Digest,
     /// Every file, sorted by owner and name.
     pub files: Vec<LockedFile>,
+    /// How each model's images are prepared, sorted by owner.
+    #[serde(default)]
+    pub inputs: Vec<LockedInput>,
+}
+
+/// How images are prepared for a model: the same specification gives other pixels where the program
+/// computes them in another way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LockedInput {
+    /// The model: `model:clip-vit-b32`.
+    pub owner: String,
+    /// Digest of the image specification.
+    pub image_spec: Digest,
+    /// Digest of what a picture within the program becomes.
+    pub pixels: Digest,
 }
 
 /// One file.
@@ -131,6 +146,7 @@ impl Lock {
                 .map(|file| ((file.owner.clone(), file.name.clone()), file.clone()))
                 .collect()
         };
+        let inputs = &found.inputs;
         let (mut locked, found) = (by_name(self), by_name(found));
         let mut of_files = Vec::new();
         for (key, found) in found {
@@ -145,12 +161,29 @@ impl Lock {
         }
         of_files.sort_by(|(a, _), (b, _)| a.cmp(b));
         differences.extend(of_files.into_iter().map(|(_, difference)| difference));
+        differences.extend(self.compare_inputs(inputs));
         differences
+    }
+
+    /// Models whose images are prepared in another way. A model that only one lock has differs by its
+    /// files or by the plan already.
+    fn compare_inputs(&self, found: &[LockedInput]) -> Vec<Difference> {
+        let of = |owner: &str| found.iter().find(|input| input.owner == owner);
+        self.inputs
+            .iter()
+            .filter_map(|locked| Some((locked, of(&locked.owner)?)))
+            .filter(|(locked, found)| locked != found)
+            .map(|(locked, found)| Difference::Input {
+                locked: locked.clone(),
+                found: found.clone(),
+            })
+            .collect()
     }
 
     fn sorted(&self) -> Self {
         let mut lock = self.clone();
         lock.files.sort();
+        lock.inputs.sort();
         lock
     }
 
@@ -199,6 +232,13 @@ pub enum Difference {
         /// As it is.
         found: LockedFile,
     },
+    /// A model's images are prepared in another way.
+    Input {
+        /// As locked.
+        locked: LockedInput,
+        /// As it is.
+        found: LockedInput,
+    },
 }
 
 impl fmt::Display for Difference {
@@ -228,6 +268,16 @@ impl fmt::Display for Difference {
                 bytes(locked),
                 bytes(found)
             ),
+            Self::Input { locked, found } if locked.image_spec != found.image_spec => write!(
+                f,
+                "{} prepares its images otherwise: locked image specification {}, now {}",
+                locked.owner, locked.image_spec, found.image_spec
+            ),
+            Self::Input { locked, found } => write!(
+                f,
+                "{} gets other pixels by the same specification: a test picture became {}, now {}",
+                locked.owner, locked.pixels, found.pixels
+            ),
         }
     }
 }
@@ -246,12 +296,21 @@ mod tests {
         }
     }
 
+    fn input(spec: &str, pixels: &str) -> LockedInput {
+        LockedInput {
+            owner: "model:clip".to_owned(),
+            image_spec: Digest::of(spec.as_bytes()),
+            pixels: Digest::of(pixels.as_bytes()),
+        }
+    }
+
     fn lock() -> Lock {
         Lock {
             schema: SCHEMA,
             suite: "quickstart".to_owned(),
             plan: Digest::of(b"plan"),
             files: vec![file("00000.tar", "zero"), file("00001.tar", "one")],
+            inputs: vec![input("spec", "pixels")],
         }
     }
 
@@ -320,5 +379,18 @@ mod tests {
             .collect();
         insta::assert_snapshot!(text.join("\n"));
         assert_eq!(lock().compare(&lock()), []);
+        for (spec, pixels, words) in [
+            ("other", "pixels", "prepares its images otherwise"),
+            ("spec", "other", "other pixels by the same specification"),
+        ] {
+            let mut found = lock();
+            found.inputs = vec![input(spec, pixels)];
+            let text = lock().compare(&found)[0].to_string();
+            assert!(text.contains(words), "{text}");
+        }
+        // Locks of versions that did not have inputs say nothing about them.
+        let mut old = lock();
+        old.inputs.clear();
+        assert_eq!(old.compare(&lock()), []);
     }
 }

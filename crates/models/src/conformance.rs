@@ -50,6 +50,9 @@ pub fn check(family: &Family, spec: &ModelSpec, device: &Device) -> Result<Vec<S
     }
 
     let model = (family.load)(spec, device)?;
+    if (family.input)(spec)? != *model.input() {
+        broken.push("takes another input than it says before it is loaded".to_owned());
+    }
     let answers = [(Capability::Embed, model.embed().is_some())];
     for (capability, answered) in answers {
         let declared = family.capabilities.contains(&capability);
@@ -240,6 +243,7 @@ mod tests {
             capabilities: &[],
             needs_checkpoint: true,
             files: |_| Ok(Vec::new()),
+            input: family("constant").unwrap().input,
             load: |_, device| {
                 let random = family("random").unwrap();
                 let spec = ModelSpec::without_checkpoint(Seed(1));

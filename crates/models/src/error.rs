@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use sightline_core::Hint;
-use sightline_core::image_spec::hugging_face::ImageSpecError;
+use sightline_core::image_spec::ImageSpecError;
 
 /// The result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

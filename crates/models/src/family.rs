@@ -6,7 +6,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use sightline_core::Seed;
 
-use crate::{Capability, Error, Model, Result};
+use crate::{Capability, Error, Model, Result, VisualSpec};
 
 /// A family: models that differ only in size and weights.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Family {
     pub needs_checkpoint: bool,
     /// Every file that [`Self::load`] would read, so that a lock can digest them; reads indexes only.
     pub files: fn(&ModelSpec) -> Result<Vec<CheckpointFile>>,
+    /// What [`Model::input`] of the loaded model would be; reads no weights.
+    pub input: fn(&ModelSpec) -> Result<VisualSpec>,
     /// Loads a model.
     pub load: fn(&ModelSpec, &Device) -> Result<Box<dyn Model>>,
 }

@@ -1,7 +1,7 @@
 //! What can go wrong between a file and a tensor.
 
 use sightline_core::Hint;
-use sightline_core::image_spec::Size;
+use sightline_core::image_spec::{ImageSpecError, Size};
 use sightline_imaging::resize::ResizeError;
 use sightline_imaging::{DecodeError, PixelsError};
 
@@ -18,14 +18,17 @@ pub enum PrepareError {
     /// Pixels of no size.
     #[error("cannot crop")]
     Pixels(#[from] PixelsError),
-    /// The tensor would have no pixels, or more than anything feeds to a model.
-    #[error("tensor size {width}x{height} is out of range, allowed is 1 to {max} a side", width = size.width, height = size.height)]
-    TensorSize {
-        /// The size asked for.
-        size: Size,
-        /// The limit.
-        max: u32,
+    /// The specification does not pad.
+    #[error("the resized image of {width}x{height} pixels is smaller than the crop of {}x{}", crop.width, crop.height, width = image.width, height = image.height)]
+    CropLarger {
+        /// The image after the resize.
+        image: Size,
+        /// The crop.
+        crop: Size,
     },
+    /// A specification that no image can satisfy.
+    #[error(transparent)]
+    Spec(#[from] Box<ImageSpecError>),
     /// A step that this build does not know.
     #[error("image specification asks for {what}, which is not supported")]
     Unsupported {
@@ -53,7 +56,7 @@ impl PrepareError {
         match self {
             Self::Decode(e) => e.class(),
             Self::Resize(_) => "resize",
-            Self::Pixels(_) | Self::TensorSize { .. } => "tensor-size",
+            Self::Pixels(_) | Self::Spec(_) | Self::CropLarger { .. } => "tensor-size",
             Self::Unsupported { .. } => "unsupported-step",
             Self::Row { .. } => "batch-row",
             Self::Tensor(_) => "tensor",

@@ -26,6 +26,7 @@
 
 mod batch;
 mod error;
+mod fingerprint;
 mod pipeline;
 mod table;
 

@@ -1,15 +1,17 @@
 //! The steps of one image: decode, resize, crop, values.
 
-use sightline_core::image_spec::{CropRounding, Fit, ImageSpec, Reference, Rescale, Size};
-use sightline_imaging::crop::{Padding, centre_crop};
+use sightline_core::image_spec::{
+    Colour, CropRounding, Filter, Fit, ImageSpec, Padding, Reference, Rescale, Size,
+};
+use sightline_imaging::crop::centre_crop;
+use sightline_imaging::orient::upright;
+use sightline_imaging::reshape::smallest_max_size;
+use sightline_imaging::resize::opencv::{Interpolation, resize_opencv};
 use sightline_imaging::resize::{PassOrder, resize_pillow, resize_torchvision_u8};
-use sightline_imaging::sizes::shortest_edge;
-use sightline_imaging::{DecodeOptions, Limits, Pixels, decode_rgb};
+use sightline_imaging::sizes::{keep_ratio, shortest_edge};
+use sightline_imaging::{DecodeOptions, Limits, Native, Pixels, decode_native, decode_rgb};
 
 use crate::{PrepareError, Table};
-
-/// Longest side of a tensor.
-const MAX_SIDE: u32 = 16_384;
 
 /// Turns encoded images into the values that a model is fed.
 #[derive(Clone, Debug)]
@@ -20,17 +22,9 @@ pub struct Preprocessor {
 }
 
 impl Preprocessor {
-    /// A preprocessor that decodes like Pillow's `convert("RGB")` (no orientation, alpha dropped) within
-    /// `limits`.
+    /// A preprocessor that decodes within `limits`.
     pub fn new(spec: ImageSpec, limits: Limits) -> Result<Self, PrepareError> {
-        for size in [spec.size, resized_size(spec.fit).unwrap_or(spec.size)] {
-            if !(1..=MAX_SIDE).contains(&size.width) || !(1..=MAX_SIDE).contains(&size.height) {
-                return Err(PrepareError::TensorSize {
-                    size,
-                    max: MAX_SIDE,
-                });
-            }
-        }
+        spec.check().map_err(Box::new)?;
         if !matches!(
             spec.rescale,
             Rescale::Factor { .. }
@@ -45,7 +39,7 @@ impl Preprocessor {
             });
         }
         Ok(Self {
-            options: DecodeOptions::pillow().with_limits(limits),
+            options: options(&spec)?.with_limits(limits),
             table: Table::new(&spec),
             spec,
         })
@@ -68,7 +62,7 @@ impl Preprocessor {
 
     /// The values of an encoded image, `[3, height, width]`, row-major.
     pub fn prepare(&self, bytes: &[u8]) -> Result<Vec<f32>, PrepareError> {
-        self.prepare_pixels(&decode_rgb(bytes, &self.options)?.pixels)
+        Ok(self.table.apply(&self.fit_bytes(bytes)?))
     }
 
     /// The values of decoded pixels, `[3, height, width]`, row-major.
@@ -76,30 +70,70 @@ impl Preprocessor {
         Ok(self.table.apply(&self.fit(pixels)?))
     }
 
+    /// The pixels that the values of an encoded image are computed from.
+    pub fn fit_bytes(&self, bytes: &[u8]) -> Result<Pixels, PrepareError> {
+        if self.spec.colour == Colour::PillowLast {
+            return self.fit_native(decode_native(bytes, &self.options.limits)?);
+        }
+        self.fit(&self.decode(bytes)?)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Pixels, PrepareError> {
+        if self.spec.colour != Colour::OpenCv {
+            return Ok(decode_rgb(bytes, &self.options)?.pixels);
+        }
+        let native = decode_native(bytes, &self.options.limits)?;
+        let orientation = native.orientation;
+        let pixels = native.into_opencv_rgb();
+        Ok(if self.spec.upright {
+            upright(pixels, orientation)
+        } else {
+            pixels
+        })
+    }
+
     /// The pixels that the values are computed from: resized and cropped to the tensor's size.
     pub fn fit(&self, pixels: &Pixels) -> Result<Pixels, PrepareError> {
-        let (size, rounding) = match self.spec.fit {
-            Fit::ShortestEdge { edge, crop } => (shortest_edge(pixels.size(), edge), crop),
-            Fit::Squash { size, crop } => (size, crop),
-            Fit::CropOnly { crop } => (pixels.size(), crop),
-            _ => {
-                return Err(PrepareError::Unsupported {
-                    what: "an unknown way of fitting",
-                });
-            }
-        };
+        let (size, rounding) = resized_size(self.spec.fit, pixels.size())?;
         let resized = self.resize(pixels, size)?;
         if resized.size() == self.spec.size {
             return Ok(resized);
         }
-        let padding = match (self.spec.reference, rounding) {
-            // Hugging Face's slow processors; see `sightline_imaging::crop`.
-            (Reference::Pillow12 | Reference::Pillow13, CropRounding::Floor) => {
-                Padding::LargerBefore
-            }
-            _ => Padding::LargerAfter,
+        self.check_padding(size)?;
+        let ImageSpec {
+            size,
+            padding,
+            fill,
+            ..
+        } = self.spec;
+        Ok(centre_crop(&resized, size, rounding, padding, fill)?)
+    }
+
+    /// The same in the file's own mode, which is converted to RGB at the end.
+    fn fit_native(&self, native: Native) -> Result<Pixels, PrepareError> {
+        let ImageSpec {
+            size: crop,
+            filter,
+            padding,
+            ..
+        } = self.spec;
+        let (size, rounding) = resized_size(self.spec.fit, native.size())?;
+        let order = match self.spec.reference {
+            Reference::Pillow12 => PassOrder::HorizontalFirst,
+            _ => PassOrder::Adaptive,
         };
-        Ok(centre_crop(&resized, self.spec.size, rounding, padding)?)
+        let resized = native.resized(size, filter, order)?;
+        let cropped = resized.cropped(crop, rounding, padding)?;
+        Ok(cropped.into_rgb(self.options.alpha, self.options.deep))
+    }
+
+    fn check_padding(&self, image: Size) -> Result<(), PrepareError> {
+        let crop = self.spec.size;
+        let is_smaller = image.width < crop.width || image.height < crop.height;
+        if is_smaller && self.spec.padding == Padding::Refuse {
+            return Err(PrepareError::CropLarger { image, crop });
+        }
+        Ok(())
     }
 
     fn resize(&self, pixels: &Pixels, size: Size) -> Result<Pixels, PrepareError> {
@@ -109,6 +143,7 @@ impl Preprocessor {
             Reference::Pillow12 => pillow(PassOrder::HorizontalFirst)?,
             Reference::Pillow13 => pillow(PassOrder::Adaptive)?,
             Reference::TorchvisionU8 => resize_torchvision_u8(pixels, size, filter)?,
+            Reference::OpenCv => resize_opencv(pixels, size, opencv_interpolation(filter)?)?,
             _ => {
                 return Err(PrepareError::Unsupported {
                     what: "an unknown resize arithmetic",
@@ -118,34 +153,70 @@ impl Preprocessor {
     }
 }
 
-fn resized_size(fit: Fit) -> Option<Size> {
-    match fit {
-        Fit::ShortestEdge { edge, .. } => Some(Size {
-            width: edge,
-            height: edge,
-        }),
-        Fit::Squash { size, .. } => Some(size),
-        _ => None,
+/// How a file becomes RGB.
+fn options(spec: &ImageSpec) -> Result<DecodeOptions, PrepareError> {
+    let options = match spec.colour {
+        Colour::Pillow | Colour::PillowLast | Colour::OpenCv => DecodeOptions::pillow(),
+        Colour::Sane => DecodeOptions::sane(),
+        _ => {
+            return Err(PrepareError::Unsupported {
+                what: "an unknown way of conversion to RGB",
+            });
+        }
+    };
+    if spec.colour == Colour::PillowLast && spec.upright {
+        return Err(PrepareError::Unsupported {
+            what: "an upright image that is converted last",
+        });
     }
+    Ok(DecodeOptions {
+        orient: spec.upright,
+        ..options
+    })
+}
+
+/// OpenCV's name for a filter.
+fn opencv_interpolation(filter: Filter) -> Result<Interpolation, PrepareError> {
+    Ok(match filter {
+        Filter::Nearest => Interpolation::Nearest,
+        Filter::Box => Interpolation::Area,
+        Filter::Bilinear => Interpolation::Linear,
+        Filter::Bicubic => Interpolation::Cubic,
+        Filter::Lanczos => Interpolation::Lanczos4,
+        Filter::Hamming => {
+            return Err(PrepareError::Unsupported {
+                what: "a Hamming filter of OpenCV",
+            });
+        }
+    })
+}
+
+/// The size after the resize of an image of size `from`, and how the crop after it is rounded.
+fn resized_size(fit: Fit, from: Size) -> Result<(Size, CropRounding), PrepareError> {
+    Ok(match fit {
+        Fit::ShortestEdge { edge, crop } => (shortest_edge(from, edge), crop),
+        Fit::SmallestMaxSize { edge, crop } => (smallest_max_size(from, edge), crop),
+        Fit::Squash { size, crop } => (size, crop),
+        Fit::Cover { size, crop } => (keep_ratio(from, size, false), crop),
+        Fit::Contain { size, crop } => (keep_ratio(from, size, true), crop),
+        Fit::CropOnly { crop } => (from, crop),
+        _ => {
+            return Err(PrepareError::Unsupported {
+                what: "an unknown way of fitting",
+            });
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use sightline_core::image_spec::Filter;
     use sightline_imaging::Channels;
 
     use super::*;
 
     fn spec(fit: Fit, width: u32, height: u32) -> ImageSpec {
-        ImageSpec {
-            size: Size { width, height },
-            fit,
-            filter: Filter::Bilinear,
-            reference: Reference::Pillow13,
-            rescale: Rescale::None,
-            mean: [0.0; 3],
-            std: [1.0; 3],
-        }
+        let size = Size { width, height };
+        ImageSpec::new(size, fit, Filter::Bilinear, Reference::Pillow13)
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! name that holds the digest of its content; [`read_records`] reads a folder of them back and refuses
 //! one whose content was changed. [`board`] makes a page of them and [`text_table`] a table for the
 //! terminal: both are pure functions of the records, so the same records give the same bytes.
-//! [`captions::caption_page`] makes the page about one file of captions.
+//! [`captions::caption_page`] makes the page about one file of captions, [`contact_sheet()`] the one about
+//! what preprocessing makes of images.
 //!
 //! ```no_run
 //! use sightline_report::{board, current, read_records, text_table};
@@ -16,6 +17,7 @@
 //! ```
 
 pub mod captions;
+pub mod contact_sheet;
 mod error;
 mod format;
 pub mod leaderboard;
@@ -26,6 +28,7 @@ pub mod store;
 mod table;
 
 pub use captions::caption_page;
+pub use contact_sheet::contact_sheet;
 pub use error::Error;
 pub use leaderboard::{Summary, board};
 pub use record::Record;

@@ -22,7 +22,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -104,6 +104,11 @@ impl AtomicFile {
         }
     }
 
+    /// Where the file is until it is committed.
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
     /// Flushes the file and moves it to its name, replacing what was there.
     pub fn commit(mut self) -> Result<()> {
         self.finish()
@@ -134,6 +139,12 @@ impl Write for AtomicFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+impl Seek for AtomicFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }
 

@@ -12,31 +12,26 @@
 //! let spec = from_hugging_face(&json!({ "image_processor_type": "CLIPImageProcessor", "size": 336 }));
 //! // The crop keeps its default of 224, so that is the size of the tensor.
 //! assert_eq!(spec?.size.width, 224);
-//! # Ok::<(), sightline_core::image_spec::hugging_face::ImageSpecError>(())
+//! # Ok::<(), sightline_core::image_spec::ImageSpecError>(())
 //! ```
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{CropRounding, Filter, Fit, ImageSpec, Reference, Rescale, Size};
-use crate::Hint;
+use super::config::{Config, ImageSpecError, both_sides, side};
+use super::{CropRounding, Filter, Fit, ImageSpec, Padding, Reference, Rescale, Size};
 use crate::registry::UnknownName;
 
 /// Mean of the images that CLIP was trained on.
-const CLIP_MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+pub(super) const CLIP_MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// Their deviation.
-const CLIP_STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
-/// Longest side of a size in a config; a mistyped one must not become an allocation.
-const MAX_SIDE: u64 = 16_384;
+pub(super) const CLIP_STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 
 /// Reads the value of a `preprocessor_config.json`.
 ///
 /// Without `image_processor_type` (or the older `feature_extractor_type`) the file is CLIP's. Slow
 /// processors follow Pillow 13.
 pub fn from_hugging_face(json: &Value) -> Result<ImageSpec, ImageSpecError> {
-    let Some(object) = json.as_object() else {
-        return Err(ImageSpecError::NotAnObject);
-    };
-    let config = Config { object };
+    let config = Config::new(json)?;
     let processor = config.processor()?;
     let defaults = &processor.defaults;
 
@@ -58,61 +53,18 @@ pub fn from_hugging_face(json: &Value) -> Result<ImageSpec, ImageSpecError> {
     };
     let (size, fit) = shape(resize, crop)?;
     let (rescale, mean, std) = config.values(processor)?;
+    let (reference, padding) = if processor.fast {
+        (Reference::TorchvisionU8, Padding::LargerAfter)
+    } else {
+        (Reference::Pillow13, Padding::LargerBefore)
+    };
     Ok(ImageSpec {
-        size,
-        fit,
-        filter,
-        reference: if processor.fast {
-            Reference::TorchvisionU8
-        } else {
-            Reference::Pillow13
-        },
+        padding,
         rescale,
         mean,
         std,
+        ..ImageSpec::new(size, fit, filter, reference)
     })
-}
-
-/// A config that no image specification can be made of.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ImageSpecError {
-    /// The file holds something else.
-    #[error("preprocessor config is not a JSON object")]
-    NotAnObject,
-    /// The processor is not one whose steps are known.
-    #[error(transparent)]
-    Processor(UnknownName),
-    /// A key has a value of the wrong type or range, or one that cannot be honoured.
-    #[error("`{key}` is {value}, expected {expected}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// What the file says, as JSON; `absent` when it says nothing.
-        value: String,
-        /// What would do.
-        expected: &'static str,
-    },
-    /// Images of different shapes would become tensors of different sizes.
-    #[error("neither `do_center_crop` nor a fixed `size` gives the tensor one size")]
-    NoFixedSize,
-}
-
-impl Hint for ImageSpecError {
-    fn hints(&self) -> Vec<String> {
-        match self {
-            Self::Processor(unknown) => {
-                let mut hints = unknown.hints();
-                let names: Vec<&str> = PROCESSORS.iter().map(|p| p.names[0]).collect();
-                hints.push(format!(
-                    "Processors whose steps are known: {}.",
-                    names.join(", ")
-                ));
-                hints
-            }
-            _ => Vec::new(),
-        }
-    }
 }
 
 /// One processor class: its names, whose arithmetic it uses, and what absent keys mean.
@@ -212,6 +164,14 @@ static PROCESSORS: &[Processor] = &[
     },
 ];
 
+/// Classes whose steps are known.
+pub(super) fn processors() -> Vec<&'static str> {
+    PROCESSORS
+        .iter()
+        .map(|processor| processor.names[0])
+        .collect()
+}
+
 /// A resize as the config asks for it.
 enum Resize {
     ShortestEdge(u32),
@@ -241,27 +201,7 @@ fn shape(resize: Option<Resize>, crop: Option<Size>) -> Result<(Size, Fit), Imag
     }
 }
 
-/// The file's keys; null counts as absent, as in the processors.
-#[derive(Clone, Copy)]
-struct Config<'a> {
-    object: &'a Map<String, Value>,
-}
-
-impl<'a> Config<'a> {
-    fn find(self, key: &str) -> Option<&'a Value> {
-        self.object.get(key).filter(|value| !value.is_null())
-    }
-
-    fn cannot(self, key: &'static str, expected: &'static str) -> ImageSpecError {
-        ImageSpecError::Value {
-            key,
-            value: self
-                .find(key)
-                .map_or_else(|| "absent".to_owned(), ToString::to_string),
-            expected,
-        }
-    }
-
+impl Config<'_> {
     fn processor(self) -> Result<&'static Processor, ImageSpecError> {
         let key = ["image_processor_type", "feature_extractor_type"]
             .into_iter()
@@ -280,14 +220,6 @@ impl<'a> Config<'a> {
                 let known = PROCESSORS.iter().flat_map(|p| p.names.iter().copied());
                 ImageSpecError::Processor(UnknownName::among("image processor", name, known))
             })
-    }
-
-    fn boolean(self, key: &'static str, default: bool) -> Result<bool, ImageSpecError> {
-        self.find(key).map_or(Ok(default), |value| {
-            value
-                .as_bool()
-                .ok_or_else(|| self.cannot(key, "true or false"))
-        })
     }
 
     fn filter(self, default: Filter) -> Result<Filter, ImageSpecError> {
@@ -314,10 +246,7 @@ impl<'a> Config<'a> {
         };
         let edge = |edge| {
             if processor.square {
-                Resize::Exactly(Size {
-                    width: edge,
-                    height: edge,
-                })
+                Resize::Exactly(Size::square(edge))
             } else {
                 Resize::ShortestEdge(edge)
             }
@@ -338,14 +267,10 @@ impl<'a> Config<'a> {
 
     /// `crop_size`: an integer or `{height, width}`.
     fn crop(self, default: u32) -> Result<Size, ImageSpecError> {
-        let square = |side| Size {
-            width: side,
-            height: side,
-        };
         match self.find("crop_size") {
-            None => Some(square(default)),
+            None => Some(Size::square(default)),
             Some(Value::Object(sides)) => both_sides(sides),
-            Some(value) => side(value).map(square),
+            Some(value) => side(value).map(Size::square),
         }
         .ok_or_else(|| {
             self.cannot(
@@ -396,41 +321,6 @@ impl<'a> Config<'a> {
         };
         Ok((rescale, mean, std))
     }
-
-    /// One number a channel, or one for all.
-    fn triple(self, key: &'static str, default: [f64; 3]) -> Result<[f32; 3], ImageSpecError> {
-        let numbers = match self.find(key) {
-            None => Some(default),
-            Some(Value::Array(numbers)) => match numbers.as_slice() {
-                [r, g, b] => r
-                    .as_f64()
-                    .zip(g.as_f64())
-                    .zip(b.as_f64())
-                    .map(|((r, g), b)| [r, g, b]),
-                _ => None,
-            },
-            Some(value) => value.as_f64().map(|number| [number; 3]),
-        };
-        numbers
-            .map(|numbers| numbers.map(|number| number as f32))
-            .filter(|numbers| numbers.iter().all(|number| number.is_finite()))
-            .ok_or_else(|| self.cannot(key, "three numbers"))
-    }
-}
-
-fn both_sides(sides: &Map<String, Value>) -> Option<Size> {
-    let (height, width) = (sides.get("height")?, sides.get("width")?);
-    (sides.len() == 2).then_some(Size {
-        width: side(width)?,
-        height: side(height)?,
-    })
-}
-
-fn side(value: &Value) -> Option<u32> {
-    value
-        .as_u64()
-        .filter(|side| (1..=MAX_SIDE).contains(side))
-        .map(|side| side as u32)
 }
 
 #[cfg(test)]
@@ -438,12 +328,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::Hint;
 
     fn square(side: u32) -> Size {
-        Size {
-            width: side,
-            height: side,
-        }
+        Size::square(side)
     }
 
     #[test]

@@ -42,6 +42,11 @@ pub static FAMILY: Family = Family {
     capabilities: &[Capability::Embed],
     needs_checkpoint: true,
     files,
+    input: |spec| {
+        let folder = spec.folder(FAMILY.name)?;
+        let config = ClipConfig::read(&folder.join(CONFIG))?;
+        Ok(VisualSpec::Pixels(read_input(folder, &config)?))
+    },
     load: |spec, device| Ok(Box::new(Clip::load(spec, device)?)),
 };
 

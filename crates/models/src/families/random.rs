@@ -17,6 +17,7 @@ pub static FAMILY: Family = Family {
     capabilities: &[Capability::Embed],
     needs_checkpoint: false,
     files: |_| Ok(Vec::new()),
+    input: |_| Ok(baseline_input()),
     load: |spec, device| Ok(Box::new(Random::new(spec, device))),
 };
 
@@ -24,21 +25,12 @@ const WIDTH: usize = 64;
 
 /// Baselines take small images, so that preparing them costs little.
 pub(super) fn baseline_input() -> VisualSpec {
-    let size = Size {
-        width: 32,
-        height: 32,
-    };
+    let size = Size::square(32);
+    let crop = CropRounding::Floor;
+    let fit = Fit::Squash { size, crop };
     VisualSpec::Pixels(ImageSpec {
-        size,
-        fit: Fit::Squash {
-            size,
-            crop: CropRounding::Floor,
-        },
-        filter: Filter::Bilinear,
-        reference: Reference::Pillow13,
         rescale: Rescale::Divide255,
-        mean: [0.0; 3],
-        std: [1.0; 3],
+        ..ImageSpec::new(size, fit, Filter::Bilinear, Reference::Pillow13)
     })
 }
 

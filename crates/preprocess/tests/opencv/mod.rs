@@ -1,20 +1,16 @@
 //! Runners of the pipelines in OpenCV's arithmetic: plain resizes, img2dataset and VirTex.
 
 use serde_json::json;
-use sightline_core::image_spec::{CropRounding, Filter, Fit, ImageSpec, Reference, Rescale, Size};
-use sightline_imaging::crop::{Padding, centre_crop};
-use sightline_imaging::native::{Raster, Samples};
-use sightline_imaging::orient::upright;
-use sightline_imaging::reshape::{
-    ReshapeSpec, ResizeMode, matte_white, reshape, smallest_max_size,
+use sightline_core::image_spec::{
+    Colour, CropRounding, Filter, Fit, ImageSpec, Padding, Reference, Rescale, Size,
 };
+use sightline_imaging::native::{Raster, opencv_inks};
+use sightline_imaging::reshape::{ReshapeSpec, ResizeMode, matte_white, reshape};
 use sightline_imaging::resize::opencv::{
     CubicPath, Interpolation, resize_opencv, resize_opencv_cubic,
 };
-use sightline_imaging::{
-    Alpha, Channels, DecodeOptions, Deep, Limits, Pixels, decode_native, decode_rgb,
-};
-use sightline_preprocess::Table;
+use sightline_imaging::{Channels, DecodeOptions, Deep, Limits, Pixels, decode_native, decode_rgb};
+use sightline_preprocess::Preprocessor;
 
 use crate::cases::{Case, Output, Values};
 
@@ -24,7 +20,7 @@ pub(crate) fn run(case: &Case) -> Result<Output, String> {
         "cv2_resize" | "cv2_resize_ipp" => resize(case),
         "img2dataset" => img2dataset(case),
         "virtex" => virtex_values(case),
-        "virtex_u8" => virtex(case).map(|(pixels, _)| bytes(pixels)),
+        "virtex_u8" => virtex_u8(case),
         other => Err(format!("unknown pipeline `{other}`")),
     }
 }
@@ -107,7 +103,7 @@ fn unchanged(case: &Case) -> Result<(Pixels, bool), String> {
         _ => false,
     };
     let rgb = match &native.raster {
-        Raster::Cmyk(inks) => cmyk(inks)?,
+        Raster::Cmyk(inks) => opencv_inks(inks),
         _ => matte_white(native.into_rgba(Deep::HighByte)),
     };
     if !grey {
@@ -118,69 +114,40 @@ fn unchanged(case: &Case) -> Result<(Pixels, bool), String> {
     Ok((grey, deep))
 }
 
-/// OpenCV's own conversion, which cuts where Pillow rounds: up to two levels apart.
-fn cmyk(inks: &Samples<u8>) -> Result<Pixels, String> {
-    let data = inks
-        .data
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .flat_map(|&[c, m, y, k]| {
-            let light = u32::from(255 - k);
-            [c, m, y].map(|ink| (light - ((u32::from(ink) * light) >> 8)) as u8)
-        })
-        .collect();
-    Pixels::new(inks.size.width, inks.size.height, Channels::Rgb, data).map_err(text)
-}
-
-/// Pixels, mean and deviation. VirTex reads files with `IMREAD_COLOR`: turned upright, alpha dropped, 16
-/// bits cut.
-fn virtex(case: &Case) -> Result<(Pixels, [[f32; 3]; 2]), String> {
+/// VirTex reads files with `IMREAD_COLOR`: turned upright, alpha dropped, 16 bits cut. Then albumentations'
+/// `SmallestMaxSize`, `CenterCrop` and `Normalize`: `(v - mean * 255) / (std * 255)`.
+fn virtex(case: &Case) -> Result<Preprocessor, String> {
     let params = &case.params;
-    let (edge, crop) = (params.get("smallest_max_size")?, params.get("crop")?);
-    let native = decode_native(&case.bytes()?, &Limits::default()).map_err(text)?;
-    let orientation = native.orientation;
-    let stored = match &native.raster {
-        Raster::Cmyk(inks) => cmyk(inks)?,
-        _ => native.into_rgb(Alpha::Drop, Deep::HighByte),
-    };
-    let pixels = upright(stored, orientation);
-    let target = smallest_max_size(pixels.size(), edge);
-    let method = interpolation(case, "interpolation")?;
-    let resized = resize_opencv(&pixels, target, method).map_err(text)?;
-    if resized.width().min(resized.height()) < crop {
-        return Err(format!("crop of {crop} in {target:?}"));
-    }
-    let square = Size {
-        width: crop,
-        height: crop,
-    };
-    let cropped = centre_crop(&resized, square, CropRounding::Floor, Padding::LargerAfter);
-    Ok((
-        cropped.map_err(text)?,
-        [params.get("mean")?, params.get("std")?],
-    ))
-}
-
-fn virtex_values(case: &Case) -> Result<Output, String> {
-    let (pixels, [mean, std]) = virtex(case)?;
-    // albumentations' `Normalize`: `(v - mean * 255) / (std * 255)`.
-    let table = Table::new(&ImageSpec {
-        size: pixels.size(),
-        fit: Fit::CropOnly {
-            crop: CropRounding::Floor,
-        },
-        filter: Filter::Nearest,
-        reference: Reference::Pillow13,
+    params.expect("interpolation", &json!("linear"))?;
+    let crop = CropRounding::Floor;
+    let edge = params.get("smallest_max_size")?;
+    let size = Size::square(params.get("crop")?);
+    let fit = Fit::SmallestMaxSize { edge, crop };
+    let spec = ImageSpec {
+        colour: Colour::OpenCv,
+        upright: true,
+        padding: Padding::Refuse,
         rescale: Rescale::Fused {
             factor: 1.0 / 255.0,
         },
-        mean,
-        std,
-    });
+        mean: params.get("mean")?,
+        std: params.get("std")?,
+        ..ImageSpec::new(size, fit, Filter::Bilinear, Reference::OpenCv)
+    };
+    Preprocessor::new(spec, Limits::default()).map_err(text)
+}
+
+fn virtex_u8(case: &Case) -> Result<Output, String> {
+    let pixels = virtex(case)?.fit_bytes(&case.bytes()?).map_err(text)?;
+    Ok(bytes(pixels))
+}
+
+fn virtex_values(case: &Case) -> Result<Output, String> {
+    let preprocessor = virtex(case)?;
+    let Size { width, height } = preprocessor.spec().size;
     Ok(Output {
-        shape: vec![3, pixels.height() as usize, pixels.width() as usize],
-        values: Values::F32(table.apply(&pixels)),
+        shape: vec![3, height as usize, width as usize],
+        values: Values::F32(preprocessor.prepare(&case.bytes()?).map_err(text)?),
     })
 }
 

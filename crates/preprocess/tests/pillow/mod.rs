@@ -1,18 +1,18 @@
 //! Runners of the pipelines that decode and resize as Pillow, torchvision, Hugging Face and `open_clip` do.
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sightline_core::image_spec::hugging_face::from_hugging_face;
-use sightline_core::image_spec::{CropRounding, Filter, Fit, ImageSpec, Reference, Rescale, Size};
-use sightline_imaging::crop::{Padding, centre_offset};
+use sightline_core::image_spec::open_clip::from_open_clip;
+use sightline_core::image_spec::{CropRounding, Fit, ImageSpec, Reference, Rescale, Size};
+use sightline_imaging::crop::centre_offset;
 use sightline_imaging::resize::{
     PassOrder, resize_pillow, resize_pillow_with_gap, resize_torchvision_f32,
 };
-use sightline_imaging::sizes::{keep_ratio, shortest_edge, thumbnail};
+use sightline_imaging::sizes::{shortest_edge, thumbnail};
 use sightline_imaging::{
     Alpha, DecodeOptions, Deep, Limits, Native, Pixels, decode_native, decode_rgb,
 };
-use sightline_preprocess::{Preprocessor, Table};
+use sightline_preprocess::Preprocessor;
 
 use crate::cases::{Case, Output, Params, Values};
 
@@ -139,17 +139,15 @@ fn torchvision(case: &Case, reference: Reference, normalise: bool) -> Result<Pre
     } else {
         ([0.0; 3], [1.0; 3])
     };
+    let fit = Fit::ShortestEdge {
+        edge: params.get("resize")?,
+        crop: CropRounding::HalfEven,
+    };
     preprocessor(ImageSpec {
-        size: square(side),
-        fit: Fit::ShortestEdge {
-            edge: params.get("resize")?,
-            crop: CropRounding::HalfEven,
-        },
-        filter: params.get("interpolation")?,
-        reference,
         rescale: Rescale::Divide255,
         mean,
         std,
+        ..ImageSpec::new(square(side), fit, params.get("interpolation")?, reference)
     })
 }
 
@@ -216,48 +214,18 @@ fn align(case: &Case) -> Result<Output, String> {
 }
 
 fn open_clip(case: &Case) -> Result<Output, String> {
-    /// What `open_clip` calls `resize_mode`.
-    #[derive(Clone, Copy, Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    enum Mode {
-        Shortest,
-        Longest,
-        Squash,
-    }
     let params = &case.params;
-    let (side, mode): (u32, Mode) = (params.get("image_size")?, params.get("resize_mode")?);
-    let filter: Filter = params.get("interpolation")?;
-    params.expect("fill_color", &json!(0))?;
-    // The image is resized in the file's own mode and converted afterwards.
-    let native = native(case)?;
-    let size = match mode {
-        Mode::Shortest => shortest_edge(native.size(), side),
-        Mode::Longest => keep_ratio(native.size(), square(side), true),
-        Mode::Squash => square(side),
-    };
-    let resized = native
-        .resized(size, filter, PassOrder::Adaptive)
+    let config = json!({ "preprocess_cfg": {
+        "size": params.get::<u32>("image_size")?,
+        "resize_mode": params.get::<String>("resize_mode")?,
+        "interpolation": params.get::<String>("interpolation")?,
+        "fill_color": params.get::<u32>("fill_color")?,
+    }});
+    let preprocessor = preprocessor(from_open_clip(&config).map_err(|e| e.to_string())?)?;
+    let values = preprocessor
+        .prepare(&case.bytes()?)
         .map_err(|e| e.to_string())?;
-    // So is the crop: missing pixels are zero in that mode.
-    let pixels = resized
-        .cropped(square(side), CropRounding::HalfEven, Padding::LargerAfter)
-        .map_err(|e| e.to_string())?
-        .into_rgb(Alpha::Drop, Deep::Clip);
-    let table = Table::new(&ImageSpec {
-        size: square(side),
-        fit: Fit::CropOnly {
-            crop: CropRounding::HalfEven,
-        },
-        filter,
-        reference: Reference::Pillow13,
-        rescale: Rescale::Divide255,
-        mean: [0.481_454_66, 0.457_827_5, 0.408_210_7],
-        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
-    });
-    Ok(Output {
-        shape: vec![3, side as usize, side as usize],
-        values: Values::F32(table.apply(&pixels)),
-    })
+    Ok(floats(&preprocessor, values))
 }
 
 fn preprocessor(spec: ImageSpec) -> Result<Preprocessor, String> {
