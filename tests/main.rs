@@ -10,6 +10,7 @@ mod benchmarks;
 mod fetch;
 mod help;
 mod kill;
+mod preprocess;
 mod score;
 mod suite;
 mod synth;

@@ -1,0 +1,129 @@
+//! `sightline preprocess`: tensors, explanations and contact sheets of files, folders and shards.
+
+use std::fs;
+
+use crate::util::{Sandbox, workspace};
+
+const CLIP: &str = "{}";
+const OPEN_CLIP: &str = r#"{"preprocess_cfg": {"size": 32, "resize_mode": "longest"}}"#;
+const TIMM: &str = r#"{"pretrained_cfg": {"input_size": [3, 32, 48], "crop_pct": 0.9}}"#;
+
+/// A sandbox with two images and three specifications.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let fixture = workspace().join("tests/fixtures/models/preprocess");
+    fs::create_dir(sandbox.path("images")).unwrap();
+    for name in ["photo.jpg", "tiny.png"] {
+        fs::copy(fixture.join(name), sandbox.path("images").join(name)).unwrap();
+    }
+    for (name, text) in [
+        ("clip.json", CLIP),
+        ("open_clip.json", OPEN_CLIP),
+        ("timm.json", TIMM),
+    ] {
+        sandbox.write(name, text);
+    }
+    sandbox
+}
+
+#[test]
+fn npy_and_safetensors_hold_the_same_values() {
+    let sandbox = sandbox();
+    let preprocess = |more: &str| {
+        sandbox
+            .sightline(&format!(
+                "preprocess --spec timm.json --images images {more}"
+            ))
+            .expect(0)
+    };
+    let npy = preprocess("--out a.npy");
+    assert_eq!(
+        npy.stdout.trim(),
+        "pixel_values [2, 3, 32, 48] float32 in a.npy"
+    );
+    preprocess("--out a.safetensors");
+    let npy = fs::read(sandbox.path("a.npy")).unwrap();
+    let header = String::from_utf8_lossy(&npy[..128]).into_owned();
+    assert!(header.contains("'shape': (2, 3, 32, 48)"), "{header}");
+    let file = fs::read(sandbox.path("a.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let tensor = tensors.tensor("pixel_values").unwrap();
+    assert_eq!(tensor.shape(), [2, 3, 32, 48]);
+    assert!(npy.ends_with(tensor.data()));
+}
+
+#[test]
+fn broken_images_are_named_and_left_out_only_when_told() {
+    let sandbox = sandbox();
+    fs::write(sandbox.path("images/a.jpg"), b"<html>").unwrap();
+    let line = "preprocess --spec open_clip.json --images images --json --out a.npy";
+    let refused = sandbox
+        .sightline(line)
+        .expect(1)
+        .says(&["a.jpg", "--partial"]);
+    assert!(!sandbox.path("a.npy").exists());
+    assert_eq!(refused.json()["broken"][0]["class"], "not-an-image");
+    let partial = sandbox.sightline(&format!("{line} --partial")).expect(0);
+    assert_eq!(partial.json()["images"], 2);
+    assert!(sandbox.path("a.npy").exists());
+}
+
+#[test]
+fn an_explanation_is_a_specification() {
+    let sandbox = sandbox();
+    for name in ["clip.json", "open_clip.json", "timm.json"] {
+        let explain = |name: &str| {
+            let line = format!("preprocess --explain --spec {name}");
+            sandbox.sightline(&line).expect(0).stdout
+        };
+        let told = explain(name);
+        assert!(told.starts_with("1. Decode as Pillow does"), "{told}");
+        let toml = told.split_once("\n\n").unwrap().1;
+        sandbox.write("own.toml", toml);
+        assert_eq!(explain("own.toml"), told);
+    }
+    sandbox.write("bad.toml", "filter = \"sharp\"");
+    sandbox
+        .sightline("preprocess --explain --spec bad.toml")
+        .expect(2)
+        .says(&["bad.toml", "sharp"]);
+}
+
+#[test]
+fn shards_give_the_tensors_of_their_images() {
+    let sandbox = sandbox();
+    let mut shard = tar::Builder::new(fs::File::create(sandbox.path("00000.tar")).unwrap());
+    for (key, name) in [("000000000", "photo.jpg"), ("000000001", "tiny.png")] {
+        let extension = name.rsplit('.').next().unwrap();
+        let file = sandbox.path("images").join(name);
+        shard
+            .append_path_with_name(file, format!("{key}.{extension}"))
+            .unwrap();
+    }
+    shard.finish().unwrap();
+    drop(shard);
+    for (images, out) in [("00000.tar", "a.npy"), ("images", "b.npy")] {
+        sandbox
+            .sightline(&format!(
+                "preprocess --spec clip.json --images {images} --out {out}"
+            ))
+            .expect(0);
+    }
+    let read = |name: &str| fs::read(sandbox.path(name)).unwrap();
+    assert!(read("a.npy") == read("b.npy"));
+}
+
+#[test]
+fn a_contact_sheet_shows_where_two_specifications_differ() {
+    let sandbox = sandbox();
+    sandbox.write(
+        "fast.json",
+        r#"{"image_processor_type": "CLIPImageProcessorFast"}"#,
+    );
+    sandbox
+        .sightline("preprocess --spec clip.json --compare fast.json --images images --contact-sheet a.html")
+        .expect(0);
+    let page = fs::read_to_string(sandbox.path("a.html")).unwrap();
+    assert_eq!(page.matches("data:image/png;base64,").count(), 8);
+    assert!(page.contains("of the values differ"));
+}
