@@ -7,24 +7,43 @@
 //!
 //! | file | step |
 //! | --- | --- |
-//! | `header` | segments, tables, frames, scans |
-//! | `bits`, `huffman`, `standard` | entropy-coded bits and what they stand for |
-//! | `scan` | blocks of one scan, sequential or progressive |
-//! | `transform` | dequantisation and the inverse transform |
-//! | `planes` | chroma upsampling and colour |
+//! | `header`, `tables`, `standard` | segments: tables, frames, scans |
+//! | `layout` | sizes that follow from them |
+//! | `bits`, `huffman` | entropy-coded bits and what they stand for |
+//! | `sequential` | files of one scan, transformed while they are decoded |
+//! | `progressive`, `stored` | files of several scans, whose coefficients are kept |
+//! | `transform`, `avx2` | dequantisation and the inverse transform |
+//! | `bands`, `upsample`, `colour`, `canvas` | samples to pixels, MCU row by MCU row |
+//! | `vector` | the instructions that all this is compiled for |
 //!
 //! Damaged scans are treated as by libjpeg: bad codes count as zero, missing data as zero bits, and
 //! decoding goes on at the next restart marker. A file that *ends* early is an error, as in Pillow.
 //! Not supported: arithmetic coding, lossless and hierarchical files, 12 bits a sample, and libjpeg's
 //! smoothing of progressive files whose last scans were left out.
 
+#![expect(
+    clippy::inline_always,
+    reason = "only what is inlined into a dispatched function is compiled for its instruction set"
+)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod bands;
 mod bits;
+mod canvas;
+mod colour;
+mod few;
 mod header;
 mod huffman;
-mod planes;
-mod scan;
+mod layout;
+mod progressive;
+mod sequential;
 mod standard;
+mod stored;
+mod tables;
 mod transform;
+mod upsample;
+mod vector;
 
 use sightline_core::ImageFormat;
 use sightline_core::image_spec::Size;
@@ -33,8 +52,15 @@ use super::{DecodeError, filled, malformed, truncated};
 use crate::native::{Native, Raster, Samples};
 use crate::orient::orientation_of;
 use crate::{Channels, Limits};
-use header::{Colour, Frame, Scan, Tables, next_marker, segment};
-use scan::Picture;
+use bits::Intervals;
+use canvas::{Canvas, Workspace};
+use few::Few;
+use header::{Colour, Frame, Scan, next_marker, segment};
+use layout::{Layout, View};
+use sequential::{Coder, DecodeRow, Restarts, Stream};
+use stored::Coefficients;
+use tables::Tables;
+use vector::dispatch;
 
 const FORMAT: ImageFormat = ImageFormat::Jpg;
 
@@ -59,75 +85,63 @@ const MAX_SCANS: u32 = 500;
 /// the largest size that is accepted needs.
 const MAX_BLOCK_VISITS: u64 = 1 << 27;
 
+/// What decoding needs besides the pixels; kept from one file to the next.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Entropy-coded data without their stuffing.
+    data: Vec<u8>,
+    coefficients: Coefficients,
+    workspace: Workspace,
+}
+
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeError> {
-    let mut reader = Reader::new(limits);
-    reader.read(bytes)?;
-    let Reader {
-        picture,
-        jfif,
-        adobe,
-        orientation,
-        ..
-    } = reader;
-    let picture =
-        picture.ok_or_else(|| malformed(FORMAT, "no image before the end of the file"))?;
-    let colour = picture.frame.colour(jfif, adobe)?;
-    let Size { width, height } = picture.frame.size;
-    let planes = picture.into_planes();
-    let raster = match colour {
-        Colour::Grey => Raster::Direct(filled(
-            FORMAT,
-            (width, height),
-            Channels::Grey,
-            planes.grey()?,
-        )?),
-        Colour::Rgb | Colour::YCbCr => {
-            let data = planes.rgb(colour)?;
-            Raster::Direct(filled(FORMAT, (width, height), Channels::Rgb, data)?)
-        }
-        Colour::Cmyk | Colour::Ycck => Raster::Cmyk(Samples {
-            size: Size { width, height },
-            count: 4,
-            data: planes.inks(colour)?,
-        }),
+    let mut scratch = Scratch::default();
+    let mut reader = Reader {
+        limits,
+        tables: Tables::default(),
+        frame: None,
+        picture: None,
+        jfif: false,
+        adobe: None,
+        orientation: 1,
+        scans: 0,
+        block_visits: 0,
+        data: &mut scratch.data,
+        coefficients: &mut scratch.coefficients,
+        workspace: &mut scratch.workspace,
     };
-    Ok(Native {
-        format: FORMAT,
-        orientation,
-        raster,
-        transparent: None,
-    })
+    reader.read(bytes)?;
+    reader.finish()
 }
 
 /// Walks the file from marker to marker.
 struct Reader<'a> {
     limits: &'a Limits,
     tables: Tables,
+    frame: Option<Frame>,
     picture: Option<Picture>,
     jfif: bool,
     adobe: Option<u8>,
     orientation: u8,
     scans: u32,
     block_visits: u64,
+    data: &'a mut Vec<u8>,
+    coefficients: &'a mut Coefficients,
+    workspace: &'a mut Workspace,
+}
+
+/// What the first scan begins.
+struct Picture {
+    colour: Colour,
+    layout: Layout,
+    view: View,
+    /// The pixels, when one scan held all of them; else there are coefficients.
+    pixels: Option<Vec<u8>>,
     /// Whether every component was decoded and none can be refined.
     complete: bool,
 }
 
-impl<'a> Reader<'a> {
-    fn new(limits: &'a Limits) -> Self {
-        Self {
-            limits,
-            tables: Tables::default(),
-            picture: None,
-            jfif: false,
-            adobe: None,
-            orientation: 1,
-            scans: 0,
-            block_visits: 0,
-            complete: false,
-        }
-    }
-
+impl Reader<'_> {
     fn read(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         let mut at = 2;
         loop {
@@ -135,7 +149,7 @@ impl<'a> Reader<'a> {
                 Ok(Some(next)) => at = next,
                 Ok(None) => return Ok(()),
                 // Nothing is missing when only the end is.
-                Err(DecodeError::Truncated { .. }) if self.complete => return Ok(()),
+                Err(DecodeError::Truncated { .. }) if self.is_complete() => return Ok(()),
                 Err(e) => return Err(e),
             }
         }
@@ -151,7 +165,7 @@ impl<'a> Reader<'a> {
             0x01 | 0xd0..=0xd7 => Ok(Some(start + 2)),
             0xd8 => Err(malformed(FORMAT, "a second start of image")),
             0xd9 => Ok(None),
-            0xda if self.complete => Err(malformed(FORMAT, "a scan behind the last one")),
+            0xda if self.is_complete() => Err(malformed(FORMAT, "a scan behind the last one")),
             0xc3 | 0xc5..=0xcb | 0xcd..=0xcf => Err(DecodeError::Unsupported {
                 what: format!("JPEG (arithmetic, lossless or hierarchical, marker {marker:x})"),
             }),
@@ -162,9 +176,7 @@ impl<'a> Reader<'a> {
             _ => {
                 let (content, end) = segment(bytes, start)?;
                 if marker == 0xda {
-                    let end = self.scan(content, bytes, end)?;
-                    self.complete = self.picture.as_ref().is_some_and(Picture::is_complete);
-                    return Ok(Some(end));
+                    return self.scan(content, bytes, end).map(Some);
                 }
                 self.segment(marker, content)?;
                 Ok(Some(end))
@@ -176,7 +188,7 @@ impl<'a> Reader<'a> {
     fn segment(&mut self, marker: u8, content: &[u8]) -> Result<(), DecodeError> {
         match marker {
             0xc0..=0xc2 => {
-                if self.picture.is_some() {
+                if self.frame.is_some() {
                     return Err(malformed(FORMAT, "two frame headers"));
                 }
                 let frame = Frame::read(content, marker == 0xc2)?;
@@ -184,7 +196,7 @@ impl<'a> Reader<'a> {
                 self.limits.check_size(width.into(), height.into())?;
                 // What cannot be shown need not be decoded.
                 frame.colour(self.jfif, self.adobe)?;
-                self.picture = Some(Picture::new(frame));
+                self.frame = Some(frame);
             }
             0xc4 => self.tables.read_huffman(content)?,
             0xdb => self.tables.read_quantisation(content)?,
@@ -199,24 +211,154 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Decodes a scan whose entropy-coded data begins at `at`; returns where they end.
+    /// Decodes a scan whose entropy-coded data begin at `at`; returns where to look for the next marker.
     fn scan(&mut self, header: &[u8], bytes: &[u8], at: usize) -> Result<usize, DecodeError> {
-        let picture = self
-            .picture
-            .as_mut()
+        let frame = self
+            .frame
             .ok_or_else(|| malformed(FORMAT, "a scan before the frame header"))?;
-        let scan = Scan::read(header, &picture.frame)?;
+        let scan = Scan::read(header, &frame)?;
+        let is_first = self.picture.is_none();
+        let picture = match &mut self.picture {
+            Some(picture) => picture,
+            // What comes behind the first scan header does not change the colour space.
+            none => none.insert(Picture::new(&frame, frame.colour(self.jfif, self.adobe)?)),
+        };
         self.scans += 1;
-        self.block_visits += picture.blocks_of(&scan);
+        self.block_visits += picture.layout.blocks_of(&scan);
         if self.scans > MAX_SCANS || self.block_visits > MAX_BLOCK_VISITS {
             return Err(malformed(
                 FORMAT,
                 format!("{} scans of a large image", self.scans),
             ));
         }
-        if !picture.frame.progressive {
+        if !frame.progressive {
             self.tables.fill_in_standard();
         }
-        picture.decode(&scan, &self.tables, bytes, at)
+
+        let holds_all = scan.components.len() == frame.components.len();
+        let mut intervals = Intervals::new(bytes, at, self.data);
+        let complete;
+        if is_first && holds_all && !frame.progressive {
+            let canvas = picture.canvas(self.workspace);
+            let stream = stream(&frame, &picture.layout, &scan, &self.tables, &mut intervals)?;
+            picture.pixels = Some(paint(stream, canvas, &picture.view));
+            complete = true;
+        } else {
+            if is_first {
+                self.coefficients.begin(&picture.layout);
+            }
+            let (layout, tables) = (&picture.layout, &self.tables);
+            self.coefficients
+                .decode(&frame, layout, &scan, tables, &mut intervals)?;
+            complete = !frame.progressive && self.coefficients.are_complete(layout);
+        }
+        let end = intervals.finish();
+        let end = end.ok_or_else(|| truncated(FORMAT, "file ends within a scan"))?;
+        picture.complete = complete;
+        Ok(end)
     }
+
+    fn is_complete(&self) -> bool {
+        self.picture
+            .as_ref()
+            .is_some_and(|picture| picture.complete)
+    }
+
+    /// The picture, once all scans were read.
+    fn finish(self) -> Result<Native, DecodeError> {
+        let picture = self
+            .picture
+            .ok_or_else(|| malformed(FORMAT, "no image before the end of the file"))?;
+        let Picture {
+            colour,
+            layout,
+            view,
+            pixels,
+            ..
+        } = picture;
+        let (width, height) = (view.columns.len() as u32, view.rows.len() as u32);
+        let data = pixels.unwrap_or_else(|| {
+            let mut canvas = Canvas::new(&layout, view.clone(), colour, self.workspace);
+            for row in view.mcu_rows.clone() {
+                self.coefficients
+                    .transform(&layout, &view, row, canvas.bands());
+                canvas.paint(row);
+            }
+            canvas.into_pixels()
+        });
+        let raster = match colour {
+            Colour::Grey => Raster::Direct(filled(FORMAT, (width, height), Channels::Grey, data)?),
+            Colour::Rgb | Colour::YCbCr => {
+                Raster::Direct(filled(FORMAT, (width, height), Channels::Rgb, data)?)
+            }
+            Colour::Cmyk | Colour::Ycck => Raster::Cmyk(Samples {
+                size: Size { width, height },
+                count: 4,
+                data,
+            }),
+        };
+        Ok(Native {
+            format: FORMAT,
+            orientation: self.orientation,
+            raster,
+            transparent: None,
+        })
+    }
+}
+
+impl Picture {
+    fn new(frame: &Frame, colour: Colour) -> Self {
+        let layout = Layout::new(frame);
+        Self {
+            colour,
+            layout,
+            view: View::whole(&layout),
+            pixels: None,
+            complete: false,
+        }
+    }
+
+    fn canvas<'a>(&self, workspace: &'a mut Workspace) -> Canvas<'a> {
+        Canvas::new(&self.layout, self.view.clone(), self.colour, workspace)
+    }
+}
+
+/// A scan of all components of a sequential file.
+fn stream<'s, 'a>(
+    frame: &Frame,
+    layout: &Layout,
+    scan: &Scan,
+    tables: &'s Tables,
+    intervals: &'s mut Intervals<'a>,
+) -> Result<Stream<'s, 'a>, DecodeError> {
+    let mut coders = Few::default();
+    for component in &*scan.components {
+        let found = tables.of_component(frame, scan, component)?;
+        coders.push(found.dc.zip(found.ac).map(|tables| Coder {
+            index: component.index,
+            part: layout.parts[component.index],
+            tables,
+            quantisation: found.quantisation,
+            previous: 0,
+        }));
+    }
+    Ok(Stream {
+        intervals,
+        coders,
+        restarts: Restarts::new(tables.restart_interval),
+        mcus: layout.mcus.0,
+    })
+}
+
+/// Decodes a stream MCU row by MCU row.
+fn paint(mut stream: Stream<'_, '_>, mut canvas: Canvas<'_>, view: &View) -> Vec<u8> {
+    for row in view.mcu_rows.clone() {
+        dispatch(DecodeRow {
+            stream: &mut stream,
+            wanted: view.mcu_columns.clone(),
+            bands: canvas.bands(),
+        });
+        canvas.paint(row);
+    }
+    canvas.into_pixels()
 }

@@ -1,247 +1,340 @@
-//! Entropy-coded bits: byte stuffing, restart markers, and zeros where data are missing.
+//! Entropy-coded bits: intervals between markers without their byte stuffing, a reservoir of 64 bits, and
+//! zeros where data are missing.
+
+use memchr::memchr;
 
 use super::header::next_marker;
 
-/// Reads bits from the entropy-coded data of one scan.
-pub(super) struct Bits<'a> {
-    bytes: &'a [u8],
-    /// The next byte to load, or the `ff` of the marker that ends the data.
-    at: usize,
-    /// Loaded bits, the next one on top; zeros below them.
-    buffer: u64,
-    /// How many are loaded; below zero when more were taken.
-    left: i32,
-    /// A marker stands at `at`.
-    stopped: bool,
-    /// More bits were taken than there are before the marker.
-    pub(super) starved: bool,
+/// Zeros behind the data, so that the last bytes are loaded like all others.
+const PADDING: usize = 8;
+
+/// The entropy-coded data of one scan, interval by interval.
+pub(super) struct Intervals<'a> {
+    file: &'a [u8],
+    /// Data up to the next marker, without stuffing and with [`PADDING`] behind.
+    data: &'a mut Vec<u8>,
+    /// The `ff` of that marker; `None` when the file ends before one.
+    marker: Option<usize>,
+    /// How far the data have been read.
+    progress: Progress,
     /// The file ended where data were expected.
-    pub(super) ended: bool,
+    ended: bool,
     /// The number of the next restart marker.
     next_restart: u8,
 }
 
-impl<'a> Bits<'a> {
-    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self {
-            bytes,
-            at,
-            buffer: 0,
-            left: 0,
-            stopped: false,
-            starved: false,
+/// How far the bits of an interval were read.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Progress {
+    /// The next bit on top. Below the bits that count are others that will be loaded again, or zeros.
+    buffer: u64,
+    /// How many bits count, 63 at most.
+    left: u32,
+    /// Bytes that were loaded.
+    loaded: usize,
+    /// Zeros that were loaded instead of bytes behind the padding.
+    beyond: usize,
+    /// More bits were taken than there are before the marker.
+    starved: bool,
+}
+
+impl<'a> Intervals<'a> {
+    /// The data that begin at `at`; `data` is where they are kept.
+    pub(super) fn new(file: &'a [u8], at: usize, data: &'a mut Vec<u8>) -> Self {
+        data.clear();
+        // Memory that is not touched costs nothing.
+        data.reserve(file.len().saturating_sub(at) + PADDING);
+        let mut intervals = Self {
+            file,
+            data,
+            marker: None,
+            progress: Progress::default(),
             ended: false,
             next_restart: 0,
-        }
+        };
+        intervals.load(at);
+        intervals
     }
 
-    /// Makes sure that a code (17 bits at most) and a value (16) can be taken.
-    #[inline]
-    pub(super) fn refill(&mut self) {
-        if self.left >= 33 {
-            return;
-        }
-        if let Some(&eight) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>)
-            && self.left >= 0
-        {
-            let loaded = u64::from_be_bytes(eight);
-            // Without an ff among them, whole bytes are taken as they are.
-            if !has_ff(loaded) {
-                self.buffer |= loaded >> self.left;
-                self.at += ((63 - self.left) >> 3) as usize;
-                self.left |= 0x38;
-                // Bits beyond the last whole byte come again with the next one.
-                self.buffer &= !0 << (64 - self.left);
-                return;
-            }
-        }
-        self.refill_slowly();
-    }
-
-    #[cold]
-    fn refill_slowly(&mut self) {
-        if self.left < 0 {
-            self.starved = true;
-            self.left = 0;
-        }
-        while self.left <= 56 && !self.stopped {
-            let Some(&byte) = self.bytes.get(self.at) else {
-                self.ended = true;
-                self.stopped = true;
-                return;
+    /// Copies the data from `at` to the next marker, without the zero behind each `ff`.
+    fn load(&mut self, at: usize) {
+        self.data.clear();
+        self.progress = Progress::default();
+        let mut rest = self.file.get(at..).unwrap_or_default();
+        self.marker = loop {
+            let Some(place) = memchr(0xff, rest) else {
+                self.data.extend_from_slice(rest);
+                break None;
             };
-            if byte == 0xff {
-                match self.bytes.get(self.at + 1) {
-                    Some(0) => self.at += 1,
-                    // Fill bytes before a marker, or none.
-                    Some(0xff) => {
-                        self.at += 1;
-                        continue;
-                    }
-                    Some(_) => {
-                        self.stopped = true;
-                        return;
-                    }
-                    None => {
-                        self.ended = true;
-                        self.stopped = true;
-                        return;
-                    }
+            let (before, from) = rest.split_at(place);
+            match from.get(1) {
+                Some(0) => {
+                    self.data.extend_from_slice(&rest[..=place]);
+                    rest = &from[2..];
+                }
+                // Fill bytes before a marker, or none.
+                Some(0xff) => {
+                    self.data.extend_from_slice(before);
+                    rest = &from[1..];
+                }
+                next => {
+                    self.data.extend_from_slice(before);
+                    break next.map(|_| self.file.len() - from.len());
                 }
             }
-            self.at += 1;
-            self.buffer |= u64::from(byte) << (56 - self.left);
-            self.left += 8;
+        };
+        self.data.extend_from_slice(&[0; PADDING]);
+    }
+
+    /// The bits of the current interval; [`Self::put_back`] takes what is left of them.
+    #[inline]
+    pub(super) fn bits(&self) -> Bits<'_> {
+        let rest = self.data.get(self.progress.loaded..);
+        Bits {
+            len: self.data.len(),
+            rest: rest.unwrap_or_default(),
+            progress: self.progress,
         }
     }
 
-    /// The next `count` bits (1 to 32), without taking them.
+    /// Remembers how far bits were read.
     #[inline]
-    pub(super) fn peek(&self, count: u32) -> u32 {
-        (self.buffer >> (64 - count)) as u32
-    }
-
-    #[inline]
-    pub(super) fn drop(&mut self, count: u32) {
-        self.buffer <<= count;
-        self.left -= count as i32;
-    }
-
-    /// The next `count` bits, 0 to 16; [`Self::refill`] comes first.
-    #[inline]
-    pub(super) fn take(&mut self, count: u32) -> u32 {
-        if count == 0 {
-            return 0;
-        }
-        let bits = self.peek(count);
-        self.drop(count);
-        bits
-    }
-
-    /// One bit, refilled as needed.
-    #[inline]
-    pub(super) fn bit(&mut self) -> bool {
-        self.refill();
-        self.take(1) == 1
+    pub(super) fn put_back(&mut self, progress: Progress) {
+        self.progress = progress;
     }
 
     /// Goes to the restart marker that is due, by libjpeg's rules when another one comes.
     pub(super) fn restart(&mut self) {
-        if self.left < 0 {
-            self.starved = true;
-        }
-        self.buffer = 0;
-        self.left = 0;
+        let starved = self.bits().are_missing();
+        self.note_end();
         let desired = self.next_restart;
         self.next_restart = (desired + 1) & 7;
         let ahead = |by: u8| 0xd0 + ((desired + by) & 7);
+        let mut at = self.marker.unwrap_or(self.file.len());
         loop {
-            let Some((marker, start)) = next_marker(self.bytes, self.at) else {
-                self.at = self.bytes.len();
-                self.stopped = true;
+            let Some((marker, start)) = next_marker(self.file, at) else {
+                self.marker = None;
                 self.ended = true;
-                return;
+                return self.miss(starved);
             };
-            self.at = start;
+            at = start + 2;
             if !(0xc0..=0xff).contains(&marker) || marker == ahead(7) || marker == ahead(6) {
                 // Nonsense, or a restart that should have come before: go on looking.
-                self.at += 2;
             } else if !(0xd0..=0xd7).contains(&marker) || marker == ahead(1) || marker == ahead(2) {
                 // The end of the scan, or a restart that comes later: this interval is missing.
-                self.stopped = true;
-                return;
+                self.marker = Some(start);
+                return self.miss(starved);
             } else {
-                self.at += 2;
-                self.stopped = false;
-                self.starved = false;
-                return;
+                return self.load(at);
             }
         }
     }
 
-    /// Where to look for the marker after the scan.
-    pub(super) fn position(&self) -> usize {
-        self.at
+    /// An interval without data.
+    fn miss(&mut self, starved: bool) {
+        self.data.clear();
+        self.data.extend_from_slice(&[0; PADDING]);
+        self.progress = Progress {
+            starved,
+            ..Progress::default()
+        };
+    }
+
+    /// A decoder that wants to load more than there is waits for the rest of the file.
+    fn note_end(&mut self) {
+        let Progress { loaded, beyond, .. } = self.progress;
+        self.ended |= self.marker.is_none() && loaded + beyond > self.data.len() - PADDING;
+    }
+
+    /// Ends the scan: where to look for the marker behind it, `None` if the file ended within it.
+    pub(super) fn finish(mut self) -> Option<usize> {
+        let mut bits = self.bits();
+        bits.refill();
+        self.progress = bits.progress();
+        self.note_end();
+        (!self.ended).then(|| self.marker.unwrap_or(self.file.len()))
     }
 }
 
-/// Whether any byte is `ff`.
-fn has_ff(eight: u64) -> bool {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    let inverted = !eight;
-    inverted.wrapping_sub(LOW) & !inverted & (LOW << 7) != 0
+/// Reads the bits of one interval.
+pub(super) struct Bits<'a> {
+    /// Length of the data with padding.
+    len: usize,
+    /// Bytes that are not loaded yet.
+    rest: &'a [u8],
+    progress: Progress,
+}
+
+impl Bits<'_> {
+    /// What [`Intervals::put_back`] needs to know.
+    #[inline(always)]
+    pub(super) fn progress(self) -> Progress {
+        Progress {
+            loaded: self.len - self.rest.len(),
+            ..self.progress
+        }
+    }
+
+    /// Loads until at least 56 bits can be taken: a code (17 bits at most) and a value (15), and more.
+    #[inline(always)]
+    pub(super) fn refill(&mut self) {
+        let Progress {
+            buffer,
+            left,
+            beyond,
+            ..
+        } = &mut self.progress;
+        let bytes = ((63 - *left) >> 3 & 7) as usize;
+        if let Some(&eight) = self.rest.first_chunk::<8>() {
+            // Bits beyond the last whole byte are loaded again with the next one.
+            *buffer |= u64::from_be_bytes(eight) >> *left;
+            self.rest = &self.rest[bytes..];
+        } else {
+            // Only padding is left.
+            *beyond += bytes;
+        }
+        *left += 8 * bytes as u32;
+    }
+
+    /// Whether more bits were taken than there are.
+    #[inline(always)]
+    pub(super) fn are_missing(&mut self) -> bool {
+        let Progress { left, beyond, .. } = self.progress;
+        // What is loaded but not taken, and what is not loaded, covers the padding.
+        let ahead = left as usize + 8 * self.rest.len();
+        self.progress.starved |= ahead < 8 * (PADDING + beyond);
+        self.progress.starved
+    }
+
+    /// The next `count` bits (1 to 32), without taking them.
+    #[inline(always)]
+    pub(super) fn peek(&self, count: u32) -> u32 {
+        (self.progress.buffer >> (64 - count)) as u32
+    }
+
+    /// Passes over `count` bits, 0 to 32.
+    #[inline(always)]
+    pub(super) fn skip(&mut self, count: u32) {
+        self.progress.buffer <<= count;
+        self.progress.left -= count;
+    }
+
+    /// The next `count` bits, 0 to 16; [`Self::refill`] comes first.
+    #[inline(always)]
+    pub(super) fn take(&mut self, count: u32) -> u32 {
+        let bits = (self.progress.buffer >> 1 >> (63 - count)) as u32;
+        self.skip(count);
+        bits
+    }
+
+    /// The signed value that the next `size` bits (0 to 15) stand for: those that begin with a zero are
+    /// negative, and the complement of their magnitude (figure F.12 of the standard).
+    #[inline(always)]
+    pub(super) fn take_value(&mut self, size: u32) -> i32 {
+        let buffer = self.progress.buffer as i64;
+        let negative = !(buffer >> 63);
+        let magnitude = ((buffer ^ negative) as u64 >> 1 >> (63 - size)) as i64;
+        self.skip(size);
+        ((magnitude ^ negative) - negative) as i32
+    }
+
+    /// One bit, refilled as needed.
+    #[inline(always)]
+    pub(super) fn bit(&mut self) -> bool {
+        if self.progress.left == 0 {
+            self.refill();
+        }
+        self.take(1) == 1
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn stuffing_is_removed_and_a_marker_ends_the_data() {
-        let bytes = [0x12, 0xff, 0x00, 0x34, 0xff, 0xff, 0xd9];
-        let mut bits = Bits::new(&bytes, 0);
+    fn take(intervals: &mut Intervals<'_>, count: u32) -> u32 {
+        let mut bits = intervals.bits();
         bits.refill();
-        assert_eq!((bits.take(8), bits.take(16)), (0x12, 0xff34));
-        bits.refill();
-        assert!(!bits.starved);
-        assert_eq!(bits.take(8), 0);
-        bits.refill();
-        assert!(bits.starved && !bits.ended);
-        assert_eq!(bytes[bits.position()..][..2], [0xff, 0xd9]);
+        let taken = bits.take(count);
+        bits.are_missing();
+        let progress = bits.progress();
+        intervals.put_back(progress);
+        taken
     }
 
     #[test]
-    fn fast_and_slow_loading_agree() {
-        let bytes: Vec<u8> = (0..200).map(|i: u32| (i * 37 % 251) as u8).collect();
-        let mut bits = Bits::new(&bytes, 0);
-        let mut read = Vec::new();
-        for i in 0..100 {
-            bits.refill();
-            // Takes of 3 and 13 bits: the buffer is refilled at all fillings.
-            read.push(u64::from(bits.take(if i % 2 == 0 { 3 } else { 13 })));
-        }
-        let mut expected = Vec::new();
+    fn stuffing_is_removed_and_a_marker_ends_the_data() {
+        let file = [0x12, 0xff, 0x00, 0x34, 0xff, 0xff, 0xd9];
+        let mut data = Vec::new();
+        let mut intervals = Intervals::new(&file, 0, &mut data);
+        assert_eq!(take(&mut intervals, 8), 0x12);
+        assert_eq!(take(&mut intervals, 16), 0xff34);
+        assert!(!intervals.progress.starved);
+        assert_eq!(take(&mut intervals, 8), 0);
+        assert!(intervals.progress.starved);
+        assert_eq!(intervals.finish(), Some(5));
+    }
+
+    #[test]
+    fn bits_come_in_order_whatever_the_sizes() {
+        let file: Vec<u8> = (0..200).map(|i: u32| (i * 37 % 251) as u8).collect();
+        let mut data = Vec::new();
+        let mut intervals = Intervals::new(&file, 0, &mut data);
         let mut at = 0;
-        for i in 0..100 {
-            let count = if i % 2 == 0 { 3 } else { 13 };
-            expected.push((at..at + count).fold(0, |v, n: usize| {
-                v << 1 | u64::from(bytes[n / 8] >> (7 - n % 8) & 1)
-            }));
+        for i in 0..200 {
+            // The buffer is refilled at all fillings.
+            let count = [3, 13, 0, 1, 16][i % 5];
+            let expected = (at..at + count).fold(0, |v, n: usize| {
+                v << 1 | u32::from(file[n / 8] >> (7 - n % 8) & 1)
+            });
+            assert_eq!(take(&mut intervals, count as u32), expected, "{i}");
             at += count;
         }
-        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn values_that_begin_with_a_zero_are_negative() {
+        let value = |byte: u8, size: u32| {
+            let mut data = Vec::new();
+            let file = [byte, 0xff, 0xd9];
+            let intervals = Intervals::new(&file, 0, &mut data);
+            let mut bits = intervals.bits();
+            bits.refill();
+            bits.take_value(size)
+        };
+        let twos = [0, 0b0100_0000, 0b1000_0000, 0b1100_0000].map(|byte| value(byte, 2));
+        assert_eq!(twos, [-3, -2, 2, 3]);
+        assert_eq!([value(0, 1), value(128, 1), value(128, 0)], [-1, 1, 0]);
+        assert_eq!((value(0, 8), value(0xf0, 8)), (-255, 0xf0));
     }
 
     #[test]
     fn the_end_of_the_file_is_noticed() {
-        let mut bits = Bits::new(&[1, 2], 0);
-        bits.refill();
-        assert!(bits.ended);
-        let mut bits = Bits::new(&[1, 0xff], 0);
-        bits.refill();
-        assert!(bits.ended);
+        let finish = |file: &[u8]| Intervals::new(file, 0, &mut Vec::new()).finish();
+        assert_eq!(finish(&[1, 2]), None);
+        assert_eq!(finish(&[1, 0xff]), None);
+        assert_eq!(finish(&[1, 0xff, 0xd9]), Some(1));
+        // A decoder that has all the bits that it asked for does not wait for more.
+        assert_eq!(finish(&[1; 8]), Some(8));
     }
 
     #[test]
     fn restarts_resume_skip_or_wait() {
+        let mut data = Vec::new();
         // The one that is due, after garbage.
-        let mut bits = Bits::new(&[9, 9, 0xff, 0xd0, 7, 0, 0, 0, 0, 0, 0, 0, 0], 0);
-        bits.restart();
-        bits.refill();
-        assert_eq!(bits.take(8), 7);
+        let mut intervals = Intervals::new(&[9, 9, 0xff, 0xd0, 7, 0], 0, &mut data);
+        intervals.restart();
+        assert_eq!(take(&mut intervals, 8), 7);
         // The next one but one: wait for it.
-        let mut bits = Bits::new(&[0xff, 0xd2, 7, 0, 0, 0, 0, 0, 0, 0, 0], 0);
-        bits.restart();
-        bits.refill();
-        assert_eq!((bits.take(8), bits.position()), (0, 0));
-        bits.restart();
-        bits.restart();
-        bits.refill();
-        assert_eq!(bits.take(8), 7);
+        let mut intervals = Intervals::new(&[0xff, 0xd2, 7, 0], 0, &mut data);
+        intervals.restart();
+        assert_eq!((take(&mut intervals, 8), intervals.marker), (0, Some(0)));
+        intervals.restart();
+        intervals.restart();
+        assert_eq!(take(&mut intervals, 8), 7);
         // One of the past: skip it.
-        let mut bits = Bits::new(&[0xff, 0xd7, 5, 0xff, 0xd0, 7, 0, 0, 0, 0, 0, 0, 0], 0);
-        bits.restart();
-        bits.refill();
-        assert_eq!(bits.take(8), 7);
+        let mut intervals = Intervals::new(&[0xff, 0xd7, 5, 0xff, 0xd0, 7, 0], 0, &mut data);
+        intervals.restart();
+        assert_eq!(take(&mut intervals, 8), 7);
     }
 }

@@ -3,17 +3,8 @@
 use sightline_core::image_spec::Size;
 
 use super::super::{DecodeError, malformed, truncated};
-use super::huffman::Huffman;
-use super::{FORMAT, standard};
-
-/// Position of each coefficient of the zigzag order in rows of eight; damaged data may count up to 15
-/// beyond the last one.
-pub(super) const ZIGZAG: [u8; 80] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
-    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
-    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
-    63, 63, 63, 63, 63, 63,
-];
+use super::FORMAT;
+use super::few::Few;
 
 /// The next marker at or after `at` and the place of its `ff`; bytes between segments are passed over,
 /// as libjpeg does.
@@ -46,77 +37,6 @@ pub(super) fn segment(bytes: &[u8], start: usize) -> Result<(&[u8], usize), Deco
     Ok((content, end))
 }
 
-/// Tables that segments define and later scans use; each may be defined again.
-#[derive(Default)]
-pub(super) struct Tables {
-    /// In rows of eight, not in zigzag order.
-    pub(super) quantisation: [Option<[u16; 64]>; 4],
-    pub(super) dc: [Option<Huffman>; 4],
-    pub(super) ac: [Option<Huffman>; 4],
-    /// Blocks groups between restart markers; 0 for none.
-    pub(super) restart_interval: u32,
-}
-
-impl Tables {
-    pub(super) fn read_quantisation(&mut self, mut content: &[u8]) -> Result<(), DecodeError> {
-        let short = || malformed(FORMAT, "quantisation table is too short");
-        while let [head, rest @ ..] = content {
-            let (wide, index) = (head >> 4 != 0, usize::from(head & 15));
-            let slot = self
-                .quantisation
-                .get_mut(index)
-                .ok_or_else(|| malformed(FORMAT, format!("quantisation table number {index}")))?;
-            let len = if wide { 128 } else { 64 };
-            let (values, rest) = rest.split_at_checked(len).ok_or_else(short)?;
-            let mut table = [0; 64];
-            for (i, &to) in ZIGZAG[..64].iter().enumerate() {
-                table[usize::from(to)] = if wide {
-                    u16::from_be_bytes([values[2 * i], values[2 * i + 1]])
-                } else {
-                    values[i].into()
-                };
-            }
-            *slot = Some(table);
-            content = rest;
-        }
-        Ok(())
-    }
-
-    pub(super) fn read_huffman(&mut self, mut content: &[u8]) -> Result<(), DecodeError> {
-        let short = || malformed(FORMAT, "Huffman table is too short");
-        while let [head, rest @ ..] = content {
-            let (counts, rest) = rest.split_first_chunk::<16>().ok_or_else(short)?;
-            let total: usize = counts.iter().map(|&n| usize::from(n)).sum();
-            let (symbols, rest) = rest.split_at_checked(total).ok_or_else(short)?;
-            let number = || malformed(FORMAT, format!("Huffman table number {head:x}"));
-            let is_dc = head & 0x10 == 0;
-            let slots = if is_dc { &mut self.dc } else { &mut self.ac };
-            let slot = slots.get_mut(usize::from(head & 0xef)).ok_or_else(number)?;
-            *slot = Some(Huffman::new(counts, symbols, is_dc).map_err(|e| malformed(FORMAT, e))?);
-            content = rest;
-        }
-        Ok(())
-    }
-
-    /// Puts the tables of the standard where a sequential file defines none.
-    pub(super) fn fill_in_standard(&mut self) {
-        for (number, slot) in self.dc.iter_mut().enumerate() {
-            *slot = slot.take().or_else(|| standard::dc(number));
-        }
-        for (number, slot) in self.ac.iter_mut().enumerate() {
-            *slot = slot.take().or_else(|| standard::ac(number));
-        }
-    }
-
-    pub(super) fn read_restart_interval(&mut self, content: &[u8]) -> Result<(), DecodeError> {
-        let &[high, low] = content else {
-            return Err(malformed(FORMAT, "restart interval of another length"));
-        };
-        self.restart_interval = u16::from_be_bytes([high, low]).into();
-        Ok(())
-    }
-}
-
 /// How a file stores colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Colour {
@@ -127,19 +47,30 @@ pub(super) enum Colour {
     Ycck,
 }
 
+impl Colour {
+    /// Bytes of a decoded pixel.
+    pub(super) fn channels(self) -> usize {
+        match self {
+            Self::Grey => 1,
+            Self::Rgb | Self::YCbCr => 3,
+            Self::Cmyk | Self::Ycck => 4,
+        }
+    }
+}
+
 /// The frame header.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     pub(super) size: Size,
     pub(super) progressive: bool,
-    pub(super) components: Vec<Component>,
+    pub(super) components: Few<Component>,
     /// Largest sampling factors.
     pub(super) h_max: u32,
     pub(super) v_max: u32,
 }
 
 /// One component of a frame.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Component {
     id: u8,
     /// Sampling factors, 1 to 4.
@@ -175,7 +106,7 @@ impl Frame {
                 what: format!("JPEG with {count} components"),
             });
         }
-        let components: Vec<Component> = given
+        let mut components: Few<Component> = given
             .iter()
             .map(|&[id, sampling, table]| Component {
                 id,
@@ -187,6 +118,10 @@ impl Frame {
         let in_range = |factor: u32| (1..=4).contains(&factor);
         if !components.iter().all(|c| in_range(c.h) && in_range(c.v)) {
             return Err(malformed(FORMAT, "sampling factor out of range"));
+        }
+        // Its factors mean nothing to a component that is alone.
+        if let [alone] = &mut *components {
+            (alone.h, alone.v) = (1, 1);
         }
         let h_max = components.iter().map(|c| c.h).max().unwrap_or(1);
         let v_max = components.iter().map(|c| c.v).max().unwrap_or(1);
@@ -209,8 +144,8 @@ impl Frame {
 
     /// The colour space by libjpeg's rules.
     pub(super) fn colour(&self, jfif: bool, adobe: Option<u8>) -> Result<Colour, DecodeError> {
-        let ids: Vec<u8> = self.components.iter().map(|c| c.id).collect();
-        match (ids.as_slice(), adobe) {
+        let ids: Few<u8> = self.components.iter().map(|c| c.id).collect();
+        match (&*ids, adobe) {
             ([_], _) => Ok(Colour::Grey),
             ([_, _, _], _) if jfif => Ok(Colour::YCbCr),
             ([_, _, _], Some(0)) | ([b'R', b'G', b'B'], None) => Ok(Colour::Rgb),
@@ -220,28 +155,12 @@ impl Frame {
             _ => Err(malformed(FORMAT, "no colour space")),
         }
     }
-
-    /// Columns and rows of blocks groups (MCUs) when all components are interleaved.
-    pub(super) fn mcus(&self) -> (u32, u32) {
-        (
-            self.size.width.div_ceil(8 * self.h_max),
-            self.size.height.div_ceil(8 * self.v_max),
-        )
-    }
-
-    /// Columns and rows of samples that a component really has.
-    pub(super) fn samples(&self, component: &Component) -> (u32, u32) {
-        (
-            (self.size.width * component.h).div_ceil(self.h_max),
-            (self.size.height * component.v).div_ceil(self.v_max),
-        )
-    }
 }
 
 /// The header of a scan.
 #[derive(Debug)]
 pub(super) struct Scan {
-    pub(super) components: Vec<ScanComponent>,
+    pub(super) components: Few<ScanComponent>,
     /// First and last coefficient, in zigzag order.
     pub(super) first: u8,
     pub(super) last: u8,
@@ -252,7 +171,7 @@ pub(super) struct Scan {
 }
 
 /// A component in a scan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ScanComponent {
     /// Position in the frame.
     pub(super) index: usize,
@@ -271,7 +190,10 @@ impl Scan {
         let &[first, last, bits] = rest else {
             return Err(short());
         };
-        let mut components: Vec<ScanComponent> = Vec::new();
+        if !(1..=4).contains(&count) {
+            return Err(malformed(FORMAT, format!("scan of {count} components")));
+        }
+        let mut components = Few::<ScanComponent>::default();
         for &[id, tables] in pairs.as_chunks::<2>().0 {
             let index = frame
                 .components
@@ -284,9 +206,6 @@ impl Scan {
                 dc: usize::from(tables >> 4),
                 ac: usize::from(tables & 15),
             });
-        }
-        if !(1..=4).contains(&components.len()) {
-            return Err(malformed(FORMAT, format!("scan of {count} components")));
         }
         let blocks: u32 = components
             .iter()

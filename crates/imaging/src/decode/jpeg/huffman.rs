@@ -2,21 +2,29 @@
 
 use super::bits::Bits;
 
-/// Bits that one look into the tables resolves.
-const LOOK: u32 = 9;
+/// Bits that one look into the table resolves.
+const LOOK: u32 = 10;
 
-/// A table of codes.
+/// A table of codes. Symbols are those of the standard: the size of a value in the low half, and before it,
+/// for AC coefficients, the run of zeros in front of it.
 pub(super) struct Huffman {
-    /// Length and symbol of the code that the next [`LOOK`] bits begin with; length 0 when it is longer.
-    short: [(u8, u8); 1 << LOOK],
-    /// Where code, run and value fit into [`LOOK`] bits: value, run, length; length 0 elsewhere.
-    values: [(i16, u8, u8); 1 << LOOK],
+    looks: [Look; 1 << LOOK],
     /// Largest code of each length, -1 for none; longer than 16 bits, everything fits.
     largest: [i32; 18],
     /// What to add to a code of each length to find its symbol.
     offset: [i32; 17],
     symbols: [u8; 256],
 }
+
+/// What the next [`LOOK`] bits tell: a code and its value if both fit, else a code, else nothing.
+///
+/// From high to low: the value (16 bits; 0 when it does not fit or has no size), its size (4 bits), the
+/// run before it (4 bits), and the bits to pass over (8 bits; 0 for a longer code).
+#[derive(Clone, Copy, Default)]
+struct Look(i32);
+
+#[derive(Clone, Copy)]
+struct Symbol(u8);
 
 impl Huffman {
     /// Codes by the number of them of each length (1 to 16) and their symbols in order.
@@ -32,8 +40,7 @@ impl Huffman {
             return Err("Huffman table with a size of more than 15 bits");
         }
         let mut table = Self {
-            short: [(0, 0); 1 << LOOK],
-            values: [(0, 0, 0); 1 << LOOK],
+            looks: [Look::default(); 1 << LOOK],
             largest: [-1; 18],
             offset: [0; 17],
             symbols: [0; 256],
@@ -47,12 +54,7 @@ impl Huffman {
             }
             for _ in 0..count {
                 if length <= LOOK as usize {
-                    let free = LOOK as usize - length;
-                    let first = (code as usize) << free;
-                    let Some(places) = table.short.get_mut(first..first + (1 << free)) else {
-                        return Err("Huffman table with codes that do not fit");
-                    };
-                    places.fill((length as u8, symbols[index]));
+                    table.fill(code as usize, length as u32, Symbol(symbols[index]))?;
                 }
                 code += 1;
                 index += 1;
@@ -66,67 +68,161 @@ impl Huffman {
             }
             code <<= 1;
         }
-        table.fill_values();
         Ok(table)
     }
 
-    fn fill_values(&mut self) {
-        for (bits, value) in (0u32..).zip(&mut self.values) {
-            let (length, symbol) = self.short[bits as usize];
-            let (run, size) = (symbol >> 4, u32::from(symbol & 15));
-            let total = u32::from(length) + size;
-            if length > 0 && size > 0 && total <= LOOK {
-                let extra = (bits >> (LOOK - total)) & ((1 << size) - 1);
-                *value = (extend(extra, size) as i16, run, total as u8);
-            }
+    /// Enters a code wherever the next bits begin with it.
+    fn fill(&mut self, code: usize, length: u32, symbol: Symbol) -> Result<(), &'static str> {
+        let free = LOOK - length;
+        let first = code << free;
+        let places = self
+            .looks
+            .get_mut(first..first + (1 << free))
+            .ok_or("Huffman table with codes that do not fit")?;
+        let size = symbol.size();
+        if size == 0 || size > free {
+            places.fill(Look::new(0, symbol, length));
+            return Ok(());
         }
-    }
-
-    /// The value, run and length of what the next bits hold, if one look resolves all of it.
-    #[inline]
-    pub(super) fn value(&self, bits: &Bits<'_>) -> (i16, u8, u8) {
-        self.values[bits.peek(LOOK) as usize]
-    }
-
-    /// The next symbol; 0 for a code that does not exist, as in libjpeg. [`Bits::refill`] comes first.
-    #[inline]
-    pub(super) fn symbol(&self, bits: &mut Bits<'_>) -> u8 {
-        let (length, symbol) = self.short[bits.peek(LOOK) as usize];
-        if length > 0 {
-            bits.drop(length.into());
-            return symbol;
+        // Each value is followed by all bits that one look sees beyond it.
+        let beyond = 1 << (free - size);
+        for (bits, places) in (0..).zip(places.chunks_exact_mut(beyond)) {
+            places.fill(Look::new(extend(bits, size), symbol, length + size));
         }
-        self.long_symbol(bits)
+        Ok(())
     }
 
+    /// The difference that the next bits code, of a DC value from the one before. [`Bits::refill`] comes
+    /// first, as for all that follow.
+    #[inline(always)]
+    pub(super) fn difference(&self, bits: &mut Bits<'_>) -> i32 {
+        let look = self.look(bits);
+        if look.value() != 0 {
+            bits.skip(look.length());
+            return look.value();
+        }
+        let (_, size) = self.symbol_of(look, bits);
+        bits.take_value(size)
+    }
+
+    /// The next run of zeros and the coefficient behind it, if one look finds both; takes at most [`LOOK`]
+    /// bits.
+    #[inline(always)]
+    pub(super) fn short_coefficient(&self, bits: &mut Bits<'_>) -> Option<(usize, i32)> {
+        let look = self.look(bits);
+        if look.value() == 0 {
+            return None;
+        }
+        bits.skip(look.length());
+        Some((look.run(), look.value()))
+    }
+
+    /// The next run of zeros and the coefficient behind it; of a symbol without a value the run and 0.
+    #[inline(always)]
+    pub(super) fn coefficient(&self, bits: &mut Bits<'_>) -> (usize, i32) {
+        let look = self.look(bits);
+        if look.value() != 0 {
+            bits.skip(look.length());
+            return (look.run(), look.value());
+        }
+        let (run, size) = self.symbol_of(look, bits);
+        (run, bits.take_value(size))
+    }
+
+    /// The next run and size; 0 and 0 for a code that does not exist, as in libjpeg.
+    #[inline(always)]
+    pub(super) fn symbol(&self, bits: &mut Bits<'_>) -> (usize, u32) {
+        let look = self.look(bits);
+        if look.value() == 0 {
+            return self.symbol_of(look, bits);
+        }
+        bits.skip(look.length() - look.size());
+        (look.run(), look.size())
+    }
+
+    #[inline(always)]
+    fn look(&self, bits: &Bits<'_>) -> Look {
+        self.looks[bits.peek(LOOK) as usize]
+    }
+
+    /// Run and size of a symbol whose value is still to come.
+    #[inline(always)]
+    fn symbol_of(&self, look: Look, bits: &mut Bits<'_>) -> (usize, u32) {
+        if look.length() > 0 {
+            bits.skip(look.length());
+            return (look.run(), look.size());
+        }
+        let (symbol, length) = self.long_symbol(bits.peek(17));
+        bits.skip(length);
+        (symbol.run(), symbol.size())
+    }
+
+    /// The symbol that `next`, 17 bits, begins with, and the length of its code.
     #[cold]
-    fn long_symbol(&self, bits: &mut Bits<'_>) -> u8 {
+    #[inline(never)]
+    fn long_symbol(&self, next: u32) -> (Symbol, u32) {
+        let code = |length: u32| (next >> (17 - length)) as i32;
         let mut length = LOOK + 1;
-        while bits.peek(length) as i32 > self.largest[length as usize] {
+        while code(length) > self.largest[length as usize] {
             length += 1;
         }
-        let code = bits.peek(length) as i32;
-        bits.drop(length);
         if length > 16 {
-            return 0;
+            return (Symbol(0), length);
         }
-        self.symbols[((code + self.offset[length as usize]) & 0xff) as usize]
+        let index = (code(length) + self.offset[length as usize]) & 0xff;
+        (Symbol(self.symbols[index as usize]), length)
     }
 }
 
-/// The signed value that `size` bits stand for.
-#[inline]
-pub(super) fn extend(bits: u32, size: u32) -> i32 {
-    let value = bits as i32;
-    if size > 0 && value < 1 << (size - 1) {
-        value - (1 << size) + 1
+impl Symbol {
+    fn run(self) -> usize {
+        usize::from(self.0 >> 4)
+    }
+
+    fn size(self) -> u32 {
+        u32::from(self.0 & 15)
+    }
+}
+
+impl Look {
+    fn new(value: i32, symbol: Symbol, length: u32) -> Self {
+        let (run, size) = (symbol.run() as i32, symbol.size() as i32);
+        Self(value << 16 | size << 12 | run << 8 | length as i32)
+    }
+
+    #[inline(always)]
+    fn value(self) -> i32 {
+        self.0 >> 16
+    }
+
+    #[inline(always)]
+    fn size(self) -> u32 {
+        (self.0 >> 12) as u32 & 15
+    }
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        (self.0 >> 8) as usize & 15
+    }
+
+    #[inline(always)]
+    fn length(self) -> u32 {
+        self.0 as u32 & 63
+    }
+}
+
+/// The signed value that `size` bits stand for, 1 to 15 of them.
+fn extend(bits: i32, size: u32) -> i32 {
+    if bits < 1 << (size - 1) {
+        bits - (1 << size) + 1
     } else {
-        value
+        bits
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::bits::Intervals;
     use super::*;
 
     /// Codes 0, 10, 110, …: one of each length up to 16.
@@ -135,28 +231,45 @@ mod tests {
         Huffman::new(&[1; 16], &symbols, true).unwrap()
     }
 
+    fn with_bits<T>(file: &[u8], read: impl FnOnce(&mut Bits<'_>) -> T) -> T {
+        let mut data = Vec::new();
+        let intervals = Intervals::new(file, 0, &mut data);
+        let mut bits = intervals.bits();
+        bits.refill();
+        read(&mut bits)
+    }
+
     #[test]
     fn short_and_long_codes_are_found_and_missing_ones_are_zero() {
-        // 10, then 11 ones and a zero, then 17 ones (no such code), then 0.
-        let bits = [
-            0b1011_1111,
-            0b1111_1011,
-            0b1111_1110,
-            0b1111_1111,
-            0,
-            0b1100_0000,
-            0,
-            0,
-            0,
-            0,
-        ];
+        // 10, then 11 ones and a zero, then 17 ones (no such code), then 10.
+        let file = [0b1011_1111, 0b1111_1011, 0xff, 0, 0xff, 0, 0];
         let table = ladder();
-        let mut bits = Bits::new(&bits, 0);
-        bits.refill();
-        assert_eq!(table.symbol(&mut bits), 1);
-        assert_eq!(table.symbol(&mut bits), 11);
-        bits.refill();
-        assert_eq!(table.symbol(&mut bits), 9);
+        let found = with_bits(&file, |bits| {
+            [(); 4].map(|()| {
+                bits.refill();
+                table.symbol(bits)
+            })
+        });
+        assert_eq!(found, [(0, 1), (0, 11), (0, 0), (0, 1)]);
+    }
+
+    #[test]
+    fn values_are_found_with_their_codes_or_behind_them() {
+        // Runs and sizes 0/1, 2/3, 1/9, 0/0, with codes 00, 01, 10, 110.
+        let mut counts = [0; 16];
+        (counts[1], counts[2]) = (3, 1);
+        let table = Huffman::new(&counts, &[0x01, 0x23, 0x19, 0], false).unwrap();
+        // 00 1, 01 010, 10 100000001, 110.
+        let file = [0b0010_1010, 0b1010_0000, 0b0011_1000];
+        let found = with_bits(&file, |bits| [(); 4].map(|()| table.coefficient(bits)));
+        assert_eq!(found, [(0, 1), (2, -5), (1, 257), (0, 0)]);
+        let sizes = with_bits(&file, |bits| {
+            [(); 2].map(|()| {
+                let (run, size) = table.symbol(bits);
+                (run, size, bits.take(size))
+            })
+        });
+        assert_eq!(sizes, [(0, 1, 1), (2, 3, 2)]);
     }
 
     #[test]
@@ -174,7 +287,6 @@ mod tests {
     #[test]
     fn small_values_extend_below_zero() {
         assert_eq!([0, 1, 2, 3].map(|v| extend(v, 2)), [-3, -2, 2, 3]);
-        assert_eq!((extend(0, 1), extend(1, 1), extend(0, 0)), (-1, 1, 0));
-        assert_eq!((extend(0, 16), extend(0xffff, 16)), (-65535, 65535));
+        assert_eq!((extend(0, 1), extend(1, 1)), (-1, 1));
     }
 }

@@ -6,17 +6,33 @@
 //! saturate between the passes, as in libjpeg-turbo's vector code, which matters for damaged files only.
 
 /// Fractional bits of the constants.
-const BITS: u32 = 13;
+pub(super) const BITS: u32 = 13;
 /// Bits kept between the passes.
-const KEPT: u32 = 2;
+pub(super) const KEPT: u32 = 2;
+
+/// Constants by their first digits: `C1_175` is 1.175875602.
+pub(super) const C0_298: i32 = 2446;
+pub(super) const C0_390: i32 = 3196;
+pub(super) const C0_541: i32 = 4433;
+pub(super) const C0_765: i32 = 6270;
+pub(super) const C0_899: i32 = 7373;
+pub(super) const C1_175: i32 = 9633;
+pub(super) const C1_501: i32 = 12_299;
+pub(super) const C1_847: i32 = 15_137;
+pub(super) const C1_961: i32 = 16_069;
+pub(super) const C2_053: i32 = 16_819;
+pub(super) const C2_562: i32 = 20_995;
+pub(super) const C3_072: i32 = 25_172;
 
 /// One row or column of eight samples, or one sample of each of eight.
 type Lanes = [i16; 8];
 
-/// Writes the eight rows of eight samples of a block to `out`, whose rows are `stride` long.
+/// Writes the eight rows of eight samples of a block to `out`, whose rows are `stride` long, a multiple of
+/// eight.
 ///
 /// `coefficients` and `table` are in rows of eight; `last` is the last coefficient in zigzag order that
 /// is not zero.
+#[inline(always)]
 pub(super) fn inverse(
     coefficients: &[i16; 64],
     table: &[u16; 64],
@@ -25,12 +41,7 @@ pub(super) fn inverse(
     stride: usize,
 ) {
     if last == 0 {
-        let dc = coefficients[0].wrapping_mul(table[0] as i16) << KEPT;
-        let sample = limit(descale(i32::from(dc) << BITS, BITS + KEPT + 3));
-        for row in out.chunks_mut(stride).take(8) {
-            row[..8].fill(sample);
-        }
-        return;
+        return flat(coefficients[0], table[0], out, stride);
     }
     let mut product = [0; 64];
     for ((product, &c), &q) in product.iter_mut().zip(coefficients).zip(table) {
@@ -42,10 +53,23 @@ pub(super) fn inverse(
     transpose(&mut lanes);
     pass::<{ BITS + KEPT + 3 }>(&mut lanes);
     transpose(&mut lanes);
-    for (row, out) in lanes.iter().zip(out.chunks_mut(stride)) {
-        for (out, &sample) in out[..8].iter_mut().zip(row) {
-            *out = limit(sample);
-        }
+    store(lanes.map(|row| row.map(limit)), out, stride);
+}
+
+/// A block of which only the DC value is not zero.
+#[inline(always)]
+pub(super) fn flat(dc: i16, step: u16, out: &mut [u8], stride: usize) {
+    let dc = dc.wrapping_mul(step as i16) << KEPT;
+    let sample = limit(descale(i32::from(dc) << BITS, BITS + KEPT + 3));
+    store([[sample; 8]; 8], out, stride);
+}
+
+/// Writes rows to `out`; `stride` is a multiple of eight.
+#[inline(always)]
+pub(super) fn store(rows: [[u8; 8]; 8], out: &mut [u8], stride: usize) {
+    let (out, _) = out.as_chunks_mut::<8>();
+    for (y, row) in rows.into_iter().enumerate() {
+        out[y * stride / 8] = row;
     }
 }
 
@@ -53,15 +77,15 @@ pub(super) fn inverse(
 ///
 /// Products are grouped in pairs of one sample each, so that every constant fits 16 bits; the sums are
 /// those of the published algorithm.
-#[inline]
+#[inline(always)]
 fn pass<const SHIFT: u32>(v: &mut [Lanes; 8]) {
     let source = *v;
     for lane in 0..8 {
         let at = |i: usize| source[i][lane];
         // Even part.
         let (t2, t3) = (
-            pair(at(2), 4433, at(6), 4433 - 15137),
-            pair(at(2), 4433 + 6270, at(6), 4433),
+            pair(at(2), C0_541, at(6), C0_541 - C1_847),
+            pair(at(2), C0_541 + C0_765, at(6), C0_541),
         );
         let t0 = i32::from(at(0).wrapping_add(at(4))) << BITS;
         let t1 = i32::from(at(0).wrapping_sub(at(4))) << BITS;
@@ -69,12 +93,12 @@ fn pass<const SHIFT: u32>(v: &mut [Lanes; 8]) {
         // Odd part.
         let z3 = at(7).wrapping_add(at(3));
         let z4 = at(5).wrapping_add(at(1));
-        let z3_sum = pair(z3, 9633 - 16069, z4, 9633);
-        let z4_sum = pair(z3, 9633, z4, 9633 - 3196);
-        let o0 = pair(at(7), 2446 - 7373, at(1), -7373).wrapping_add(z3_sum);
-        let o1 = pair(at(5), 16819 - 20995, at(3), -20995).wrapping_add(z4_sum);
-        let o2 = pair(at(5), -20995, at(3), 25172 - 20995).wrapping_add(z3_sum);
-        let o3 = pair(at(7), -7373, at(1), 12299 - 7373).wrapping_add(z4_sum);
+        let z3_sum = pair(z3, C1_175 - C1_961, z4, C1_175);
+        let z4_sum = pair(z3, C1_175, z4, C1_175 - C0_390);
+        let o0 = pair(at(7), C0_298 - C0_899, at(1), -C0_899).wrapping_add(z3_sum);
+        let o1 = pair(at(5), C2_053 - C2_562, at(3), -C2_562).wrapping_add(z4_sum);
+        let o2 = pair(at(5), -C2_562, at(3), C3_072 - C2_562).wrapping_add(z3_sum);
+        let o3 = pair(at(7), -C0_899, at(1), C1_501 - C0_899).wrapping_add(z4_sum);
 
         let evens = [
             t0.wrapping_add(t3),
@@ -89,14 +113,14 @@ fn pass<const SHIFT: u32>(v: &mut [Lanes; 8]) {
     }
 }
 
-#[inline]
-fn pair(a: i16, a_times: i16, b: i16, b_times: i16) -> i32 {
+#[inline(always)]
+fn pair(a: i16, a_times: i32, b: i16, b_times: i32) -> i32 {
     let (a, b) = (i32::from(a), i32::from(b));
-    (a.wrapping_mul(a_times.into())).wrapping_add(b.wrapping_mul(b_times.into()))
+    (a.wrapping_mul(a_times)).wrapping_add(b.wrapping_mul(b_times))
 }
 
 /// Rows become columns: three rounds in which the upper rows are interleaved with the lower ones.
-#[inline]
+#[inline(always)]
 fn transpose(v: &mut [Lanes; 8]) {
     for _ in 0..3 {
         let from = *v;
@@ -114,14 +138,14 @@ fn transpose(v: &mut [Lanes; 8]) {
 }
 
 /// Divides by two to the `shift`, halves up, and saturates to 16 bits.
-#[inline]
+#[inline(always)]
 fn descale(v: i32, shift: u32) -> i16 {
     let v = v.wrapping_add(1 << (shift - 1)) >> shift;
     v.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
 
 /// A sample from a value around zero.
-#[inline]
+#[inline(always)]
 fn limit(v: i16) -> u8 {
     (v.clamp(-128, 127) + 128) as u8
 }

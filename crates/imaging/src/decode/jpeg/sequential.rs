@@ -1,0 +1,250 @@
+//! Blocks of sequential scans, and the interleaved scan that holds a whole picture: it is transformed while
+//! it is decoded, so that no coefficients are kept.
+
+use std::ops::Range;
+
+use super::bands::Band;
+use super::bits::{Bits, Intervals};
+use super::few::Few;
+use super::huffman::Huffman;
+use super::layout::Part;
+use super::tables::ZIGZAG;
+use super::vector::{Kernel, Vector};
+
+/// Short coefficients that can be taken after a refill so that any other symbol can still follow: 10 bits
+/// each and 32 of 56.
+const SHORT_COEFFICIENTS: usize = 2;
+
+/// Decodes all coefficients of a block, which is zero before, in rows of eight; returns the last one in
+/// zigzag order that is not zero.
+#[inline(always)]
+pub(super) fn block(
+    bits: &mut Bits<'_>,
+    tables: (&Huffman, &Huffman),
+    previous: &mut i32,
+    block: &mut [i16; 64],
+) -> usize {
+    let mut last = 0;
+    coefficients(bits, tables, previous, |k, value| {
+        block[usize::from(ZIGZAG[k] & 63)] = value as i16;
+        last = k;
+    });
+    last.min(63)
+}
+
+/// Calls `store` with the DC value of a block and each AC value that is not zero, and their places in
+/// zigzag order.
+#[inline(always)]
+fn coefficients(
+    bits: &mut Bits<'_>,
+    (dc, ac): (&Huffman, &Huffman),
+    previous: &mut i32,
+    mut store: impl FnMut(usize, i32),
+) {
+    bits.refill();
+    *previous = previous.wrapping_add(dc.difference(bits));
+    store(0, *previous);
+
+    let mut k = 1;
+    'refill: while k < 64 {
+        bits.refill();
+        for _ in 0..SHORT_COEFFICIENTS {
+            let Some((run, value)) = ac.short_coefficient(bits) else {
+                break;
+            };
+            k += run;
+            store(k, value);
+            k += 1;
+            if k >= 64 {
+                break 'refill;
+            }
+        }
+        let (run, value) = ac.coefficient(bits);
+        if value != 0 {
+            store(k + run, value);
+        } else if run < 15 {
+            break;
+        }
+        k += run + 1;
+    }
+}
+
+/// When restart markers are due.
+#[derive(Clone, Copy)]
+pub(super) struct Restarts {
+    /// MCUs between them, 0 for none.
+    interval: usize,
+    to_go: usize,
+}
+
+impl Restarts {
+    pub(super) fn new(interval: u32) -> Self {
+        Self {
+            interval: interval as usize,
+            to_go: interval as usize,
+        }
+    }
+
+    /// Whether a marker stands before the next MCU.
+    pub(super) fn is_due(&mut self) -> bool {
+        let due = self.interval > 0 && self.to_go == 0;
+        if due {
+            self.to_go = self.interval;
+        }
+        due
+    }
+
+    /// How many of `most` MCUs there are before the next marker.
+    pub(super) fn run(&mut self, most: usize) -> usize {
+        if self.interval == 0 {
+            return most;
+        }
+        let run = most.min(self.to_go);
+        self.to_go -= run;
+        run
+    }
+}
+
+/// Tables and state of one component in a scan.
+#[derive(Clone, Copy)]
+pub(super) struct Coder<'a> {
+    /// Position in the frame.
+    pub(super) index: usize,
+    pub(super) part: Part,
+    pub(super) tables: (&'a Huffman, &'a Huffman),
+    pub(super) quantisation: &'a [u16; 64],
+    /// The DC value of the block before.
+    pub(super) previous: i32,
+}
+
+/// A scan of all components, decoded from MCU row to MCU row.
+pub(super) struct Stream<'s, 'a> {
+    pub(super) intervals: &'s mut Intervals<'a>,
+    pub(super) coders: Few<Option<Coder<'s>>>,
+    pub(super) restarts: Restarts,
+    /// MCUs in a row.
+    pub(super) mcus: usize,
+}
+
+impl Stream<'_, '_> {
+    /// Decodes one MCU row; the blocks of the columns `wanted` are transformed into `bands`.
+    #[inline(always)]
+    fn row(&mut self, vector: impl Vector, wanted: &Range<usize>, bands: &mut [Band]) {
+        let mut x = 0;
+        while x < self.mcus {
+            if self.restarts.is_due() {
+                self.intervals.restart();
+                self.coders
+                    .iter_mut()
+                    .flatten()
+                    .for_each(|c| c.previous = 0);
+            }
+            let run = self.restarts.run(self.mcus - x);
+            self.run(vector, x..x + run, wanted, bands);
+            x += run;
+        }
+    }
+
+    /// MCUs of a row without a restart between them.
+    #[inline(always)]
+    fn run(
+        &mut self,
+        vector: impl Vector,
+        mcus: Range<usize>,
+        wanted: &Range<usize>,
+        bands: &mut [Band],
+    ) {
+        let mut bits = self.intervals.bits();
+        let mut mcu = Mcu::default();
+        for x in mcus {
+            let missing = bits.are_missing();
+            if wanted.contains(&x) {
+                if missing {
+                    mcu = Mcu::default();
+                } else {
+                    mcu.decode(&mut bits, &mut self.coders);
+                }
+                mcu.transform(vector, &self.coders, x - wanted.start, bands);
+            } else if !missing {
+                for coder in self.coders.iter_mut().flatten() {
+                    for _ in 0..coder.part.h * coder.part.v {
+                        coefficients(&mut bits, coder.tables, &mut coder.previous, |_, _| ());
+                    }
+                }
+            }
+        }
+        let progress = bits.progress();
+        self.intervals.put_back(progress);
+    }
+}
+
+/// Blocks in an MCU, by the standard.
+const MCU_BLOCKS: usize = 10;
+
+/// The coefficients of an MCU. All are decoded before the first is transformed, because reading eight of them
+/// at once right after writing them one by one stalls the processor.
+struct Mcu {
+    blocks: [[i16; 64]; MCU_BLOCKS],
+    /// The last coefficient of each block, in zigzag order, that is not zero.
+    last: [u8; MCU_BLOCKS],
+}
+
+impl Default for Mcu {
+    #[inline(always)]
+    fn default() -> Self {
+        Self {
+            blocks: [[0; 64]; MCU_BLOCKS],
+            last: [0; MCU_BLOCKS],
+        }
+    }
+}
+
+impl Mcu {
+    #[inline(always)]
+    fn decode(&mut self, bits: &mut Bits<'_>, coders: &mut [Option<Coder<'_>>]) {
+        let mut blocks = self.blocks.iter_mut().zip(&mut self.last);
+        for coder in coders.iter_mut().flatten() {
+            let count = coder.part.h * coder.part.v;
+            for (coefficients, last) in blocks.by_ref().take(count) {
+                *coefficients = [0; 64];
+                *last = block(bits, coder.tables, &mut coder.previous, coefficients) as u8;
+            }
+        }
+    }
+
+    /// Writes the samples of all blocks; `x` is the column of the MCU in `bands`.
+    #[inline(always)]
+    fn transform(
+        &self,
+        vector: impl Vector,
+        coders: &[Option<Coder<'_>>],
+        x: usize,
+        bands: &mut [Band],
+    ) {
+        let mut blocks = self.blocks.iter().zip(&self.last);
+        for coder in coders.iter().flatten() {
+            let Part { h, v, side, .. } = coder.part;
+            for row in 0..v {
+                for (column, (coefficients, &last)) in blocks.by_ref().take(h).enumerate() {
+                    let band = &mut bands[coder.index];
+                    let (out, stride) = band.block((x * h + column) * side, row * side);
+                    vector.inverse(coefficients, coder.quantisation, last.into(), out, stride);
+                }
+            }
+        }
+    }
+}
+
+/// One MCU row of a [`Stream`].
+pub(super) struct DecodeRow<'r, 's, 'a> {
+    pub(super) stream: &'r mut Stream<'s, 'a>,
+    pub(super) wanted: Range<usize>,
+    pub(super) bands: &'r mut [Band],
+}
+
+impl Kernel for DecodeRow<'_, '_, '_> {
+    #[inline(always)]
+    fn run(self, vector: impl Vector) {
+        self.stream.row(vector, &self.wanted, self.bands);
+    }
+}
