@@ -51,16 +51,15 @@ use sightline_core::image_spec::Size;
 use super::{DecodeError, filled, malformed, truncated};
 use crate::native::{Native, Raster, Samples};
 use crate::orient::orientation_of;
-use crate::{Channels, Limits};
+use crate::{Channels, Limits, Window};
 use bits::Intervals;
 use canvas::{Canvas, Workspace};
 use few::Few;
 use header::{Colour, Frame, Scan, next_marker, segment};
 use layout::{Layout, View};
-use sequential::{Coder, DecodeRow, Restarts, Stream};
+use sequential::{Coder, Restarts, Stream};
 use stored::Coefficients;
 use tables::Tables;
-use vector::dispatch;
 
 const FORMAT: ImageFormat = ImageFormat::Jpg;
 
@@ -94,10 +93,19 @@ pub(super) struct Scratch {
     workspace: Workspace,
 }
 
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeError> {
+/// Names the wanted pixels of an image of the given size and orientation, as stored.
+type Choose<'a> = dyn FnMut(Size, u8) -> Result<Window, DecodeError> + 'a;
+
+/// Decodes the pixels that `choose` names; returns them and the size of the whole image.
+pub(super) fn decode(
+    bytes: &[u8],
+    limits: &Limits,
+    choose: &mut Choose<'_>,
+) -> Result<(Native, Size), DecodeError> {
     let mut scratch = Scratch::default();
     let mut reader = Reader {
         limits,
+        choose,
         tables: Tables::default(),
         frame: None,
         picture: None,
@@ -117,6 +125,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeErro
 /// Walks the file from marker to marker.
 struct Reader<'a> {
     limits: &'a Limits,
+    choose: &'a mut Choose<'a>,
     tables: Tables,
     frame: Option<Frame>,
     picture: Option<Picture>,
@@ -132,6 +141,7 @@ struct Reader<'a> {
 
 /// What the first scan begins.
 struct Picture {
+    size: Size,
     colour: Colour,
     layout: Layout,
     view: View,
@@ -201,6 +211,8 @@ impl Reader<'_> {
             0xc4 => self.tables.read_huffman(content)?,
             0xdb => self.tables.read_quantisation(content)?,
             0xdd => self.tables.read_restart_interval(content)?,
+            // What stands behind the first scan header says nothing about the picture.
+            0xe0..=0xef if self.picture.is_some() => {}
             0xe0 if content.starts_with(b"JFIF\0") => self.jfif = true,
             0xe1 if content.starts_with(b"Exif\0\0") => self.orientation = orientation_of(content),
             0xee if content.starts_with(b"Adobe") => {
@@ -220,8 +232,11 @@ impl Reader<'_> {
         let is_first = self.picture.is_none();
         let picture = match &mut self.picture {
             Some(picture) => picture,
-            // What comes behind the first scan header does not change the colour space.
-            none => none.insert(Picture::new(&frame, frame.colour(self.jfif, self.adobe)?)),
+            none => {
+                let window = (self.choose)(frame.size, self.orientation)?;
+                let colour = frame.colour(self.jfif, self.adobe)?;
+                none.insert(Picture::new(&frame, colour, window))
+            }
         };
         self.scans += 1;
         self.block_visits += picture.layout.blocks_of(&scan);
@@ -265,11 +280,12 @@ impl Reader<'_> {
     }
 
     /// The picture, once all scans were read.
-    fn finish(self) -> Result<Native, DecodeError> {
+    fn finish(self) -> Result<(Native, Size), DecodeError> {
         let picture = self
             .picture
             .ok_or_else(|| malformed(FORMAT, "no image before the end of the file"))?;
         let Picture {
+            size,
             colour,
             layout,
             view,
@@ -297,22 +313,24 @@ impl Reader<'_> {
                 data,
             }),
         };
-        Ok(Native {
+        let native = Native {
             format: FORMAT,
             orientation: self.orientation,
             raster,
             transparent: None,
-        })
+        };
+        Ok((native, size))
     }
 }
 
 impl Picture {
-    fn new(frame: &Frame, colour: Colour) -> Self {
+    fn new(frame: &Frame, colour: Colour, window: Window) -> Self {
         let layout = Layout::new(frame);
         Self {
+            size: frame.size,
             colour,
             layout,
-            view: View::whole(&layout),
+            view: View::new(&layout, window),
             pixels: None,
             complete: false,
         }
@@ -346,19 +364,24 @@ fn stream<'s, 'a>(
         intervals,
         coders,
         restarts: Restarts::new(tables.restart_interval),
-        mcus: layout.mcus.0,
+        mcus: layout.mcus,
     })
 }
 
 /// Decodes a stream MCU row by MCU row.
 fn paint(mut stream: Stream<'_, '_>, mut canvas: Canvas<'_>, view: &View) -> Vec<u8> {
-    for row in view.mcu_rows.clone() {
-        dispatch(DecodeRow {
-            stream: &mut stream,
-            wanted: view.mcu_columns.clone(),
-            bands: canvas.bands(),
-        });
-        canvas.paint(row);
+    for row in 0..view.mcu_rows.end {
+        let is_wanted = row >= view.mcu_rows.start;
+        let columns = if is_wanted {
+            view.mcu_columns.clone()
+        } else {
+            0..0
+        };
+        stream.decode_row(columns, canvas.bands());
+        if is_wanted {
+            canvas.paint(row);
+        }
     }
+    stream.pass_over_rest(view.mcu_rows.end, canvas.bands());
     canvas.into_pixels()
 }

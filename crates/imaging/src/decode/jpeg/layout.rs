@@ -8,6 +8,7 @@ use sightline_core::image_spec::Size;
 
 use super::few::Few;
 use super::header::{Frame, Scan};
+use crate::Window;
 
 /// Samples along a side of a coded block.
 const BLOCK: usize = 8;
@@ -15,8 +16,6 @@ const BLOCK: usize = 8;
 /// The sizes of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    /// Columns and rows of pixels.
-    pub(super) size: (usize, usize),
     /// Columns and rows of pixels that an MCU covers.
     pub(super) mcu: (usize, usize),
     /// Columns and rows of MCUs.
@@ -61,7 +60,6 @@ impl Layout {
         });
         let mcu = (BLOCK * h_max, BLOCK * v_max);
         Self {
-            size: (width, height),
             mcu,
             mcus: (width.div_ceil(mcu.0), height.div_ceil(mcu.1)),
             parts: parts.collect(),
@@ -90,13 +88,60 @@ pub(super) struct View {
 }
 
 impl View {
-    /// All pixels.
-    pub(super) fn whole(layout: &Layout) -> Self {
+    pub(super) fn new(layout: &Layout, window: Window) -> Self {
+        let Window {
+            left,
+            top,
+            width,
+            height,
+        } = window;
+        let columns = left as usize..(left + width) as usize;
+        let rows = top as usize..(top + height) as usize;
+        // The triangle filter mixes each sample with the next ones, which are two pixels away.
+        let context = |mixes: bool| if mixes { 2 } else { 0 };
+        let across = context(layout.parts.iter().any(|part| part.across > 1));
+        let down = context(layout.parts.iter().any(|part| part.down > 1));
+        let mcus = |pixels: &Range<usize>, context: usize, mcu: usize, most: usize| {
+            let end = (pixels.end + context).div_ceil(mcu).min(most);
+            pixels.start.saturating_sub(context) / mcu..end
+        };
         Self {
-            columns: 0..layout.size.0,
-            rows: 0..layout.size.1,
-            mcu_columns: 0..layout.mcus.0,
-            mcu_rows: 0..layout.mcus.1,
+            mcu_columns: mcus(&columns, across, layout.mcu.0, layout.mcus.0),
+            mcu_rows: mcus(&rows, down, layout.mcu.1, layout.mcus.1),
+            columns,
+            rows,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_hold_the_neighbours_of_subsampled_pixels() {
+        let mcus = |across, left, width| {
+            let mut layout = Layout {
+                mcu: (16, 8),
+                mcus: (4, 1),
+                parts: Few::default(),
+            };
+            layout.parts.push(Part {
+                across,
+                down: 1,
+                ..Part::default()
+            });
+            let window = Window {
+                left,
+                top: 0,
+                width,
+                height: 8,
+            };
+            View::new(&layout, window).mcu_columns
+        };
+        assert_eq!((mcus(1, 16, 16), mcus(2, 16, 16)), (1..2, 0..3));
+        assert_eq!((mcus(1, 18, 12), mcus(2, 18, 12)), (1..2, 1..2));
+        assert_eq!((mcus(1, 0, 50), mcus(2, 0, 50)), (0..4, 0..4));
+        assert_eq!((mcus(1, 49, 1), mcus(2, 49, 1)), (3..4, 2..4));
     }
 }
