@@ -5,6 +5,7 @@ mod gif;
 mod jpeg;
 mod png;
 mod pnm;
+mod scale;
 mod tiff;
 mod webp;
 
@@ -19,6 +20,7 @@ use crate::sniff::{Foreign, Sniffed, sniff};
 use crate::{Channels, Limits, Pixels, Window};
 
 pub use jpeg::{JPEG_DECODER, JpegDecoder};
+pub use scale::Scale;
 
 /// How a file becomes RGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct DecodeOptions {
     pub alpha: Alpha,
     /// What becomes of 16-bit grey.
     pub deep: Deep,
+    /// How small JPEG files are decoded; others keep their size.
+    pub scale: Scale,
 }
 
 /// What becomes of transparency.
@@ -60,6 +64,7 @@ impl DecodeOptions {
             orient: false,
             alpha: Alpha::Drop,
             deep: Deep::Clip,
+            scale: Scale::Full,
         }
     }
 
@@ -70,6 +75,7 @@ impl DecodeOptions {
             orient: true,
             alpha: Alpha::Over([255; 3]),
             deep: Deep::HighByte,
+            scale: Scale::Full,
         }
     }
 
@@ -78,18 +84,24 @@ impl DecodeOptions {
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
+
+    /// The same at another scale.
+    #[must_use]
+    pub fn with_scale(self, scale: Scale) -> Self {
+        Self { scale, ..self }
+    }
 }
 
 /// A decoded file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
-    /// RGB pixels, all or those of the window.
+    /// RGB pixels at the scale asked for, all or those of the window.
     pub pixels: Pixels,
     /// The file format, by its bytes.
     pub format: ImageFormat,
     /// The mode in which the file stores them.
     pub mode: Mode,
-    /// Size of the whole image before orientation.
+    /// Size of the whole image in the file, before orientation.
     pub stored: Size,
     /// EXIF orientation of the file, 1 to 8, whether or not it was applied.
     pub orientation: u8,
@@ -216,7 +228,7 @@ pub fn decode_rgb(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, Deco
 }
 
 /// Decodes the pixels of a window, which `choose` names when it is told the size that the whole image would
-/// have: upright if the options say so.
+/// have: scaled, and upright if the options say so.
 ///
 /// Pixels and errors are those of [`decode_rgb`], cropped. Of JPEG files only the blocks that the pixels depend
 /// on are transformed; other files are decoded whole.
@@ -236,11 +248,14 @@ pub fn decode_rgb_window(
         }
     };
     let (native, stored) = match format {
-        ImageFormat::Jpg => jpeg::decode(bytes, &options.limits, &mut |stored, orientation| {
-            let orientation = if options.orient { orientation } else { 1 };
-            let size = upright_size(stored, orientation);
-            Ok(choose(size)?.before_turning(size, orientation))
-        })?,
+        ImageFormat::Jpg => {
+            let choose = &mut |stored, orientation| {
+                let orientation = if options.orient { orientation } else { 1 };
+                let size = upright_size(stored, orientation);
+                Ok(choose(size)?.before_turning(size, orientation))
+            };
+            jpeg::decode(bytes, &options.limits, options.scale, choose)?
+        }
         format => {
             let native = decode_as(format, bytes, &options.limits)?;
             let size = native.size();
@@ -289,7 +304,7 @@ fn decode_as(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Result<Nativ
     match format {
         ImageFormat::Jpg => {
             let whole = &mut |size, _| Ok(Window::whole(size));
-            jpeg::decode(bytes, limits, whole).map(|(native, _)| native)
+            jpeg::decode(bytes, limits, Scale::Full, whole).map(|(native, _)| native)
         }
         ImageFormat::Png => png::decode(bytes, limits),
         ImageFormat::Webp => webp::decode(bytes, limits),

@@ -34,7 +34,8 @@ pub mod sniff;
 pub mod window;
 
 pub use decode::{
-    Alpha, DecodeError, DecodeOptions, Decoded, Deep, decode_native, decode_rgb, decode_rgb_window,
+    Alpha, DecodeError, DecodeOptions, Decoded, Deep, Scale, decode_native, decode_rgb,
+    decode_rgb_window,
 };
 pub use encode::{EncodeError, EncodeSpec, encode};
 pub use limits::Limits;

@@ -7,8 +7,8 @@ use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use proptest::prelude::*;
 use sightline_core::image_spec::Size;
 use sightline_imaging::{
-    DecodeOptions, EncodeSpec, Foreign, Limits, Pixels, Sniffed, Window, decode_native, decode_rgb,
-    decode_rgb_window, encode, sniff,
+    DecodeOptions, EncodeSpec, Foreign, Limits, Pixels, Scale, Sniffed, Window, decode_native,
+    decode_rgb, decode_rgb_window, encode, sniff,
 };
 
 /// A lossy WebP of 8 by 6 pixels, left half orange, right half blue (Pillow 13, quality 60).
@@ -178,9 +178,17 @@ fn cut(pixels: &Pixels, window: Window) -> Vec<u8> {
         .collect()
 }
 
+const SCALES: [Scale; 4] = [Scale::Full, Scale::Half, Scale::Quarter, Scale::Eighth];
+
 /// Decoding a window gives the pixels and errors of decoding everything.
-fn check_window(name: &str, bytes: &[u8], place: [u16; 4]) -> Result<(), TestCaseError> {
+fn check_window(
+    name: &str,
+    bytes: &[u8],
+    scale: Scale,
+    place: [u16; 4],
+) -> Result<(), TestCaseError> {
     for options in [DecodeOptions::pillow(), DecodeOptions::sane()] {
+        let options = options.with_scale(scale);
         let whole = decode_rgb(bytes, &options);
         let part = decode_rgb_window(bytes, &options, |size| window_in(size, place));
         match (whole, part) {
@@ -202,6 +210,26 @@ fn check_window(name: &str, bytes: &[u8], place: [u16; 4]) -> Result<(), TestCas
 }
 
 #[test]
+fn only_jpeg_files_are_made_smaller() {
+    for (name, bytes) in files() {
+        let size = |scale| {
+            let options = DecodeOptions::pillow().with_scale(scale);
+            let decoded = decode_rgb(&bytes, &options).unwrap();
+            (decoded.pixels.size(), decoded.stored)
+        };
+        let (full, stored) = size(Scale::Full);
+        for scale in SCALES {
+            let expected = if name.starts_with("jpeg") {
+                scale.apply(full)
+            } else {
+                full
+            };
+            assert_eq!(size(scale), (expected, stored), "{name}");
+        }
+    }
+}
+
+#[test]
 fn windows_that_the_image_does_not_have_are_refused() {
     for (name, bytes) in files() {
         let options = DecodeOptions::pillow();
@@ -218,19 +246,19 @@ proptest! {
 
     #[test]
     fn windows_hold_the_pixels_of_the_whole(
-        file in 0usize..18, orientation in 1u8..9, place in any::<[u16; 4]>(),
+        file in 0usize..18, orientation in 1u8..9, scale in 0usize..4, place in any::<[u16; 4]>(),
     ) {
         let (name, mut bytes) = files().swap_remove(file);
         if name.starts_with("jpeg") {
             bytes = with_orientation(&bytes, orientation);
         }
-        check_window(name, &bytes, place)?;
+        check_window(name, &bytes, SCALES[scale], place)?;
     }
 
     #[test]
     fn damaged_files_never_panic(
         file in 0usize..18, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-        place in any::<[u16; 4]>(),
+        scale in 0usize..4, place in any::<[u16; 4]>(),
     ) {
         let (name, mut bytes) = files().swap_remove(file);
         for (at, value) in changes {
@@ -238,7 +266,7 @@ proptest! {
             bytes[at] = value;
         }
         check(name, &bytes)?;
-        check_window(name, &bytes, place)?;
+        check_window(name, &bytes, SCALES[scale], place)?;
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! | `bits`, `huffman` | entropy-coded bits and what they stand for |
 //! | `sequential` | files of one scan, transformed while they are decoded |
 //! | `progressive`, `stored` | files of several scans, whose coefficients are kept |
-//! | `transform`, `avx2` | dequantisation and the inverse transform |
+//! | `transform`, `avx2`, `reduced` | dequantisation and the inverse transform |
 //! | `bands`, `upsample`, `colour`, `canvas` | samples to pixels, MCU row by MCU row |
 //! | `vector` | the instructions that all this is compiled for |
 //!
@@ -37,6 +37,7 @@ mod header;
 mod huffman;
 mod layout;
 mod progressive;
+mod reduced;
 mod sequential;
 mod standard;
 mod stored;
@@ -48,7 +49,7 @@ mod vector;
 use sightline_core::ImageFormat;
 use sightline_core::image_spec::Size;
 
-use super::{DecodeError, filled, malformed, truncated};
+use super::{DecodeError, Scale, filled, malformed, truncated};
 use crate::native::{Native, Raster, Samples};
 use crate::orient::orientation_of;
 use crate::{Channels, Limits, Window};
@@ -93,18 +94,20 @@ pub(super) struct Scratch {
     workspace: Workspace,
 }
 
-/// Names the wanted pixels of an image of the given size and orientation, as stored.
+/// Names the wanted pixels of an image of the given size and orientation, as stored, made smaller already.
 type Choose<'a> = dyn FnMut(Size, u8) -> Result<Window, DecodeError> + 'a;
 
-/// Decodes the pixels that `choose` names; returns them and the size of the whole image.
+/// Decodes the pixels that `choose` names; returns them and the size of the whole image in the file.
 pub(super) fn decode(
     bytes: &[u8],
     limits: &Limits,
+    scale: Scale,
     choose: &mut Choose<'_>,
 ) -> Result<(Native, Size), DecodeError> {
     let mut scratch = Scratch::default();
     let mut reader = Reader {
         limits,
+        scale,
         choose,
         tables: Tables::default(),
         frame: None,
@@ -125,6 +128,7 @@ pub(super) fn decode(
 /// Walks the file from marker to marker.
 struct Reader<'a> {
     limits: &'a Limits,
+    scale: Scale,
     choose: &'a mut Choose<'a>,
     tables: Tables,
     frame: Option<Frame>,
@@ -233,9 +237,16 @@ impl Reader<'_> {
         let picture = match &mut self.picture {
             Some(picture) => picture,
             none => {
-                let window = (self.choose)(frame.size, self.orientation)?;
-                let colour = frame.colour(self.jfif, self.adobe)?;
-                none.insert(Picture::new(&frame, colour, window))
+                let window = (self.choose)(self.scale.apply(frame.size), self.orientation)?;
+                let layout = Layout::new(&frame, self.scale.divisor(frame.size) as usize);
+                none.insert(Picture {
+                    size: frame.size,
+                    colour: frame.colour(self.jfif, self.adobe)?,
+                    view: View::new(&layout, window),
+                    layout,
+                    pixels: None,
+                    complete: false,
+                })
             }
         };
         self.scans += 1;
@@ -324,18 +335,6 @@ impl Reader<'_> {
 }
 
 impl Picture {
-    fn new(frame: &Frame, colour: Colour, window: Window) -> Self {
-        let layout = Layout::new(frame);
-        Self {
-            size: frame.size,
-            colour,
-            layout,
-            view: View::new(&layout, window),
-            pixels: None,
-            complete: false,
-        }
-    }
-
     fn canvas<'a>(&self, workspace: &'a mut Workspace) -> Canvas<'a> {
         Canvas::new(&self.layout, self.view.clone(), self.colour, workspace)
     }

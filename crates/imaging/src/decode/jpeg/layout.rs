@@ -38,30 +38,47 @@ pub(super) struct Part {
     /// Pixels for each sample, along rows and columns.
     pub(super) across: usize,
     pub(super) down: usize,
+    /// Whether pixels are mixed of neighbouring samples where there are two for each.
+    pub(super) mixes: bool,
 }
 
 impl Layout {
-    pub(super) fn new(frame: &Frame) -> Self {
+    /// The sizes of a picture whose sides are divided by `divisor`: 1, 2, 4 or 8.
+    pub(super) fn new(frame: &Frame, divisor: usize) -> Self {
         let Size { width, height } = frame.size;
         let (width, height) = (width as usize, height as usize);
         let (h_max, v_max) = (frame.h_max as usize, frame.v_max as usize);
+        let least = BLOCK / divisor;
         let parts = frame.components.iter().map(|component| {
             let (h, v) = (component.h as usize, component.v as usize);
-            let samples = ((width * h).div_ceil(h_max), (height * v).div_ceil(v_max));
+            let side = side(least, (h_max / h, v_max / v));
+            let samples = |len: usize, side: usize, factor: usize, most: usize| {
+                (len * factor * side).div_ceil(most * BLOCK)
+            };
+            let coded = (
+                samples(width, BLOCK, h, h_max),
+                samples(height, BLOCK, v, v_max),
+            );
             Part {
                 h,
                 v,
-                side: BLOCK,
-                blocks: (samples.0.div_ceil(BLOCK), samples.1.div_ceil(BLOCK)),
-                samples,
-                across: h_max / h,
-                down: v_max / v,
+                side,
+                blocks: (coded.0.div_ceil(BLOCK), coded.1.div_ceil(BLOCK)),
+                samples: (
+                    samples(width, side, h, h_max),
+                    samples(height, side, v, v_max),
+                ),
+                across: h_max * least / (h * side),
+                down: v_max * least / (v * side),
+                mixes: least > 1,
             }
         });
-        let mcu = (BLOCK * h_max, BLOCK * v_max);
         Self {
-            mcu,
-            mcus: (width.div_ceil(mcu.0), height.div_ceil(mcu.1)),
+            mcu: (least * h_max, least * v_max),
+            mcus: (
+                width.div_ceil(BLOCK * h_max),
+                height.div_ceil(BLOCK * v_max),
+            ),
             parts: parts.collect(),
         }
     }
@@ -74,6 +91,19 @@ impl Layout {
         });
         blocks.sum()
     }
+}
+
+/// Samples along a side of the transformed blocks of a component that has a sample for every so many pixels
+/// across and down. When pictures are made smaller, its blocks stay larger than those of the others as long as
+/// that makes up for both.
+fn side(least: usize, (across, down): (usize, usize)) -> usize {
+    let fits =
+        |side: usize| (across * least).is_multiple_of(side) && (down * least).is_multiple_of(side);
+    let mut side = least;
+    while side < BLOCK && fits(2 * side) {
+        side *= 2;
+    }
+    side
 }
 
 /// The pixels that are wanted and what has to be decoded for them.
@@ -117,6 +147,16 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subsampled_blocks_stay_larger_when_that_fits_both_ways() {
+        let sides = |factors| [8, 4, 2, 1].map(|least| side(least, factors));
+        assert_eq!(sides((1, 1)), [8, 4, 2, 1]);
+        assert_eq!(sides((2, 2)), [8, 8, 4, 2]);
+        assert_eq!(sides((2, 1)), [8, 4, 2, 1]);
+        assert_eq!(sides((4, 2)), [8, 8, 4, 2]);
+        assert_eq!(sides((4, 4)), [8, 8, 8, 4]);
+    }
 
     #[test]
     fn views_hold_the_neighbours_of_subsampled_pixels() {

@@ -249,8 +249,9 @@ impl Mcu {
             for row in 0..v {
                 for (column, (coefficients, &last)) in blocks.by_ref().take(h).enumerate() {
                     let band = &mut bands[coder.index];
-                    let (out, stride) = band.block((x * h + column) * side, row * side);
-                    vector.inverse(coefficients, coder.quantisation, last.into(), out, stride);
+                    let out = band.block((x * h + column) * side, row * side);
+                    let quantisation = coder.quantisation;
+                    vector.inverse_to(side, coefficients, quantisation, last.into(), out);
                 }
             }
         }
