@@ -36,6 +36,24 @@ impl Window {
         fits(self.left, self.width, size.width) && fits(self.top, self.height, size.height)
     }
 
+    /// Columns and rows.
+    pub fn size(&self) -> Size {
+        Size {
+            width: self.width,
+            height: self.height,
+        }
+    }
+
+    /// The same pixels counted from the corner of `outer`; `None` if it does not hold all of them.
+    pub(crate) fn within(self, outer: Self) -> Option<Self> {
+        let moved = Self {
+            left: self.left.checked_sub(outer.left)?,
+            top: self.top.checked_sub(outer.top)?,
+            ..self
+        };
+        moved.is_inside(outer.size()).then_some(moved)
+    }
+
     /// Where its pixels are stored in a file that `orientation` turns into an image of `size`.
     pub(crate) fn before_turning(self, size: Size, orientation: u8) -> Self {
         let Self {

@@ -17,18 +17,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod alpha;
+mod nearest;
 pub mod opencv;
 mod passes;
 mod pillow;
 mod reduce;
+mod resizer;
+mod spec;
+mod tables;
 mod torchvision;
+mod view;
 mod weights;
 mod wide;
 
+pub use nearest::Steps;
+pub use pillow::resize_pillow;
 pub(crate) use pillow::resize_pillow_inks;
-pub use pillow::{
-    MAX_TARGET_PIXELS, MAX_TARGET_SIDE, PassOrder, ResizeError, Steps, resize_pillow,
-};
 pub use reduce::resize_pillow_with_gap;
+pub use resizer::{Part, Resizer};
+pub use spec::{
+    Arithmetic, MAX_TARGET_PIXELS, MAX_TARGET_SIDE, PassOrder, ResizeError, ResizeSpec,
+};
 pub use torchvision::{resize_torchvision_f32, resize_torchvision_u8};
 pub use wide::{Wide, resize_pillow_wide};

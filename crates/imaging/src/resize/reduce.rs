@@ -3,10 +3,10 @@
 
 use sightline_core::image_spec::{Filter, Size};
 
-use super::pillow::{
-    PassOrder, ResizeError, check, full, premultiplied, resize_bytes, unpremultiply,
-};
-use super::weights::support;
+use super::alpha::{premultiply, unpremultiply};
+use super::resizer::Resizer;
+use super::spec::{Arithmetic, PassOrder, ResizeError, ResizeSpec};
+use super::view::View;
 use crate::Pixels;
 
 /// Resizes like Pillow's `Image.resize(size, filter, reducing_gap=gap)`: first every
@@ -21,37 +21,43 @@ pub fn resize_pillow_with_gap(
     if gap.is_nan() || gap < 1.0 {
         return Err(ResizeError::Gap { gap });
     }
-    let region = check(pixels.size(), size, None)?;
+    let whole = ResizeSpec::new(pixels.size(), size, filter, Arithmetic::Pillow(order));
+    whole.source()?;
     let factor = |from: u32, to: u32| ((f64::from(from) / f64::from(to) / gap) as u32).max(1);
     let factors = (
         factor(pixels.width(), size.width),
         factor(pixels.height(), size.height),
     );
-    if size == pixels.size() || support(filter).is_none() || factors == (1, 1) {
-        return super::resize_pillow(pixels, size, filter, order, None);
+    if size == pixels.size() || filter == Filter::Nearest || factors == (1, 1) {
+        return Resizer::default().resize(pixels, &whole);
     }
     let channels = pixels.channels();
-    let multiplied = channels.has_alpha().then(|| premultiplied(pixels));
-    let source = multiplied.as_deref().unwrap_or(pixels.data());
-    let (small, reduced) = reduce_bytes(source, pixels.size(), channels.count(), factors);
-    let region = [
-        0.0,
-        0.0,
-        (f64::from(region[2]) / f64::from(factors.0)) as f32,
-        (f64::from(region[3]) / f64::from(factors.1)) as f32,
-    ];
-    debug_assert!(region[2] <= full(reduced)[2] && region[3] <= full(reduced)[3]);
-    let mut data = resize_bytes(
-        &small,
-        reduced,
-        channels.count(),
-        size,
-        filter,
-        order,
-        region,
-    );
-    if multiplied.is_some() {
-        unpremultiply(&mut data, channels.count());
+    let count = channels.count();
+    let mut multiplied = Vec::new();
+    let source = if channels.has_alpha() {
+        let source = View::packed(pixels.data(), pixels.width() as usize, count);
+        premultiply(source, &mut multiplied);
+        &multiplied
+    } else {
+        pixels.data()
+    };
+    let (small, reduced) = reduce_bytes(source, pixels.size(), count, factors);
+    let spec = ResizeSpec {
+        from: reduced,
+        region: [
+            0.0,
+            0.0,
+            (f64::from(pixels.width()) / f64::from(factors.0)) as f32,
+            (f64::from(pixels.height()) / f64::from(factors.1)) as f32,
+        ],
+        ..whole
+    };
+    let read = spec.source()?;
+    let small = View::packed(&small, reduced.width as usize, count).window(read);
+    let mut data = Vec::new();
+    Resizer::default().run(small, (read.left, read.top), &spec, &mut data);
+    if channels.has_alpha() {
+        unpremultiply(&mut data, count);
     }
     Ok(Pixels::new(size.width, size.height, channels, data)
         .expect("a resize fills exactly its target size"))

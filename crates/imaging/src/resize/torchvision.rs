@@ -6,9 +6,9 @@
 
 use sightline_core::image_spec::{Filter, Size};
 
-use super::passes::{FixedAxis, horizontal, vertical};
-use super::pillow::{ResizeError, check};
-use super::weights::{Axis, axis, support};
+use super::resizer::Resizer;
+use super::spec::{Arithmetic, Method, ResizeError, ResizeSpec};
+use super::weights::{Axis, AxisSpec};
 use crate::Pixels;
 
 /// The `v2` functional `resize` of an 8-bit tensor on a CPU, `antialias=True`. Alpha is a channel like
@@ -18,30 +18,8 @@ pub fn resize_torchvision_u8(
     size: Size,
     filter: Filter,
 ) -> Result<Pixels, ResizeError> {
-    let from = pixels.size();
-    check(from, size, None)?;
-    if from == size {
-        return Ok(pixels.clone());
-    }
-    let channels = pixels.channels().count();
-    let data = if let Some(support) = support(filter) {
-        let fixed = |source: u32, target: u32| {
-            (source != target).then(|| quantise(whole_axis(filter, support, source, target)))
-        };
-        let across = fixed(from.width, size.width)
-            .map(|across| horizontal(pixels.data(), pixels.stride(), channels, &across));
-        let between = across.as_deref().unwrap_or(pixels.data());
-        match fixed(from.height, size.height) {
-            Some(down) => vertical(between, size.width as usize * channels, &down),
-            None => between.to_vec(),
-        }
-    } else {
-        nearest_exact(pixels, size)
-    };
-    Ok(
-        Pixels::new(size.width, size.height, pixels.channels(), data)
-            .expect("a resize fills exactly its target size"),
-    )
+    let spec = ResizeSpec::new(pixels.size(), size, filter, Arithmetic::TorchvisionU8);
+    Resizer::default().resize(pixels, &spec)
 }
 
 /// The same resize of a float tensor; returns `height * width * channels` values of 0 to 255 (beyond
@@ -51,71 +29,27 @@ pub fn resize_torchvision_f32(
     size: Size,
     filter: Filter,
 ) -> Result<Vec<f32>, ResizeError> {
-    let from = pixels.size();
-    check(from, size, None)?;
+    let spec = ResizeSpec::new(pixels.size(), size, filter, Arithmetic::TorchvisionU8);
+    if spec.method() != Method::Filter {
+        let picked = Resizer::default().resize(pixels, &spec)?;
+        return Ok(picked.data().iter().map(|&v| f32::from(v)).collect());
+    }
+    spec.source()?;
     let channels = pixels.channels().count();
-    let Some(support) = support(filter) else {
-        return Ok(nearest_exact(pixels, size)
-            .into_iter()
-            .map(f32::from)
-            .collect());
-    };
-    let single = |source: u32, target: u32| {
-        (source != target)
-            .then(|| whole_axis(filter, support, source, target).map(|weight| weight as f32))
+    let single = |spec: AxisSpec| {
+        let exact = Axis::new(&spec).filter(|_| spec.is_needed())?;
+        let mut axis = Axis::default();
+        axis.assign(&exact, |weight| weight as f32);
+        Some(axis)
     };
     let mut data: Vec<f32> = pixels.data().iter().map(|&v| f32::from(v)).collect();
-    if let Some(across) = single(from.width, size.width) {
+    if let Some(across) = single(spec.across()) {
         data = horizontal_f32(&data, pixels.stride(), channels, &across);
     }
-    if let Some(down) = single(from.height, size.height) {
+    if let Some(down) = single(spec.down()) {
         data = vertical_f32(&data, size.width as usize * channels, &down);
     }
     Ok(data)
-}
-
-fn whole_axis(filter: Filter, support: f64, source: u32, target: u32) -> Axis<f64> {
-    axis(
-        filter,
-        support,
-        source as usize,
-        (0.0, source as f32),
-        target as usize,
-    )
-}
-
-/// The most fractional bits, up to 22, with which the largest weight stays below 2^15.
-fn quantise(axis: Axis<f64>) -> FixedAxis {
-    let largest = axis.weights.iter().copied().fold(0.0, f64::max);
-    let fits = |bits: u32| 0.5 + largest * f64::from(1u32 << bits) < f64::from(1 << 15);
-    let mut bits = 0;
-    while bits < 22 && fits(bits + 1) {
-        bits += 1;
-    }
-    // A weight is at most a little over 1, so at least 14 bits fit; 1 keeps the arithmetic defined.
-    let bits = bits.max(1);
-    let one = f64::from(1u32 << bits);
-    FixedAxis {
-        axis: axis.map(|weight| (weight * one + 0.5f64.copysign(weight)) as i32),
-        bits,
-    }
-}
-
-fn nearest_exact(pixels: &Pixels, size: Size) -> Vec<u8> {
-    let index = |source: u32, target: u32| {
-        let scale = source as f32 / target as f32;
-        (0..target).map(move |i| (((i as f32 + 0.5) * scale) as u32).min(source - 1) as usize)
-    };
-    let channels = pixels.channels().count();
-    let columns: Vec<usize> = index(pixels.width(), size.width).collect();
-    let mut out = Vec::with_capacity(columns.len() * size.height as usize * channels);
-    for y in index(pixels.height(), size.height) {
-        let row = &pixels.data()[y * pixels.stride()..(y + 1) * pixels.stride()];
-        for &x in &columns {
-            out.extend_from_slice(&row[x * channels..(x + 1) * channels]);
-        }
-    }
-    out
 }
 
 fn horizontal_f32(source: &[f32], stride: usize, channels: usize, axis: &Axis<f32>) -> Vec<f32> {
@@ -173,19 +107,6 @@ mod tests {
             prop_assert!(out.data().chunks_exact(4).all(|p| p.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 1)));
             let out = resize_torchvision_f32(&pixels, size, FILTERS[f]).unwrap();
             prop_assert!(out.chunks_exact(4).all(|p| p.iter().zip(colour).all(|(a, b)| (a - f32::from(b)).abs() < 2e-3)));
-        }
-    }
-
-    #[test]
-    fn precision_leaves_room_for_the_largest_weight() {
-        for (source, target) in [(100, 10), (10, 100), (7, 6), (1, 9)] {
-            let fixed = quantise(whole_axis(Filter::Lanczos, 3.0, source, target));
-            let largest = fixed.axis.weights.iter().copied().max().unwrap();
-            assert!(largest < 1 << 15, "{source} to {target}: {largest}");
-            assert!(
-                fixed.bits == 22 || largest >= 1 << 13,
-                "{source} to {target}"
-            );
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use sightline_core::image_spec::{Filter, Size};
 
-use super::pillow::{
-    PassOrder, ResizeError, Steps, check, crop, full, nearest, needed, whole_crop,
-};
-use super::weights::{Axis, axis, support};
+use super::nearest::{self, Steps};
+use super::spec::{Arithmetic, Method, PassOrder, ResizeError, ResizeSpec};
+use super::view::View;
+use super::weights::{Axis, AxisSpec};
 
 /// A sample type that Pillow resizes in double precision.
 pub trait Wide: Copy + Default {
@@ -54,44 +54,33 @@ pub fn resize_pillow_wide<T: Wide>(
     filter: Filter,
     order: PassOrder,
 ) -> Result<Vec<T>, ResizeError> {
-    let region = check(from, size, None)?;
+    let spec = ResizeSpec::new(from, size, filter, Arithmetic::Pillow(order));
+    spec.source()?;
     if source.len() as u64 != u64::from(from.width) * u64::from(from.height) {
         return Err(ResizeError::Region {
-            region,
+            region: spec.region,
             width: from.width,
             height: from.height,
         });
     }
-    if let Some(origin) = whole_crop(full(from), size) {
-        return Ok(crop(source, from, 1, size, origin));
+    let (across, down) = (spec.across(), spec.down());
+    match spec.method() {
+        Method::Copy => return Ok(source.to_vec()),
+        Method::Pick(_) => {
+            let mut out = Vec::new();
+            let view = View::packed(source, from.width as usize, 1);
+            nearest::resize(view, (0, 0), (&across, &down), T::STEPS, &mut out);
+            return Ok(out);
+        }
+        Method::Filter => {}
     }
-    let Some(support) = support(filter) else {
-        return Ok(nearest(source, from, 1, size, region, T::STEPS));
-    };
-    let across = needed(from.width, size.width, region[0], region[2]).then(|| {
-        axis(
-            filter,
-            support,
-            from.width as usize,
-            (region[0], region[2]),
-            size.width as usize,
-        )
-    });
-    let down = needed(from.height, size.height, region[1], region[3]).then(|| {
-        axis(
-            filter,
-            support,
-            from.height as usize,
-            (region[1], region[3]),
-            size.height as usize,
-        )
-    });
     let width = from.width as usize;
-    Ok(match (across, down) {
+    let weights = |axis: &AxisSpec| Axis::new(axis).filter(|_| axis.is_needed());
+    Ok(match (weights(&across), weights(&down)) {
         (None, None) => source.to_vec(),
         (Some(across), None) => horizontal(source, width, &across),
         (None, Some(down)) => vertical(source, width, &down),
-        (Some(across), Some(down)) if order.vertical_first(from, size) => {
+        (Some(across), Some(down)) if spec.vertical_first() => {
             horizontal(&vertical(source, width, &down), width, &across)
         }
         (Some(across), Some(down)) => vertical(

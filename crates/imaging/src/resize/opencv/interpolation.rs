@@ -10,7 +10,7 @@ use super::axis::Axis;
 use super::{CubicPath, area, cubic, lanczos4, linear, nearest};
 use crate::Pixels;
 use crate::resize::ResizeError;
-use crate::resize::pillow::check;
+use crate::resize::spec::check_target;
 
 /// How OpenCV makes new pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ fn resize(
     path: CubicPath,
 ) -> Result<Pixels, ResizeError> {
     let Size { width, height } = size;
-    check(pixels.size(), size, None)?;
+    check_target(size)?;
     if size == pixels.size() {
         return Ok(pixels.clone());
     }
