@@ -6,7 +6,7 @@
 
 use sightline_core::image_spec::{CropRounding, Size};
 
-use crate::{Pixels, PixelsError};
+use crate::{Pixels, PixelsError, Window};
 
 /// On which side the larger half of an odd padding goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,8 @@ pub fn centre_crop(
 }
 
 /// A centre crop, worked out for one size of image.
-pub(crate) struct Crop {
+#[derive(Clone, Copy, Debug)]
+pub struct Crop {
     from: Size,
     to: Size,
     x: Along,
@@ -50,13 +51,29 @@ pub(crate) struct Crop {
 }
 
 impl Crop {
-    pub(crate) fn new(from: Size, to: Size, rounding: CropRounding, padding: Padding) -> Self {
+    /// The centre of an image of size `from` in `to`.
+    pub fn new(from: Size, to: Size, rounding: CropRounding, padding: Padding) -> Self {
         Self {
             from,
             to,
             x: Along::new(from.width, to.width, rounding, padding),
             y: Along::new(from.height, to.height, rounding, padding),
         }
+    }
+
+    /// The part of the image that is kept.
+    pub fn kept(&self) -> Window {
+        Window {
+            left: self.x.from as u32,
+            top: self.y.from as u32,
+            width: self.x.len as u32,
+            height: self.y.len as u32,
+        }
+    }
+
+    /// Columns to the left of that part in the result, and rows above it; what is around it is black.
+    pub fn place(&self) -> (u32, u32) {
+        (self.x.to as u32, self.y.to as u32)
     }
 
     /// Crops samples, `count` of them a pixel; what is missing is zero.
@@ -79,6 +96,7 @@ impl Crop {
 }
 
 /// What is copied along one axis.
+#[derive(Clone, Copy, Debug)]
 struct Along {
     /// First source pixel.
     from: usize,

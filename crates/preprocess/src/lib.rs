@@ -25,11 +25,16 @@
 //! ```
 
 mod batch;
+mod element;
 mod error;
 mod pipeline;
+mod stream;
 mod table;
+mod workspace;
 
+pub use element::Element;
 pub use error::PrepareError;
 pub use pipeline::Preprocessor;
 pub use sightline_imaging::Limits;
-pub use table::Table;
+pub use table::{Layout, Table};
+pub use workspace::{Timings, Workspace};

@@ -1,12 +1,14 @@
 //! The steps of one image: decode, resize, crop, values.
 
 use sightline_core::image_spec::{CropRounding, Fit, ImageSpec, Reference, Rescale, Size};
-use sightline_imaging::crop::{Padding, centre_crop};
-use sightline_imaging::resize::{PassOrder, resize_pillow, resize_torchvision_u8};
+use sightline_imaging::crop::{Crop, Padding};
+use sightline_imaging::resize::{Arithmetic, Part, PassOrder, ResizeSpec};
 use sightline_imaging::sizes::shortest_edge;
-use sightline_imaging::{DecodeOptions, Limits, Pixels, decode_rgb};
+use sightline_imaging::{Channels, DecodeOptions, Limits, Pixels, decode_rgb};
 
-use crate::{PrepareError, Table};
+use crate::table::{Placed, Tables};
+use crate::workspace::{Pool, Stopwatch};
+use crate::{Element, Layout, PrepareError, Timings, Workspace};
 
 /// Longest side of a tensor.
 const MAX_SIDE: u32 = 16_384;
@@ -16,7 +18,18 @@ const MAX_SIDE: u32 = 16_384;
 pub struct Preprocessor {
     spec: ImageSpec,
     options: DecodeOptions,
-    table: Table,
+    tables: Tables,
+    layout: Layout,
+    /// For the calls that bring no workspace of their own.
+    pub(crate) pool: Pool,
+}
+
+/// How images of one size become pixels of the tensor.
+struct Plan {
+    /// The resize, with the window that the crop keeps.
+    resize: ResizeSpec,
+    /// Columns to the left of the window in the tensor, rows above it.
+    place: (u32, u32),
 }
 
 impl Preprocessor {
@@ -46,9 +59,17 @@ impl Preprocessor {
         }
         Ok(Self {
             options: DecodeOptions::pillow().with_limits(limits),
-            table: Table::new(&spec),
+            tables: Tables::new(&spec),
+            layout: Layout::default(),
+            pool: Pool::default(),
             spec,
         })
+    }
+
+    /// The same with values in another order.
+    #[must_use]
+    pub fn with_layout(self, layout: Layout) -> Self {
+        Self { layout, ..self }
     }
 
     /// The specification.
@@ -56,7 +77,12 @@ impl Preprocessor {
         &self.spec
     }
 
-    /// Values of one image: `3 * height * width` of them, channel by channel.
+    /// The order of the values.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Values of one image: `3 * height * width` of them.
     pub fn len(&self) -> usize {
         3 * self.spec.size.width as usize * self.spec.size.height as usize
     }
@@ -66,32 +92,109 @@ impl Preprocessor {
         false
     }
 
-    /// The values of an encoded image, `[3, height, width]`, row-major.
-    pub fn prepare(&self, bytes: &[u8]) -> Result<Vec<f32>, PrepareError> {
-        self.prepare_pixels(&decode_rgb(bytes, &self.options)?.pixels)
+    /// Time spent in calls without a workspace of their own, on all threads together.
+    pub fn timings(&self) -> Timings {
+        self.pool.timings()
     }
 
-    /// The values of decoded pixels, `[3, height, width]`, row-major.
+    /// The values of an encoded image, row-major in the order of [`Self::layout`].
+    pub fn prepare(&self, bytes: &[u8]) -> Result<Vec<f32>, PrepareError> {
+        let mut values = vec![0.0; self.len()];
+        self.pool
+            .with(|workspace| self.prepare_into(bytes, workspace, &mut values))?;
+        Ok(values)
+    }
+
+    /// The same into memory that is already there: `out` holds [`Self::len`] values.
+    pub fn prepare_into<T: Element>(
+        &self,
+        bytes: &[u8],
+        workspace: &mut Workspace,
+        out: &mut [T],
+    ) -> Result<(), PrepareError> {
+        self.check_len(out.len())?;
+        let mut stopwatch = Stopwatch::start();
+        let decoded = decode_rgb(bytes, &self.options);
+        stopwatch.lap(&mut workspace.timings.decode);
+        self.prepare_pixels_into(&decoded?.pixels, workspace, out)
+    }
+
+    /// The values of decoded pixels.
     pub fn prepare_pixels(&self, pixels: &Pixels) -> Result<Vec<f32>, PrepareError> {
-        Ok(self.table.apply(&self.fit(pixels)?))
+        let mut values = vec![0.0; self.len()];
+        self.pool
+            .with(|workspace| self.prepare_pixels_into(pixels, workspace, &mut values))?;
+        Ok(values)
+    }
+
+    /// The same into memory that is already there: `out` holds [`Self::len`] values.
+    pub fn prepare_pixels_into<T: Element>(
+        &self,
+        pixels: &Pixels,
+        workspace: &mut Workspace,
+        out: &mut [T],
+    ) -> Result<(), PrepareError> {
+        self.check_len(out.len())?;
+        let plan = self.plan(pixels.size())?;
+        let mut stopwatch = Stopwatch::start();
+        let Workspace {
+            resizer,
+            window,
+            timings,
+        } = workspace;
+        let resized = resizer.resize_into(Part::whole(pixels), &plan.resize, window);
+        stopwatch.lap(&mut timings.resize);
+        resized?;
+        let placed = plan.placed(window, pixels.channels(), self.spec.size);
+        T::table(&self.tables).apply_into(placed, self.layout, out);
+        stopwatch.lap(&mut timings.normalise);
+        timings.images += 1;
+        Ok(())
     }
 
     /// The pixels that the values are computed from: resized and cropped to the tensor's size.
     pub fn fit(&self, pixels: &Pixels) -> Result<Pixels, PrepareError> {
-        let (size, rounding) = match self.spec.fit {
-            Fit::ShortestEdge { edge, crop } => (shortest_edge(pixels.size(), edge), crop),
+        let plan = self.plan(pixels.size())?;
+        let size = self.spec.size;
+        let channels = pixels.channels();
+        let mut out = Pixels::filled(
+            size.width,
+            size.height,
+            channels,
+            &[0; 4][..channels.count()],
+        )?;
+        self.pool.with(
+            |Workspace {
+                 resizer, window, ..
+             }| {
+                resizer.resize_into(Part::whole(pixels), &plan.resize, window)?;
+                let placed = plan.placed(window, channels, size);
+                placed.copy_into(out.data_mut());
+                Ok(out)
+            },
+        )
+    }
+
+    fn check_len(&self, len: usize) -> Result<(), PrepareError> {
+        let expected = self.len();
+        if len == expected {
+            Ok(())
+        } else {
+            Err(PrepareError::Room { len, expected })
+        }
+    }
+
+    fn plan(&self, from: Size) -> Result<Plan, PrepareError> {
+        let (to, rounding) = match self.spec.fit {
+            Fit::ShortestEdge { edge, crop } => (shortest_edge(from, edge), crop),
             Fit::Squash { size, crop } => (size, crop),
-            Fit::CropOnly { crop } => (pixels.size(), crop),
+            Fit::CropOnly { crop } => (from, crop),
             _ => {
                 return Err(PrepareError::Unsupported {
                     what: "an unknown way of fitting",
                 });
             }
         };
-        let resized = self.resize(pixels, size)?;
-        if resized.size() == self.spec.size {
-            return Ok(resized);
-        }
         let padding = match (self.spec.reference, rounding) {
             // Hugging Face's slow processors; see `sightline_imaging::crop`.
             (Reference::Pillow12 | Reference::Pillow13, CropRounding::Floor) => {
@@ -99,22 +202,37 @@ impl Preprocessor {
             }
             _ => Padding::LargerAfter,
         };
-        Ok(centre_crop(&resized, self.spec.size, rounding, padding)?)
-    }
-
-    fn resize(&self, pixels: &Pixels, size: Size) -> Result<Pixels, PrepareError> {
-        let filter = self.spec.filter;
-        let pillow = |order| resize_pillow(pixels, size, filter, order, None);
-        Ok(match self.spec.reference {
-            Reference::Pillow12 => pillow(PassOrder::HorizontalFirst)?,
-            Reference::Pillow13 => pillow(PassOrder::Adaptive)?,
-            Reference::TorchvisionU8 => resize_torchvision_u8(pixels, size, filter)?,
+        let arithmetic = match self.spec.reference {
+            Reference::Pillow12 => Arithmetic::Pillow(PassOrder::HorizontalFirst),
+            Reference::Pillow13 => Arithmetic::Pillow(PassOrder::Adaptive),
+            Reference::TorchvisionU8 => Arithmetic::TorchvisionU8,
             _ => {
                 return Err(PrepareError::Unsupported {
                     what: "an unknown resize arithmetic",
                 });
             }
+        };
+        let crop = Crop::new(to, self.spec.size, rounding, padding);
+        Ok(Plan {
+            resize: ResizeSpec {
+                window: crop.kept(),
+                ..ResizeSpec::new(from, to, self.spec.filter, arithmetic)
+            },
+            place: crop.place(),
         })
+    }
+}
+
+impl Plan {
+    /// The resized pixels of the window in a tensor of size `within`.
+    fn placed<'a>(&self, data: &'a [u8], channels: Channels, within: Size) -> Placed<'a> {
+        Placed {
+            data,
+            channels,
+            size: self.resize.window.size(),
+            place: self.place,
+            within,
+        }
     }
 }
 
