@@ -4,7 +4,7 @@ use sightline_core::image_spec::{CropRounding, Fit, ImageSpec, Reference, Rescal
 use sightline_imaging::crop::{Crop, Padding};
 use sightline_imaging::resize::{Arithmetic, Part, PassOrder, ResizeSpec};
 use sightline_imaging::sizes::shortest_edge;
-use sightline_imaging::{Channels, DecodeOptions, Limits, Pixels, decode_rgb};
+use sightline_imaging::{Channels, DecodeOptions, Limits, Pixels, Window, decode_rgb_window};
 
 use crate::table::{Placed, Tables};
 use crate::workspace::{Pool, Stopwatch};
@@ -28,6 +28,8 @@ pub struct Preprocessor {
 struct Plan {
     /// The resize, with the window that the crop keeps.
     resize: ResizeSpec,
+    /// The pixels of the image that it reads.
+    read: Window,
     /// Columns to the left of the window in the tensor, rows above it.
     place: (u32, u32),
 }
@@ -114,9 +116,17 @@ impl Preprocessor {
     ) -> Result<(), PrepareError> {
         self.check_len(out.len())?;
         let mut stopwatch = Stopwatch::start();
-        let decoded = decode_rgb(bytes, &self.options);
+        let mut plan = None;
+        // Only what the plan reads is decoded. Where there is no plan the file is decoded as well: if it is broken, that
+        // is what is reported.
+        let decoded = decode_rgb_window(bytes, &self.options, |size| {
+            let read = plan.insert(self.plan(size)).as_ref().ok();
+            read.map_or(Window::whole(size), |plan| plan.read)
+        });
         stopwatch.lap(&mut workspace.timings.decode);
-        self.prepare_pixels_into(&decoded?.pixels, workspace, out)
+        let pixels = decoded?.pixels;
+        let plan = plan.expect("a decoder that succeeds has asked for the window")?;
+        self.finish(&plan, plan.part(&pixels), workspace, out)
     }
 
     /// The values of decoded pixels.
@@ -136,20 +146,7 @@ impl Preprocessor {
     ) -> Result<(), PrepareError> {
         self.check_len(out.len())?;
         let plan = self.plan(pixels.size())?;
-        let mut stopwatch = Stopwatch::start();
-        let Workspace {
-            resizer,
-            window,
-            timings,
-        } = workspace;
-        let resized = resizer.resize_into(Part::whole(pixels), &plan.resize, window);
-        stopwatch.lap(&mut timings.resize);
-        resized?;
-        let placed = plan.placed(window, pixels.channels(), self.spec.size);
-        T::table(&self.tables).apply_into(placed, self.layout, out);
-        stopwatch.lap(&mut timings.normalise);
-        timings.images += 1;
-        Ok(())
+        self.finish(&plan, Part::whole(pixels), workspace, out)
     }
 
     /// The pixels that the values are computed from: resized and cropped to the tensor's size.
@@ -173,6 +170,30 @@ impl Preprocessor {
                 Ok(out)
             },
         )
+    }
+
+    /// What comes after decoding.
+    fn finish<T: Element>(
+        &self,
+        plan: &Plan,
+        source: Part<'_>,
+        workspace: &mut Workspace,
+        out: &mut [T],
+    ) -> Result<(), PrepareError> {
+        let mut stopwatch = Stopwatch::start();
+        let Workspace {
+            resizer,
+            window,
+            timings,
+        } = workspace;
+        let resized = resizer.resize_into(source, &plan.resize, window);
+        stopwatch.lap(&mut timings.resize);
+        resized?;
+        let placed = plan.placed(window, source.pixels.channels(), self.spec.size);
+        T::table(&self.tables).apply_into(placed, self.layout, out);
+        stopwatch.lap(&mut timings.normalise);
+        timings.images += 1;
+        Ok(())
     }
 
     fn check_len(&self, len: usize) -> Result<(), PrepareError> {
@@ -213,17 +234,28 @@ impl Preprocessor {
             }
         };
         let crop = Crop::new(to, self.spec.size, rounding, padding);
+        let resize = ResizeSpec {
+            window: crop.kept(),
+            ..ResizeSpec::new(from, to, self.spec.filter, arithmetic)
+        };
         Ok(Plan {
-            resize: ResizeSpec {
-                window: crop.kept(),
-                ..ResizeSpec::new(from, to, self.spec.filter, arithmetic)
-            },
+            read: resize.source()?,
+            resize,
             place: crop.place(),
         })
     }
 }
 
 impl Plan {
+    /// Pixels of just the window that is read.
+    fn part<'a>(&self, pixels: &'a Pixels) -> Part<'a> {
+        Part {
+            pixels,
+            left: self.read.left,
+            top: self.read.top,
+        }
+    }
+
     /// The resized pixels of the window in a tensor of size `within`.
     fn placed<'a>(&self, data: &'a [u8], channels: Channels, within: Size) -> Placed<'a> {
         Placed {
