@@ -27,13 +27,16 @@
 mod batch;
 mod element;
 mod error;
+mod fast;
 mod pipeline;
+mod plan;
 mod stream;
 mod table;
 mod workspace;
 
 pub use element::Element;
 pub use error::PrepareError;
+pub use fast::{Deviation, Mode};
 pub use pipeline::Preprocessor;
 pub use sightline_imaging::Limits;
 pub use table::{Layout, Table};

@@ -1,14 +1,13 @@
 //! The steps of one image: decode, resize, crop, values.
 
-use sightline_core::image_spec::{CropRounding, Fit, ImageSpec, Reference, Rescale, Size};
-use sightline_imaging::crop::{Crop, Padding};
-use sightline_imaging::resize::{Arithmetic, Part, PassOrder, ResizeSpec};
-use sightline_imaging::sizes::shortest_edge;
-use sightline_imaging::{Channels, DecodeOptions, Limits, Pixels, Window, decode_rgb_window};
+use sightline_core::image_spec::{ImageSpec, Rescale, Size};
+use sightline_imaging::resize::Part;
+use sightline_imaging::{DecodeOptions, Limits, Pixels, Window, decode_rgb_window};
 
-use crate::table::{Placed, Tables};
+use crate::plan::{Plan, least_resized};
+use crate::table::Tables;
 use crate::workspace::{Pool, Stopwatch};
-use crate::{Element, Layout, PrepareError, Timings, Workspace};
+use crate::{Element, Layout, Mode, PrepareError, Timings, Workspace};
 
 /// Longest side of a tensor.
 const MAX_SIDE: u32 = 16_384;
@@ -20,25 +19,16 @@ pub struct Preprocessor {
     options: DecodeOptions,
     tables: Tables,
     layout: Layout,
+    mode: Mode,
     /// For the calls that bring no workspace of their own.
     pub(crate) pool: Pool,
-}
-
-/// How images of one size become pixels of the tensor.
-struct Plan {
-    /// The resize, with the window that the crop keeps.
-    resize: ResizeSpec,
-    /// The pixels of the image that it reads.
-    read: Window,
-    /// Columns to the left of the window in the tensor, rows above it.
-    place: (u32, u32),
 }
 
 impl Preprocessor {
     /// A preprocessor that decodes like Pillow's `convert("RGB")` (no orientation, alpha dropped) within
     /// `limits`.
     pub fn new(spec: ImageSpec, limits: Limits) -> Result<Self, PrepareError> {
-        for size in [spec.size, resized_size(spec.fit).unwrap_or(spec.size)] {
+        for size in [spec.size, least_resized(spec.fit).unwrap_or(spec.size)] {
             if !(1..=MAX_SIDE).contains(&size.width) || !(1..=MAX_SIDE).contains(&size.height) {
                 return Err(PrepareError::TensorSize {
                     size,
@@ -63,6 +53,7 @@ impl Preprocessor {
             options: DecodeOptions::pillow().with_limits(limits),
             tables: Tables::new(&spec),
             layout: Layout::default(),
+            mode: Mode::default(),
             pool: Pool::default(),
             spec,
         })
@@ -74,6 +65,21 @@ impl Preprocessor {
         Self { layout, ..self }
     }
 
+    /// The same with another compromise between speed and exactness.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// The same with other values for the same pixels.
+    pub(crate) fn with_spec(&self, spec: ImageSpec) -> Self {
+        Self {
+            tables: Tables::new(&spec),
+            spec,
+            ..self.clone()
+        }
+    }
+
     /// The specification.
     pub fn spec(&self) -> &ImageSpec {
         &self.spec
@@ -82,6 +88,11 @@ impl Preprocessor {
     /// The order of the values.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// Whether pixels equal those of the reference.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Values of one image: `3 * height * width` of them.
@@ -120,7 +131,7 @@ impl Preprocessor {
         // Only what the plan reads is decoded. Where there is no plan the file is decoded as well: if it is broken, that
         // is what is reported.
         let decoded = decode_rgb_window(bytes, &self.options, |size| {
-            let read = plan.insert(self.plan(size)).as_ref().ok();
+            let read = plan.insert(self.plan(size, 1)).as_ref().ok();
             read.map_or(Window::whole(size), |plan| plan.read)
         });
         stopwatch.lap(&mut workspace.timings.decode);
@@ -145,13 +156,13 @@ impl Preprocessor {
         out: &mut [T],
     ) -> Result<(), PrepareError> {
         self.check_len(out.len())?;
-        let plan = self.plan(pixels.size())?;
+        let plan = self.plan(pixels.size(), 1)?;
         self.finish(&plan, Part::whole(pixels), workspace, out)
     }
 
     /// The pixels that the values are computed from: resized and cropped to the tensor's size.
     pub fn fit(&self, pixels: &Pixels) -> Result<Pixels, PrepareError> {
-        let plan = self.plan(pixels.size())?;
+        let plan = self.plan(pixels.size(), 1)?;
         let size = self.spec.size;
         let channels = pixels.channels();
         let mut out = Pixels::filled(
@@ -196,6 +207,10 @@ impl Preprocessor {
         Ok(())
     }
 
+    fn plan(&self, stored: Size, divisor: u32) -> Result<Plan, PrepareError> {
+        Plan::new(&self.spec, self.mode, stored, divisor)
+    }
+
     fn check_len(&self, len: usize) -> Result<(), PrepareError> {
         let expected = self.len();
         if len == expected {
@@ -204,84 +219,11 @@ impl Preprocessor {
             Err(PrepareError::Room { len, expected })
         }
     }
-
-    fn plan(&self, from: Size) -> Result<Plan, PrepareError> {
-        let (to, rounding) = match self.spec.fit {
-            Fit::ShortestEdge { edge, crop } => (shortest_edge(from, edge), crop),
-            Fit::Squash { size, crop } => (size, crop),
-            Fit::CropOnly { crop } => (from, crop),
-            _ => {
-                return Err(PrepareError::Unsupported {
-                    what: "an unknown way of fitting",
-                });
-            }
-        };
-        let padding = match (self.spec.reference, rounding) {
-            // Hugging Face's slow processors; see `sightline_imaging::crop`.
-            (Reference::Pillow12 | Reference::Pillow13, CropRounding::Floor) => {
-                Padding::LargerBefore
-            }
-            _ => Padding::LargerAfter,
-        };
-        let arithmetic = match self.spec.reference {
-            Reference::Pillow12 => Arithmetic::Pillow(PassOrder::HorizontalFirst),
-            Reference::Pillow13 => Arithmetic::Pillow(PassOrder::Adaptive),
-            Reference::TorchvisionU8 => Arithmetic::TorchvisionU8,
-            _ => {
-                return Err(PrepareError::Unsupported {
-                    what: "an unknown resize arithmetic",
-                });
-            }
-        };
-        let crop = Crop::new(to, self.spec.size, rounding, padding);
-        let resize = ResizeSpec {
-            window: crop.kept(),
-            ..ResizeSpec::new(from, to, self.spec.filter, arithmetic)
-        };
-        Ok(Plan {
-            read: resize.source()?,
-            resize,
-            place: crop.place(),
-        })
-    }
-}
-
-impl Plan {
-    /// Pixels of just the window that is read.
-    fn part<'a>(&self, pixels: &'a Pixels) -> Part<'a> {
-        Part {
-            pixels,
-            left: self.read.left,
-            top: self.read.top,
-        }
-    }
-
-    /// The resized pixels of the window in a tensor of size `within`.
-    fn placed<'a>(&self, data: &'a [u8], channels: Channels, within: Size) -> Placed<'a> {
-        Placed {
-            data,
-            channels,
-            size: self.resize.window.size(),
-            place: self.place,
-            within,
-        }
-    }
-}
-
-fn resized_size(fit: Fit) -> Option<Size> {
-    match fit {
-        Fit::ShortestEdge { edge, .. } => Some(Size {
-            width: edge,
-            height: edge,
-        }),
-        Fit::Squash { size, .. } => Some(size),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use sightline_core::image_spec::Filter;
+    use sightline_core::image_spec::{CropRounding, Filter, Fit, Reference};
     use sightline_imaging::Channels;
 
     use super::*;

@@ -82,6 +82,11 @@ impl Table {
         }
     }
 
+    /// The value of a byte in a channel: 0 is red, 1 green, 2 blue.
+    pub fn value(&self, channel: usize, byte: u8) -> f32 {
+        self.channels[channel][usize::from(byte)]
+    }
+
     /// The values of RGB pixels, channel by channel: `3 * height * width` of them. Grey counts for all
     /// three channels; alpha is passed over.
     pub fn apply(&self, pixels: &Pixels) -> Vec<f32> {
