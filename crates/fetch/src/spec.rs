@@ -130,6 +130,7 @@ impl FetchSpec {
             orient,
             alpha,
             deep,
+            scale,
         } = self.decode;
         let network = &self.network;
         let mut settings = Map::new();
@@ -146,6 +147,7 @@ impl FetchSpec {
                     "orient": orient,
                     "alpha": format!("{alpha:?}"),
                     "deep": format!("{deep:?}"),
+                    "scale": format!("{scale:?}"),
                 },
                 "image": self.image,
                 "encode": self.encode,

@@ -1,11 +1,11 @@
-//! Milliseconds that decoding takes, file by file.
+//! Milliseconds that decoding takes: all pixels, the centred square, and at smaller scales.
 //!
 //! ```sh
 //! cargo run --release -p sightline-imaging --example jpeg_speed -- 50 photo.jpg other.jpg
 //! ```
 //!
-//! The first argument is the number of runs; the least of their times is printed, which other programs on the
-//! machine disturb least.
+//! The first argument is the number of runs. The least of their times is taken, which other programs on the
+//! machine disturb least, and the mean over all files printed.
 
 #![expect(
     clippy::print_stdout,
@@ -15,7 +15,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use sightline_imaging::{DecodeOptions, decode_rgb};
+use sightline_core::image_spec::Size;
+use sightline_imaging::{DecodeError, DecodeOptions, Scale, Window, decode_rgb_window};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -23,20 +24,49 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .next()
         .ok_or("the number of runs is missing")?
         .parse()?;
-    let options = DecodeOptions::pillow();
-    let (mut total, mut files) = (0.0, 0);
-    for path in arguments {
-        let bytes = std::fs::read(&path)?;
-        let mut best = f64::INFINITY;
-        for _ in 0..runs {
-            let start = Instant::now();
-            black_box(decode_rgb(black_box(&bytes), &options)?);
-            best = best.min(start.elapsed().as_secs_f64());
+    let files = arguments
+        .map(std::fs::read)
+        .collect::<Result<Vec<_>, _>>()?;
+    let all = Window::whole as fn(Size) -> Window;
+    for (what, scale, window) in [
+        ("all pixels", Scale::Full, all),
+        ("square", Scale::Full, square),
+        ("1/2", Scale::Half, all),
+        ("1/4", Scale::Quarter, all),
+        ("1/8", Scale::Eighth, all),
+    ] {
+        let mut total = 0.0;
+        for file in &files {
+            total += least_ms(runs, file, scale, window)?;
         }
-        println!("{:8.3} ms  {path}", best * 1e3);
-        total += best;
-        files += 1;
+        println!("{:8.3} ms  {what}", total / files.len() as f64);
     }
-    println!("{:8.3} ms  mean", total * 1e3 / f64::from(files));
     Ok(())
+}
+
+/// The largest square in the middle.
+fn square(size: Size) -> Window {
+    let side = size.width.min(size.height);
+    Window {
+        left: (size.width - side) / 2,
+        top: (size.height - side) / 2,
+        width: side,
+        height: side,
+    }
+}
+
+fn least_ms(
+    runs: u32,
+    file: &[u8],
+    scale: Scale,
+    window: fn(Size) -> Window,
+) -> Result<f64, DecodeError> {
+    let options = DecodeOptions::pillow().with_scale(scale);
+    let mut least = f64::INFINITY;
+    for _ in 0..runs {
+        let start = Instant::now();
+        black_box(decode_rgb_window(black_box(file), &options, window)?);
+        least = least.min(start.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(least)
 }

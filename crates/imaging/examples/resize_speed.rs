@@ -20,7 +20,7 @@ use sightline_imaging::resize::{
     Arithmetic, Part, PassOrder, ResizeSpec, Resizer, resize_torchvision_f32,
 };
 use sightline_imaging::sizes::shortest_edge;
-use sightline_imaging::{Channels, Pixels, Rect};
+use sightline_imaging::{Channels, Pixels, Window};
 
 const EDGE: u32 = 224;
 const RUNS: usize = 50;
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ] {
         for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
             let spec = ResizeSpec {
-                window: Rect {
+                window: Window {
                     left: (to.width - EDGE) / 2,
                     top: (to.height - EDGE) / 2,
                     width: EDGE,

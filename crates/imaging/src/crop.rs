@@ -7,7 +7,7 @@
 pub use sightline_core::image_spec::Padding;
 use sightline_core::image_spec::{CropRounding, Size};
 
-use crate::{Channels, Pixels, PixelsError};
+use crate::{Channels, Pixels, PixelsError, Window};
 
 /// First pixel of a crop of `crop` in `side` (`crop <= side`).
 pub fn centre_offset(side: u32, crop: u32, rounding: CropRounding) -> u32 {
@@ -41,7 +41,8 @@ pub fn centre_crop(
 }
 
 /// A centre crop, worked out for one size of image.
-pub(crate) struct Crop {
+#[derive(Clone, Copy, Debug)]
+pub struct Crop {
     from: Size,
     to: Size,
     x: Along,
@@ -49,13 +50,29 @@ pub(crate) struct Crop {
 }
 
 impl Crop {
-    pub(crate) fn new(from: Size, to: Size, rounding: CropRounding, padding: Padding) -> Self {
+    /// The centre of an image of size `from` in `to`.
+    pub fn new(from: Size, to: Size, rounding: CropRounding, padding: Padding) -> Self {
         Self {
             from,
             to,
             x: Along::new(from.width, to.width, rounding, padding),
             y: Along::new(from.height, to.height, rounding, padding),
         }
+    }
+
+    /// The part of the image that is kept.
+    pub fn kept(&self) -> Window {
+        Window {
+            left: self.x.from as u32,
+            top: self.y.from as u32,
+            width: self.x.len as u32,
+            height: self.y.len as u32,
+        }
+    }
+
+    /// Columns to the left of that part in the result, and rows above it; what is around it is padding.
+    pub fn place(&self) -> (u32, u32) {
+        (self.x.to as u32, self.y.to as u32)
     }
 
     /// Crops pixels of as many samples as `fill` has, which stands where pixels are missing.
@@ -79,6 +96,7 @@ impl Crop {
 }
 
 /// What is copied along one axis.
+#[derive(Clone, Copy, Debug)]
 struct Along {
     /// First source pixel.
     from: usize,

@@ -5,6 +5,7 @@ mod gif;
 mod jpeg;
 mod png;
 mod pnm;
+mod scale;
 mod tiff;
 mod webp;
 
@@ -14,11 +15,12 @@ use sightline_core::image_spec::Size;
 use sightline_core::{Hint, ImageFormat};
 
 use crate::native::{Mode, Native};
-use crate::orient::upright;
+use crate::orient::{upright, upright_size};
 use crate::sniff::{Foreign, Sniffed, sniff};
-use crate::{Channels, Limits, Pixels};
+use crate::{Channels, Limits, Pixels, Window};
 
 pub use jpeg::{JPEG_DECODER, JpegDecoder};
+pub use scale::Scale;
 
 /// How a file becomes RGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct DecodeOptions {
     pub alpha: Alpha,
     /// What becomes of 16-bit grey.
     pub deep: Deep,
+    /// How small JPEG files are decoded; others keep their size.
+    pub scale: Scale,
 }
 
 /// What becomes of transparency.
@@ -60,6 +64,7 @@ impl DecodeOptions {
             orient: false,
             alpha: Alpha::Drop,
             deep: Deep::Clip,
+            scale: Scale::Full,
         }
     }
 
@@ -70,6 +75,7 @@ impl DecodeOptions {
             orient: true,
             alpha: Alpha::Over([255; 3]),
             deep: Deep::HighByte,
+            scale: Scale::Full,
         }
     }
 
@@ -78,18 +84,24 @@ impl DecodeOptions {
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
+
+    /// The same at another scale.
+    #[must_use]
+    pub fn with_scale(self, scale: Scale) -> Self {
+        Self { scale, ..self }
+    }
 }
 
 /// A decoded file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
-    /// RGB pixels.
+    /// RGB pixels at the scale asked for, all or those of the window.
     pub pixels: Pixels,
     /// The file format, by its bytes.
     pub format: ImageFormat,
     /// The mode in which the file stores them.
     pub mode: Mode,
-    /// Size before orientation.
+    /// Size of the whole image in the file, before orientation.
     pub stored: Size,
     /// EXIF orientation of the file, 1 to 8, whether or not it was applied.
     pub orientation: u8,
@@ -150,6 +162,17 @@ pub enum DecodeError {
         /// What is missing.
         reason: String,
     },
+    /// The caller asked for pixels that the image does not have, or for none.
+    #[error(
+        "window of {}x{} pixels at {}, {} of an image of {}x{}",
+        window.width, window.height, window.left, window.top, size.width, size.height
+    )]
+    WindowOutside {
+        /// What was asked for.
+        window: Window,
+        /// Size of the image.
+        size: Size,
+    },
     /// The file breaks the rules of its format.
     #[error("`{}` file is malformed: {reason}", format.extension())]
     Malformed {
@@ -171,6 +194,7 @@ impl DecodeError {
             Self::TooManyPixels { .. } => "too-many-pixels",
             Self::SideTooLong { .. } => "side-too-long",
             Self::Truncated { .. } => "truncated",
+            Self::WindowOutside { .. } => "window-outside",
             Self::Malformed { .. } => "malformed",
         }
     }
@@ -200,16 +224,54 @@ impl Hint for DecodeError {
 /// The format is sniffed, the announced size is checked against the limits before any pixel memory is
 /// allocated, and a truncated file is an error, never a grey rectangle.
 pub fn decode_rgb(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeError> {
-    let native = decode_native(bytes, &options.limits)?;
-    let (format, orientation) = (native.format, native.orientation);
-    let (mode, stored) = (native.mode(), native.size());
-    let pixels = native.into_rgb(options.alpha, options.deep);
-    Ok(Decoded {
-        pixels: if options.orient {
-            upright(pixels, orientation)
+    decode_rgb_window(bytes, options, Window::whole)
+}
+
+/// Decodes the pixels of a window, which `choose` names when it is told the size that the whole image would
+/// have: scaled, and upright if the options say so.
+///
+/// Pixels and errors are those of [`decode_rgb`], cropped. Of JPEG files only the blocks that the pixels depend
+/// on are transformed; other files are decoded whole.
+pub fn decode_rgb_window(
+    bytes: &[u8],
+    options: &DecodeOptions,
+    choose: impl FnOnce(Size) -> Window,
+) -> Result<Decoded, DecodeError> {
+    let format = format_of(bytes, &options.limits)?;
+    let mut choose = Some(choose);
+    let mut choose = |size: Size| {
+        let window = choose.take().map_or(Window::whole(size), |f| f(size));
+        if window.is_inside(size) {
+            Ok(window)
         } else {
-            pixels
-        },
+            Err(DecodeError::WindowOutside { window, size })
+        }
+    };
+    let (native, stored) = match format {
+        ImageFormat::Jpg => {
+            let choose = &mut |stored, orientation| {
+                let orientation = if options.orient { orientation } else { 1 };
+                let size = upright_size(stored, orientation);
+                Ok(choose(size)?.before_turning(size, orientation))
+            };
+            jpeg::decode(bytes, &options.limits, options.scale, choose)?
+        }
+        format => {
+            let native = decode_as(format, bytes, &options.limits)?;
+            let size = native.size();
+            (native, size)
+        }
+    };
+    let (mode, orientation) = (native.mode(), native.orientation);
+    let mut pixels = native.into_rgb(options.alpha, options.deep);
+    if options.orient {
+        pixels = upright(pixels, orientation);
+    }
+    if format != ImageFormat::Jpg {
+        pixels = choose(pixels.size())?.cut(pixels);
+    }
+    Ok(Decoded {
+        pixels,
         format,
         mode,
         stored,
@@ -219,28 +281,40 @@ pub fn decode_rgb(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, Deco
 
 /// Decodes `bytes` in the mode of the file; not turned upright, the first frame of an animation.
 pub fn decode_native(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeError> {
+    decode_as(format_of(bytes, limits)?, bytes, limits)
+}
+
+/// The format of a file that is not refused at once.
+fn format_of(bytes: &[u8], limits: &Limits) -> Result<ImageFormat, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
     limits.check_bytes(bytes.len())?;
     match sniff(bytes) {
-        Some(Sniffed::Image(format)) => match format {
-            ImageFormat::Jpg => jpeg::decode(bytes, limits),
-            ImageFormat::Png => png::decode(bytes, limits),
-            ImageFormat::Webp => webp::decode(bytes, limits),
-            ImageFormat::Gif => gif::decode(bytes, limits),
-            ImageFormat::Bmp => bmp::decode(bytes, limits),
-            ImageFormat::Tiff => tiff::decode(bytes, limits),
-            ImageFormat::Pnm => pnm::decode(bytes, limits),
-            other => Err(DecodeError::Unsupported {
-                what: other.extension().to_owned(),
-            }),
-        },
+        Some(Sniffed::Image(format)) => Ok(format),
         Some(Sniffed::Foreign(found)) if found.is_image() => Err(DecodeError::Unsupported {
             what: found.name().to_owned(),
         }),
         Some(Sniffed::Foreign(found)) => Err(DecodeError::NotAnImage { found: Some(found) }),
         None => Err(DecodeError::NotAnImage { found: None }),
+    }
+}
+
+fn decode_as(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Result<Native, DecodeError> {
+    match format {
+        ImageFormat::Jpg => {
+            let whole = &mut |size, _| Ok(Window::whole(size));
+            jpeg::decode(bytes, limits, Scale::Full, whole).map(|(native, _)| native)
+        }
+        ImageFormat::Png => png::decode(bytes, limits),
+        ImageFormat::Webp => webp::decode(bytes, limits),
+        ImageFormat::Gif => gif::decode(bytes, limits),
+        ImageFormat::Bmp => bmp::decode(bytes, limits),
+        ImageFormat::Tiff => tiff::decode(bytes, limits),
+        ImageFormat::Pnm => pnm::decode(bytes, limits),
+        other => Err(DecodeError::Unsupported {
+            what: other.extension().to_owned(),
+        }),
     }
 }
 

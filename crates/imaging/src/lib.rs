@@ -32,11 +32,16 @@ pub mod reshape;
 pub mod resize;
 pub mod sizes;
 pub mod sniff;
+pub mod window;
 
-pub use decode::{Alpha, DecodeError, DecodeOptions, Decoded, Deep, decode_native, decode_rgb};
+pub use decode::{
+    Alpha, DecodeError, DecodeOptions, Decoded, Deep, Scale, decode_native, decode_rgb,
+    decode_rgb_window,
+};
 pub use encode::{EncodeError, EncodeSpec, encode};
 pub use exif::{ExifError, exif};
 pub use limits::Limits;
 pub use native::{Mode, Native};
 pub use pixels::{Channels, Pixels, PixelsError, Rect};
 pub use sniff::{Foreign, Sniffed, sniff};
+pub use window::Window;

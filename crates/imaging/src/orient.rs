@@ -22,6 +22,19 @@ pub fn upright(pixels: Pixels, orientation: u8) -> Pixels {
     Pixels::new(size.width, size.height, channels, data).expect("turning keeps every pixel")
 }
 
+/// The size that an image stored with `orientation` has upright.
+pub(crate) fn upright_size(size: Size, orientation: u8) -> Size {
+    let turned = Size {
+        width: size.height,
+        height: size.width,
+    };
+    if (5..=8).contains(&orientation) {
+        turned
+    } else {
+        size
+    }
+}
+
 /// The same on any samples, `count` of them a pixel.
 pub(crate) fn upright_samples<T: Copy>(
     source: &[T],
@@ -30,11 +43,7 @@ pub(crate) fn upright_samples<T: Copy>(
     orientation: u8,
 ) -> (Vec<T>, Size) {
     let (w, h) = (size.width as usize, size.height as usize);
-    let turned = Size {
-        width: size.height,
-        height: size.width,
-    };
-    let to = if orientation >= 5 { turned } else { size };
+    let to = upright_size(size, orientation);
     let mut out = Vec::with_capacity(source.len());
     for y in 0..to.height as usize {
         for x in 0..to.width as usize {

@@ -5,9 +5,10 @@ use std::io::Cursor;
 use image::{DynamicImage, ImageFormat as Written, Rgb, RgbImage, Rgba, RgbaImage};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use proptest::prelude::*;
+use sightline_core::image_spec::Size;
 use sightline_imaging::{
-    DecodeOptions, EncodeSpec, Foreign, Limits, Pixels, Sniffed, decode_native, decode_rgb, encode,
-    sniff,
+    DecodeOptions, EncodeSpec, Foreign, Limits, Pixels, Scale, Sniffed, Window, decode_native,
+    decode_rgb, decode_rgb_window, encode, sniff,
 };
 
 /// A lossy WebP of 8 by 6 pixels, left half orange, right half blue (Pillow 13, quality 60).
@@ -156,12 +157,108 @@ fn whole_files_decode() {
     }
 }
 
+/// A window inside an image: four numbers say where, each of the whole range.
+fn window_in(size: Size, [left, top, width, height]: [u16; 4]) -> Window {
+    let part = |of: u32, number: u16| ((u64::from(of) * u64::from(number)) >> 16) as u32;
+    let (left, top) = (part(size.width, left), part(size.height, top));
+    Window {
+        left,
+        top,
+        width: part(size.width - left - 1, width) + 1,
+        height: part(size.height - top - 1, height) + 1,
+    }
+}
+
+fn cut(pixels: &Pixels, window: Window) -> Vec<u8> {
+    let count = pixels.channels().count();
+    let rows = pixels.rows().skip(window.top as usize);
+    rows.take(window.height as usize)
+        .flat_map(|row| &row[window.left as usize * count..][..window.width as usize * count])
+        .copied()
+        .collect()
+}
+
+const SCALES: [Scale; 4] = [Scale::Full, Scale::Half, Scale::Quarter, Scale::Eighth];
+
+/// Decoding a window gives the pixels and errors of decoding everything.
+fn check_window(
+    name: &str,
+    bytes: &[u8],
+    scale: Scale,
+    place: [u16; 4],
+) -> Result<(), TestCaseError> {
+    for options in [DecodeOptions::pillow(), DecodeOptions::sane()] {
+        let options = options.with_scale(scale);
+        let whole = decode_rgb(bytes, &options);
+        let part = decode_rgb_window(bytes, &options, |size| window_in(size, place));
+        match (whole, part) {
+            (Ok(whole), Ok(part)) => {
+                let window = window_in(whole.pixels.size(), place);
+                let expected = cut(&whole.pixels, window);
+                let width = part.pixels.width();
+                prop_assert_eq!(width, window.width, "{}", name);
+                prop_assert!(part.pixels.data() == expected, "{name}: {window:?}");
+                prop_assert_eq!(
+                    (part.stored, part.mode, part.orientation),
+                    (whole.stored, whole.mode, whole.orientation)
+                );
+            }
+            (whole, part) => prop_assert_eq!(whole.err(), part.err(), "{}", name),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn only_jpeg_files_are_made_smaller() {
+    for (name, bytes) in files() {
+        let size = |scale| {
+            let options = DecodeOptions::pillow().with_scale(scale);
+            let decoded = decode_rgb(&bytes, &options).unwrap();
+            (decoded.pixels.size(), decoded.stored)
+        };
+        let (full, stored) = size(Scale::Full);
+        for scale in SCALES {
+            let expected = if name.starts_with("jpeg") {
+                scale.apply(full)
+            } else {
+                full
+            };
+            assert_eq!(size(scale), (expected, stored), "{name}");
+        }
+    }
+}
+
+#[test]
+fn windows_that_the_image_does_not_have_are_refused() {
+    for (name, bytes) in files() {
+        let options = DecodeOptions::pillow();
+        let result = decode_rgb_window(&bytes, &options, |size| Window {
+            left: 1,
+            ..Window::whole(size)
+        });
+        assert_eq!(result.unwrap_err().class(), "window-outside", "{name}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
+    fn windows_hold_the_pixels_of_the_whole(
+        file in 0usize..18, orientation in 1u8..9, scale in 0usize..4, place in any::<[u16; 4]>(),
+    ) {
+        let (name, mut bytes) = files().swap_remove(file);
+        if name.starts_with("jpeg") {
+            bytes = with_orientation(&bytes, orientation);
+        }
+        check_window(name, &bytes, SCALES[scale], place)?;
+    }
+
+    #[test]
     fn damaged_files_never_panic(
         file in 0usize..18, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        scale in 0usize..4, place in any::<[u16; 4]>(),
     ) {
         let (name, mut bytes) = files().swap_remove(file);
         for (at, value) in changes {
@@ -169,6 +266,7 @@ proptest! {
             bytes[at] = value;
         }
         check(name, &bytes)?;
+        check_window(name, &bytes, SCALES[scale], place)?;
     }
 
     #[test]
@@ -288,13 +386,19 @@ fn pages_and_unknown_images_are_told_apart() {
     assert_eq!(sniff(b"{\"a\": 1}"), Some(Sniffed::Foreign(Foreign::Json)));
 }
 
+/// A JPEG file with an EXIF block that asks for `orientation`.
+fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let mut exif =
+        *b"\xff\xe1\0\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    exif[28] = orientation;
+    [&jpeg[..2], &exif, &jpeg[2..]].concat()
+}
+
 #[test]
 fn orientation_is_applied_only_when_asked() {
     let pixels = Pixels::filled(6, 4, sightline_imaging::Channels::Rgb, &[1, 2, 3]).unwrap();
     let plain = encode(&pixels, &EncodeSpec::default()).unwrap();
-    let exif =
-        b"\xff\xe1\0\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
-    let file = [&plain[..2], exif, &plain[2..]].concat();
+    let file = with_orientation(&plain, 6);
     let size = |options: DecodeOptions| {
         let decoded = decode_rgb(&file, &options).unwrap();
         assert_eq!((decoded.orientation, decoded.stored.width), (6, 6));

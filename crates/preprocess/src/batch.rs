@@ -2,8 +2,9 @@
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use sightline_core::image_spec::Layout;
 
-use crate::{PrepareError, Preprocessor};
+use crate::{Element, PrepareError, Preprocessor};
 
 impl Preprocessor {
     /// Prepares every image on rayon's threads; results are in the order of `images` and do not depend
@@ -12,7 +13,33 @@ impl Preprocessor {
         images.par_iter().map(|bytes| self.prepare(bytes)).collect()
     }
 
-    /// Rows of [`Self::prepare`] as one tensor `[B, 3, H, W]` on `device`.
+    /// Prepares every image on rayon's threads into `out`, which holds [`Self::len`] values for each; those of a broken
+    /// image are left as they are.
+    pub fn prepare_all_into<T: Element>(
+        &self,
+        images: &[&[u8]],
+        out: &mut [T],
+    ) -> Vec<Result<(), PrepareError>> {
+        let places = out.par_chunks_exact_mut(self.len());
+        if places.len() != images.len() {
+            let expected = self.len() * images.len();
+            let error = || PrepareError::Room {
+                len: out.len(),
+                expected,
+            };
+            return images.iter().map(|_| Err(error())).collect();
+        }
+        images
+            .par_iter()
+            .zip(places)
+            .map(|(bytes, out)| {
+                self.pool
+                    .with(|workspace| self.prepare_into(bytes, workspace, out))
+            })
+            .collect()
+    }
+
+    /// Rows of [`Self::prepare`] as one tensor on `device`, `[B, 3, H, W]` or `[B, H, W, 3]`.
     pub fn stack(&self, rows: &[Vec<f32>], device: &Device) -> Result<Tensor, PrepareError> {
         let expected = self.len();
         if let Some((index, row)) = rows.iter().enumerate().find(|(_, r)| r.len() != expected) {
@@ -23,13 +50,17 @@ impl Preprocessor {
             });
         }
         let size = self.spec().size;
-        let shape = (rows.len(), 3, size.height as usize, size.width as usize);
+        let (height, width) = (size.height as usize, size.width as usize);
+        let shape = match self.layout() {
+            Layout::Nchw => (rows.len(), 3, height, width),
+            Layout::Nhwc => (rows.len(), height, width, 3),
+        };
         Ok(Tensor::from_vec(rows.concat(), shape, device)?)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::json;
     use sightline_core::ImageFormat;
     use sightline_core::image_spec::hugging_face::from_hugging_face;
@@ -37,12 +68,12 @@ mod tests {
 
     use super::*;
 
-    fn preprocessor() -> Preprocessor {
+    pub(crate) fn preprocessor() -> Preprocessor {
         let spec = from_hugging_face(&json!({ "size": 8, "crop_size": 8 })).unwrap();
         Preprocessor::new(spec, Limits::default()).unwrap()
     }
 
-    fn png(side: u32, colour: u8) -> Vec<u8> {
+    pub(crate) fn png(side: u32, colour: u8) -> Vec<u8> {
         let pixels = Pixels::filled(side, side + 3, Channels::Rgb, &[colour, 0, 255]).unwrap();
         encode(&pixels, &EncodeSpec::lossless(ImageFormat::Png)).unwrap()
     }
@@ -67,6 +98,15 @@ mod tests {
             }
         }
         let classes: Vec<_> = together.iter().filter_map(|r| r.as_ref().err()).collect();
+        let mut values = vec![7.0; 20 * preprocessor().len()];
+        let outcomes = preprocessor().prepare_all_into(&images, &mut values);
+        let rows = values.chunks_exact(preprocessor().len());
+        for ((outcome, row), expected) in outcomes.iter().zip(rows).zip(&together) {
+            match expected {
+                Ok(expected) => assert!(outcome.is_ok() && row == expected),
+                Err(_) => assert!(outcome.is_err() && row == [7.0; 192]),
+            }
+        }
         assert_eq!(classes.len(), 2);
         assert_eq!(
             (classes[0].class(), classes[1].class()),

@@ -35,6 +35,14 @@ pub enum PrepareError {
         /// The step.
         what: &'static str,
     },
+    /// Room for another number of values than an image has.
+    #[error("room for {len} values, expected {expected}")]
+    Room {
+        /// Values that there is room for.
+        len: usize,
+        /// Three times the pixels of the tensor.
+        expected: usize,
+    },
     /// Rows of a batch that are not of this preprocessor.
     #[error("row {index} of the batch has {len} values, expected {expected}")]
     Row {
@@ -58,7 +66,7 @@ impl PrepareError {
             Self::Resize(_) => "resize",
             Self::Pixels(_) | Self::Spec(_) | Self::CropLarger { .. } => "tensor-size",
             Self::Unsupported { .. } => "unsupported-step",
-            Self::Row { .. } => "batch-row",
+            Self::Room { .. } | Self::Row { .. } => "batch-row",
             Self::Tensor(_) => "tensor",
         }
     }

@@ -25,12 +25,21 @@
 //! ```
 
 mod batch;
+mod element;
 mod error;
+mod fast;
 mod fingerprint;
 mod pipeline;
+mod plan;
+mod stream;
 mod table;
+mod whole;
+mod workspace;
 
+pub use element::Element;
 pub use error::PrepareError;
+pub use fast::{Deviation, Mode};
 pub use pipeline::Preprocessor;
 pub use sightline_imaging::Limits;
 pub use table::Table;
+pub use workspace::{Timings, Workspace};

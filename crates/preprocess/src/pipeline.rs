@@ -1,24 +1,23 @@
 //! The steps of one image: decode, resize, crop, values.
 
-use sightline_core::image_spec::{
-    Colour, CropRounding, Filter, Fit, ImageSpec, Padding, Reference, Rescale, Size,
-};
-use sightline_imaging::crop::centre_crop;
-use sightline_imaging::orient::upright;
-use sightline_imaging::reshape::smallest_max_size;
-use sightline_imaging::resize::opencv::{Interpolation, resize_opencv};
-use sightline_imaging::resize::{PassOrder, resize_pillow, resize_torchvision_u8};
-use sightline_imaging::sizes::{keep_ratio, shortest_edge};
-use sightline_imaging::{DecodeOptions, Limits, Native, Pixels, decode_native, decode_rgb};
+use sightline_core::image_spec::{Colour, ImageSpec, Layout, Reference, Rescale, Size};
+use sightline_imaging::resize::Part;
+use sightline_imaging::{Channels, DecodeOptions, Limits, Pixels, Window, decode_rgb_window};
 
-use crate::{PrepareError, Table};
+use crate::plan::Plan;
+use crate::table::Tables;
+use crate::workspace::{Pool, Stopwatch};
+use crate::{Element, Mode, PrepareError, Timings, Workspace};
 
 /// Turns encoded images into the values that a model is fed.
 #[derive(Clone, Debug)]
 pub struct Preprocessor {
     spec: ImageSpec,
-    options: DecodeOptions,
-    table: Table,
+    pub(crate) options: DecodeOptions,
+    tables: Tables,
+    mode: Mode,
+    /// For the calls that bring no workspace of their own.
+    pub(crate) pool: Pool,
 }
 
 impl Preprocessor {
@@ -40,9 +39,33 @@ impl Preprocessor {
         }
         Ok(Self {
             options: options(&spec)?.with_limits(limits),
-            table: Table::new(&spec),
+            tables: Tables::new(&spec),
+            mode: Mode::default(),
+            pool: Pool::default(),
             spec,
         })
+    }
+
+    /// The same with values in another order.
+    #[must_use]
+    pub fn with_layout(mut self, layout: Layout) -> Self {
+        self.spec.layout = layout;
+        self
+    }
+
+    /// The same with another compromise between speed and exactness.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// The same with other values for the same pixels.
+    pub(crate) fn with_spec(&self, spec: ImageSpec) -> Self {
+        Self {
+            tables: Tables::new(&spec),
+            spec,
+            ..self.clone()
+        }
     }
 
     /// The specification.
@@ -50,7 +73,17 @@ impl Preprocessor {
         &self.spec
     }
 
-    /// Values of one image: `3 * height * width` of them, channel by channel.
+    /// The order of the values.
+    pub fn layout(&self) -> Layout {
+        self.spec.layout
+    }
+
+    /// Whether pixels equal those of the reference.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Values of one image: `3 * height * width` of them.
     pub fn len(&self) -> usize {
         3 * self.spec.size.width as usize * self.spec.size.height as usize
     }
@@ -60,96 +93,141 @@ impl Preprocessor {
         false
     }
 
-    /// The values of an encoded image, `[3, height, width]`, row-major.
+    /// Time spent in calls without a workspace of their own, on all threads together.
+    pub fn timings(&self) -> Timings {
+        self.pool.timings()
+    }
+
+    /// The values of an encoded image, row-major in the order of [`Self::layout`].
     pub fn prepare(&self, bytes: &[u8]) -> Result<Vec<f32>, PrepareError> {
-        Ok(self.table.apply(&self.fit_bytes(bytes)?))
+        let mut values = vec![0.0; self.len()];
+        self.pool
+            .with(|workspace| self.prepare_into(bytes, workspace, &mut values))?;
+        Ok(values)
     }
 
-    /// The values of decoded pixels, `[3, height, width]`, row-major.
+    /// The same into memory that is already there: `out` holds [`Self::len`] values.
+    pub fn prepare_into<T: Element>(
+        &self,
+        bytes: &[u8],
+        workspace: &mut Workspace,
+        out: &mut [T],
+    ) -> Result<(), PrepareError> {
+        self.check_len(out.len())?;
+        if !self.is_planned() {
+            return self.prepare_whole(bytes, workspace, out);
+        }
+        let mut stopwatch = Stopwatch::start();
+        let mut plan = None;
+        // Only what the plan reads is decoded. Where there is no plan the file is decoded as well: if it is broken, that
+        // is what is reported.
+        let decoded = decode_rgb_window(bytes, &self.options, |size| {
+            let read = plan.insert(self.plan(size, 1)).as_ref().ok();
+            read.map_or(Window::whole(size), |plan| plan.read)
+        });
+        stopwatch.lap(&mut workspace.timings.decode);
+        let pixels = decoded?.pixels;
+        let plan = plan.expect("a decoder that succeeds has asked for the window")?;
+        self.finish(&plan, plan.part(&pixels), workspace, out)
+    }
+
+    /// The values of decoded pixels.
     pub fn prepare_pixels(&self, pixels: &Pixels) -> Result<Vec<f32>, PrepareError> {
-        Ok(self.table.apply(&self.fit(pixels)?))
+        let mut values = vec![0.0; self.len()];
+        self.pool
+            .with(|workspace| self.prepare_pixels_into(pixels, workspace, &mut values))?;
+        Ok(values)
     }
 
-    /// The pixels that the values of an encoded image are computed from.
-    pub fn fit_bytes(&self, bytes: &[u8]) -> Result<Pixels, PrepareError> {
-        if self.spec.colour == Colour::PillowLast {
-            return self.fit_native(decode_native(bytes, &self.options.limits)?);
+    /// The same into memory that is already there: `out` holds [`Self::len`] values.
+    pub fn prepare_pixels_into<T: Element>(
+        &self,
+        pixels: &Pixels,
+        workspace: &mut Workspace,
+        out: &mut [T],
+    ) -> Result<(), PrepareError> {
+        self.check_len(out.len())?;
+        if !self.is_planned() {
+            let pixels = self.fit_whole(pixels)?;
+            self.finish_whole(&pixels, workspace, out);
+            return Ok(());
         }
-        self.fit(&self.decode(bytes)?)
-    }
-
-    fn decode(&self, bytes: &[u8]) -> Result<Pixels, PrepareError> {
-        if self.spec.colour != Colour::OpenCv {
-            return Ok(decode_rgb(bytes, &self.options)?.pixels);
-        }
-        let native = decode_native(bytes, &self.options.limits)?;
-        let orientation = native.orientation;
-        let pixels = native.into_opencv_rgb();
-        Ok(if self.spec.upright {
-            upright(pixels, orientation)
-        } else {
-            pixels
-        })
+        let plan = self.plan(pixels.size(), 1)?;
+        self.finish(&plan, Part::whole(pixels), workspace, out)
     }
 
     /// The pixels that the values are computed from: resized and cropped to the tensor's size.
     pub fn fit(&self, pixels: &Pixels) -> Result<Pixels, PrepareError> {
-        let (size, rounding) = resized_size(self.spec.fit, pixels.size())?;
-        let resized = self.resize(pixels, size)?;
-        if resized.size() == self.spec.size {
-            return Ok(resized);
+        if !self.is_planned() {
+            return self.fit_whole(pixels);
         }
-        self.check_padding(size)?;
-        let ImageSpec {
-            size,
-            padding,
-            fill,
-            ..
-        } = self.spec;
-        Ok(centre_crop(&resized, size, rounding, padding, fill)?)
+        let plan = self.plan(pixels.size(), 1)?;
+        let size = self.spec.size;
+        let channels = pixels.channels();
+        let mut out = Pixels::filled(
+            size.width,
+            size.height,
+            channels,
+            &padding(channels, self.spec.fill)[..channels.count()],
+        )?;
+        self.pool.with(
+            |Workspace {
+                 resizer, window, ..
+             }| {
+                resizer.resize_into(Part::whole(pixels), &plan.resize, window)?;
+                let placed = plan.placed(window, channels, &self.spec);
+                placed.copy_into(out.data_mut());
+                Ok(out)
+            },
+        )
     }
 
-    /// The same in the file's own mode, which is converted to RGB at the end.
-    fn fit_native(&self, native: Native) -> Result<Pixels, PrepareError> {
-        let ImageSpec {
-            size: crop,
-            filter,
-            padding,
-            ..
-        } = self.spec;
-        let (size, rounding) = resized_size(self.spec.fit, native.size())?;
-        let order = match self.spec.reference {
-            Reference::Pillow12 => PassOrder::HorizontalFirst,
-            _ => PassOrder::Adaptive,
-        };
-        let resized = native.resized(size, filter, order)?;
-        let cropped = resized.cropped(crop, rounding, padding)?;
-        Ok(cropped.into_rgb(self.options.alpha, self.options.deep))
-    }
-
-    fn check_padding(&self, image: Size) -> Result<(), PrepareError> {
-        let crop = self.spec.size;
-        let is_smaller = image.width < crop.width || image.height < crop.height;
-        if is_smaller && self.spec.padding == Padding::Refuse {
-            return Err(PrepareError::CropLarger { image, crop });
-        }
+    /// What comes after decoding.
+    fn finish<T: Element>(
+        &self,
+        plan: &Plan,
+        source: Part<'_>,
+        workspace: &mut Workspace,
+        out: &mut [T],
+    ) -> Result<(), PrepareError> {
+        let mut stopwatch = Stopwatch::start();
+        let Workspace {
+            resizer,
+            window,
+            timings,
+        } = workspace;
+        let resized = resizer.resize_into(source, &plan.resize, window);
+        stopwatch.lap(&mut timings.resize);
+        resized?;
+        let placed = plan.placed(window, source.pixels.channels(), &self.spec);
+        T::table(&self.tables).apply_into(placed, self.spec.layout, out);
+        stopwatch.lap(&mut timings.normalise);
+        timings.images += 1;
         Ok(())
     }
 
-    fn resize(&self, pixels: &Pixels, size: Size) -> Result<Pixels, PrepareError> {
-        let filter = self.spec.filter;
-        let pillow = |order| resize_pillow(pixels, size, filter, order, None);
-        Ok(match self.spec.reference {
-            Reference::Pillow12 => pillow(PassOrder::HorizontalFirst)?,
-            Reference::Pillow13 => pillow(PassOrder::Adaptive)?,
-            Reference::TorchvisionU8 => resize_torchvision_u8(pixels, size, filter)?,
-            Reference::OpenCv => resize_opencv(pixels, size, opencv_interpolation(filter)?)?,
-            _ => {
-                return Err(PrepareError::Unsupported {
-                    what: "an unknown resize arithmetic",
-                });
-            }
-        })
+    /// Whether only the pixels that are read need to be decoded and resized. Not where an image is resized in
+    /// the file's own mode, nor in OpenCV's arithmetic.
+    fn is_planned(&self) -> bool {
+        let is_rgb_first = matches!(self.spec.colour, Colour::Pillow | Colour::Sane);
+        is_rgb_first && self.spec.reference != Reference::OpenCv
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    fn plan(&self, stored: Size, divisor: u32) -> Result<Plan, PrepareError> {
+        Plan::new(&self.spec, self.mode, stored, divisor)
+    }
+
+    fn check_len(&self, len: usize) -> Result<(), PrepareError> {
+        let expected = self.len();
+        if len == expected {
+            Ok(())
+        } else {
+            Err(PrepareError::Room { len, expected })
+        }
     }
 }
 
@@ -175,42 +253,18 @@ fn options(spec: &ImageSpec) -> Result<DecodeOptions, PrepareError> {
     })
 }
 
-/// OpenCV's name for a filter.
-fn opencv_interpolation(filter: Filter) -> Result<Interpolation, PrepareError> {
-    Ok(match filter {
-        Filter::Nearest => Interpolation::Nearest,
-        Filter::Box => Interpolation::Area,
-        Filter::Bilinear => Interpolation::Linear,
-        Filter::Bicubic => Interpolation::Cubic,
-        Filter::Lanczos => Interpolation::Lanczos4,
-        Filter::Hamming => {
-            return Err(PrepareError::Unsupported {
-                what: "a Hamming filter of OpenCV",
-            });
-        }
-    })
-}
-
-/// The size after the resize of an image of size `from`, and how the crop after it is rounded.
-fn resized_size(fit: Fit, from: Size) -> Result<(Size, CropRounding), PrepareError> {
-    Ok(match fit {
-        Fit::ShortestEdge { edge, crop } => (shortest_edge(from, edge), crop),
-        Fit::SmallestMaxSize { edge, crop } => (smallest_max_size(from, edge), crop),
-        Fit::Squash { size, crop } => (size, crop),
-        Fit::Cover { size, crop } => (keep_ratio(from, size, false), crop),
-        Fit::Contain { size, crop } => (keep_ratio(from, size, true), crop),
-        Fit::CropOnly { crop } => (from, crop),
-        _ => {
-            return Err(PrepareError::Unsupported {
-                what: "an unknown way of fitting",
-            });
-        }
-    })
+/// What stands where pixels are missing; nothing where there is alpha.
+fn padding(channels: Channels, [r, g, b]: [u8; 3]) -> [u8; 4] {
+    if channels.has_alpha() {
+        [0; 4]
+    } else {
+        [r, g, b, 0]
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use sightline_imaging::Channels;
+    use sightline_core::image_spec::{CropRounding, Filter, Fit, Reference};
 
     use super::*;
 

@@ -1,13 +1,66 @@
 //! From bytes to the values of a tensor: 256 values a channel, each computed once in the exact
 //! arithmetic of the reference.
 
-use sightline_core::image_spec::{ImageSpec, Rescale};
+use half::{bf16, f16};
+use sightline_core::image_spec::{ImageSpec, Layout, Rescale, Size};
 use sightline_imaging::{Channels, Pixels};
+
+use crate::Element;
 
 /// The value of every byte in every channel.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Table {
-    channels: [[f32; 256]; 3],
+pub struct Table<T = f32> {
+    channels: [[T; 256]; 3],
+}
+
+/// The same values in every type that a tensor may have.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    pub(crate) f32: Table<f32>,
+    pub(crate) f16: Table<f16>,
+    pub(crate) bf16: Table<bf16>,
+}
+
+/// Pixels in their place in a tensor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed<'a> {
+    /// Rows of pixels without gaps.
+    pub(crate) data: &'a [u8],
+    pub(crate) channels: Channels,
+    /// Size of the pixels.
+    pub(crate) size: Size,
+    /// Columns to the left, rows above.
+    pub(crate) place: (u32, u32),
+    /// Size of the tensor.
+    pub(crate) within: Size,
+    /// What is around them, RGB.
+    pub(crate) fill: [u8; 3],
+}
+
+impl Placed<'_> {
+    /// Copies the pixels to their place among the bytes of an image of the tensor's size.
+    pub(crate) fn copy_into(&self, out: &mut [u8]) {
+        let count = self.channels.count();
+        let (len, stride) = (
+            self.size.width as usize * count,
+            self.within.width as usize * count,
+        );
+        let rows = out.chunks_exact_mut(stride).skip(self.place.1 as usize);
+        for (out, row) in rows.zip(self.data.chunks_exact(len)) {
+            out[self.place.0 as usize * count..][..len].copy_from_slice(row);
+        }
+    }
+}
+
+impl Tables {
+    pub(crate) fn new(spec: &ImageSpec) -> Self {
+        let table = Table::new(spec);
+        Self {
+            f16: table.converted(),
+            bf16: table.converted(),
+            f32: table,
+        }
+    }
 }
 
 impl Table {
@@ -21,24 +74,100 @@ impl Table {
         }
     }
 
+    /// The value of a byte in a channel: 0 is red, 1 green, 2 blue.
+    pub fn value(&self, channel: usize, byte: u8) -> f32 {
+        self.channels[channel][usize::from(byte)]
+    }
+
     /// The values of RGB pixels, channel by channel: `3 * height * width` of them. Grey counts for all
     /// three channels; alpha is passed over.
     pub fn apply(&self, pixels: &Pixels) -> Vec<f32> {
-        let count = pixels.channels().count();
-        let colours = match pixels.channels() {
-            Channels::Grey | Channels::GreyAlpha => [0, 0, 0],
-            Channels::Rgb | Channels::Rgba => [0, 1, 2],
+        let size = pixels.size();
+        let mut out = vec![0.0; 3 * size.width as usize * size.height as usize];
+        let placed = Placed {
+            data: pixels.data(),
+            channels: pixels.channels(),
+            size,
+            place: (0, 0),
+            within: size,
+            fill: [0; 3],
         };
-        let mut out = Vec::with_capacity(3 * pixels.data().len() / count);
-        for (table, offset) in self.channels.iter().zip(colours) {
-            out.extend(
-                pixels
-                    .data()
-                    .chunks_exact(count)
-                    .map(|pixel| table[usize::from(pixel[offset])]),
-            );
-        }
+        self.apply_into(placed, Layout::Nchw, &mut out);
         out
+    }
+
+    fn converted<T: Element>(&self) -> Table<T> {
+        Table {
+            channels: self.channels.map(|values| values.map(T::from_f32)),
+        }
+    }
+}
+
+impl<T: Element> Table<T> {
+    /// Fills a tensor.
+    pub(crate) fn apply_into(&self, pixels: Placed<'_>, layout: Layout, out: &mut [T]) {
+        if pixels.size != pixels.within {
+            self.fill(pixels.fill, layout, out);
+        }
+        match pixels.channels {
+            Channels::Grey => self.paint::<1>(pixels, layout, out),
+            Channels::GreyAlpha => self.paint::<2>(pixels, layout, out),
+            Channels::Rgb => self.paint::<3>(pixels, layout, out),
+            Channels::Rgba => self.paint::<4>(pixels, layout, out),
+        }
+    }
+
+    fn fill(&self, [r, g, b]: [u8; 3], layout: Layout, out: &mut [T]) {
+        let [reds, greens, blues] = &self.channels;
+        let fill = [
+            reds[usize::from(r)],
+            greens[usize::from(g)],
+            blues[usize::from(b)],
+        ];
+        match layout {
+            Layout::Nchw => {
+                let plane = out.len() / 3;
+                for (plane, fill) in out.chunks_exact_mut(plane).zip(fill) {
+                    plane.fill(fill);
+                }
+            }
+            Layout::Nhwc => out.as_chunks_mut().0.fill(fill),
+        }
+    }
+
+    /// Looks up the values of pixels of `C` bytes.
+    fn paint<const C: usize>(&self, pixels: Placed<'_>, layout: Layout, out: &mut [T]) {
+        let (width, stride) = (pixels.size.width as usize, pixels.within.width as usize);
+        let first = pixels.place.1 as usize * stride + pixels.place.0 as usize;
+        let starts = (first..).step_by(stride);
+        let (data, _) = pixels.data.as_chunks::<C>();
+        let [reds, greens, blues] = &self.channels;
+        let colour = |pixel: &[u8; C]| {
+            let [r, g, b] = if C < 3 { [0; 3] } else { [0, 1, 2] }.map(|c| usize::from(pixel[c]));
+            [reds[r], greens[g], blues[b]]
+        };
+        match layout {
+            Layout::Nchw => {
+                let (red, rest) = out.split_at_mut(out.len() / 3);
+                let (green, blue) = rest.split_at_mut(rest.len() / 2);
+                for (row, start) in data.chunks_exact(width).zip(starts) {
+                    let span = start..start + width;
+                    let reds = red[span.clone()].iter_mut();
+                    let values = reds.zip(&mut green[span.clone()]).zip(&mut blue[span]);
+                    for (pixel, ((red, green), blue)) in row.iter().zip(values) {
+                        [*red, *green, *blue] = colour(pixel);
+                    }
+                }
+            }
+            Layout::Nhwc => {
+                let (out, _) = out.as_chunks_mut::<3>();
+                for (row, start) in data.chunks_exact(width).zip(starts) {
+                    for (pixel, out) in row.iter().zip(&mut out[start..start + width]) {
+                        *out = colour(pixel);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -63,7 +192,10 @@ fn value(v: u8, rescale: Rescale, mean: f32, std: f32) -> f32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these values are exact")]
 mod tests {
+    use sightline_core::image_spec::{CropRounding, Filter, Fit, Reference};
+
     use super::*;
 
     const MEAN: f32 = 0.481_454_66;
@@ -86,6 +218,43 @@ mod tests {
             assert_eq!(slow.to_bits(), divided.to_bits(), "{v}");
             let fused = value(v, Rescale::Fused { factor }, MEAN, STD);
             assert!((slow - fused).abs() < 1e-6, "{v}: {slow} {fused}");
+        }
+    }
+
+    #[test]
+    fn pixels_are_put_in_their_place_in_either_layout() {
+        let size = Size {
+            width: 3,
+            height: 2,
+        };
+        let crop = CropRounding::Floor;
+        let fit = Fit::CropOnly { crop };
+        let spec = ImageSpec {
+            mean: [-1.0, -2.0, -3.0],
+            ..ImageSpec::new(size, fit, Filter::Box, Reference::Pillow13)
+        };
+        let placed = Placed {
+            data: &[10, 20, 30, 40, 50, 60],
+            channels: Channels::Rgb,
+            size: Size {
+                width: 2,
+                height: 1,
+            },
+            place: (1, 1),
+            within: spec.size,
+            fill: [0; 3],
+        };
+        let tables = Tables::new(&spec);
+        let mut planes = [0.0; 18];
+        tables.f32.apply_into(placed, Layout::Nchw, &mut planes);
+        let red = [1.0, 1.0, 1.0, 1.0, 11.0, 41.0];
+        let green = [2.0, 2.0, 2.0, 2.0, 22.0, 52.0];
+        let blue = [3.0, 3.0, 3.0, 3.0, 33.0, 63.0];
+        assert_eq!(planes.as_chunks::<6>().0, [red, green, blue]);
+        let mut pixels = [f16::ZERO; 18];
+        tables.f16.apply_into(placed, Layout::Nhwc, &mut pixels);
+        for (i, pixel) in pixels.as_chunks::<3>().0.iter().enumerate() {
+            assert_eq!(pixel.map(f32::from), [red[i], green[i], blue[i]]);
         }
     }
 

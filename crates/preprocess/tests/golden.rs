@@ -10,9 +10,6 @@ use sightline_testkit::golden::{Report, Root};
 
 use cases::{Case, Output};
 
-/// Pipelines that are recorded, but that no crate runs yet.
-const UNHANDLED: &[&str] = &["jpeg_draft"];
-
 /// Pipelines in OpenCV's arithmetic.
 const OPENCV: &[&str] = &[
     "cv2_resize",
@@ -38,10 +35,6 @@ fn pipelines_equal_their_references() {
         let cases = cases::read(&folder);
         cases::check_listing(&folder, &cases, &mut report);
         for case in cases {
-            if UNHANDLED.contains(&case.pipeline.as_str()) {
-                report.unhandled(&case.pipeline);
-                continue;
-            }
             let outcome = match run(&case) {
                 Some(outcome) => case.check(outcome),
                 None => Err("unknown pipeline".to_owned()),

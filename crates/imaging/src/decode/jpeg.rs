@@ -12,7 +12,7 @@
 //! | `bits`, `huffman` | entropy-coded bits and what they stand for |
 //! | `sequential` | files of one scan, transformed while they are decoded |
 //! | `progressive`, `stored` | files of several scans, whose coefficients are kept |
-//! | `transform`, `avx2` | dequantisation and the inverse transform |
+//! | `transform`, `avx2`, `reduced` | dequantisation and the inverse transform |
 //! | `bands`, `upsample`, `colour`, `canvas` | samples to pixels, MCU row by MCU row |
 //! | `vector` | the instructions that all this is compiled for |
 //!
@@ -37,6 +37,7 @@ mod header;
 mod huffman;
 mod layout;
 mod progressive;
+mod reduced;
 mod sequential;
 mod standard;
 mod stored;
@@ -48,19 +49,18 @@ mod vector;
 use sightline_core::ImageFormat;
 use sightline_core::image_spec::Size;
 
-use super::{DecodeError, filled, malformed, truncated};
+use super::{DecodeError, Scale, filled, malformed, truncated};
 use crate::native::{Native, Raster, Samples};
 use crate::orient::orientation_of;
-use crate::{Channels, Limits};
+use crate::{Channels, Limits, Window};
 use bits::Intervals;
 use canvas::{Canvas, Workspace};
 use few::Few;
 use header::{Colour, Frame, Scan, next_marker, segment};
 use layout::{Layout, View};
-use sequential::{Coder, DecodeRow, Restarts, Stream};
+use sequential::{Coder, Restarts, Stream};
 use stored::Coefficients;
 use tables::Tables;
-use vector::dispatch;
 
 const FORMAT: ImageFormat = ImageFormat::Jpg;
 
@@ -94,10 +94,21 @@ pub(super) struct Scratch {
     workspace: Workspace,
 }
 
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeError> {
+/// Names the wanted pixels of an image of the given size and orientation, as stored, made smaller already.
+type Choose<'a> = dyn FnMut(Size, u8) -> Result<Window, DecodeError> + 'a;
+
+/// Decodes the pixels that `choose` names; returns them and the size of the whole image in the file.
+pub(super) fn decode(
+    bytes: &[u8],
+    limits: &Limits,
+    scale: Scale,
+    choose: &mut Choose<'_>,
+) -> Result<(Native, Size), DecodeError> {
     let mut scratch = Scratch::default();
     let mut reader = Reader {
         limits,
+        scale,
+        choose,
         tables: Tables::default(),
         frame: None,
         picture: None,
@@ -117,6 +128,8 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeErro
 /// Walks the file from marker to marker.
 struct Reader<'a> {
     limits: &'a Limits,
+    scale: Scale,
+    choose: &'a mut Choose<'a>,
     tables: Tables,
     frame: Option<Frame>,
     picture: Option<Picture>,
@@ -132,6 +145,7 @@ struct Reader<'a> {
 
 /// What the first scan begins.
 struct Picture {
+    size: Size,
     colour: Colour,
     layout: Layout,
     view: View,
@@ -201,6 +215,8 @@ impl Reader<'_> {
             0xc4 => self.tables.read_huffman(content)?,
             0xdb => self.tables.read_quantisation(content)?,
             0xdd => self.tables.read_restart_interval(content)?,
+            // What stands behind the first scan header says nothing about the picture.
+            0xe0..=0xef if self.picture.is_some() => {}
             0xe0 if content.starts_with(b"JFIF\0") => self.jfif = true,
             0xe1 if content.starts_with(b"Exif\0\0") => self.orientation = orientation_of(content),
             0xee if content.starts_with(b"Adobe") => {
@@ -220,8 +236,18 @@ impl Reader<'_> {
         let is_first = self.picture.is_none();
         let picture = match &mut self.picture {
             Some(picture) => picture,
-            // What comes behind the first scan header does not change the colour space.
-            none => none.insert(Picture::new(&frame, frame.colour(self.jfif, self.adobe)?)),
+            none => {
+                let window = (self.choose)(self.scale.apply(frame.size), self.orientation)?;
+                let layout = Layout::new(&frame, self.scale.divisor(frame.size) as usize);
+                none.insert(Picture {
+                    size: frame.size,
+                    colour: frame.colour(self.jfif, self.adobe)?,
+                    view: View::new(&layout, window),
+                    layout,
+                    pixels: None,
+                    complete: false,
+                })
+            }
         };
         self.scans += 1;
         self.block_visits += picture.layout.blocks_of(&scan);
@@ -265,11 +291,12 @@ impl Reader<'_> {
     }
 
     /// The picture, once all scans were read.
-    fn finish(self) -> Result<Native, DecodeError> {
+    fn finish(self) -> Result<(Native, Size), DecodeError> {
         let picture = self
             .picture
             .ok_or_else(|| malformed(FORMAT, "no image before the end of the file"))?;
         let Picture {
+            size,
             colour,
             layout,
             view,
@@ -297,27 +324,17 @@ impl Reader<'_> {
                 data,
             }),
         };
-        Ok(Native {
+        let native = Native {
             format: FORMAT,
             orientation: self.orientation,
             raster,
             transparent: None,
-        })
+        };
+        Ok((native, size))
     }
 }
 
 impl Picture {
-    fn new(frame: &Frame, colour: Colour) -> Self {
-        let layout = Layout::new(frame);
-        Self {
-            colour,
-            layout,
-            view: View::whole(&layout),
-            pixels: None,
-            complete: false,
-        }
-    }
-
     fn canvas<'a>(&self, workspace: &'a mut Workspace) -> Canvas<'a> {
         Canvas::new(&self.layout, self.view.clone(), self.colour, workspace)
     }
@@ -346,19 +363,24 @@ fn stream<'s, 'a>(
         intervals,
         coders,
         restarts: Restarts::new(tables.restart_interval),
-        mcus: layout.mcus.0,
+        mcus: layout.mcus,
     })
 }
 
 /// Decodes a stream MCU row by MCU row.
 fn paint(mut stream: Stream<'_, '_>, mut canvas: Canvas<'_>, view: &View) -> Vec<u8> {
-    for row in view.mcu_rows.clone() {
-        dispatch(DecodeRow {
-            stream: &mut stream,
-            wanted: view.mcu_columns.clone(),
-            bands: canvas.bands(),
-        });
-        canvas.paint(row);
+    for row in 0..view.mcu_rows.end {
+        let is_wanted = row >= view.mcu_rows.start;
+        let columns = if is_wanted {
+            view.mcu_columns.clone()
+        } else {
+            0..0
+        };
+        stream.decode_row(columns, canvas.bands());
+        if is_wanted {
+            canvas.paint(row);
+        }
     }
+    stream.pass_over_rest(view.mcu_rows.end, canvas.bands());
     canvas.into_pixels()
 }

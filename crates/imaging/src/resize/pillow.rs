@@ -37,7 +37,7 @@ pub(crate) fn resize_pillow_inks(
     let spec = ResizeSpec::new(inks.size, size, filter, Arithmetic::Pillow(order));
     let read = spec.source()?;
     let mut data = Vec::new();
-    let source = View::packed(&inks.data, inks.size.width as usize, inks.count).rect(read);
+    let source = View::packed(&inks.data, inks.size.width as usize, inks.count).window(read);
     Resizer::default().run(source, (read.left, read.top), &spec, &mut data);
     Ok(Samples {
         size,

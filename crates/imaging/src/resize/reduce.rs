@@ -53,7 +53,7 @@ pub fn resize_pillow_with_gap(
         ..whole
     };
     let read = spec.source()?;
-    let small = View::packed(&small, reduced.width as usize, count).rect(read);
+    let small = View::packed(&small, reduced.width as usize, count).window(read);
     let mut data = Vec::new();
     Resizer::default().run(small, (read.left, read.top), &spec, &mut data);
     if channels.has_alpha() {

@@ -7,7 +7,7 @@ use super::spec::{Arithmetic, Method, ResizeError, ResizeSpec};
 use super::tables::{Place, Precision, TableSpec, Tables};
 use super::view::View;
 use super::weights::AxisSpec;
-use crate::{Pixels, Rect};
+use crate::{Pixels, Window};
 
 /// Does resizes and keeps what the next one can use: weight tables of the sizes seen last, and memory for the image
 /// between the two passes. It has no settings, and results do not depend on what it did before.
@@ -42,8 +42,8 @@ impl<'a> Part<'a> {
     }
 
     /// Where the pixels are in the larger image.
-    pub fn rect(&self) -> Rect {
-        Rect {
+    pub fn window(&self) -> Window {
+        Window {
             left: self.left,
             top: self.top,
             width: self.pixels.width(),
@@ -51,23 +51,15 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The rectangle `read` of the larger image.
-    fn view(&self, read: Rect) -> Result<View<'a>, ResizeError> {
-        let given = self.rect();
-        if !given.contains(read) {
+    /// The window `read` of the larger image.
+    fn view(&self, read: Window) -> Result<View<'a>, ResizeError> {
+        let given = self.window();
+        let Some(here) = read.within(given) else {
             return Err(ResizeError::Source { given, read });
-        }
-        let pixels = self.pixels;
-        let whole = View::packed(
-            pixels.data(),
-            pixels.width() as usize,
-            pixels.channels().count(),
-        );
-        Ok(whole.rect(Rect {
-            left: read.left - given.left,
-            top: read.top - given.top,
-            ..read
-        }))
+        };
+        let (width, channels) = (self.pixels.width(), self.pixels.channels());
+        let whole = View::packed(self.pixels.data(), width as usize, channels.count());
+        Ok(whole.window(here))
     }
 }
 
@@ -207,16 +199,16 @@ mod tests {
         Pixels::new(size.width, size.height, channels, data).unwrap()
     }
 
-    fn cut(pixels: &Pixels, rect: Rect) -> Pixels {
+    fn cut(pixels: &Pixels, window: Window) -> Pixels {
         let mut data = Vec::new();
         View::packed(
             pixels.data(),
             pixels.width() as usize,
             pixels.channels().count(),
         )
-        .rect(rect)
+        .window(window)
         .copy_into(&mut data);
-        Pixels::new(rect.width, rect.height, pixels.channels(), data).unwrap()
+        Pixels::new(window.width, window.height, pixels.channels(), data).unwrap()
     }
 
     fn size() -> impl Strategy<Value = Size> {
@@ -239,7 +231,7 @@ mod tests {
                 (between(share[0], share[1], to.width), between(share[2], share[3], to.height));
             let pixels = noise(from, CHANNELS[c], seed);
             let whole = ResizeSpec::new(from, to, FILTERS[f], ARITHMETICS[a]);
-            let window = Rect { left, top, width, height };
+            let window = Window { left, top, width, height };
             let spec = ResizeSpec { window, ..whole };
             let mut resizer = Resizer::default();
             let expected = cut(&resizer.resize(&pixels, &whole).unwrap(), window);
@@ -258,7 +250,7 @@ mod tests {
     fn pixels_that_are_read_have_to_be_there() {
         let size = |width, height| Size { width, height };
         let spec = ResizeSpec::new(size(40, 40), size(10, 10), Filter::Bilinear, ARITHMETICS[0]);
-        let window = Rect {
+        let window = Window {
             left: 4,
             top: 0,
             width: 2,
@@ -268,7 +260,7 @@ mod tests {
         let read = spec.source().unwrap();
         assert_eq!(
             read,
-            Rect {
+            Window {
                 left: 14,
                 top: 0,
                 width: 12,
@@ -288,7 +280,7 @@ mod tests {
             .resize_into(part(14, 1), &spec, &mut out)
             .unwrap_err();
         assert!(matches!(error, ResizeError::Source { .. }), "{error}");
-        let window = Rect {
+        let window = Window {
             left: 9,
             top: 0,
             width: 2,

@@ -6,7 +6,7 @@ use sightline_core::image_spec::{Filter, Size};
 
 use super::nearest::{Steps, picks};
 use super::weights::AxisSpec;
-use crate::Rect;
+use crate::Window;
 
 /// No resize makes more pixels than this, whatever a file or a manifest says.
 pub const MAX_TARGET_PIXELS: u64 = 1 << 28;
@@ -24,7 +24,7 @@ pub struct ResizeSpec {
     /// Size of the whole target.
     pub to: Size,
     /// The part of the target that is wanted. Its pixels are those of the whole target; the others are not computed.
-    pub window: Rect,
+    pub window: Window,
     /// The filter.
     pub filter: Filter,
     /// Whose arithmetic is matched.
@@ -109,7 +109,7 @@ pub enum ResizeError {
     #[error("window {window:?} is not inside a target of {width}x{height} pixels")]
     Window {
         /// The part of the target that was asked for.
-        window: Rect,
+        window: Window,
         /// Columns of the target.
         width: u32,
         /// Rows of the target.
@@ -119,9 +119,9 @@ pub enum ResizeError {
     #[error("pixels of {given:?} of the source are given, {read:?} is read")]
     Source {
         /// The part of the source that was given.
-        given: Rect,
+        given: Window,
         /// The part that is needed.
-        read: Rect,
+        read: Window,
     },
     /// The reducing gap is below 1.
     #[error("reducing gap {gap} is below 1")]
@@ -149,17 +149,17 @@ impl ResizeSpec {
             from,
             region: full(from),
             to,
-            window: Rect::of(to),
+            window: Window::whole(to),
             filter,
             arithmetic,
         }
     }
 
-    /// The rectangle of the source that the window is computed from: nothing else has to be decoded.
-    pub fn source(&self) -> Result<Rect, ResizeError> {
+    /// The window of the source that the window is computed from: nothing else has to be decoded.
+    pub fn source(&self) -> Result<Window, ResizeError> {
         self.check()?;
         let (columns, rows) = (self.read(&self.across()), self.read(&self.down()));
-        Ok(Rect {
+        Ok(Window {
             left: columns.start,
             top: rows.start,
             width: columns.end - columns.start,
@@ -186,7 +186,7 @@ impl ResizeSpec {
             });
         }
         let window = self.window;
-        if window.width == 0 || window.height == 0 || !Rect::of(self.to).contains(window) {
+        if !window.is_inside(self.to) {
             return Err(ResizeError::Window {
                 window,
                 width: self.to.width,

@@ -84,6 +84,8 @@ fn vertical_f32(source: &[f32], stride: usize, axis: &Axis<f32>) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use fast_image_resize::images::{Image, ImageRef};
+    use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
     use proptest::prelude::*;
 
     use super::*;
@@ -107,6 +109,42 @@ mod tests {
             prop_assert!(out.data().chunks_exact(4).all(|p| p.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 1)));
             let out = resize_torchvision_f32(&pixels, size, FILTERS[f]).unwrap();
             prop_assert!(out.chunks_exact(4).all(|p| p.iter().zip(colour).all(|(a, b)| (a - f32::from(b)).abs() < 2e-3)));
+        }
+    }
+
+    /// One pass of the crate `fast_image_resize`, whose arithmetic is torchvision's.
+    fn peer(pixels: &Pixels, size: Size, filter: FilterType) -> Pixels {
+        let kind = PixelType::U8x3;
+        let source = ImageRef::new(pixels.width(), pixels.height(), pixels.data(), kind).unwrap();
+        let mut target = Image::new(size.width, size.height, kind);
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
+        fast_image_resize::Resizer::new()
+            .resize(&source, &mut target, &options)
+            .unwrap();
+        Pixels::new(
+            size.width,
+            size.height,
+            pixels.channels(),
+            target.into_vec(),
+        )
+        .unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn fast_image_resize_gives_the_same_bytes_axis_by_axis(
+            w in 1u32..120, h in 1u32..120, tw in 1u32..120, th in 1u32..120, f in 0usize..3, seed: u32,
+        ) {
+            let data = (0..w * h * 3).map(|i| (i.wrapping_add(seed).wrapping_mul(0x9E37_79B1) >> 24) as u8).collect();
+            let pixels = Pixels::new(w, h, Channels::Rgb, data).unwrap();
+            let (ours, theirs) = [
+                (Filter::Bilinear, FilterType::Bilinear),
+                (Filter::Bicubic, FilterType::CatmullRom),
+                (Filter::Lanczos, FilterType::Lanczos3),
+            ][f];
+            let size = Size { width: tw, height: th };
+            let across = peer(&pixels, Size { width: tw, height: h }, theirs);
+            prop_assert_eq!(resize_torchvision_u8(&pixels, size, ours).unwrap(), peer(&across, size, theirs));
         }
     }
 }

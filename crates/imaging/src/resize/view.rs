@@ -1,8 +1,8 @@
-//! A rectangle of interleaved samples in memory.
+//! A window of interleaved samples in memory.
 
 use std::ops::Range;
 
-use crate::Rect;
+use crate::Window;
 
 /// Rows of pixels of `channels` samples, which may be parts of longer rows.
 #[derive(Clone, Copy)]
@@ -45,12 +45,12 @@ impl<'a, T> View<'a, T> {
         }
     }
 
-    /// The rectangle `rect` of it, which lies inside.
-    pub(super) fn rect(self, rect: Rect) -> Self {
-        let (left, top) = (rect.left as usize, rect.top as usize);
+    /// The pixels of `window`, which lies inside.
+    pub(super) fn window(self, window: Window) -> Self {
+        let (left, top) = (window.left as usize, window.top as usize);
         self.part(
-            left..left + rect.width as usize,
-            top..top + rect.height as usize,
+            left..left + window.width as usize,
+            top..top + window.height as usize,
         )
     }
 

@@ -10,7 +10,7 @@ use sightline_imaging::resize::{
 };
 use sightline_imaging::sizes::{shortest_edge, thumbnail};
 use sightline_imaging::{
-    Alpha, DecodeOptions, Deep, Limits, Native, Pixels, decode_native, decode_rgb,
+    Alpha, DecodeOptions, Deep, Limits, Native, Pixels, Scale, decode_native, decode_rgb,
 };
 use sightline_preprocess::Preprocessor;
 
@@ -21,6 +21,7 @@ pub(crate) fn run(case: &Case) -> Option<Result<Output, String>> {
     let runner = match case.pipeline.as_str() {
         "decode" => decode,
         "decode_hash" => decode_hash,
+        "jpeg_draft" => jpeg_draft,
         "pillow_resize" | "pillow12_resize" => resize,
         "pillow_resize_modes" => resize_modes,
         "pillow_reduce" => reduce,
@@ -62,6 +63,14 @@ fn decode(case: &Case) -> Result<Output, String> {
 fn decode_hash(case: &Case) -> Result<Output, String> {
     case.params.expect("op", &json!("decode"))?;
     Ok(bytes(rgb(case)?))
+}
+
+fn jpeg_draft(case: &Case) -> Result<Output, String> {
+    let [width, height] = case.params.get("request")?;
+    let least = Scale::AtLeast(Size { width, height });
+    let options = DecodeOptions::pillow().with_scale(least);
+    let decoded = decode_rgb(&case.bytes()?, &options).map_err(|e| e.to_string())?;
+    Ok(bytes(decoded.pixels))
 }
 
 fn resize(case: &Case) -> Result<Output, String> {

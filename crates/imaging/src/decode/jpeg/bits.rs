@@ -130,6 +130,30 @@ impl<'a> Intervals<'a> {
         }
     }
 
+    /// Goes to the end of the scan without decoding what is left of it, if that ends where decoding would: at
+    /// the next marker, or with `restarts` at the next that is not one of them. Returns false, and goes
+    /// nowhere, when only decoding can tell, because the file ends or holds nonsense between restarts.
+    pub(super) fn pass_over(&mut self, restarts: bool) -> bool {
+        let end = if restarts {
+            self.end_behind_restarts()
+        } else {
+            self.marker
+        };
+        self.marker = end.or(self.marker);
+        end.is_some()
+    }
+
+    fn end_behind_restarts(&self) -> Option<usize> {
+        let mut at = self.marker?;
+        loop {
+            match next_marker(self.file, at)? {
+                (0xd0..=0xd7, start) => at = start + 2,
+                (0xc0..=0xff, start) => return Some(start),
+                _ => return None,
+            }
+        }
+    }
+
     /// An interval without data.
     fn miss(&mut self, starved: bool) {
         self.data.clear();
@@ -316,6 +340,21 @@ mod tests {
         assert_eq!(finish(&[1, 0xff, 0xd9]), Some(1));
         // A decoder that has all the bits that it asked for does not wait for more.
         assert_eq!(finish(&[1; 8]), Some(8));
+    }
+
+    #[test]
+    fn the_rest_is_passed_over_where_its_end_is_certain() {
+        let end = |file: &[u8], restarts: bool| {
+            let mut data = Vec::new();
+            let mut intervals = Intervals::new(file, 0, &mut data);
+            intervals.pass_over(restarts).then(|| intervals.finish())
+        };
+        assert_eq!(end(&[1, 0xff, 0, 2, 0xff, 0xd9], false), Some(Some(4)));
+        assert_eq!(end(&[1, 0xff, 0xd0, 2, 0xff, 0xd9], true), Some(Some(4)));
+        assert_eq!(end(&[1, 0xff, 0xd0, 2, 0xff, 0xd9], false), Some(Some(1)));
+        assert_eq!(end(&[1, 0xff, 0xd0, 2, 0xff, 0x02], true), None);
+        assert_eq!(end(&[1, 0xff, 0xd0, 2], true), None);
+        assert_eq!(end(&[1, 2], false), None);
     }
 
     #[test]

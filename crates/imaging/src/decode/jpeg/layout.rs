@@ -8,6 +8,7 @@ use sightline_core::image_spec::Size;
 
 use super::few::Few;
 use super::header::{Frame, Scan};
+use crate::Window;
 
 /// Samples along a side of a coded block.
 const BLOCK: usize = 8;
@@ -15,8 +16,6 @@ const BLOCK: usize = 8;
 /// The sizes of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    /// Columns and rows of pixels.
-    pub(super) size: (usize, usize),
     /// Columns and rows of pixels that an MCU covers.
     pub(super) mcu: (usize, usize),
     /// Columns and rows of MCUs.
@@ -39,31 +38,47 @@ pub(super) struct Part {
     /// Pixels for each sample, along rows and columns.
     pub(super) across: usize,
     pub(super) down: usize,
+    /// Whether pixels are mixed of neighbouring samples where there are two for each.
+    pub(super) mixes: bool,
 }
 
 impl Layout {
-    pub(super) fn new(frame: &Frame) -> Self {
+    /// The sizes of a picture whose sides are divided by `divisor`: 1, 2, 4 or 8.
+    pub(super) fn new(frame: &Frame, divisor: usize) -> Self {
         let Size { width, height } = frame.size;
         let (width, height) = (width as usize, height as usize);
         let (h_max, v_max) = (frame.h_max as usize, frame.v_max as usize);
+        let least = BLOCK / divisor;
         let parts = frame.components.iter().map(|component| {
             let (h, v) = (component.h as usize, component.v as usize);
-            let samples = ((width * h).div_ceil(h_max), (height * v).div_ceil(v_max));
+            let side = side(least, (h_max / h, v_max / v));
+            let samples = |len: usize, side: usize, factor: usize, most: usize| {
+                (len * factor * side).div_ceil(most * BLOCK)
+            };
+            let coded = (
+                samples(width, BLOCK, h, h_max),
+                samples(height, BLOCK, v, v_max),
+            );
             Part {
                 h,
                 v,
-                side: BLOCK,
-                blocks: (samples.0.div_ceil(BLOCK), samples.1.div_ceil(BLOCK)),
-                samples,
-                across: h_max / h,
-                down: v_max / v,
+                side,
+                blocks: (coded.0.div_ceil(BLOCK), coded.1.div_ceil(BLOCK)),
+                samples: (
+                    samples(width, side, h, h_max),
+                    samples(height, side, v, v_max),
+                ),
+                across: h_max * least / (h * side),
+                down: v_max * least / (v * side),
+                mixes: least > 1,
             }
         });
-        let mcu = (BLOCK * h_max, BLOCK * v_max);
         Self {
-            size: (width, height),
-            mcu,
-            mcus: (width.div_ceil(mcu.0), height.div_ceil(mcu.1)),
+            mcu: (least * h_max, least * v_max),
+            mcus: (
+                width.div_ceil(BLOCK * h_max),
+                height.div_ceil(BLOCK * v_max),
+            ),
             parts: parts.collect(),
         }
     }
@@ -78,6 +93,19 @@ impl Layout {
     }
 }
 
+/// Samples along a side of the transformed blocks of a component that has a sample for every so many pixels
+/// across and down. When pictures are made smaller, its blocks stay larger than those of the others as long as
+/// that makes up for both.
+fn side(least: usize, (across, down): (usize, usize)) -> usize {
+    let fits =
+        |side: usize| (across * least).is_multiple_of(side) && (down * least).is_multiple_of(side);
+    let mut side = least;
+    while side < BLOCK && fits(2 * side) {
+        side *= 2;
+    }
+    side
+}
+
 /// The pixels that are wanted and what has to be decoded for them.
 #[derive(Clone, Debug)]
 pub(super) struct View {
@@ -90,13 +118,70 @@ pub(super) struct View {
 }
 
 impl View {
-    /// All pixels.
-    pub(super) fn whole(layout: &Layout) -> Self {
+    pub(super) fn new(layout: &Layout, window: Window) -> Self {
+        let Window {
+            left,
+            top,
+            width,
+            height,
+        } = window;
+        let columns = left as usize..(left + width) as usize;
+        let rows = top as usize..(top + height) as usize;
+        // The triangle filter mixes each sample with the next ones, which are two pixels away.
+        let context = |mixes: bool| if mixes { 2 } else { 0 };
+        let across = context(layout.parts.iter().any(|part| part.across > 1));
+        let down = context(layout.parts.iter().any(|part| part.down > 1));
+        let mcus = |pixels: &Range<usize>, context: usize, mcu: usize, most: usize| {
+            let end = (pixels.end + context).div_ceil(mcu).min(most);
+            pixels.start.saturating_sub(context) / mcu..end
+        };
         Self {
-            columns: 0..layout.size.0,
-            rows: 0..layout.size.1,
-            mcu_columns: 0..layout.mcus.0,
-            mcu_rows: 0..layout.mcus.1,
+            mcu_columns: mcus(&columns, across, layout.mcu.0, layout.mcus.0),
+            mcu_rows: mcus(&rows, down, layout.mcu.1, layout.mcus.1),
+            columns,
+            rows,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subsampled_blocks_stay_larger_when_that_fits_both_ways() {
+        let sides = |factors| [8, 4, 2, 1].map(|least| side(least, factors));
+        assert_eq!(sides((1, 1)), [8, 4, 2, 1]);
+        assert_eq!(sides((2, 2)), [8, 8, 4, 2]);
+        assert_eq!(sides((2, 1)), [8, 4, 2, 1]);
+        assert_eq!(sides((4, 2)), [8, 8, 4, 2]);
+        assert_eq!(sides((4, 4)), [8, 8, 8, 4]);
+    }
+
+    #[test]
+    fn views_hold_the_neighbours_of_subsampled_pixels() {
+        let mcus = |across, left, width| {
+            let mut layout = Layout {
+                mcu: (16, 8),
+                mcus: (4, 1),
+                parts: Few::default(),
+            };
+            layout.parts.push(Part {
+                across,
+                down: 1,
+                ..Part::default()
+            });
+            let window = Window {
+                left,
+                top: 0,
+                width,
+                height: 8,
+            };
+            View::new(&layout, window).mcu_columns
+        };
+        assert_eq!((mcus(1, 16, 16), mcus(2, 16, 16)), (1..2, 0..3));
+        assert_eq!((mcus(1, 18, 12), mcus(2, 18, 12)), (1..2, 1..2));
+        assert_eq!((mcus(1, 0, 50), mcus(2, 0, 50)), (0..4, 0..4));
+        assert_eq!((mcus(1, 49, 1), mcus(2, 49, 1)), (3..4, 2..4));
     }
 }

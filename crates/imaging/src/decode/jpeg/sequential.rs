@@ -9,7 +9,7 @@ use super::few::Few;
 use super::huffman::Huffman;
 use super::layout::Part;
 use super::tables::ZIGZAG;
-use super::vector::{Kernel, Vector};
+use super::vector::{Kernel, Vector, dispatch};
 
 /// Short coefficients that can be taken after a refill so that any other symbol can still follow: 10 bits
 /// each and 32 of 56.
@@ -85,6 +85,10 @@ impl Restarts {
         }
     }
 
+    pub(super) fn are_used(&self) -> bool {
+        self.interval > 0
+    }
+
     /// Whether a marker stands before the next MCU.
     pub(super) fn is_due(&mut self) -> bool {
         let due = self.interval > 0 && self.to_go == 0;
@@ -122,16 +126,34 @@ pub(super) struct Stream<'s, 'a> {
     pub(super) intervals: &'s mut Intervals<'a>,
     pub(super) coders: Few<Option<Coder<'s>>>,
     pub(super) restarts: Restarts,
-    /// MCUs in a row.
-    pub(super) mcus: usize,
+    /// Columns and rows of MCUs.
+    pub(super) mcus: (usize, usize),
 }
 
 impl Stream<'_, '_> {
     /// Decodes one MCU row; the blocks of the columns `wanted` are transformed into `bands`.
+    pub(super) fn decode_row(&mut self, wanted: Range<usize>, bands: &mut [Band]) {
+        dispatch(DecodeRow {
+            stream: self,
+            wanted,
+            bands,
+        });
+    }
+
+    /// Passes over the MCU rows from `row` on. They are decoded only if it takes that to find out where the
+    /// scan ends, and whether it is whole.
+    pub(super) fn pass_over_rest(&mut self, row: usize, bands: &mut [Band]) {
+        if row < self.mcus.1 && !self.intervals.pass_over(self.restarts.are_used()) {
+            for _ in row..self.mcus.1 {
+                self.decode_row(0..0, bands);
+            }
+        }
+    }
+
     #[inline(always)]
     fn row(&mut self, vector: impl Vector, wanted: &Range<usize>, bands: &mut [Band]) {
         let mut x = 0;
-        while x < self.mcus {
+        while x < self.mcus.0 {
             if self.restarts.is_due() {
                 self.intervals.restart();
                 self.coders
@@ -139,7 +161,7 @@ impl Stream<'_, '_> {
                     .flatten()
                     .for_each(|c| c.previous = 0);
             }
-            let run = self.restarts.run(self.mcus - x);
+            let run = self.restarts.run(self.mcus.0 - x);
             self.run(vector, x..x + run, wanted, bands);
             x += run;
         }
@@ -227,8 +249,9 @@ impl Mcu {
             for row in 0..v {
                 for (column, (coefficients, &last)) in blocks.by_ref().take(h).enumerate() {
                     let band = &mut bands[coder.index];
-                    let (out, stride) = band.block((x * h + column) * side, row * side);
-                    vector.inverse(coefficients, coder.quantisation, last.into(), out, stride);
+                    let out = band.block((x * h + column) * side, row * side);
+                    let quantisation = coder.quantisation;
+                    vector.inverse_to(side, coefficients, quantisation, last.into(), out);
                 }
             }
         }
@@ -236,10 +259,10 @@ impl Mcu {
 }
 
 /// One MCU row of a [`Stream`].
-pub(super) struct DecodeRow<'r, 's, 'a> {
-    pub(super) stream: &'r mut Stream<'s, 'a>,
-    pub(super) wanted: Range<usize>,
-    pub(super) bands: &'r mut [Band],
+struct DecodeRow<'r, 's, 'a> {
+    stream: &'r mut Stream<'s, 'a>,
+    wanted: Range<usize>,
+    bands: &'r mut [Band],
 }
 
 impl Kernel for DecodeRow<'_, '_, '_> {

@@ -276,10 +276,10 @@ impl Kernel for TransformRow<'_> {
                 let first = (self.row * v + row) * plane.stride;
                 let columns = self.columns.start * h..self.columns.end * h;
                 for (x, i) in columns.map(|column| first + column).enumerate() {
-                    let (out, stride) = band.block(x * side, row * side);
+                    let out = band.block(x * side, row * side);
                     let (block, known) = (&plane.blocks[i], plane.known[i]);
                     let last = 63 - (known | 1).leading_zeros() as usize;
-                    vector.inverse(block, quantisation, last, out, stride);
+                    vector.inverse_to(side, block, quantisation, last, out);
                 }
             }
         }

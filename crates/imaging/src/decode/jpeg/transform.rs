@@ -25,7 +25,7 @@ pub(super) const C2_562: i32 = 20_995;
 pub(super) const C3_072: i32 = 25_172;
 
 /// One row or column of eight samples, or one sample of each of eight.
-type Lanes = [i16; 8];
+pub(super) type Lanes = [i16; 8];
 
 /// Writes the eight rows of eight samples of a block to `out`, whose rows are `stride` long, a multiple of
 /// eight.
@@ -43,17 +43,20 @@ pub(super) fn inverse(
     if last == 0 {
         return flat(coefficients[0], table[0], out, stride);
     }
-    let mut product = [0; 64];
-    for ((product, &c), &q) in product.iter_mut().zip(coefficients).zip(table) {
-        *product = c.wrapping_mul(q as i16);
-    }
-    let (rows, _) = product.as_chunks::<8>();
-    let mut lanes: [Lanes; 8] = std::array::from_fn(|y| rows[y]);
+    let mut lanes = dequantised(coefficients, table);
     pass::<{ BITS - KEPT }>(&mut lanes);
     transpose(&mut lanes);
     pass::<{ BITS + KEPT + 3 }>(&mut lanes);
     transpose(&mut lanes);
     store(lanes.map(|row| row.map(limit)), out, stride);
+}
+
+/// Coefficients times the steps of the quantisation table, in rows of eight.
+#[inline(always)]
+pub(super) fn dequantised(coefficients: &[i16; 64], table: &[u16; 64]) -> [Lanes; 8] {
+    let (rows, _) = coefficients.as_chunks::<8>();
+    let (steps, _) = table.as_chunks::<8>();
+    std::array::from_fn(|y| std::array::from_fn(|x| rows[y][x].wrapping_mul(steps[y][x] as i16)))
 }
 
 /// A block of which only the DC value is not zero.
@@ -139,14 +142,14 @@ fn transpose(v: &mut [Lanes; 8]) {
 
 /// Divides by two to the `shift`, halves up, and saturates to 16 bits.
 #[inline(always)]
-fn descale(v: i32, shift: u32) -> i16 {
+pub(super) fn descale(v: i32, shift: u32) -> i16 {
     let v = v.wrapping_add(1 << (shift - 1)) >> shift;
     v.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
 
 /// A sample from a value around zero.
 #[inline(always)]
-fn limit(v: i16) -> u8 {
+pub(super) fn limit(v: i16) -> u8 {
     (v.clamp(-128, 127) + 128) as u8
 }
 

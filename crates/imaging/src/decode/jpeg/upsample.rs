@@ -19,14 +19,14 @@ impl Upsampler {
     /// Row `y` of the picture, as far as `band` holds it.
     #[inline(always)]
     pub(super) fn row<'a>(&'a mut self, part: &Part, band: &'a Band, y: usize) -> &'a [u8] {
-        let is_long = part.samples.0 >= SHORTEST;
+        let mixes_along = part.mixes && part.samples.0 >= SHORTEST;
         match (part.across, part.down) {
             (1, 1) => return band.row(y),
-            (2, 1) if is_long => {
+            (2, 1) if mixes_along => {
                 self.resize(2 * band.row(y).len());
                 double(band.row(y), &mut self.row);
             }
-            (1, 2) => {
+            (1, 2) if part.mixes => {
                 self.sum(part, band, y);
                 self.resize(self.sums.len());
                 // Rows above their sample are rounded down, rows below it up.
@@ -35,7 +35,7 @@ impl Upsampler {
                     *out = ((sum + bias) >> 2) as u8;
                 }
             }
-            (2, 2) if is_long => {
+            (2, 2) if mixes_along => {
                 self.sum(part, band, y);
                 self.resize(2 * self.sums.len());
                 double_sums(&self.sums, &mut self.row);
@@ -127,6 +127,7 @@ mod tests {
             samples: (2, 2),
             across: 1,
             down: 2,
+            mixes: true,
             ..Part::default()
         };
         let mut band = Band::default();

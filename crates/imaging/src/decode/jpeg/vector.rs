@@ -4,6 +4,7 @@
 //! whichever the machine has. Where the compiler cannot find the vector instructions by itself, the kernel
 //! asks the [`Vector`] that it is given.
 
+use super::reduced::{inverse_1x1, inverse_2x2, inverse_4x4};
 use super::transform;
 
 /// Pixels that [`Vector::interleave`] takes.
@@ -20,6 +21,24 @@ pub(super) trait Vector: Copy {
         out: &mut [u8],
         stride: usize,
     );
+
+    /// The same into `side` by `side` samples: 8, 4, 2 or 1.
+    #[inline(always)]
+    fn inverse_to(
+        self,
+        side: usize,
+        coefficients: &[i16; 64],
+        quantisation: &[u16; 64],
+        last: usize,
+        (out, stride): (&mut [u8], usize),
+    ) {
+        match side {
+            8 => self.inverse(coefficients, quantisation, last, out, stride),
+            4 => inverse_4x4(coefficients, quantisation, out, stride),
+            2 => inverse_2x2(coefficients, quantisation, out, stride),
+            _ => inverse_1x1(coefficients, quantisation, out),
+        }
+    }
 
     /// Pixels of three channels.
     fn interleave(self, channels: &[[u8; PIXELS]; 3], out: &mut [[u8; 3]; PIXELS]);

@@ -1,0 +1,135 @@
+//! The fast mode, and how far it is from the exact one.
+
+use sightline_core::image_spec::{ImageSpec, Layout, Rescale};
+
+use crate::{Preprocessor, Table};
+
+/// Whether pixels equal those of the reference processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Bit for bit.
+    #[default]
+    Exact,
+    /// Nearly: JPEG files are decoded at the smallest scale that is not smaller than the resized image, and resized
+    /// with weights of 15 bits. What it costs is measured by [`Preprocessor::deviation_from_exact`], and belongs into
+    /// the record of a run that uses it.
+    Fast,
+}
+
+/// How far the tensors of some images are from those of the exact mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Deviation {
+    /// Images that were compared.
+    pub images: u64,
+    /// Images that could not be prepared in one of the modes.
+    pub failed: u64,
+    /// Mean absolute difference of the bytes before normalisation, in levels of 0 to 255.
+    pub mean_levels: f64,
+    /// The largest of them.
+    pub max_levels: u8,
+    /// Mean absolute difference of the values of the tensors.
+    pub mean: f64,
+    /// The largest of them.
+    pub max: f64,
+}
+
+impl Preprocessor {
+    /// Prepares images in this mode and in the exact one, and compares. All is zero if this is the exact mode.
+    pub fn deviation_from_exact<B: AsRef<[u8]>>(
+        &self,
+        images: impl IntoIterator<Item = B>,
+    ) -> Deviation {
+        // Without rescaling, values are levels.
+        let levels = ImageSpec {
+            rescale: Rescale::None,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            ..self.spec().clone()
+        };
+        let ours = self.with_spec(levels).with_layout(Layout::Nhwc);
+        let exact = ours.clone().with_mode(Mode::Exact);
+        let table = Table::new(self.spec());
+        let mut deviation = Deviation::default();
+        let (mut sum_levels, mut sum) = (0.0, 0.0);
+        for image in images {
+            let image = image.as_ref();
+            let (Ok(ours), Ok(exact)) = (ours.prepare(image), exact.prepare(image)) else {
+                deviation.failed += 1;
+                continue;
+            };
+            deviation.images += 1;
+            for (i, (ours, exact)) in ours.into_iter().zip(exact).enumerate() {
+                let (ours, exact) = (ours as u8, exact as u8);
+                let levels = ours.abs_diff(exact);
+                let value = |level| f64::from(table.value(i % 3, level));
+                let difference = (value(ours) - value(exact)).abs();
+                sum_levels += f64::from(levels);
+                sum += difference;
+                deviation.max_levels = deviation.max_levels.max(levels);
+                deviation.max = deviation.max.max(difference);
+            }
+        }
+        let values = (deviation.images as f64 * self.len() as f64).max(1.0);
+        Deviation {
+            mean_levels: sum_levels / values,
+            mean: sum / values,
+            ..deviation
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use sightline_core::image_spec::hugging_face::from_hugging_face;
+    use sightline_imaging::{Channels, EncodeSpec, Limits, Pixels, encode};
+
+    use super::*;
+
+    fn photo(width: u32, height: u32) -> Vec<u8> {
+        let wave =
+            |a: u32, b: u32| (127.0 + 90.0 * (a as f32 * 0.07 + b as f32 * 0.031).sin()) as u8;
+        let data = (0..width * height)
+            .flat_map(|i| {
+                let (x, y) = (i % width, i / width);
+                [wave(x, y), wave(y, x), wave(x + y, 3 * x)]
+            })
+            .collect();
+        let pixels = Pixels::new(width, height, Channels::Rgb, data).unwrap();
+        encode(&pixels, &EncodeSpec::jpeg(90)).unwrap()
+    }
+
+    #[test]
+    fn the_fast_mode_is_near_the_exact_one_and_says_how_near() {
+        let config = json!({ "size": 50, "crop_size": 48, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5] });
+        let exact =
+            Preprocessor::new(from_hugging_face(&config).unwrap(), Limits::default()).unwrap();
+        let images = [
+            photo(301, 203),
+            photo(203, 421),
+            b"broken".to_vec(),
+            photo(60, 50),
+        ];
+        let none = exact.deviation_from_exact(&images);
+        assert_eq!(
+            none,
+            Deviation {
+                images: 3,
+                failed: 1,
+                ..Deviation::default()
+            }
+        );
+        let fast = exact.with_mode(Mode::Fast).deviation_from_exact(&images);
+        assert!(fast.max_levels > 0 && fast.max_levels <= 24, "{fast:?}");
+        assert!(fast.mean_levels > 0.0 && fast.mean_levels < 1.5, "{fast:?}");
+        // A level is 2 / 255 of a value here.
+        assert!(
+            (fast.mean - fast.mean_levels * 2.0 / 255.0).abs() < 1e-6,
+            "{fast:?}"
+        );
+        assert!(
+            (fast.max - f64::from(fast.max_levels) * 2.0 / 255.0).abs() < 1e-6,
+            "{fast:?}"
+        );
+    }
+}
