@@ -3,26 +3,32 @@
 mod inputs;
 mod sheet;
 mod tensor_file;
+mod timing;
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use half::{bf16, f16};
 use serde::Serialize;
 use sightline_core::image_spec::{Dtype, ImageSpec, Layout};
 use sightline_core::{Digest, Progress};
 use sightline_imaging::Limits;
 use sightline_manifest::{image_spec_toml, read_image_spec};
-use sightline_preprocess::Preprocessor;
+use sightline_preprocess::{Element, Mode, PrepareError, Preprocessor};
 use sightline_store::write_atomic;
 
 use crate::command::{exits, target};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
-use inputs::{Input, Inputs};
+use inputs::Inputs;
 use sheet::Named;
 use tensor_file::TensorFile;
+use timing::{Timed, in_flight};
 
 /// Arguments of `sightline preprocess`.
 #[derive(Debug, Args)]
@@ -30,7 +36,7 @@ use tensor_file::TensorFile;
     clippy::struct_excessive_bools,
     reason = "flags of a command line, not a state"
 )]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["out", "explain", "contact_sheet"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["out", "explain", "contact_sheet", "repeat"]))]
 pub(crate) struct PreprocessArgs {
     /// Image specification: `preprocessor_config.json`, `open_clip_config.json`, timm's `config.json`, or TOML
     #[arg(long, value_name = "FILE")]
@@ -52,6 +58,10 @@ pub(crate) struct PreprocessArgs {
     #[arg(long, value_enum, value_name = "LAYOUT")]
     layout: Option<LayoutArg>,
 
+    /// Pixels equal to the reference's, or nearly and sooner: JPEG decoded at a smaller scale, weights of 15 bits
+    #[arg(long, value_enum, default_value = "exact")]
+    mode: ModeArg,
+
     /// Leave broken images out instead of writing nothing
     #[arg(long)]
     partial: bool,
@@ -67,6 +77,14 @@ pub(crate) struct PreprocessArgs {
     /// A second specification for the contact sheet: where the two differ
     #[arg(long, value_name = "FILE", requires = "contact_sheet")]
     compare: Option<PathBuf>,
+
+    /// Prepare all images N times from memory and say how long each stage takes
+    #[arg(long, value_name = "N", conflicts_with_all = ["out", "explain", "contact_sheet"], value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: Option<u32>,
+
+    /// Threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
 
     /// Print what was done as JSON
     #[arg(long)]
@@ -90,6 +108,28 @@ enum LayoutArg {
     Nhwc,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ModeArg {
+    Exact,
+    Fast,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Exact => Self::Exact,
+            ModeArg::Fast => Self::Fast,
+        }
+    }
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Exact => "exact",
+        Mode::Fast => "fast",
+    }
+}
+
 impl From<DtypeArg> for Dtype {
     fn from(dtype: DtypeArg) -> Self {
         match dtype {
@@ -109,8 +149,8 @@ impl From<LayoutArg> for Layout {
     }
 }
 
-/// Images that are in memory at once.
-const BATCH: usize = 64;
+/// Images whose distance from the exact mode is measured.
+const COMPARED: usize = 64;
 
 /// What was done, as JSON.
 #[derive(Debug, Serialize)]
@@ -119,11 +159,24 @@ struct Printed {
     image_spec: Digest,
     /// Digest of what a picture within the program becomes.
     fingerprint: Digest,
+    mode: &'static str,
+    /// How far the fast mode is from the exact one, on the first images.
+    deviation: Option<Distance>,
     images: usize,
     broken: Vec<Broken>,
     out: Option<PathBuf>,
     contact_sheet: Option<PathBuf>,
     steps: Option<Vec<String>>,
+}
+
+/// A deviation: in levels of 0 to 255, and in values of the tensor.
+#[derive(Debug, Serialize)]
+struct Distance {
+    images: u64,
+    mean_levels: f64,
+    max_levels: u8,
+    mean: f64,
+    max: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,6 +188,16 @@ struct Broken {
 
 pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
     let preprocessor = preprocessor(args, &args.spec)?;
+    let threads = match args.threads {
+        Some(threads) => threads,
+        None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+    };
+    if let Some(repeat) = args.repeat {
+        let inputs = Inputs::new(&args.images)?;
+        let timed = Timed::measure(&preprocessor, inputs, repeat as usize, threads)?;
+        print_either(args.json, &timed, || timed.text())?;
+        return Ok(Exit::Done);
+    }
     let spec = preprocessor.spec();
     let mut printed = Printed {
         schema: 1,
@@ -142,6 +205,8 @@ pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
         fingerprint: preprocessor
             .fingerprint()
             .map_err(|e| Failure::new(Exit::Environment, "preparing the test picture", &e))?,
+        mode: mode_name(preprocessor.mode()),
+        deviation: None,
         images: 0,
         broken: Vec::new(),
         out: args.out.clone(),
@@ -153,7 +218,20 @@ pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
         text.push(explained(spec, &printed)?);
     }
     if let Some(path) = &args.out {
-        text.extend(write_tensors(args, &preprocessor, path, &mut printed)?);
+        let write = match spec.dtype {
+            Dtype::F32 => write_tensors::<f32>,
+            Dtype::F16 => write_tensors::<f16>,
+            Dtype::Bf16 => write_tensors::<bf16>,
+        };
+        text.extend(write(args, &preprocessor, path, threads, &mut printed)?);
+    }
+    if preprocessor.mode() == Mode::Fast && !args.images.is_empty() {
+        let deviation = deviation(&preprocessor, Inputs::new(&args.images)?)?;
+        text.push(format!(
+            "fast mode, on {} images: {:.3} levels from the exact mode, at most {}",
+            deviation.images, deviation.mean_levels, deviation.max_levels
+        ));
+        printed.deviation = Some(deviation);
     }
     let mut broken = printed.broken.len();
     if let Some(path) = &args.contact_sheet {
@@ -187,43 +265,48 @@ fn explained(spec: &ImageSpec, printed: &Printed) -> Result<String, Failure> {
 }
 
 /// Prepares every image into the file at `path`; says what the file holds, unless nothing was written.
-fn write_tensors(
+fn write_tensors<T: Element>(
     args: &PreprocessArgs,
     preprocessor: &Preprocessor,
     path: &Path,
+    threads: NonZeroUsize,
     printed: &mut Printed,
 ) -> Result<Option<String>, Failure> {
     let mut file = TensorFile::create(path, preprocessor.spec())?;
-    let mut inputs = Inputs::new(&args.images)?;
     let bar = Bar::default();
     bar.start("images", None);
-    loop {
-        let batch: Vec<Input> = inputs.by_ref().take(BATCH).collect::<Result<_, _>>()?;
-        if batch.is_empty() {
-            break;
-        }
-        let bytes: Vec<&[u8]> = batch.iter().map(|input| input.bytes.as_slice()).collect();
-        for (input, row) in batch.iter().zip(preprocessor.prepare_all(&bytes)) {
-            match row {
-                Ok(row) => {
-                    printed.images += 1;
-                    let row: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
-                    file.push(&row)?;
-                }
-                Err(error) => {
-                    let doing = format!("preparing `{}`", input.name);
-                    note(&Failure::new(Exit::No, doing, &error).to_string());
-                    printed.broken.push(Broken {
-                        name: input.name.clone(),
-                        class: error.class(),
-                        message: error.to_string(),
-                    });
+    // Names of the images in flight; what ends the stream before its end.
+    let names = RefCell::new(VecDeque::new());
+    let failure = RefCell::new(None);
+    let mut inputs = Inputs::new(&args.images)?;
+    let images = std::iter::from_fn(|| {
+        let input = inputs.next().filter(|_| failure.borrow().is_none())?;
+        let input = input
+            .map_err(|error| *failure.borrow_mut() = Some(error))
+            .ok()?;
+        names.borrow_mut().push_back(input.name);
+        Some(input.bytes)
+    });
+    let mut row = Vec::new();
+    preprocessor.prepare_stream::<T, _>(images, in_flight(threads), |values| {
+        let name = names.borrow_mut().pop_front().unwrap_or_default();
+        match values {
+            Ok(values) => {
+                row.clear();
+                T::write_le(values, &mut row);
+                printed.images += 1;
+                if let Err(error) = file.push(&row) {
+                    failure.borrow_mut().get_or_insert(error);
                 }
             }
-            bar.advance(1);
+            Err(error) => printed.broken.push(broken(name, &error)),
         }
-    }
+        bar.advance(1);
+    });
     bar.finish();
+    if let Some(failure) = failure.into_inner() {
+        return Err(failure);
+    }
     let (images, broken) = (printed.images, printed.broken.len());
     if broken > 0 && !args.partial {
         printed.out = None;
@@ -234,6 +317,33 @@ fn write_tensors(
         return Ok(None);
     }
     file.finish(args.force).map(Some)
+}
+
+/// Says that an image is broken.
+fn broken(name: String, error: &PrepareError) -> Broken {
+    let doing = format!("preparing `{name}`");
+    note(&Failure::new(Exit::No, doing, error).to_string());
+    Broken {
+        name,
+        class: error.class(),
+        message: error.to_string(),
+    }
+}
+
+/// How far the first images are from those of the exact mode.
+fn deviation(preprocessor: &Preprocessor, inputs: Inputs) -> Result<Distance, Failure> {
+    let mut images = Vec::new();
+    for input in inputs.take(COMPARED) {
+        images.push(input?.bytes);
+    }
+    let found = preprocessor.deviation_from_exact(&images);
+    Ok(Distance {
+        images: found.images,
+        mean_levels: found.mean_levels,
+        max_levels: found.max_levels,
+        mean: found.mean,
+        max: found.max,
+    })
 }
 
 /// Writes the contact sheet; says how many of its images are broken.
@@ -268,5 +378,6 @@ fn preprocessor(args: &PreprocessArgs, file: &Path) -> Result<Preprocessor, Fail
     spec.dtype = args.dtype.map_or(spec.dtype, Dtype::from);
     spec.layout = args.layout.map_or(spec.layout, Layout::from);
     Preprocessor::new(spec, Limits::default())
+        .map(|preprocessor| preprocessor.with_mode(args.mode.into()))
         .map_err(|error| Failure::new(Exit::Usage, doing(), &error))
 }

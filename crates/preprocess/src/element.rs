@@ -9,6 +9,9 @@ pub trait Element: Copy + Default + Send + Sync + sealed::Sealed + 'static {
     /// The nearest number of this type, ties to even.
     fn from_f32(value: f32) -> Self;
 
+    /// Appends the bytes of `values`, little-endian.
+    fn write_le(values: &[Self], out: &mut Vec<u8>);
+
     #[doc(hidden)]
     fn table(tables: &Tables) -> &Table<Self>;
 }
@@ -26,6 +29,10 @@ macro_rules! element {
                 Self::from_f32(value)
             }
 
+            fn write_le(values: &[Self], out: &mut Vec<u8>) {
+                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            }
+
             fn table(tables: &Tables) -> &Table<Self> {
                 &tables.$type
             }
@@ -40,6 +47,10 @@ impl sealed::Sealed for f32 {}
 impl Element for f32 {
     fn from_f32(value: f32) -> Self {
         value
+    }
+
+    fn write_le(values: &[Self], out: &mut Vec<u8>) {
+        out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     }
 
     fn table(tables: &Tables) -> &Table<Self> {
