@@ -69,6 +69,7 @@ def heading(document: dict[str, Any]) -> str:
         f"load average before the runs {min(loads):.1f} to {max(loads):.1f} (the bench itself makes up "
         f"to {max(case['threads'] for case in document['cases'])} of it).  ",
         f"Versions: {versions}.",
+        *busy(max(loads), machine["cpus"]),
         "",
         "| photos | from | images | pixels each | bytes a pixel |",
         "| --- | --- | ---: | ---: | ---: |",
@@ -81,14 +82,26 @@ def heading(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def busy(load: float, cpus: int) -> list[str]:
+    """A warning when others used the machine as well: the bench itself keeps at most its CPUs busy."""
+    if load <= cpus + 1:
+        return []
+    return ["", "**The machine was busy. Wall times and what follows from them are not to be relied on.**"]
+
+
 def met_and_missed(document: dict[str, Any]) -> str:
     """One row for each target."""
-    rows = ["## Targets", "", "| | photos | wanted | measured | |", "| --- | --- | ---: | ---: | --- |"]
+    rows = [
+        "## Targets",
+        "",
+        "| | photos | wanted | measured | | by CPU time |",
+        "| --- | --- | ---: | ---: | --- | ---: |",
+    ]
     words = {True: "met", False: "**not met**", None: "not measured"}
     for target in targets(document):
         rows.append(
             f"| {target.what} | {target.photos} | {target.wanted:.1f}× | {ratio(target.ratio)} "
-            f"| {words[target.is_met()]} |"
+            f"| {words[target.is_met()]} | {ratio(target.cpu)} |"
         )
     return "\n".join(rows)
 
@@ -109,7 +122,7 @@ def speed_table(case: Case, is_wanted: Callable[[Peer], bool]) -> str:
     several = case["threads"] > 1
     rows = [
         f"| {'side, threads' if several else 'side'} | images/s | CPU ms an image | peak MiB "
-        "| ours next to it: same pixels, default spec, fast mode |",
+        "| ours next to it: same pixels; default spec; fast mode |",
         "| --- | ---: | ---: | ---: | --- |",
     ]
     if is_wanted(PEERS[0]):

@@ -436,6 +436,8 @@ def bench(arguments: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "preprocess.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (out / "preprocess.md").write_text(report.markdown(document), encoding="utf-8")
+    if "ours" in arguments.sides:
+        say(report.met_and_missed(document))
     say(f"wrote {out / 'preprocess.json'} and {out / 'preprocess.md'}")
 
 
@@ -443,10 +445,15 @@ def versions(arguments: argparse.Namespace) -> dict[str, str]:
     """What the two sides are, as they say themselves."""
     ours = arguments.ours
     return {
-        "sightline": first_line([str(ours), "--version"]) if ours.is_file() else "not built",
+        "sightline": version([str(ours), "--version"]) if ours.is_file() else "not built",
         "commit": commit(ROOT),
-        "python": first_line([str(arguments.python), "--version"]),
+        "python": version([str(arguments.python), "--version"]),
     }
+
+
+def version(command: Sequence[str]) -> str:
+    """The last word of what a program says about its version."""
+    return first_line(command).split()[-1]
 
 
 def commands(runner: Bench) -> dict[str, str]:

@@ -264,6 +264,11 @@ class Page(unittest.TestCase):
         self.assertIn("| **pillow** | 10.0 (3.3–20.0) |", page)
         self.assertIn("| 2.80× (2.80–2.80); 2.80× (2.80–2.80); – |", page)
         self.assertIn("| exact (hf-slow) : pillow | small | 3.0× | 2.80× (2.80–2.80) | **not met** |", page)
+        self.assertNotIn("The machine was busy", page)
+
+    def test_a_busy_machine_is_told(self) -> None:
+        page = report.markdown(document([run_of("pillow", 1, 10.0, load_before=4.5)]))
+        self.assertIn("The machine was busy", page)
 
     def test_steps_are_for_one_image_and_count_the_warm_ups(self) -> None:
         runs = [run_of("ours", 1, 28.0, beside="pillow-decode"), run_of("pillow-decode", 1, 100.0)]
