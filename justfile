@@ -21,7 +21,7 @@ bench: (_build)
 bench-photos dir checkpoint="": (_build)
     @benchmarks/photos.sh "{{ dir }}" "{{ checkpoint }}" out/photos "{{ port }}"
 
-# Time AREA (so far: metrics) against its reference programs, after checking that both give the same values.
+# Time AREA (metrics or preprocess) against its reference programs, after checking that both give the same values.
 bench-peers area *args: (_peers area) (_build)
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/run.py {{ args }}
 

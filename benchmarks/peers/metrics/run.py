@@ -18,8 +18,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -28,18 +26,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import report
-from agree import corpus_problems, corpus_values
-from groups import GROUPS, Group, group_named
-from measure import Measured, measure
-
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+sys.path.append(str(HERE.parent / "common"))
+
+import report  # noqa: E402
+from agree import corpus_problems, corpus_values  # noqa: E402
+from driver import (  # noqa: E402
+    Failed,
+    commit,
+    first_line,
+    machine,
+    machine_name,
+    names_of,
+    numbers,
+    pinned_versions,
+    say,
+    usable_threads,
+)
+from groups import GROUPS, Group, group_named  # noqa: E402
+from measure import Measured, measure  # noqa: E402
+
 SIDES = ("ours", "peer")
-
-
-class Failed(Exception):
-    """The bench cannot go on; the message says why."""
+PACKAGES = ("pycocoevalcap", "rouge-score", "sacrebleu", "nltk", "numpy")
+"""The packages that are compared with."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ class Programs:
         )
         return {
             "sightline": first_line([str(self.ours), "--version"]) if self.ours.exists() else "not built",
-            "commit": commit(),
+            "commit": commit(ROOT),
             "python": first_line([str(self.python), "--version"]),
             "java": java.stderr.splitlines()[0],
         }
@@ -257,44 +267,6 @@ def in_our_names(group: Group, run: dict[str, Any]) -> dict[str, float]:
     return {name: values[peer] for name, peer in group.names.items()}
 
 
-def machine() -> dict[str, Any]:
-    """The machine, without its name."""
-    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    return {
-        "cpu": model[1] if model else platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        "system": f"{platform.system()} {platform.release()}",
-    }
-
-
-def machine_name(about: dict[str, Any]) -> str:
-    """A short name for the folder of results: the processor and how many there are."""
-    words = re.sub(r"[^a-z0-9]+", "-", about["cpu"].lower()).strip("-")
-    return f"{words}-{about['cpus']}cpu"
-
-
-def commit() -> str:
-    """The commit of the repository, marked when tracked files have changed since."""
-    described = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or "unknown"
-
-
-def first_line(command: Sequence[str]) -> str:
-    """The first line that a command prints."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = done.stdout.strip().splitlines()
-    if done.returncode != 0 or not lines:
-        raise Failed(f"`{shlex.join(command)}` ended with status {done.returncode}")
-    return lines[0]
-
-
 def make_data(folder: Path, images: int, fixtures: Path | None) -> None:
     """Writes the captions of one size. In a process of its own, to keep this one's memory small."""
     command = [sys.executable, str(HERE / "data.py"), f"--images={images}", f"--out={folder}"]
@@ -319,47 +291,12 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
     return found
 
 
-def usable_threads(wanted: Sequence[int]) -> tuple[int, ...]:
-    """The numbers of CPUs that this machine can give."""
-    there = len(os.sched_getaffinity(0))
-    for threads in wanted:
-        if threads > there:
-            say(f"leaving out {threads} CPUs: this process may use {there}")
-    usable = tuple(threads for threads in wanted if 0 < threads <= there)
-    if not usable:
-        raise Failed("no number of CPUs is left")
-    return usable
-
-
 def check_programs(programs: Programs, sides: tuple[str, ...]) -> None:
     """Both sides have to be there."""
     if "ours" in sides and not programs.ours.is_file():
         raise Failed(f"`{programs.ours}` is not there; build it with: cargo build --release -p sightline")
     if "peer" in sides and not programs.python.is_file():
         raise Failed(f"`{programs.python}` is not there; make it with: {HERE.relative_to(ROOT)}/setup.sh")
-
-
-def say(message: str) -> None:
-    """Progress, for people."""
-    print(message, file=sys.stderr, flush=True)
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Numbers separated by commas."""
-    return tuple(int(number) for number in text.split(","))
-
-
-def names_of(known: Sequence[str]) -> Any:
-    """A parser of known names separated by commas, which keeps the order of `known`."""
-
-    def parse(text: str) -> tuple[str, ...]:
-        wanted = text.split(",")
-        for name in wanted:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"`{name}` is none of {', '.join(known)}")
-        return tuple(name for name in known if name in wanted)
-
-    return parse
 
 
 def default_fixtures() -> Path | None:
@@ -439,21 +376,13 @@ def bench(arguments: argparse.Namespace) -> None:
         "schema": 1,
         "date": today,
         "machine": about,
-        "versions": programs.versions() | package_versions(),
+        "versions": programs.versions() | pinned_versions(HERE / "requirements.txt", PACKAGES),
         "cases": runner.run(cases(arguments)),
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (out / "metrics.md").write_text(report.markdown(document), encoding="utf-8")
     say(f"wrote {out / 'metrics.json'} and {out / 'metrics.md'}")
-
-
-def package_versions() -> dict[str, str]:
-    """The pinned versions of the packages that are compared with."""
-    wanted = {"pycocoevalcap", "rouge-score", "sacrebleu", "nltk", "numpy"}
-    lines = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    pins = dict(line.split("==") for line in lines if "==" in line)
-    return {name: version for name, version in pins.items() if name in wanted}
 
 
 def main() -> int:

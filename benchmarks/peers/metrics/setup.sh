@@ -5,29 +5,12 @@
 # PYTHON=/path/to/python chooses the interpreter (3.11 or 3.12: what all the pinned versions have wheels for).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+source "$here/../common/python.sh"
 cd "$here/../../.."
 venv=.venv/metrics
 marker=$venv/complete
 
-say() { printf '%s\n' "$*" >&2; }
-
 wanted() { cat "$here/requirements.txt" "$here/requirements-java.txt"; }
-
-python_fits() {
-    "$1" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
-}
-
-find_python() {
-    local candidate
-    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.12 python3.11; do
-        if python_fits "$candidate"; then
-            command -v "$candidate"
-            return
-        fi
-    done
-    say "no Python 3.11 or 3.12 with the venv module is on PATH; set PYTHON=/path/to/python"
-    return 1
-}
 
 # The major version of a Java, 8 for the old way of writing it (1.8.0_292); 0 when it does not run.
 java_major() {

@@ -11,11 +11,13 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-import agree
-import data
-import report
-from groups import GROUPS, group_named
-from measure import measure
+sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+
+import agree  # noqa: E402
+import data  # noqa: E402
+import report  # noqa: E402
+from groups import GROUPS, group_named  # noqa: E402
+from measure import measure  # noqa: E402
 
 GROUP = group_named("rouge-score")
 
