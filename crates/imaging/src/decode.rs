@@ -224,7 +224,7 @@ impl Hint for DecodeError {
 /// The format is sniffed, the announced size is checked against the limits before any pixel memory is
 /// allocated, and a truncated file is an error, never a grey rectangle.
 pub fn decode_rgb(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, DecodeError> {
-    decode_rgb_window(bytes, options, Window::whole)
+    Decoder::default().decode_rgb(bytes, options)
 }
 
 /// Decodes the pixels of a window, which `choose` names when it is told the size that the whole image would
@@ -237,51 +237,129 @@ pub fn decode_rgb_window(
     options: &DecodeOptions,
     choose: impl FnOnce(Size) -> Window,
 ) -> Result<Decoded, DecodeError> {
-    let format = format_of(bytes, &options.limits)?;
-    let mut choose = Some(choose);
-    let mut choose = |size: Size| {
-        let window = choose.take().map_or(Window::whole(size), |f| f(size));
-        if window.is_inside(size) {
-            Ok(window)
-        } else {
-            Err(DecodeError::WindowOutside { window, size })
-        }
-    };
-    let (native, stored) = match format {
-        ImageFormat::Jpg => {
-            let choose = &mut |stored, orientation| {
-                let orientation = if options.orient { orientation } else { 1 };
-                let size = upright_size(stored, orientation);
-                Ok(choose(size)?.before_turning(size, orientation))
-            };
-            jpeg::decode(bytes, &options.limits, options.scale, choose)?
-        }
-        format => {
-            let native = decode_as(format, bytes, &options.limits)?;
-            let size = native.size();
-            (native, size)
-        }
-    };
-    let (mode, orientation) = (native.mode(), native.orientation);
-    let mut pixels = native.into_rgb(options.alpha, options.deep);
-    if options.orient {
-        pixels = upright(pixels, orientation);
-    }
-    if format != ImageFormat::Jpg {
-        pixels = choose(pixels.size())?.cut(pixels);
-    }
-    Ok(Decoded {
-        pixels,
-        format,
-        mode,
-        stored,
-        orientation,
-    })
+    Decoder::default().decode_rgb_window(bytes, options, choose)
 }
 
 /// Decodes `bytes` in the mode of the file; not turned upright, the first frame of an animation.
 pub fn decode_native(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeError> {
     decode_as(format_of(bytes, limits)?, bytes, limits)
+}
+
+/// Decodes one file after another and keeps the memory that this takes.
+///
+/// Once the buffers are large enough, a JPEG file is decoded without an allocation if the pixels of an earlier
+/// one were given back; other formats, inks and images that are turned upright take memory of their own.
+///
+/// ```
+/// use sightline_imaging::{DecodeOptions, Decoder, EncodeSpec, Pixels, encode};
+///
+/// let pixels = Pixels::filled(8, 8, sightline_imaging::Channels::Rgb, &[9, 9, 9])?;
+/// let file = encode(&pixels, &EncodeSpec::default())?;
+/// let mut decoder = Decoder::default();
+/// for _ in 0..3 {
+///     let decoded = decoder.decode_rgb(&file, &DecodeOptions::pillow())?;
+///     decoder.recycle(decoded.pixels);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Default)]
+pub struct Decoder {
+    jpeg: jpeg::Scratch,
+}
+
+impl Decoder {
+    /// [`decode_rgb`] with the memory of this decoder.
+    pub fn decode_rgb(
+        &mut self,
+        bytes: &[u8],
+        options: &DecodeOptions,
+    ) -> Result<Decoded, DecodeError> {
+        self.decode_rgb_window(bytes, options, Window::whole)
+    }
+
+    /// [`decode_rgb_window`] with the memory of this decoder.
+    pub fn decode_rgb_window(
+        &mut self,
+        bytes: &[u8],
+        options: &DecodeOptions,
+        choose: impl FnOnce(Size) -> Window,
+    ) -> Result<Decoded, DecodeError> {
+        let mut choose = Some(choose);
+        let mut choose = |size: Size| {
+            let window = choose.take().map_or(Window::whole(size), |f| f(size));
+            if window.is_inside(size) {
+                Ok(window)
+            } else {
+                Err(DecodeError::WindowOutside { window, size })
+            }
+        };
+        let format = format_of(bytes, &options.limits)?;
+        if format == ImageFormat::Jpg {
+            return self.decode_jpeg(bytes, options, &mut choose);
+        }
+        let native = decode_as(format, bytes, &options.limits)?;
+        let (mode, stored) = (native.mode(), native.size());
+        let orientation = native.orientation;
+        let mut pixels = native.into_rgb(options.alpha, options.deep);
+        if options.orient {
+            pixels = upright(pixels, orientation);
+        }
+        Ok(Decoded {
+            pixels: choose(pixels.size())?.cut(pixels),
+            format,
+            mode,
+            stored,
+            orientation,
+        })
+    }
+
+    /// Takes pixels whose memory the next file may use.
+    pub fn recycle(&mut self, pixels: Pixels) {
+        self.jpeg.recycle(pixels.into_data());
+    }
+
+    fn decode_jpeg(
+        &mut self,
+        bytes: &[u8],
+        options: &DecodeOptions,
+        choose: &mut dyn FnMut(Size) -> Result<Window, DecodeError>,
+    ) -> Result<Decoded, DecodeError> {
+        let choose = &mut |stored, orientation| {
+            let orientation = if options.orient { orientation } else { 1 };
+            let size = upright_size(stored, orientation);
+            Ok(choose(size)?.before_turning(size, orientation))
+        };
+        let request = jpeg::Request {
+            limits: &options.limits,
+            scale: options.scale,
+            grey_as_rgb: true,
+            choose,
+        };
+        let jpeg::Picture {
+            native,
+            mode,
+            stored,
+        } = jpeg::decode(bytes, request, &mut self.jpeg)?;
+        let orientation = native.orientation;
+        let mut pixels = native.into_rgb(options.alpha, options.deep);
+        if options.orient {
+            pixels = upright(pixels, orientation);
+        }
+        Ok(Decoded {
+            pixels,
+            format: ImageFormat::Jpg,
+            mode,
+            stored,
+            orientation,
+        })
+    }
+}
+
+/// The buffers are nobody's business.
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").finish_non_exhaustive()
+    }
 }
 
 /// The format of a file that is not refused at once.
@@ -303,8 +381,14 @@ fn format_of(bytes: &[u8], limits: &Limits) -> Result<ImageFormat, DecodeError> 
 fn decode_as(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Result<Native, DecodeError> {
     match format {
         ImageFormat::Jpg => {
-            let whole = &mut |size, _| Ok(Window::whole(size));
-            jpeg::decode(bytes, limits, Scale::Full, whole).map(|(native, _)| native)
+            let request = jpeg::Request {
+                limits,
+                scale: Scale::Full,
+                grey_as_rgb: false,
+                choose: &mut |size, _| Ok(Window::whole(size)),
+            };
+            let picture = jpeg::decode(bytes, request, &mut jpeg::Scratch::default())?;
+            Ok(picture.native)
         }
         ImageFormat::Png => png::decode(bytes, limits),
         ImageFormat::Webp => webp::decode(bytes, limits),

@@ -35,7 +35,7 @@ pub mod sniff;
 pub mod window;
 
 pub use decode::{
-    Alpha, DecodeError, DecodeOptions, Decoded, Deep, Scale, decode_native, decode_rgb,
+    Alpha, DecodeError, DecodeOptions, Decoded, Decoder, Deep, Scale, decode_native, decode_rgb,
     decode_rgb_window,
 };
 pub use encode::{EncodeError, EncodeSpec, encode};

@@ -7,8 +7,8 @@ use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use proptest::prelude::*;
 use sightline_core::image_spec::Size;
 use sightline_imaging::{
-    DecodeOptions, EncodeSpec, Foreign, Limits, Pixels, Scale, Sniffed, Window, decode_native,
-    decode_rgb, decode_rgb_window, encode, sniff,
+    DecodeOptions, Decoder, EncodeSpec, Foreign, Limits, Pixels, Scale, Sniffed, Window,
+    decode_native, decode_rgb, decode_rgb_window, encode, sniff,
 };
 
 /// A lossy WebP of 8 by 6 pixels, left half orange, right half blue (Pillow 13, quality 60).
@@ -207,6 +207,42 @@ fn check_window(
         }
     }
     Ok(())
+}
+
+#[test]
+fn a_decoder_keeps_nothing_of_other_files() {
+    let mut decoder = Decoder::default();
+    for scale in SCALES {
+        let options = DecodeOptions::sane().with_scale(scale);
+        for (name, bytes) in files() {
+            for len in [bytes.len() / 2, bytes.len() * 9 / 10, bytes.len()] {
+                let fresh = decode_rgb(&bytes[..len], &options);
+                let kept = decoder.decode_rgb(&bytes[..len], &options);
+                assert_eq!(kept, fresh, "{name}, {len} bytes");
+                if let Ok(decoded) = kept {
+                    decoder.recycle(decoded.pixels);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_decoder_uses_recycled_pixels_again() {
+    for (name, bytes) in files() {
+        if !name.starts_with("jpeg") || name == "jpeg inks" {
+            continue;
+        }
+        let mut decoder = Decoder::default();
+        let mut places = [(); 3].map(|()| {
+            let decoded = decoder.decode_rgb(&bytes, &DecodeOptions::sane()).unwrap();
+            let place = decoded.pixels.data().as_ptr();
+            decoder.recycle(decoded.pixels);
+            place
+        });
+        places.sort();
+        assert_eq!(places[0], places[2], "{name}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::bands::Band;
-use super::colour::{inks_of_ycck, interleave, rgb_of_ycbcr};
+use super::colour::{inks_of_cmyk, inks_of_ycck, interleave, rgb_of_ycbcr};
 use super::header::Colour;
 use super::layout::{Layout, View};
 use super::upsample::Upsampler;
@@ -16,36 +16,42 @@ pub(super) struct Workspace {
     upsamplers: [Upsampler; 4],
 }
 
+/// What is to be painted.
+pub(super) struct Plan {
+    pub(super) layout: Layout,
+    pub(super) view: View,
+    pub(super) colour: Colour,
+    /// Bytes of a pixel: 1 or 3 for grey, 3 for colour, 4 for inks.
+    pub(super) channels: usize,
+}
+
 /// The wanted pixels, filled from top to bottom.
 pub(super) struct Canvas<'a> {
+    plan: &'a Plan,
     workspace: &'a mut Workspace,
-    layout: Layout,
-    view: View,
-    colour: Colour,
-    pixels: Vec<u8>,
+    pixels: &'a mut Vec<u8>,
     /// The row that follows those in `pixels`.
     next: usize,
 }
 
 impl<'a> Canvas<'a> {
+    /// An empty canvas whose pixels go to `pixels`.
     pub(super) fn new(
-        layout: &Layout,
-        view: View,
-        colour: Colour,
+        plan: &'a Plan,
         workspace: &'a mut Workspace,
+        pixels: &'a mut Vec<u8>,
     ) -> Self {
+        let Plan { layout, view, .. } = plan;
         for (part, band) in layout.parts.iter().zip(&mut workspace.bands) {
             band.begin(part, &view.mcu_columns, view.mcu_rows.start);
         }
-        let mut pixels = Vec::new();
-        pixels.reserve_exact(view.columns.len() * view.rows.len() * colour.channels());
+        pixels.clear();
+        pixels.reserve_exact(view.columns.len() * view.rows.len() * plan.channels);
         Self {
+            plan,
             workspace,
-            layout: *layout,
-            colour,
             pixels,
             next: view.rows.start,
-            view,
         }
     }
 
@@ -56,12 +62,13 @@ impl<'a> Canvas<'a> {
 
     /// Makes pixels of MCU row `mcu_row`, whose samples are there.
     pub(super) fn paint(&mut self, mcu_row: usize) {
-        let end = if mcu_row + 1 == self.view.mcu_rows.end {
-            self.view.rows.end
+        let Plan { layout, view, .. } = self.plan;
+        let end = if mcu_row + 1 == view.mcu_rows.end {
+            view.rows.end
         } else {
             // The last row needs samples of the next MCU row.
-            let end = (mcu_row + 1) * self.layout.mcu.1 - 1;
-            end.clamp(self.next, self.view.rows.end)
+            let end = (mcu_row + 1) * layout.mcu.1 - 1;
+            end.clamp(self.next, view.rows.end)
         };
         let rows = self.next..end;
         self.next = end;
@@ -69,11 +76,6 @@ impl<'a> Canvas<'a> {
         for band in &mut self.workspace.bands {
             band.advance();
         }
-    }
-
-    /// All pixels.
-    pub(super) fn into_pixels(self) -> Vec<u8> {
-        self.pixels
     }
 }
 
@@ -87,14 +89,13 @@ impl Kernel for Paint<'_, '_> {
     #[inline(always)]
     fn run(self, vector: impl Vector) {
         let Canvas {
+            plan,
             workspace: Workspace { bands, upsamplers },
-            layout,
-            view,
-            colour,
             pixels,
             ..
         } = self.canvas;
-        let stride = view.columns.len() * colour.channels();
+        let Plan { layout, view, .. } = plan;
+        let stride = view.columns.len() * plan.channels;
         // The first column that bands hold is not always the first that is wanted.
         let left = view.columns.start - view.mcu_columns.start * layout.mcu.0;
         for y in self.rows {
@@ -107,12 +108,13 @@ impl Kernel for Paint<'_, '_> {
             let start = pixels.len();
             pixels.resize(start + stride, 0);
             let out = &mut pixels[start..];
-            match colour {
-                Colour::Grey => out.copy_from_slice(&a[..out.len()]),
-                Colour::Rgb => interleave([a, b, c], false, out),
-                Colour::YCbCr => rgb_of_ycbcr(vector, [a, b, c], out),
-                Colour::Cmyk => interleave([a, b, c, d], true, out),
-                Colour::Ycck => inks_of_ycck([a, b, c, d], out),
+            match (plan.colour, plan.channels) {
+                (Colour::Grey, 3) => interleave(vector, [a; 3], out),
+                (Colour::Grey, _) => out.copy_from_slice(&a[..stride]),
+                (Colour::Rgb, _) => interleave(vector, [a, b, c], out),
+                (Colour::YCbCr, _) => rgb_of_ycbcr(vector, [a, b, c], out),
+                (Colour::Cmyk, _) => inks_of_cmyk([a, b, c, d], out),
+                (Colour::Ycck, _) => inks_of_ycck([a, b, c, d], out),
             }
         }
     }

@@ -47,20 +47,36 @@ fn rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     [red, green, blue].map(|v| v.clamp(0, 255) as u8)
 }
 
-/// Samples of three or four components as they are, or inverted.
+/// Samples of three components as they are.
 #[inline(always)]
-pub(super) fn interleave<const N: usize>(rows: [&[u8]; N], invert: bool, out: &mut [u8]) {
-    let mask = if invert { 255 } else { 0 };
-    let (out, _) = out.as_chunks_mut::<N>();
-    for (channel, row) in rows.iter().enumerate() {
-        for (out, &v) in out.iter_mut().zip(*row) {
-            out[channel] = v ^ mask;
-        }
+pub(super) fn interleave(vector: impl Vector, [a, b, c]: [&[u8]; 3], out: &mut [u8]) {
+    let (out, _) = out.as_chunks_mut::<3>();
+    let width = out.len();
+    let (a_groups, a_rest) = a[..width].as_chunks::<PIXELS>();
+    let (b_groups, b_rest) = b[..width].as_chunks::<PIXELS>();
+    let (c_groups, c_rest) = c[..width].as_chunks::<PIXELS>();
+    let (out_groups, out_rest) = out.as_chunks_mut::<PIXELS>();
+    let groups = a_groups.iter().zip(b_groups).zip(c_groups);
+    for (out, ((&a, &b), &c)) in out_groups.iter_mut().zip(groups) {
+        vector.interleave(&[a, b, c], out);
+    }
+    let rest = a_rest.iter().zip(b_rest).zip(c_rest);
+    for (out, ((&a, &b), &c)) in out_rest.iter_mut().zip(rest) {
+        *out = [a, b, c];
     }
 }
 
-/// YCCK to inks, 0 for none. Files hold inks inverted, as Adobe began to: the complement of the colour is the
-/// stored ink, and its complement the ink.
+/// CMYK to inks, 0 for none. Files hold inks inverted, as Adobe began to.
+#[inline(always)]
+pub(super) fn inks_of_cmyk([c, m, y, black]: [&[u8]; 4], out: &mut [u8]) {
+    let (out, _) = out.as_chunks_mut::<4>();
+    let rows = c.iter().zip(m).zip(y).zip(black);
+    for (out, (((&c, &m), &y), &k)) in out.iter_mut().zip(rows) {
+        *out = [c, m, y, k].map(|stored| 255 - stored);
+    }
+}
+
+/// YCCK to inks: the complement of the colour is the stored ink, and its complement the ink.
 #[inline(always)]
 pub(super) fn inks_of_ycck([y, cb, cr, black]: [&[u8]; 4], out: &mut [u8]) {
     let (out, _) = out.as_chunks_mut::<4>();
@@ -101,7 +117,7 @@ mod tests {
     #[test]
     fn inks_are_inverted() {
         let mut out = [0; 8];
-        interleave([&[1, 2], &[3, 4], &[5, 6], &[7, 8]], true, &mut out);
+        inks_of_cmyk([&[1, 2], &[3, 4], &[5, 6], &[7, 8]], &mut out);
         assert_eq!(out, [254, 252, 250, 248, 253, 251, 249, 247]);
         inks_of_ycck([&[100], &[128], &[128], &[200]], &mut out);
         assert_eq!(out[..4], [100, 100, 100, 55]);

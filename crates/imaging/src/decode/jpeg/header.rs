@@ -47,17 +47,6 @@ pub(super) enum Colour {
     Ycck,
 }
 
-impl Colour {
-    /// Bytes of a decoded pixel.
-    pub(super) fn channels(self) -> usize {
-        match self {
-            Self::Grey => 1,
-            Self::Rgb | Self::YCbCr => 3,
-            Self::Cmyk | Self::Ycck => 4,
-        }
-    }
-}
-
 /// The frame header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {

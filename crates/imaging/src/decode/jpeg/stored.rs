@@ -47,6 +47,12 @@ impl Coefficients {
         }
     }
 
+    /// Memory of all buffers.
+    pub(super) fn bytes(&self) -> usize {
+        let blocks = self.planes.iter().map(|plane| plane.blocks.capacity());
+        blocks.sum::<usize>() * size_of::<[i16; 64]>()
+    }
+
     /// Whether there was a scan of every component.
     pub(super) fn are_complete(&self, layout: &Layout) -> bool {
         let planes = &self.planes[..layout.parts.len()];
