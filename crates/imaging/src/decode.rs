@@ -20,7 +20,7 @@ use crate::sniff::{Foreign, Sniffed, sniff};
 use crate::{Channels, Limits, Pixels, Window};
 
 pub use jpeg::{JPEG_DECODER, JpegDecoder};
-pub use scale::Scale;
+pub use scale::{Announced, Scale};
 
 /// How a file becomes RGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,15 +227,15 @@ pub fn decode_rgb(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, Deco
     Decoder::default().decode_rgb(bytes, options)
 }
 
-/// Decodes the pixels of a window, which `choose` names when it is told the size that the whole image would
-/// have: scaled, and upright if the options say so.
+/// Decodes the pixels of a window, which `choose` names when it is told the size that the whole image has: at full
+/// scale and at the one that is decoded, upright if the options say so.
 ///
 /// Pixels and errors are those of [`decode_rgb`], cropped. Of JPEG files only the blocks that the pixels depend
 /// on are transformed; other files are decoded whole.
 pub fn decode_rgb_window(
     bytes: &[u8],
     options: &DecodeOptions,
-    choose: impl FnOnce(Size) -> Window,
+    choose: impl FnOnce(Announced) -> Window,
 ) -> Result<Decoded, DecodeError> {
     Decoder::default().decode_rgb_window(bytes, options, choose)
 }
@@ -274,7 +274,7 @@ impl Decoder {
         bytes: &[u8],
         options: &DecodeOptions,
     ) -> Result<Decoded, DecodeError> {
-        self.decode_rgb_window(bytes, options, Window::whole)
+        self.decode_rgb_window(bytes, options, |image| Window::whole(image.size()))
     }
 
     /// [`decode_rgb_window`] with the memory of this decoder.
@@ -282,11 +282,12 @@ impl Decoder {
         &mut self,
         bytes: &[u8],
         options: &DecodeOptions,
-        choose: impl FnOnce(Size) -> Window,
+        choose: impl FnOnce(Announced) -> Window,
     ) -> Result<Decoded, DecodeError> {
         let mut choose = Some(choose);
-        let mut choose = |size: Size| {
-            let window = choose.take().map_or(Window::whole(size), |f| f(size));
+        let mut choose = |image: Announced| {
+            let size = image.size();
+            let window = choose.take().map_or(Window::whole(size), |f| f(image));
             if window.is_inside(size) {
                 Ok(window)
             } else {
@@ -305,7 +306,7 @@ impl Decoder {
             pixels = upright(pixels, orientation);
         }
         Ok(Decoded {
-            pixels: choose(pixels.size())?.cut(pixels),
+            pixels: choose(Scale::Full.announce(pixels.size()))?.cut(pixels),
             format,
             mode,
             stored,
@@ -322,12 +323,15 @@ impl Decoder {
         &mut self,
         bytes: &[u8],
         options: &DecodeOptions,
-        choose: &mut dyn FnMut(Size) -> Result<Window, DecodeError>,
+        choose: &mut dyn FnMut(Announced) -> Result<Window, DecodeError>,
     ) -> Result<Decoded, DecodeError> {
-        let choose = &mut |stored, orientation| {
+        let choose = &mut |stored: Announced, orientation| {
             let orientation = if options.orient { orientation } else { 1 };
-            let size = upright_size(stored, orientation);
-            Ok(choose(size)?.before_turning(size, orientation))
+            let image = Announced {
+                full: upright_size(stored.full, orientation),
+                ..stored
+            };
+            Ok(choose(image)?.before_turning(image.size(), orientation))
         };
         let request = jpeg::Request {
             limits: &options.limits,
@@ -385,7 +389,7 @@ fn decode_as(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Result<Nativ
                 limits,
                 scale: Scale::Full,
                 grey_as_rgb: false,
-                choose: &mut |size, _| Ok(Window::whole(size)),
+                choose: &mut |image, _| Ok(Window::whole(image.size())),
             };
             let picture = jpeg::decode(bytes, request, &mut jpeg::Scratch::default())?;
             Ok(picture.native)

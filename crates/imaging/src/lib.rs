@@ -35,8 +35,8 @@ pub mod sniff;
 pub mod window;
 
 pub use decode::{
-    Alpha, DecodeError, DecodeOptions, Decoded, Decoder, Deep, Scale, decode_native, decode_rgb,
-    decode_rgb_window,
+    Alpha, Announced, DecodeError, DecodeOptions, Decoded, Decoder, Deep, Scale, decode_native,
+    decode_rgb, decode_rgb_window,
 };
 pub use encode::{EncodeError, EncodeSpec, encode};
 pub use exif::{ExifError, exif};

@@ -190,7 +190,7 @@ fn check_window(
     for options in [DecodeOptions::pillow(), DecodeOptions::sane()] {
         let options = options.with_scale(scale);
         let whole = decode_rgb(bytes, &options);
-        let part = decode_rgb_window(bytes, &options, |size| window_in(size, place));
+        let part = decode_rgb_window(bytes, &options, |image| window_in(image.size(), place));
         match (whole, part) {
             (Ok(whole), Ok(part)) => {
                 let window = window_in(whole.pixels.size(), place);
@@ -256,7 +256,7 @@ fn only_jpeg_files_are_made_smaller() {
         let (full, stored) = size(Scale::Full);
         for scale in SCALES {
             let expected = if name.starts_with("jpeg") {
-                scale.apply(full)
+                scale.announce(full).size()
             } else {
                 full
             };
@@ -269,9 +269,9 @@ fn only_jpeg_files_are_made_smaller() {
 fn windows_that_the_image_does_not_have_are_refused() {
     for (name, bytes) in files() {
         let options = DecodeOptions::pillow();
-        let result = decode_rgb_window(&bytes, &options, |size| Window {
+        let result = decode_rgb_window(&bytes, &options, |image| Window {
             left: 1,
-            ..Window::whole(size)
+            ..Window::whole(image.size())
         });
         assert_eq!(result.unwrap_err().class(), "window-outside", "{name}");
     }

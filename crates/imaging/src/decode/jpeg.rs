@@ -51,7 +51,7 @@ mod vector;
 use sightline_core::ImageFormat;
 use sightline_core::image_spec::Size;
 
-use super::{DecodeError, Scale};
+use super::{Announced, DecodeError, Scale};
 use crate::native::{Mode, Native};
 use crate::{Limits, Window};
 use canvas::Workspace;
@@ -106,8 +106,8 @@ impl Scratch {
     }
 }
 
-/// Names the wanted pixels of an image of the given size and orientation, as stored, made smaller already.
-type Choose<'a> = dyn FnMut(Size, u8) -> Result<Window, DecodeError> + 'a;
+/// Names the wanted pixels of an image of the given sizes and orientation, as stored.
+type Choose<'a> = dyn FnMut(Announced, u8) -> Result<Window, DecodeError> + 'a;
 
 /// What is wanted of a file.
 pub(super) struct Request<'a> {

@@ -36,12 +36,30 @@ impl Scale {
         }
     }
 
-    /// The size that an image of `size` is decoded to.
-    pub fn apply(self, size: Size) -> Size {
-        let divisor = self.divisor(size);
+    /// What becomes of an image of size `full`.
+    pub fn announce(self, full: Size) -> Announced {
+        Announced {
+            full,
+            divisor: self.divisor(full),
+        }
+    }
+}
+
+/// What is known of an image before its pixels are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Size at full scale.
+    pub full: Size,
+    /// How many of those pixels become one, along each side.
+    pub divisor: u32,
+}
+
+impl Announced {
+    /// Size of the image that is decoded.
+    pub fn size(&self) -> Size {
         Size {
-            width: size.width.div_ceil(divisor),
-            height: size.height.div_ceil(divisor),
+            width: self.full.width.div_ceil(self.divisor),
+            height: self.full.height.div_ceil(self.divisor),
         }
     }
 }
@@ -57,7 +75,7 @@ mod tests {
     #[test]
     fn sides_are_rounded_up() {
         let scaled = [Scale::Full, Scale::Half, Scale::Quarter, Scale::Eighth]
-            .map(|scale| scale.apply(size(383, 8)));
+            .map(|scale| scale.announce(size(383, 8)).size());
         let expected = [size(383, 8), size(192, 4), size(96, 2), size(48, 1)];
         assert_eq!(scaled, expected);
     }

@@ -192,8 +192,9 @@ impl<'a> Reader<'a> {
             choose,
             ..
         } = &mut self.request;
-        let window = choose(scale.apply(frame.size), self.orientation)?;
-        let layout = Layout::new(frame, scale.divisor(frame.size) as usize);
+        let announced = scale.announce(frame.size);
+        let window = choose(announced, self.orientation)?;
+        let layout = Layout::new(frame, announced.divisor as usize);
         let colour = frame.colour(self.jfif, self.adobe)?;
         Ok(Plan {
             view: View::new(&layout, window),
