@@ -1,10 +1,10 @@
 //! The steps of one image: decode, resize, crop, values.
 
-use sightline_core::image_spec::{Colour, ImageSpec, Layout, Reference, Rescale, Size};
+use sightline_core::image_spec::{Colour, ImageSpec, Layout, Reference, Rescale};
 use sightline_imaging::resize::Part;
-use sightline_imaging::{Channels, DecodeOptions, Limits, Pixels, Window, decode_rgb_window};
+use sightline_imaging::{Announced, Channels, DecodeOptions, Limits, Pixels, Scale, Window};
 
-use crate::plan::Plan;
+use crate::plan::{Plan, least_resized};
 use crate::table::Tables;
 use crate::workspace::{Pool, Stopwatch};
 use crate::{Element, Mode, PrepareError, Timings, Workspace};
@@ -121,14 +121,18 @@ impl Preprocessor {
         let mut plan = None;
         // Only what the plan reads is decoded. Where there is no plan the file is decoded as well: if it is broken, that
         // is what is reported.
-        let decoded = decode_rgb_window(bytes, &self.options, |size| {
-            let read = plan.insert(self.plan(size, 1)).as_ref().ok();
-            read.map_or(Window::whole(size), |plan| plan.read)
-        });
+        let choose = |image: Announced| {
+            let plan = plan.insert(self.plan(image)).as_ref().ok();
+            plan.map_or(Window::whole(image.size()), |plan| plan.read)
+        };
+        let options = self.decode_options();
+        let decoded = workspace.decoder.decode_rgb_window(bytes, &options, choose);
         stopwatch.lap(&mut workspace.timings.decode);
         let pixels = decoded?.pixels;
-        let plan = plan.expect("a decoder that succeeds has asked for the window")?;
-        self.finish(&plan, plan.part(&pixels), workspace, out)
+        let plan = plan.expect("a decoder that succeeds has asked for the window");
+        let prepared = plan.and_then(|plan| self.finish(&plan, plan.part(&pixels), workspace, out));
+        workspace.decoder.recycle(pixels);
+        prepared
     }
 
     /// The values of decoded pixels.
@@ -152,7 +156,7 @@ impl Preprocessor {
             self.finish_whole(&pixels, workspace, out);
             return Ok(());
         }
-        let plan = self.plan(pixels.size(), 1)?;
+        let plan = self.plan(Scale::Full.announce(pixels.size()))?;
         self.finish(&plan, Part::whole(pixels), workspace, out)
     }
 
@@ -161,7 +165,7 @@ impl Preprocessor {
         if !self.is_planned() {
             return self.fit_whole(pixels);
         }
-        let plan = self.plan(pixels.size(), 1)?;
+        let plan = self.plan(Scale::Full.announce(pixels.size()))?;
         let size = self.spec.size;
         let channels = pixels.channels();
         let mut out = Pixels::filled(
@@ -195,6 +199,7 @@ impl Preprocessor {
             resizer,
             window,
             timings,
+            ..
         } = workspace;
         let resized = resizer.resize_into(source, &plan.resize, window);
         stopwatch.lap(&mut timings.resize);
@@ -217,8 +222,15 @@ impl Preprocessor {
         &self.tables
     }
 
-    fn plan(&self, stored: Size, divisor: u32) -> Result<Plan, PrepareError> {
-        Plan::new(&self.spec, self.mode, stored, divisor)
+    fn plan(&self, image: Announced) -> Result<Plan, PrepareError> {
+        Plan::new(&self.spec, self.mode, image)
+    }
+
+    fn decode_options(&self) -> DecodeOptions {
+        match (self.mode, least_resized(self.spec.fit)) {
+            (Mode::Fast, Some(size)) => self.options.with_scale(Scale::AtLeast(size)),
+            _ => self.options,
+        }
     }
 
     fn check_len(&self, len: usize) -> Result<(), PrepareError> {
@@ -264,7 +276,7 @@ fn padding(channels: Channels, [r, g, b]: [u8; 3]) -> [u8; 4] {
 
 #[cfg(test)]
 mod tests {
-    use sightline_core::image_spec::{CropRounding, Filter, Fit, Reference};
+    use sightline_core::image_spec::{CropRounding, Filter, Fit, Reference, Size};
 
     use super::*;
 

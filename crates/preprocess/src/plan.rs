@@ -5,7 +5,7 @@ use sightline_imaging::crop::Crop;
 use sightline_imaging::reshape::smallest_max_size;
 use sightline_imaging::resize::{Arithmetic, Part, PassOrder, ResizeSpec};
 use sightline_imaging::sizes::{keep_ratio, shortest_edge};
-use sightline_imaging::{Channels, Pixels, Window};
+use sightline_imaging::{Announced, Channels, Pixels, Window};
 
 use crate::table::Placed;
 use crate::{Mode, PrepareError};
@@ -21,26 +21,26 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// For images of size `stored`, of which a decoder makes one pixel of `divisor` along each side.
+    /// What is resized and cropped follows from the size at full scale, so that the scale moves no pixel.
     pub(crate) fn new(
         spec: &ImageSpec,
         mode: Mode,
-        stored: Size,
-        divisor: u32,
+        image: Announced,
     ) -> Result<Self, PrepareError> {
-        let (to, rounding) = resized(spec.fit, stored)?;
+        let (to, rounding) = resized(spec.fit, image.full)?;
         check_padding(spec, to)?;
         let crop = Crop::new(to, spec.size, rounding, spec.padding);
-        let decoded = Size {
-            width: stored.width.div_ceil(divisor),
-            height: stored.height.div_ceil(divisor),
-        };
-        // The last decoded pixel of a side may stand for fewer stored ones.
-        let side = |stored: u32| stored as f32 / divisor as f32;
+        // The last decoded pixel of a side may stand for fewer of the image.
+        let side = |full: u32| full as f32 / image.divisor as f32;
         let resize = ResizeSpec {
-            region: [0.0, 0.0, side(stored.width), side(stored.height)],
+            region: [0.0, 0.0, side(image.full.width), side(image.full.height)],
             window: crop.kept(),
-            ..ResizeSpec::new(decoded, to, spec.filter, arithmetic(spec.reference, mode)?)
+            ..ResizeSpec::new(
+                image.size(),
+                to,
+                spec.filter,
+                arithmetic(spec.reference, mode)?,
+            )
         };
         Ok(Self {
             read: resize.source()?,
@@ -73,6 +73,19 @@ impl Plan {
             within: spec.size,
             fill: spec.fill,
         }
+    }
+}
+
+/// An image that is at least this large is not smaller than its resized form; `None` where nothing is resized.
+pub(crate) fn least_resized(fit: Fit) -> Option<Size> {
+    match fit {
+        Fit::ShortestEdge { edge, .. } | Fit::SmallestMaxSize { edge, .. } => {
+            Some(Size::square(edge))
+        }
+        Fit::Squash { size, .. } | Fit::Cover { size, .. } | Fit::Contain { size, .. } => {
+            Some(size)
+        }
+        _ => None,
     }
 }
 

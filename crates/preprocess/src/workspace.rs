@@ -3,12 +3,14 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sightline_imaging::Decoder;
 use sightline_imaging::resize::Resizer;
 
-/// Memory and weight tables of one thread: once they have seen the sizes of a data set, preparing an image of decoded
+/// Memory and weight tables of one thread: once they have seen the sizes of a data set, preparing a JPEG file or decoded
 /// pixels allocates nothing. Results do not depend on what a workspace was used for before.
 #[derive(Debug, Default)]
 pub struct Workspace {
+    pub(crate) decoder: Decoder,
     pub(crate) resizer: Resizer,
     /// The resized pixels that the crop keeps.
     pub(crate) window: Vec<u8>,
