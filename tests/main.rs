@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod benchmarks;
+mod docs;
 mod fetch;
 mod help;
 mod kill;

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::fs;
 
+use sightline_core::Digest;
+
 use crate::util::{Outcome, Sandbox};
 
 /// Images, each with two references and a candidate.
@@ -207,9 +209,434 @@ fn predictions_left_over_are_named_or_counted() {
     let left_out = partial.json()["left_out"].clone();
     assert_eq!(
         left_out,
-        serde_json::json!({"missing": 3, "extra": 1, "failed": 0})
+        serde_json::json!({
+            "without_references": 0,
+            "predictions": {"missing": 3, "extra": 1, "failed": 0},
+            "baseline": null,
+        })
     );
-    partial.says(&["left out: 3 images without prediction"]);
+    partial.says(&["left out for the predictions: 3 images without prediction"]);
+    let one = score(&sandbox, "--metrics bleu-1 --partial --resamples 0").expect(0);
+    assert!(one.stdout.ends_with("\n1 image\n"), "{}", one.stdout);
+}
+
+#[test]
+fn images_without_references_are_an_error_or_counted() {
+    let sandbox = sandbox();
+    sandbox.write(
+        "references.json",
+        r#"{"images": [{"id": 1}, {"id": 2}], "annotations": [{"image_id": 1, "caption": "a dog"}]}"#,
+    );
+    sandbox.write("results.json", r#"[{"image_id": 1, "caption": "a"}]"#);
+    score(&sandbox, "--metrics bleu-1")
+        .expect(2)
+        .says(&["no reference for 1 image: `2`", "hint: Give --partial"]);
+    let partial = score(&sandbox, "--metrics bleu-1 --partial --json").expect(0);
+    assert_eq!(partial.json()["left_out"]["without_references"], 1);
+    assert_eq!(partial.json()["left_out"]["predictions"]["missing"], 0);
+    partial.says(&["left out for the references: 1 image without a caption"]);
+}
+
+/// Karpathy's form of three images, and predictions of them by several kinds of ids.
+fn karpathy() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let images: Vec<_> = [
+        "a dog runs on grass",
+        "two cats on a sofa",
+        "a plate of food",
+    ]
+    .iter()
+    .enumerate()
+    .map(|(at, raw)| {
+        serde_json::json!({
+            "imgid": at, "cocoid": 100 - at, "filename": format!("{at}.jpg"), "split": "test",
+            "sentences": [{"raw": raw}],
+        })
+    })
+    .collect();
+    sandbox.write(
+        "references.json",
+        serde_json::json!({"images": images}).to_string(),
+    );
+    let predictions = |name: &str, ids: [&str; 3]| {
+        let texts = ["a dog runs on grass", "two dogs on a bed", "a red car"];
+        let lines = ids
+            .iter()
+            .zip(texts)
+            .rev()
+            .map(|(id, text)| serde_json::json!({"id": id, "caption": text}).to_string());
+        sandbox.write(name, lines.collect::<Vec<_>>().join("\n"));
+    };
+    predictions("cocoid.jsonl", ["100", "99", "98"]);
+    predictions("imgid.jsonl", ["0", "1", "2"]);
+    predictions("filename.jsonl", ["0.jpg", "1.jpg", "2.jpg"]);
+    sandbox
+}
+
+#[test]
+fn a_baseline_with_other_ids_is_compared_image_by_image() {
+    let sandbox = karpathy();
+    for (predictions, baseline) in [
+        ("cocoid", "imgid"),
+        ("imgid", "filename"),
+        ("filename", "cocoid"),
+    ] {
+        let scored = sandbox
+            .sightline(&format!(
+                "score --references references.json --predictions {predictions}.jsonl \
+                 --baseline {baseline}.jsonl --metrics bleu-1,rouge-l --json --per-sample {predictions}.out"
+            ))
+            .expect(0);
+        let scored = scored.json();
+        assert_eq!(
+            (&scored["images"], &scored["ids"]),
+            (&3.into(), &predictions.into())
+        );
+        for metric in scored["metrics"].as_array().unwrap() {
+            let comparison = &metric["comparison"];
+            assert_eq!(
+                comparison["difference"], 0.0,
+                "the files say the same: {metric}"
+            );
+            assert_eq!(comparison["baseline"], metric["value"]);
+            assert_eq!(comparison["p_randomisation"], 1.0);
+        }
+        let first = fs::read_to_string(sandbox.path(&format!("{predictions}.out"))).unwrap();
+        let id = match predictions {
+            "cocoid" => "100",
+            "imgid" => "0",
+            _ => "0.jpg",
+        };
+        assert!(first.starts_with(&format!("{{\"id\":\"{id}\"")), "{first}");
+    }
+}
+
+#[test]
+fn a_baseline_of_other_images_leaves_nothing_and_lacking_ones_are_counted_by_file() {
+    let sandbox = karpathy();
+    let score = |predictions: &str, baseline: &str| {
+        sandbox.write("predictions.jsonl", predictions);
+        sandbox.write("baseline.jsonl", baseline);
+        sandbox.sightline(
+            "score --references references.json --predictions predictions.jsonl \
+             --baseline baseline.jsonl --metrics bleu-1 --partial --json",
+        )
+    };
+    let (dog, cat) = (
+        r#"{"id": 100, "caption": "a dog"}"#,
+        r#"{"id": "1.jpg", "caption": "a cat"}"#,
+    );
+    score(dog, cat)
+        .expect(2)
+        .says(&["no image has both a prediction and one of the baseline"]);
+    let more = format!(
+        "{cat}\n{{\"id\": \"0.jpg\", \"caption\": \"a dog\"}}\n{{\"id\": 7, \"caption\": \"x\"}}"
+    );
+    let scored = score(dog, &more).expect(0);
+    assert_eq!(scored.json()["images"], 1);
+    assert_eq!(
+        scored.json()["left_out"],
+        serde_json::json!({
+            "without_references": 0,
+            "predictions": {"missing": 2, "extra": 0, "failed": 0},
+            "baseline": {"missing": 1, "extra": 1, "failed": 0},
+        })
+    );
+    scored.says(&[
+        "left out for the predictions: 2 images without prediction",
+        "left out for the baseline: 1 image without prediction, 0 failed predictions, 1 prediction without",
+    ]);
+}
+
+#[test]
+fn without_resamples_the_baseline_is_shown_and_not_tested() {
+    let sandbox = sandbox();
+    let line = "--baseline results.json --metrics bleu-1,cider-d --resamples 0";
+    let text = score(&sandbox, line).expect(0).stdout;
+    insta::assert_snapshot!(text);
+    let json = score(&sandbox, &format!("{line} --json")).expect(0).json();
+    let comparison = &json["metrics"][0]["comparison"];
+    assert_eq!(comparison["difference"], 0.0);
+    assert_eq!(comparison["images"], 4);
+    for absent in [
+        "interval",
+        "standard_error",
+        "p_bootstrap",
+        "p_randomisation_corrected",
+    ] {
+        assert!(comparison[absent].is_null(), "{absent}: {comparison}");
+    }
+    score(&sandbox, "--resamples 99")
+        .expect(2)
+        .says(&["expected 0 or a number from 100 on"]);
+}
+
+#[test]
+fn few_images_have_no_p_of_the_bootstrap() {
+    let sandbox = sandbox();
+    sandbox.write(
+        "other.json",
+        r#"[{"image_id": 1, "caption": "x"}, {"image_id": 2, "caption": "x"},
+            {"image_id": 3, "caption": "x"}, {"image_id": 4, "caption": "x"}]"#,
+    );
+    let scored = score(&sandbox, "--baseline other.json --metrics bleu-1,rouge-l").expect(0);
+    insta::assert_snapshot!(scored.stdout);
+}
+
+#[test]
+fn images_without_a_value_are_counted_and_models_compared_on_the_others() {
+    let sandbox = sandbox();
+    let scored = score(
+        &sandbox,
+        "--metrics nltk-bleu-method6,bleu-1 --baseline results.json --report page.html",
+    )
+    .expect(0);
+    assert!(
+        scored
+            .stdout
+            .contains("nltk-bleu-method6: not defined for 3 of 4 images"),
+        "{}",
+        scored.stdout
+    );
+    assert!(
+        scored
+            .stdout
+            .contains("nltk-bleu-method6: compared on 1 image with a value on both sides")
+    );
+    let json = score(
+        &sandbox,
+        "--metrics nltk-bleu-method6,bleu-1 --baseline results.json --json",
+    );
+    let json = json.expect(0).json();
+    assert_eq!(json["metrics"][0]["without_value"], 3);
+    assert_eq!(json["metrics"][0]["comparison"]["images"], 1);
+    assert_eq!(json["metrics"][1]["without_value"], 0);
+    let page = fs::read_to_string(sandbox.path("page.html")).unwrap();
+    assert!(page.contains("n 1 of 4, the others have no value"));
+}
+
+#[test]
+fn what_a_value_depends_on_is_shown() {
+    let sandbox = sandbox();
+    let frequencies = "metrics document-frequencies --references references.json --out";
+    sandbox
+        .sightline(&format!("{frequencies} df.json"))
+        .expect(0);
+    let own = score(&sandbox, "--metrics cider-d --json").expect(0).json();
+    let signature = "nrefs:2|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0";
+    let given = "--metrics sacrebleu-bleu,cider-d --document-frequencies df.json";
+    let json = score(&sandbox, &format!("{given} --report page.html --json"))
+        .expect(0)
+        .json();
+    assert_eq!(json["metrics"][0]["signature"], signature);
+    assert_eq!(json["metrics"][1]["value"], own["metrics"][0]["value"]);
+    assert_eq!(json["document_frequencies"]["path"], "df.json");
+    let digest = digest_of(&sandbox, "df.json");
+    assert_eq!(json["document_frequencies"]["sha256"], digest.as_str());
+    let text = score(&sandbox, given).expect(0).stdout;
+    assert!(
+        text.contains(&format!("sacrebleu-bleu: {signature}")),
+        "{text}"
+    );
+    assert!(text.contains("document frequencies: df.json"), "{text}");
+    let page = fs::read_to_string(sandbox.path("page.html")).unwrap();
+    assert!(
+        page.contains(signature) && page.contains("Document frequencies") && page.contains(&digest)
+    );
+    let listed = sandbox.sightline("metrics list --json").expect(0).json();
+    let listed = listed["metrics"].as_array().unwrap();
+    let ter = listed.iter().find(|m| m["id"] == "sacrebleu-ter").unwrap();
+    assert_eq!(
+        ter["signature"],
+        "case:lc|tok:tercom|norm:no|punct:yes|asian:no|version:2.6.0"
+    );
+
+    sandbox.write("df.json", "{}");
+    sandbox
+        .sightline(&format!("{frequencies} df.json"))
+        .expect(2)
+        .says(&["df.json", "--force"]);
+    sandbox
+        .sightline(&format!("{frequencies} references.json --force"))
+        .expect(2)
+        .says(&["that is the file of --references"]);
+}
+
+fn digest_of(sandbox: &Sandbox, name: &str) -> String {
+    Digest::of(&fs::read(sandbox.path(name)).unwrap()).to_string()
+}
+
+#[test]
+fn no_file_is_written_over_without_being_told() {
+    let sandbox = sandbox();
+    let before = fs::read(sandbox.path("results.json")).unwrap();
+    for (more, part) in [
+        ("--report results.json", "--report `results.json`"),
+        (
+            "--per-sample ./references.json --force",
+            "that is the file of --references",
+        ),
+        (
+            "--per-sample out --report out",
+            "that is the file of --per-sample",
+        ),
+    ] {
+        score(&sandbox, &format!("--metrics bleu-1 {more}"))
+            .expect(2)
+            .says(&[part]);
+    }
+    assert_eq!(fs::read(sandbox.path("results.json")).unwrap(), before);
+
+    let write = "--metrics bleu-1 --per-sample values --report page";
+    score(&sandbox, write).expect(0);
+    score(&sandbox, write).expect(0);
+    let values = fs::read(sandbox.path("values")).unwrap();
+    sandbox.write("page", "mine");
+    sandbox.write("values", "mine too");
+    score(&sandbox, write)
+        .expect(2)
+        .says(&["there is another file of that name", "--force"]);
+    assert_eq!(fs::read(sandbox.path("values")).unwrap(), b"mine too");
+    score(&sandbox, &format!("{write} --force")).expect(0);
+    assert_eq!(fs::read(sandbox.path("values")).unwrap(), values);
+}
+
+#[test]
+fn an_explanation_is_json_too_and_goes_with_no_other_result() {
+    let sandbox = sandbox();
+    let line = "--metrics cider-d,cider,meteor-lite --explain 1";
+    let text = score(&sandbox, line).expect(0).stdout;
+    insta::assert_snapshot!(text);
+    let json = score(&sandbox, &format!("{line} --json")).expect(0).json();
+    assert_eq!((&json["schema"], &json["id"]), (&1.into(), &"1".into()));
+    for (at, ngrams) in json["ngrams"].as_array().unwrap().iter().enumerate() {
+        let parts = ngrams["references"].as_array().unwrap().iter();
+        let parts = parts.flat_map(|one| one["parts"].as_array().unwrap());
+        let sum: f64 = parts.map(|part| part["adds"].as_f64().unwrap()).sum();
+        let value = json["metrics"][at]["value"].as_f64().unwrap();
+        assert!((sum - value).abs() < 1e-12, "{ngrams}");
+    }
+    let first = &json["alignments"][0]["matches"][0]["candidate"];
+    assert_eq!(first["text"], "a");
+    assert_eq!((&first["start"], &first["end"]), (&0.into(), &1.into()));
+    for more in ["--report x", "--per-sample x", "--baseline results.json"] {
+        score(&sandbox, &format!("{line} {more}"))
+            .expect(2)
+            .says(&["cannot be used with"]);
+    }
+}
+
+#[test]
+fn nothing_foreign_acts_on_the_terminal() {
+    let sandbox = sandbox();
+    let evil = "\u{1b}[2J\u{9b}31m\r\u{202e}x";
+    let line = |id: &str, text: &str| serde_json::json!({"id": id, "caption": text}).to_string();
+    sandbox.write("references.jsonl", line(evil, evil));
+    sandbox.write("predictions.jsonl", line("other", evil));
+    let run = |more: &[&str]| {
+        let files = ["score", "--references", "references.jsonl", "--predictions"];
+        sandbox.run(files.iter().chain(more))
+    };
+    let harmless = |outcome: &Outcome| {
+        let shown = format!("{}{}", outcome.stdout, outcome.stderr);
+        let acts = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!shown.contains(acts), "{shown:?}");
+        assert!(
+            shown.contains("u{1b}") || shown.contains("u001b"),
+            "{shown}"
+        );
+    };
+    harmless(&run(&["predictions.jsonl", "--metrics", "bleu-1"]).expect(2));
+    sandbox.write("predictions.jsonl", line(evil, evil));
+    let explain = [
+        "predictions.jsonl",
+        "--metrics",
+        "bleu-1",
+        "--explain",
+        evil,
+    ];
+    harmless(&run(&explain).expect(0));
+    harmless(&run(&[&explain[..], &["--json"]].concat()).expect(0));
+    sandbox.write("table.csv", format!("{evil},b\n1,2\n"));
+    harmless(&run(&["table.csv"]).expect(2));
+    harmless(&run(&[&format!("{evil}.json")]).expect(2));
+}
+
+#[test]
+fn tables_lose_no_row_to_a_quote() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "references.tsv",
+        "number\ttext\n1\ta horse\n1\t\"big horse\n2\ta red bus\n3\tpizza\n",
+    );
+    sandbox.write(
+        "predictions.tsv",
+        "id\tcaption\n1\t\"big horse\n2\ta red bus\n3\t\n",
+    );
+    let columns = "--references-id-col number --references-caption-col text";
+    let scored = sandbox
+        .sightline(&format!(
+            "score --references references.tsv --predictions predictions.tsv {columns} --json \
+             --resamples 0 --metrics bleu-1"
+        ))
+        .expect(0);
+    assert_eq!(scored.json()["images"], 3);
+    let spaced = sandbox.run([
+        "score",
+        "--references",
+        "references.tsv",
+        "--predictions",
+        "predictions.tsv",
+        "--references-id-col",
+        "number",
+        "--references-caption-col",
+        "text",
+        "--metrics",
+        "bleu-1, rouge-l",
+    ]);
+    assert!(spaced.expect(0).stdout.contains("rouge-l"));
+    sandbox.write(
+        "predictions.csv",
+        "id,caption\n1,\"big horse\n2,a red bus\n3,pizza\n",
+    );
+    sandbox
+        .sightline(&format!(
+            "score --references references.tsv --predictions predictions.csv {columns}"
+        ))
+        .expect(2)
+        .says(&[
+            "line 2: a quoted field starts here and does not end",
+            "hint:",
+        ]);
+}
+
+#[test]
+fn packed_and_marked_files_are_read_or_refused_as_plain_ones() {
+    let sandbox = sandbox();
+    let text = fs::read(sandbox.path("results.json")).unwrap();
+    sandbox.write("marked.json", [b"\xEF\xBB\xBF", &text[..]].concat());
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut packed, &text).unwrap();
+    let packed = packed.finish().unwrap();
+    sandbox.write("whole.json.gz", &packed);
+    sandbox.write("cut.json.gz", &packed[..40]);
+    let score = |predictions: &str| {
+        sandbox.sightline(&format!(
+            "score --references references.json --predictions {predictions} --metrics bleu-1 --json"
+        ))
+    };
+    score("marked.json").expect(0);
+    let whole = score("whole.json.gz").expect(0).json();
+    let digest = digest_of(&sandbox, "whole.json.gz");
+    assert_eq!(
+        whole["predictions"]["sha256"],
+        digest.as_str(),
+        "of the file as it is"
+    );
+    score("cut.json.gz").expect(2).says(&[
+        "cut.json.gz",
+        "the gzip data are damaged: it ends too early",
+    ]);
 }
 
 #[test]
@@ -300,7 +727,8 @@ fn strange_captions_shift_no_line_and_crash_nothing() {
     );
     sandbox.write("references.jsonl", references);
     sandbox.write("predictions.jsonl", predictions);
-    let line = "score --references references.jsonl --predictions predictions.jsonl --resamples 10";
+    let line =
+        "score --references references.jsonl --predictions predictions.jsonl --resamples 100";
     let outcome = sandbox
         .sightline(&format!(
             "{line} --metrics bleu-4,rouge-l,cider-d --per-sample out.jsonl"
@@ -319,7 +747,11 @@ fn strange_captions_shift_no_line_and_crash_nothing() {
     sandbox
         .sightline(&format!("{line} --metrics meteor-lite"))
         .expect(2)
-        .says(&["a caption of item 7 has 200000 words, the limit is 2000"]);
+        .says(&[
+            "failed scoring image `long`",
+            "the candidate of item 7 has 200000 words, the limit is 2000",
+            "hint: ",
+        ]);
 }
 
 #[test]

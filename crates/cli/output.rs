@@ -8,12 +8,17 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use sightline_core::Progress;
+use sightline_core::text::{printable_json, printable_lines};
 
 use crate::exit::{Exit, Failure};
 
-/// Writes `text` and a line end to stdout. A reader that has closed the pipe is content with what it
+/// Writes `text` and a line end to stdout, without characters that act on a terminal. A reader that has closed the pipe is content with what it
 /// has: the program then ends well.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    put(&printable_lines(text))
+}
+
+fn put(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -37,14 +42,14 @@ pub(crate) fn print_either(
         return print(&text());
     }
     match serde_json::to_string_pretty(value) {
-        Ok(json) => print(&json),
+        Ok(json) => put(&printable_json(&json)),
         Err(e) => Err(Failure::io("writing JSON", &io::Error::from(e))),
     }
 }
 
-/// Writes `text` to stderr.
+/// Writes `text` to stderr, without characters that act on a terminal.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable_lines(text));
 }
 
 /// Prints `failure` and says how the program ends.

@@ -90,7 +90,7 @@ class Programs:
         # The reference programs make no intervals, so ours are left out of the same work.
         options = [f"--metrics={case.group.our_metrics()}", "--resamples=0", "--json"]
         command = [str(self.ours), "score", *inputs, *options]
-        return [*command, f"--per-sample={case.output('ours.jsonl')}"] if per_sample else command
+        return [*command, f"--per-sample={case.output('ours.jsonl')}", "--force"] if per_sample else command
 
     def versions(self) -> dict[str, str]:
         """What the two sides are, as they say themselves."""

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use sightline_metrics::cider::DocumentFrequencies;
 use sightline_metrics::meteor::{self, Tables};
-use sightline_metrics::{METRICS, MetricInfo};
+use sightline_metrics::{CaptionItem, DynMetric, METRICS};
 use sightline_store::{Mapped, write_atomic};
 
 use crate::cache;
-use crate::command::exits;
+use crate::command::{exits, score, target};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print, print_either};
 
@@ -27,6 +28,8 @@ pub(crate) enum MetricsCommand {
     List(ListArgs),
     /// Fetch and compile METEOR's tables once; does nothing when they are there
     Setup(SetupArgs),
+    /// Count in how many images each n-gram of a file of references is, for `score --document-frequencies`
+    DocumentFrequencies(FrequenciesArgs),
 }
 
 /// Arguments of `sightline metrics list`.
@@ -45,10 +48,39 @@ pub(crate) struct SetupArgs {
     wheel: Option<PathBuf>,
 }
 
+/// Arguments of `sightline metrics document-frequencies`.
+#[derive(Debug, Args)]
+pub(crate) struct FrequenciesArgs {
+    /// What people wrote, in any form that `sightline score` reads
+    #[arg(long, value_name = "FILE")]
+    references: PathBuf,
+
+    /// Split of Karpathy's file [default: test]
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+
+    /// Column or field of the ids
+    #[arg(long, default_value = "id", value_name = "NAME")]
+    id_col: String,
+
+    /// Column or field of the captions
+    #[arg(long, default_value = "caption", value_name = "NAME")]
+    caption_col: String,
+
+    /// File to write, JSON
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// Replace a file that holds something else
+    #[arg(long)]
+    force: bool,
+}
+
 pub(crate) fn run(command: &MetricsCommand) -> Result<Exit, Failure> {
     match command {
         MetricsCommand::List(args) => list(args),
         MetricsCommand::Setup(args) => setup(args),
+        MetricsCommand::DocumentFrequencies(args) => document_frequencies(args),
     }
 }
 
@@ -60,17 +92,21 @@ struct Listed {
     input: &'static str,
     range: [Option<f64>; 2],
     higher_is_better: bool,
+    /// Settings as the published program writes them.
+    signature: Option<String>,
     description: &'static str,
 }
 
-impl From<MetricInfo> for Listed {
-    fn from(info: MetricInfo) -> Self {
+impl From<&dyn DynMetric> for Listed {
+    fn from(metric: &dyn DynMetric) -> Self {
+        let info = metric.info();
         Self {
             id: info.id,
             version: info.version,
             input: info.input.name(),
             range: info.range.map(|end| end.is_finite().then_some(end)),
             higher_is_better: info.higher_is_better,
+            signature: metric.signature(None),
             description: info.description,
         }
     }
@@ -83,7 +119,7 @@ struct List {
 }
 
 fn list(args: &ListArgs) -> Result<Exit, Failure> {
-    let metrics = METRICS.iter().map(|metric| metric.info().into()).collect();
+    let metrics = METRICS.iter().map(|metric| (*metric).into()).collect();
     let list = List { schema: 1, metrics };
     print_either(args.json, &list, || {
         let width = list.metrics.iter().map(|m| m.id.len()).max().unwrap_or(0);
@@ -148,6 +184,27 @@ fn setup(args: &SetupArgs) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(exits::store(&error), doing(), &error))?;
     open(&path)?;
     print(&path.display().to_string())?;
+    Ok(Exit::Done)
+}
+
+fn document_frequencies(args: &FrequenciesArgs) -> Result<Exit, Failure> {
+    let (flag, out) = ("--out", args.out.as_path());
+    target::refuse_overlap(&[(flag, out)], &[("--references", &args.references)])?;
+    let columns = score::columns(&args.id_col, &args.caption_col);
+    let split = args.split.as_deref();
+    let (references, _) = score::references(&args.references, &columns, split, false)?;
+    let captions = references.entries.into_iter();
+    let captions: Vec<_> = captions.map(|entry| ("", entry.captions)).collect();
+    let frequencies = DocumentFrequencies::from_items(&CaptionItem::all(&captions));
+    let doing = || format!("writing `{}`", out.display());
+    let text = frequencies
+        .to_json()
+        .map_err(|error| Failure::new(Exit::Usage, doing(), &error))?;
+    if target::is_to_be_written(out, text.as_bytes(), args.force)? {
+        write_atomic(out, text.as_bytes())
+            .map_err(|error| Failure::new(exits::store(&error), doing(), &error))?;
+    }
+    print(&out.display().to_string())?;
     Ok(Exit::Done)
 }
 

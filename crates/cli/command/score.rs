@@ -1,44 +1,49 @@
 //! `sightline score`: metrics on files of captions, no model needed.
 
+mod compare;
 mod explain;
+mod files;
 mod output;
 mod page;
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use rayon::prelude::*;
-use sightline_core::Seed;
-use sightline_core::registry::UnknownName;
-use sightline_core::statistics::holm;
-use sightline_harness::captions::{
-    CaptionColumns, Paired, Unpaired, pair, read_predictions, read_references,
-};
+use sightline_core::{Digest, Seed};
+use sightline_harness::captions::Paired;
 use sightline_metrics::cider::DocumentFrequencies;
-use sightline_metrics::comparison::minimum_detectable_difference;
 use sightline_metrics::{
-    Bootstrap, CaptionItem, Comparison, DynMetric, Input, Method, Observations, Resources, registry,
+    Bootstrap, Caption, CaptionItem, DynMetric, Input, Method, Observations, Resources, registry,
 };
 use sightline_store::write_atomic;
 
-use crate::command::{exits, metrics};
+use crate::command::{exits, metrics, target};
 use crate::exit::{Exit, Failure};
-use crate::output::{note, print, print_either};
-use output::{Compared, Intervals, Printed, Score, Source, table};
+use crate::output::{note, print_either};
+use files::{Files, Source};
+use output::{Intervals, Printed, Score, table};
 use page::Side;
+
+pub(crate) use files::{columns, references};
 
 /// What is computed unless a person chooses.
 const DEFAULT_METRICS: &str = "bleu-1,bleu-2,bleu-3,bleu-4,rouge-l,meteor,cider-d";
+
+/// Fewest resamples that make an interval; with 95 % inside, its ends are then two or three values from
+/// the outermost.
+const FEWEST_RESAMPLES: u32 = 100;
 
 /// Arguments of `sightline score`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Files: COCO caption JSON, COCO results, Karpathy's splits (.json), JSON lines with `id` and `caption`
 or `captions`, or a predictions file of a run (.jsonl), tables with the columns `id` and `caption`
-(.csv, .tsv, .parquet); all but Parquet also with .gz.")]
+(.csv, .tsv, .parquet); all but Parquet also with .gz. CSV may be quoted, TSV is not. Predictions
+name an image once; references may have a row for each caption. METEOR refuses captions of more
+than 2,000 words.")]
 pub(crate) struct ScoreArgs {
     /// What people wrote
     #[arg(long, value_name = "FILE")]
@@ -52,7 +57,7 @@ pub(crate) struct ScoreArgs {
     #[arg(long, value_delimiter = ',', default_value = DEFAULT_METRICS, value_name = "ID,…")]
     metrics: Vec<String>,
 
-    /// Predictions of another model on the same images: also test whether the two differ (paired
+    /// Predictions of another model on the same images, by whatever ids the references know: also test whether the two differ (paired
     /// bootstrap and approximate randomisation, corrected for the number of metrics)
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
@@ -73,12 +78,21 @@ pub(crate) struct ScoreArgs {
     #[arg(long, default_value = "caption", value_name = "NAME")]
     caption_col: String,
 
-    /// Document frequencies for CIDEr instead of those of the references
+    /// Column or field of the ids in the references [default: that of --id-col]
+    #[arg(long, value_name = "NAME")]
+    references_id_col: Option<String>,
+
+    /// Column or field of the captions in the references [default: that of --caption-col]
+    #[arg(long, value_name = "NAME")]
+    references_caption_col: Option<String>,
+
+    /// Document frequencies for CIDEr instead of those of the references; `sightline metrics
+    /// document-frequencies` writes them
     #[arg(long, value_name = "FILE")]
     document_frequencies: Option<PathBuf>,
 
-    /// Resamples of the bootstrap; 0 for no intervals
-    #[arg(long, default_value_t = 1000, value_name = "N")]
+    /// Resamples of the bootstrap, 100 at least; 0 for no intervals and no tests
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = parse_resamples)]
     resamples: u32,
 
     /// Share of resampled values inside an interval
@@ -105,11 +119,16 @@ pub(crate) struct ScoreArgs {
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
 
-    /// Show how the scores of one image come about, instead of scoring all
-    #[arg(long, value_name = "ID")]
+    /// Replace files of --per-sample and --report that hold something else
+    #[arg(long)]
+    force: bool,
+
+    /// Show how the scores of one image come about, instead of scoring all: METEOR's alignment and, of each
+    /// reference, the n-grams that add most to CIDEr and the sum of the others; all of them with --json
+    #[arg(long, value_name = "ID", conflicts_with_all = ["baseline", "per_sample", "report"])]
     explain: Option<String>,
 
-    /// Print the scores as JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }
@@ -142,195 +161,183 @@ fn parse_confidence(text: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_resamples(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(resamples) if resamples == 0 || resamples >= FEWEST_RESAMPLES => Ok(resamples),
+        _ => Err(format!(
+            "expected 0 or a number from {FEWEST_RESAMPLES} on: fewer make no interval"
+        )),
+    }
+}
+
+impl ScoreArgs {
+    /// The files that are written, by flag.
+    fn targets(&self) -> Vec<(&'static str, &Path)> {
+        let per_sample = self
+            .per_sample
+            .as_deref()
+            .map(|path| ("--per-sample", path));
+        let report = self.report.as_deref().map(|path| ("--report", path));
+        per_sample.into_iter().chain(report).collect()
+    }
+
+    /// The files that are read, by flag.
+    fn sources(&self) -> Vec<(&'static str, &Path)> {
+        let optional = [
+            ("--baseline", &self.baseline),
+            ("--document-frequencies", &self.document_frequencies),
+        ];
+        [
+            ("--references", self.references.as_path()),
+            ("--predictions", self.predictions.as_path()),
+        ]
+        .into_iter()
+        .chain(
+            optional
+                .into_iter()
+                .filter_map(|(flag, path)| Some((flag, path.as_deref()?))),
+        )
+        .collect()
+    }
+}
+
 pub(crate) fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
+    target::refuse_overlap(&args.targets(), &args.sources())?;
     let metrics = chosen(&args.metrics)?;
-    let mut paired = paired(args, &args.predictions)?;
-    let baseline = match &args.baseline {
-        Some(path) => {
-            let mut baseline = self::paired(args, path)?;
-            keep_common(&mut paired, &mut baseline);
-            Some(baseline)
-        }
-        None => None,
+    let frequencies = args.document_frequencies.as_deref();
+    let frequencies = frequencies.map(document_frequencies).transpose()?;
+    let (frequencies, frequencies_file) = frequencies.unzip();
+    let Files {
+        paired,
+        references,
+        predictions,
+        baseline: baseline_file,
+    } = files::read(args)?;
+    let resources = Resources {
+        meteor: meteor_tables(&metrics)?,
+        document_frequencies: frequencies.map(Arc::new),
     };
-    let resources = resources(args, &metrics)?;
-    let observations = observe(&paired, &resources);
+    let (observations, baseline) = observe(&paired, &resources);
     if let Some(id) = &args.explain {
-        print(&explained(id, &metrics, &paired, &observations)?)?;
+        let explained = explain::explain(id, &metrics, &paired, &observations)?;
+        print_either(args.json, &explained, || explained.text())?;
         return Ok(Exit::Done);
     }
 
-    let settings = (args.resamples > 0).then(|| Bootstrap {
+    let settings = Bootstrap {
         resamples: args.resamples,
         confidence: args.confidence,
         method: args.interval.into(),
         seed: Seed(args.seed),
-    });
+    };
+    let intervals = (args.resamples > 0).then_some(&settings);
+    let images = paired.ids.len();
     let more_images = args
         .detectable_at
-        .map_or(1.0, |images| images as f64 / paired.ids.len().max(1) as f64);
-    let score = |metric: &&'static dyn DynMetric| {
-        let outcome = metric
-            .evaluate(&observations, settings.as_ref())
-            .map_err(|error| scoring(&error))?;
-        Ok(Score::new(*metric, &outcome, more_images))
-    };
+        .map_or(1.0, |wanted| wanted as f64 / images as f64);
     // Each metric shares its work among threads, but not all of it: several at once keep all of them busy.
-    let (scores, sources) = rayon::join(
-        || metrics.par_iter().map(score).collect::<Vec<_>>(),
-        || [&args.references, &args.predictions].map(|path| Source::of(path)),
-    );
+    let scores: Vec<Result<Score, Failure>> = metrics
+        .par_iter()
+        .map(|metric| {
+            let outcome = metric
+                .evaluate(&observations, intervals)
+                .map_err(|error| scoring(&error, &paired.ids, ""))?;
+            let signature = metric.signature(Some(&observations));
+            Ok(Score::new(*metric, &outcome, signature, more_images))
+        })
+        .collect();
     let mut scores = scores
         .into_iter()
         .collect::<Result<Vec<Score>, Failure>>()?;
-    let [references, predictions] = sources;
-    let baseline = baseline.map(|paired| observe(&paired, &resources));
-    if let (Some(baseline), Some(settings)) = (&baseline, &settings) {
-        compare(
-            &metrics,
-            baseline,
-            &observations,
-            settings,
-            more_images,
-            &mut scores,
-        )?;
+    if let Some(baseline) = &baseline {
+        let compared = compare::compare(&metrics, baseline, &observations, &settings, more_images)
+            .map_err(|error| scoring(&error, &paired.ids, " of the baseline"))?;
+        for (score, compared) in scores.iter_mut().zip(compared) {
+            score.comparison = Some(compared);
+        }
     }
     let printed = Printed {
         schema: 1,
-        references: references?,
-        predictions: predictions?,
-        baseline: args.baseline.as_deref().map(Source::of).transpose()?,
+        references,
+        predictions,
+        baseline: baseline_file,
         ids: paired.id_name,
-        images: paired.ids.len(),
-        left_out: paired.unpaired,
-        intervals: settings.as_ref().map(Intervals::new),
-        detectable_at: args.detectable_at.unwrap_or(paired.ids.len() as u64),
+        images,
+        left_out: paired.left_out,
+        intervals: intervals.map(Intervals::new),
+        detectable_at: args.detectable_at.unwrap_or(images as u64),
         meteor_tables: resources.meteor.as_ref().map(|tables| tables.digest()),
+        document_frequencies: frequencies_file,
         metrics: scores,
     };
-    if args.per_sample.is_some() || args.report.is_some() {
-        let predictions = side(&metrics, &observations)?;
-        if let Some(path) = &args.per_sample {
-            write(path, &per_sample(&metrics, &paired, &predictions))?;
-        }
-        if let Some(path) = &args.report {
-            let baseline = baseline
-                .as_ref()
-                .map(|observations| side(&metrics, observations))
-                .transpose()?;
-            let html = page::html(&printed, &metrics, &paired, &predictions, baseline.as_ref())?;
-            write(path, &html)?;
-        }
-    }
+    write(
+        args,
+        &printed,
+        &metrics,
+        &paired,
+        &observations,
+        baseline.as_ref(),
+    )?;
     print_either(args.json, &printed, || table(&printed))?;
-    tell(&paired.unpaired);
+    for line in output::left_out(&paired.left_out) {
+        note(&line);
+    }
     Ok(Exit::Done)
 }
 
-/// Keeps the images that both have; with `--partial` they may be others.
-fn keep_common(a: &mut Paired, b: &mut Paired) {
-    if a.ids == b.ids {
-        return;
-    }
-    let ids: [HashSet<String>; 2] = [&*a, &*b].map(|one| one.ids.iter().cloned().collect());
-    for one in [a, b] {
-        let kept: Vec<usize> = (0..one.ids.len())
-            .filter(|&at| ids.iter().all(|ids| ids.contains(&one.ids[at])))
-            .collect();
-        one.unpaired.missing += one.ids.len() - kept.len();
-        one.captions = kept.iter().map(|&at| one.captions[at].clone()).collect();
-        one.ids = kept.iter().map(|&at| one.ids[at].clone()).collect();
-    }
-}
-
-/// Tests each metric, and corrects the p-values of all.
-fn compare(
+/// Writes the values of every image and the page, if they are asked for: both or, where one is refused,
+/// none.
+fn write(
+    args: &ScoreArgs,
+    printed: &Printed,
     metrics: &[&'static dyn DynMetric],
-    baseline: &Observations,
+    paired: &Paired,
     observations: &Observations,
-    settings: &Bootstrap,
-    more_images: f64,
-    scores: &mut [Score],
+    baseline: Option<&Observations>,
 ) -> Result<(), Failure> {
-    let comparisons = metrics
-        .iter()
-        .map(|metric| {
-            metric
-                .compare(baseline, observations, settings)
-                .map_err(|error| scoring(&error))
-        })
-        .collect::<Result<Vec<Comparison>, Failure>>()?;
-    let corrected = |p: fn(&Comparison) -> Option<f64>| {
-        holm(
-            &comparisons
-                .iter()
-                .map(|c| p(c).unwrap_or(1.0))
-                .collect::<Vec<_>>(),
-        )
-    };
-    let bootstrap = corrected(|c| c.p_bootstrap);
-    let randomisation = corrected(|c| c.p_randomisation);
-    for (at, (score, comparison)) in scores.iter_mut().zip(&comparisons).enumerate() {
-        score.comparison = Some(Compared {
-            baseline: comparison.a,
-            difference: comparison.difference,
-            interval: comparison.interval.map(|ends| [ends.low, ends.high]),
-            standard_error: comparison.standard_error,
-            detectable: comparison
-                .standard_error
-                .map(|error| minimum_detectable_difference(error, more_images)),
-            p_bootstrap: comparison.p_bootstrap,
-            p_bootstrap_corrected: bootstrap[at],
-            p_randomisation: comparison.p_randomisation,
-            p_randomisation_corrected: randomisation[at],
-        });
+    if args.targets().is_empty() {
+        return Ok(());
+    }
+    let predictions = side(metrics, observations, &paired.ids)?;
+    let mut texts = Vec::new();
+    if let Some(path) = &args.per_sample {
+        texts.push((path, per_sample(metrics, paired, &predictions)));
+    }
+    if let Some(path) = &args.report {
+        let baseline = baseline
+            .map(|observations| side(metrics, observations, &paired.ids))
+            .transpose()?;
+        let html = page::html(printed, metrics, paired, &predictions, baseline.as_ref())?;
+        texts.push((path, html));
+    }
+    let mut changed = Vec::new();
+    for (path, text) in &texts {
+        if target::is_to_be_written(path, text.as_bytes(), args.force)? {
+            changed.push((path, text));
+        }
+    }
+    for (path, text) in changed {
+        write_atomic(path, text.as_bytes()).map_err(|error| {
+            let doing = format!("writing `{}`", path.display());
+            Failure::new(exits::store(&error), doing, &error)
+        })?;
     }
     Ok(())
 }
 
-/// How the scores of image `id` come about.
-fn explained(
-    id: &str,
-    metrics: &[&'static dyn DynMetric],
-    paired: &Paired,
-    observations: &Observations,
-) -> Result<String, Failure> {
-    let at = paired
-        .ids
-        .iter()
-        .position(|known| known == id)
-        .ok_or_else(|| {
-            let known = paired.ids.iter().map(String::as_str);
-            let error = UnknownName::among("image", id, known);
-            Failure::new(Exit::Usage, "explaining a score", &error)
-        })?;
-    let items: &[CaptionItem] = observations.items(Input::Caption).unwrap_or_default();
-    let values = metrics
-        .iter()
-        .map(|metric| {
-            let values = metric
-                .per_item(observations)
-                .map_err(|error| scoring(&error))?;
-            Ok((*metric, values[at]))
-        })
-        .collect::<Result<Vec<_>, Failure>>()?;
-    Ok(explain::text(
-        id,
-        &items[at],
-        items,
-        observations.resources(),
-        &values,
-    ))
-}
-
-fn scoring(error: &sightline_metrics::Error) -> Failure {
-    Failure::new(Exit::Usage, "scoring", error)
+/// A score that cannot be computed, with the id of the image that is at fault, if one is.
+fn scoring(error: &sightline_metrics::Error, ids: &[String], whose: &str) -> Failure {
+    let doing = match error.item().and_then(|item| ids.get(item)) {
+        Some(id) => format!("scoring image `{id}`{whose}"),
+        None => "scoring".to_owned(),
+    };
+    Failure::new(Exit::Usage, doing, error)
 }
 
 /// The metrics called for, each once.
 fn chosen(ids: &[String]) -> Result<Vec<&'static dyn DynMetric>, Failure> {
     let mut chosen: Vec<&'static dyn DynMetric> = Vec::new();
-    for id in ids {
+    for id in ids.iter().map(|id| id.trim()) {
         let metric = registry::metric(id)
             .map_err(|error| Failure::new(Exit::Usage, "choosing metrics", &error))?;
         let info = metric.info();
@@ -350,81 +357,49 @@ fn chosen(ids: &[String]) -> Result<Vec<&'static dyn DynMetric>, Failure> {
     Ok(chosen)
 }
 
-/// The references with the predictions at `path`.
-fn paired(args: &ScoreArgs, path: &Path) -> Result<Paired, Failure> {
-    let columns = CaptionColumns {
-        id: args.id_col.clone(),
-        caption: args.caption_col.clone(),
-    };
-    let (references, predictions) = rayon::join(
-        || read_references(&args.references, &columns, args.split.as_deref()),
-        || read_predictions(path, &columns),
-    );
-    let references = references
-        .map_err(|error| Failure::new(exits::harness(&error), "reading references", &error))?;
-    let predictions = predictions
-        .map_err(|error| Failure::new(exits::harness(&error), "reading predictions", &error))?;
-    pair(references, &predictions, args.partial).map_err(|error| {
-        let doing = format!(
-            "bringing together `{}` and `{}`",
-            args.references.display(),
-            path.display()
-        );
-        Failure::new(exits::captions(&error), doing, &error)
-    })
-}
-
-/// The tables that the metrics need. METEOR's are opened only for METEOR.
-fn resources(args: &ScoreArgs, metrics: &[&'static dyn DynMetric]) -> Result<Resources, Failure> {
-    let needs_meteor = metrics.iter().any(|metric| metric.info().id == "meteor");
-    let document_frequencies = args
-        .document_frequencies
-        .as_deref()
-        .map(document_frequencies)
-        .transpose()?;
-    Ok(Resources {
-        meteor: if needs_meteor {
-            metrics::meteor_tables()?
-        } else {
-            None
-        },
-        document_frequencies: document_frequencies.map(Arc::new),
-    })
-}
-
-fn observe(paired: &Paired, resources: &Resources) -> Observations {
-    let mut observations = Observations::default();
-    observations.set(Input::Caption, CaptionItem::all(&paired.captions));
-    observations.set_resources(resources.clone());
-    observations
-}
-
-/// Says what was left out.
-fn tell(left_out: &Unpaired) {
-    let Unpaired {
-        missing,
-        extra,
-        failed,
-    } = left_out;
-    if missing + extra + failed > 0 {
-        note(&format!(
-            "left out: {missing} images without prediction, {failed} failed predictions, \
-             {extra} predictions without references"
-        ));
+/// METEOR's tables, opened only for METEOR.
+fn meteor_tables(
+    metrics: &[&'static dyn DynMetric],
+) -> Result<Option<Arc<sightline_metrics::meteor::Tables>>, Failure> {
+    if metrics.iter().any(|metric| metric.info().id == "meteor") {
+        metrics::meteor_tables()
+    } else {
+        Ok(None)
     }
+}
+
+/// What there is to score: the predictions and, with the same references, the baseline.
+fn observe(paired: &Paired, resources: &Resources) -> (Observations, Option<Observations>) {
+    let observe = |items| {
+        let mut observations = Observations::default();
+        observations.set(Input::Caption, items);
+        observations.set_resources(resources.clone());
+        observations
+    };
+    let items = CaptionItem::all(&paired.captions);
+    let baseline = paired.baseline.as_ref().map(|captions| {
+        let pairs = items.par_iter().zip(captions);
+        let items = pairs.map(|(item, caption)| CaptionItem {
+            candidate: Caption::new(caption),
+            references: item.references.clone(),
+        });
+        observe(items.collect())
+    });
+    (observe(items), baseline)
 }
 
 /// The captions and values of every image.
 fn side<'a>(
     metrics: &[&'static dyn DynMetric],
     observations: &'a Observations,
+    ids: &[String],
 ) -> Result<Side<'a>, Failure> {
     let values = metrics
         .iter()
         .map(|metric| {
             metric
                 .per_item(observations)
-                .map_err(|error| scoring(&error))
+                .map_err(|error| scoring(&error, ids, ""))
         })
         .collect::<Result<_, Failure>>()?;
     Ok(Side {
@@ -448,17 +423,11 @@ fn per_sample(metrics: &[&'static dyn DynMetric], paired: &Paired, side: &Side<'
     lines
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    write_atomic(path, text.as_bytes()).map_err(|error| {
-        let doing = format!("writing `{}`", path.display());
-        Failure::new(exits::store(&error), doing, &error)
-    })
-}
-
-fn document_frequencies(path: &Path) -> Result<DocumentFrequencies, Failure> {
+fn document_frequencies(path: &Path) -> Result<(DocumentFrequencies, Source), Failure> {
     let doing = || format!("reading document frequencies `{}`", path.display());
     let bytes = fs::read(path)
         .map_err(|error| Failure::io(doing(), &error).with_exit(exits::io(&error)))?;
-    DocumentFrequencies::from_json(&bytes)
-        .map_err(|error| Failure::new(Exit::Usage, doing(), &error))
+    let frequencies = DocumentFrequencies::from_json(&bytes)
+        .map_err(|error| Failure::new(Exit::Usage, doing(), &error))?;
+    Ok((frequencies, Source::new(path, Digest::of(&bytes))))
 }

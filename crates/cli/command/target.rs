@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sightline_store::digest_file;
 
@@ -39,7 +39,35 @@ pub(crate) fn is_to_be_replaced(path: &Path, by: &Path, force: bool) -> Result<b
 fn another_file(path: &Path) -> Failure {
     let doing = format!("writing `{}`", path.display());
     Failure::usage(doing, "there is another file of that name")
-        .with_hint("Choose another --out, or overwrite the file with --force.")
+        .with_hint("Choose another name, or overwrite the file with --force.")
+}
+
+/// Refuses to write over a file that is read, or two files of one name. Each is given with its flag.
+pub(crate) fn refuse_overlap(
+    targets: &[(&str, &Path)],
+    sources: &[(&str, &Path)],
+) -> Result<(), Failure> {
+    for (at, (flag, path)) in targets.iter().enumerate() {
+        let others = targets[..at].iter().chain(sources);
+        let mut same = others.filter(|(_, other)| place(path) == place(other));
+        if let Some((other, _)) = same.next() {
+            let doing = format!("choosing files: {flag} `{}`", path.display());
+            let cause = format!("that is the file of {other}");
+            return Err(Failure::usage(doing, cause).with_hint(format!("Choose another {flag}.")));
+        }
+    }
+    Ok(())
+}
+
+/// The file that `path` leads to, or would be made at, whatever links and dots it goes through.
+fn place(path: &Path) -> PathBuf {
+    let folder = |path: &Path| match path.parent() {
+        Some(parent) if parent != Path::new("") => fs::canonicalize(parent),
+        _ => fs::canonicalize("."),
+    };
+    fs::canonicalize(path)
+        .or_else(|_| Ok::<_, io::Error>(folder(path)?.join(path.file_name().unwrap_or_default())))
+        .unwrap_or_else(|_| path.to_owned())
 }
 
 /// Whether the file at `path` holds exactly `content`; no more of it is read than that.
@@ -65,6 +93,27 @@ mod tests {
     use crate::exit::Exit;
 
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_known_by_its_place_not_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&file, "x").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let (new, again) = (dir.path().join("new"), dir.path().join("./new"));
+        let refused = |targets: &[(&str, &Path)]| {
+            let refused = refuse_overlap(targets, &[("--in", file.as_path())]);
+            refused.map_err(|failure| failure.to_string())
+        };
+        assert!(
+            refused(&[("--out", &link)])
+                .unwrap_err()
+                .contains("the file of --in")
+        );
+        assert!(refused(&[("--out", &new), ("--more", &again)]).is_err());
+        assert!(refused(&[("--out", &new)]).is_ok());
+    }
 
     #[test]
     fn another_content_needs_force() {

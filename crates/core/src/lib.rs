@@ -25,6 +25,7 @@ pub mod registry;
 pub mod sample;
 pub mod seed;
 pub mod statistics;
+pub mod text;
 
 pub use digest::Digest;
 pub use hint::Hint;

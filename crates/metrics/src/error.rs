@@ -1,5 +1,7 @@
 //! What can go wrong between observations and a score.
 
+use std::fmt;
+
 use sightline_core::Hint;
 
 use crate::Input;
@@ -44,12 +46,14 @@ pub enum Error {
         remedy: &'static str,
     },
     /// A caption that a metric cannot compare in bounded time.
-    #[error("metric `{metric}`: a caption of item {item} has {words} words, the limit is {limit}")]
+    #[error("metric `{metric}`: {caption} of item {item} has {words} words, the limit is {limit}")]
     TooLong {
         /// Id of the metric.
         metric: &'static str,
         /// Index of the item.
         item: usize,
+        /// Which of its captions.
+        caption: WhichCaption,
         /// Words of the caption.
         words: usize,
         /// Most words that are compared.
@@ -205,10 +209,41 @@ pub enum Error {
     },
 }
 
+/// A caption of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhichCaption {
+    /// What the model wrote.
+    Candidate,
+    /// The reference of this number, from 0.
+    Reference(usize),
+}
+
+impl fmt::Display for WhichCaption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Candidate => f.write_str("the candidate"),
+            Self::Reference(number) => write!(f, "reference {number}"),
+        }
+    }
+}
+
+impl Error {
+    /// Index of the item that the metric cannot score, where it is one.
+    pub fn item(&self) -> Option<usize> {
+        match self {
+            Self::TooLong { item, .. } | Self::Undefined { item, .. } => Some(*item),
+            _ => None,
+        }
+    }
+}
+
 impl Hint for Error {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::NeedsTable { remedy, .. } => vec![(*remedy).to_owned()],
+            Self::TooLong { metric, .. } => vec![format!(
+                "No caption of an image is that long: mend the file, or compute other metrics than `{metric}`."
+            )],
             _ => Vec::new(),
         }
     }

@@ -63,6 +63,18 @@ pub trait Metric: Send + Sync {
         0.0
     }
 
+    /// Whether an item of these sums is in the value of a corpus: not where the metric is not defined for
+    /// the item. Two models are compared on the items that count for both.
+    fn is_counted(&self, _stats: &Self::Stats) -> bool {
+        true
+    }
+
+    /// What the value depends on, as the published program writes it; of the settings alone without
+    /// items.
+    fn signature(&self, _items: Option<&[Self::Item]>) -> Option<String> {
+        None
+    }
+
     /// Whether another tie rule would give `item` other sums.
     fn is_decided_by_ties(&self, _item: &Self::Item) -> bool {
         false
@@ -117,6 +129,10 @@ pub trait DynMetric: Send + Sync {
     /// How far from the better end of its range the value of perfect items may stay.
     fn shortfall(&self) -> f64;
 
+    /// What the value over these items depends on, as the published program writes it, if it does; of the
+    /// settings alone without items.
+    fn signature(&self, observations: Option<&Observations>) -> Option<String>;
+
     /// The value over all items of [`MetricInfo::input`], with an interval if `bootstrap` asks for one.
     fn evaluate(
         &self,
@@ -124,7 +140,8 @@ pub trait DynMetric: Send + Sync {
         bootstrap: Option<&Bootstrap>,
     ) -> Result<Outcome>;
 
-    /// Whether the values over two lists of the same items differ: what two models said.
+    /// Whether the values over two lists of the same items differ: what two models said. An item for which
+    /// the metric is not defined on one side is left out on both.
     fn compare(
         &self,
         a: &Observations,
@@ -153,6 +170,11 @@ impl<M: Metric> DynMetric for M {
 
     fn shortfall(&self) -> f64 {
         Metric::shortfall(self)
+    }
+
+    fn signature(&self, observations: Option<&Observations>) -> Option<String> {
+        let input = Metric::info(self).input;
+        Metric::signature(self, observations.and_then(|all| all.items(input)))
     }
 
     fn evaluate(
@@ -189,6 +211,11 @@ impl<M: Metric> DynMetric for M {
                 items: [a.len(), b.len()],
             });
         }
+        let pairs = a.iter().zip(b.iter());
+        let (a, b): (Vec<M::Stats>, Vec<M::Stats>) = pairs
+            .filter(|(a, b)| self.is_counted(a) && self.is_counted(b))
+            .map(|(a, b)| (a.clone(), b.clone()))
+            .unzip();
         let groups = self.jackknife_groups();
         Ok(comparison::compare(
             &a,

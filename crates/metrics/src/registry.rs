@@ -144,7 +144,43 @@ pub fn metric(id: &str) -> Result<&'static dyn DynMetric, UnknownName> {
 
 #[cfg(test)]
 mod tests {
+    use crate::{CaptionItem, Input, Observations};
+
     use super::*;
+
+    #[test]
+    fn metrics_with_a_signature_say_it_with_items_and_without() {
+        let mut observations = Observations::default();
+        let item = CaptionItem::new("a dog", &["a dog", "the dog"]);
+        observations.set(Input::Caption, vec![item]);
+        for (id, settings) in [
+            (
+                "sacrebleu-bleu",
+                "case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0",
+            ),
+            (
+                "sacrebleu-chrf",
+                "case:mixed|eff:yes|nc:6|nw:0|space:no|version:2.6.0",
+            ),
+            (
+                "sacrebleu-chrf++",
+                "case:mixed|eff:yes|nc:6|nw:2|space:no|version:2.6.0",
+            ),
+            (
+                "sacrebleu-ter",
+                "case:lc|tok:tercom|norm:no|punct:yes|asian:no|version:2.6.0",
+            ),
+        ] {
+            let metric = metric(id).unwrap();
+            assert_eq!(metric.signature(None).as_deref(), Some(settings));
+            let over = metric.signature(Some(&observations));
+            assert_eq!(over, Some(format!("nrefs:2|{settings}")));
+        }
+        assert_eq!(
+            metric("bleu-4").unwrap().signature(Some(&observations)),
+            None
+        );
+    }
 
     #[test]
     fn ids_are_sorted_unique_and_found() {

@@ -8,9 +8,10 @@ use base64::prelude::BASE64_STANDARD;
 use minijinja::{Environment, Value, value::Serde};
 use serde::Serialize;
 use sightline_core::Digest;
+use sightline_core::text::{count, counted, printable};
 
 use crate::error::Error;
-use crate::format::{command, count, counted, printable};
+use crate::format::command;
 use crate::page::hash;
 
 const TEMPLATE: &str = include_str!("templates/contact_sheet.html");

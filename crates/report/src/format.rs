@@ -1,5 +1,7 @@
 //! How numbers, commands and links are written for people.
 
+use sightline_core::text::count;
+
 use crate::record::Score;
 
 /// How the values of one metric are written: all of a column alike.
@@ -53,25 +55,6 @@ pub(crate) fn metric_parts(id: &str) -> (&str, Option<String>) {
         Some((name, way)) => (name, Some(way.replace("-to-", " → "))),
         None => (id, None),
     }
-}
-
-/// A count with its thousands apart: `1,234,567`.
-pub(crate) fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A count and what is counted: `1 record`, `2 records`.
-pub(crate) fn counted(n: usize, what: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", count(n as u64))
 }
 
 /// A size in bytes with a binary unit: `1.2 MiB`.
@@ -161,40 +144,6 @@ fn short(hash: &str) -> &str {
     hash.split_at_checked(12).map_or(hash, |(short, _)| short)
 }
 
-/// `text` without characters that would act on a terminal or on the text around it.
-pub(crate) fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_hidden(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Whether a character is not seen: control characters, those that turn the reading direction, spaces
-/// without width, line separators and tags. Joiners are not among them, since scripts and emoji need
-/// them.
-pub(crate) fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{180e}'
-                | '\u{200b}'
-                | '\u{200e}'
-                | '\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,13 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_sizes_and_rates() {
-        let counts = [0, 999, 1_000, 1_234_567].map(count);
-        assert_eq!(counts, ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(
-            [1, 2].map(|n| counted(n, "record")),
-            ["1 record", "2 records"]
-        );
+    fn sizes_and_rates() {
         assert_eq!(
             [999, 1024, 1_234_567].map(bytes),
             ["999 B", "1.0 KiB", "1.2 MiB"]

@@ -5,11 +5,10 @@ use base64::prelude::BASE64_STANDARD;
 use minijinja::{Environment, Value, value::Serde};
 use serde::Serialize;
 use sightline_core::Digest;
+use sightline_core::text::{count, counted};
 
 use crate::error::Error;
-use crate::format::{
-    Scale, bytes, command, commit, confidence, count, counted, encode, link, metric_parts, rate,
-};
+use crate::format::{Scale, bytes, command, commit, confidence, encode, link, metric_parts, rate};
 use crate::record::{Record, Score};
 use crate::standings::{self, Cell, Column, Mark, Row, Suite, Table, Task};
 use crate::store::Stored;

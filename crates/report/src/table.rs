@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::format::{Scale, confidence, count, metric_parts, printable, rate};
+use sightline_core::text::{count, printable};
+
+use crate::format::{Scale, confidence, metric_parts, rate};
 use crate::record::{Record, Score};
 use crate::standings::{self, Cell, Mark, Row, Table, Task, standings};
 

@@ -153,6 +153,8 @@ pub struct Report {
     area: String,
     ran: BTreeMap<String, u64>,
     unhandled: BTreeMap<String, u64>,
+    /// What could not be checked, and the file that it needs.
+    without: BTreeSet<(String, String)>,
     failures: Vec<String>,
 }
 
@@ -163,6 +165,7 @@ impl Report {
             area: area.to_owned(),
             ran: BTreeMap::new(),
             unhandled: BTreeMap::new(),
+            without: BTreeSet::new(),
             failures: Vec::new(),
         }
     }
@@ -179,6 +182,17 @@ impl Report {
     /// that a new, unknown group fails instead of landing here.
     pub fn unhandled(&mut self, group: &str) {
         *self.unhandled.entry(group.to_owned()).or_default() += 1;
+    }
+
+    /// Something of `what` can only be checked with the file `partner`, which is not here: a folder may hold
+    /// some of the files of an area only.
+    pub fn without(&mut self, what: &str, partner: &str) {
+        self.without.insert((what.to_owned(), partner.to_owned()));
+    }
+
+    /// The cases that failed so far, each with its reason.
+    pub fn failures(&self) -> &[String] {
+        &self.failures
     }
 
     /// Fails on what lies in `folder` without being among `named`: a golden file that no table names
@@ -218,6 +232,13 @@ impl Report {
             let _ = writeln!(
                 text,
                 "golden {}/{group}: {count} cases, no crate handles this yet",
+                self.area
+            );
+        }
+        for (what, partner) in &self.without {
+            let _ = writeln!(
+                text,
+                "golden {}/{what}: not checked, `{partner}` is not here",
                 self.area
             );
         }

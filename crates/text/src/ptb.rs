@@ -327,6 +327,20 @@ mod tests {
     }
 
     #[test]
+    fn soft_hyphens_are_kept_in_file_names_and_lost_in_words() {
+        check(
+            "
+            a \u{AD}file.txt b => a \u{AD}file.txt b
+            run\u{AD}file.txt, f\u{AD}ile.html => run\u{AD}file.txt , f\u{AD}ile.html
+            5\u{AD}3.jpg file\u{AD}.TXT => 5\u{AD}3.jpg file\u{AD}.txt
+            file.ht\u{AD}ml a.\u{AD}txt x => file.html a.txt x
+            do\u{AD}n't don\u{AD}n't => do n't donn ' t
+            a \u{AD}n't => a n ' t
+            ",
+        );
+    }
+
+    #[test]
     fn other_scripts_and_unknown_characters() {
         check(
             "

@@ -4,10 +4,11 @@ use sightline_harness::captions::Paired;
 use sightline_metrics::{CaptionItem, DynMetric};
 use sightline_report::captions::{
     Caption, CaptionReport, Comparison, ImageRow, Intervals, LeftOut, MetricColumn, SourceFile,
-    caption_page,
+    Unpaired, caption_page,
 };
 
-use super::output::{Compared, Printed, Score, Source};
+use super::files::Source;
+use super::output::{Compared, Printed, Score};
 use crate::command::exits;
 use crate::exit::Failure;
 
@@ -45,6 +46,7 @@ pub(super) fn html(
         Some(&printed.references),
         Some(&printed.predictions),
         printed.baseline.as_ref(),
+        printed.document_frequencies.as_ref(),
     ]
     .map(|source| source.map_or(String::new(), |source| source.path.display().to_string()));
     let source = |source: &Source, at: usize| SourceFile {
@@ -58,11 +60,15 @@ pub(super) fn html(
         references: source(&printed.references, 0),
         predictions: source(&printed.predictions, 1),
         baseline: printed.baseline.as_ref().map(|one| source(one, 2)),
+        document_frequencies: printed
+            .document_frequencies
+            .as_ref()
+            .map(|one| source(one, 3)),
         id_name: printed.ids,
         left_out: LeftOut {
-            missing: printed.left_out.missing,
-            extra: printed.left_out.extra,
-            failed: printed.left_out.failed,
+            without_references: printed.left_out.without_references,
+            predictions: unpaired(printed.left_out.predictions),
+            baseline: printed.left_out.baseline.map(unpaired),
         },
         intervals: printed.intervals.as_ref().map(|intervals| Intervals {
             confidence: intervals.confidence,
@@ -86,6 +92,14 @@ pub(super) fn html(
         .map_err(|error| Failure::new(exits::report(&error), "making the report", &error))
 }
 
+fn unpaired(unpaired: sightline_harness::captions::Unpaired) -> Unpaired {
+    Unpaired {
+        missing: unpaired.missing,
+        extra: unpaired.extra,
+        failed: unpaired.failed,
+    }
+}
+
 fn column<'a>(
     at: usize,
     metric: &dyn DynMetric,
@@ -99,6 +113,7 @@ fn column<'a>(
         id: info.id,
         version: info.version,
         description: info.description,
+        signature: score.signature.as_deref(),
         value: score.value,
         interval: score.interval,
         standard_error: score.standard_error,
@@ -114,13 +129,14 @@ fn column<'a>(
 
 fn comparison(compared: &Compared, values: Vec<Option<f64>>) -> Comparison {
     Comparison {
+        images: compared.images as usize,
         value: compared.baseline,
         difference: compared.difference,
         interval: compared.interval,
         p_bootstrap: compared.p_bootstrap,
-        p_bootstrap_corrected: Some(compared.p_bootstrap_corrected),
+        p_bootstrap_corrected: compared.p_bootstrap_corrected,
         p_randomisation: compared.p_randomisation,
-        p_randomisation_corrected: Some(compared.p_randomisation_corrected),
+        p_randomisation_corrected: compared.p_randomisation_corrected,
         values,
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use sightline_core::Hint;
+use sightline_core::text::{counted, printable};
 
 /// Ids that a message names before it only counts.
 const NAMED: usize = 10;
@@ -48,7 +49,7 @@ pub enum CaptionError {
         problem: String,
     },
     /// A column that is not there.
-    #[error("there is no column `{column}`; there are {}", found.join(", "))]
+    #[error("there is no column `{}`; there are {}", printable(column), printable(&found.join(", ")))]
     Column {
         /// The column asked for.
         column: String,
@@ -56,16 +57,38 @@ pub enum CaptionError {
         found: Vec<String>,
     },
     /// A split that no image is in.
-    #[error("no image is in split `{split}`; there are {}", found.join(", "))]
+    #[error("no image is in split `{}`; there are {}", printable(split), printable(&found.join(", ")))]
     Split {
         /// The split asked for.
         split: String,
         /// Those there are.
         found: Vec<String>,
     },
+    /// A column that is there twice.
+    #[error("there is more than one column `{}`", printable(column))]
+    ColumnTwice {
+        /// The column asked for.
+        column: String,
+    },
+    /// A packed file that cannot be unpacked.
+    #[error("the gzip data are damaged: {problem}")]
+    Packed {
+        /// What is wrong.
+        problem: String,
+    },
+    /// A quoted field that does not end where a field does.
+    #[error("line {line}: a quoted field {problem}")]
+    Quotes {
+        /// Number of the line on which it starts, from 1.
+        line: u64,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// Ids that occur twice where they may once.
-    #[error("more than one prediction for {ids}")]
-    Duplicate {
+    #[error("more than one {what} for {ids}")]
+    Repeated {
+        /// What is there more than once.
+        what: &'static str,
         /// The ids.
         ids: Ids,
     },
@@ -79,8 +102,11 @@ pub enum CaptionError {
     #[error("{0}")]
     Unpaired(Unpairable),
     /// No image has both.
-    #[error("no image has both a prediction and references")]
-    Nothing,
+    #[error("no image has both a prediction and {}", if *has_baseline { "one of the baseline" } else { "references" })]
+    Nothing {
+        /// Whether there is a baseline.
+        has_baseline: bool,
+    },
 }
 
 /// References and predictions that do not belong together.
@@ -115,14 +141,18 @@ pub struct Ids(pub Vec<String>);
 
 impl fmt::Display for Ids {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let images = if self.0.len() == 1 { "image" } else { "images" };
         let named: Vec<String> = self
             .0
             .iter()
             .take(NAMED)
-            .map(|id| format!("`{id}`"))
+            .map(|id| format!("`{}`", printable(id)))
             .collect();
-        write!(f, "{} {images}: {}", self.0.len(), named.join(", "))?;
+        write!(
+            f,
+            "{}: {}",
+            counted(self.0.len(), "image"),
+            named.join(", ")
+        )?;
         if self.0.len() > NAMED {
             write!(f, ", …")?;
         }
@@ -142,7 +172,18 @@ impl Hint for CaptionError {
             Self::Unpaired(_) => {
                 "Give --partial to score the images that have both; the others are then counted."
             }
-            Self::Duplicate { .. } => "Keep one prediction for each image.",
+            Self::NoReferences { .. } => {
+                "Give --partial to score the others; those without references are then counted."
+            }
+            Self::Quotes { .. } => {
+                "A quote inside a quoted field is written twice; a field that starts with a quote must be quoted."
+            }
+            Self::Repeated { what, .. } if *what == "prediction" => {
+                "Keep one prediction for each image."
+            }
+            Self::Repeated { .. } => {
+                "Name each image once, or give rows with one caption each, which may repeat the id."
+            }
             _ => return Vec::new(),
         };
         vec![hint.to_owned()]

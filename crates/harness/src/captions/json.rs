@@ -3,20 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::Visitor;
+use foldhash::HashSet;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::error::CaptionError;
-use super::read::{CaptionColumns, Captions, Entry};
-
-/// What a file is read for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// What people wrote.
-    References,
-    /// What a model wrote.
-    Predictions,
-}
+use super::read::{CaptionColumns, Captions, Entry, Role, Row, refuse_repeated};
 
 /// An id, which is written as a number or as a text.
 #[derive(Debug)]
@@ -45,12 +38,26 @@ impl Visitor<'_> for IdVisitor {
         Ok(id.to_string())
     }
 
-    fn visit_f64<E>(self, id: f64) -> Result<String, E> {
-        Ok(serde_json::Value::from(id).to_string())
+    fn visit_f64<E: serde::de::Error>(self, id: f64) -> Result<String, E> {
+        of_float(id).ok_or_else(|| E::custom(format!("{INEXACT}: {id}")))
     }
 
     fn visit_str<E>(self, id: &str) -> Result<String, E> {
         Ok(id.to_owned())
+    }
+}
+
+const INEXACT: &str = "a number that is not an exact id; write it as a text";
+
+/// The id that a float stands for: `1.0` is `1`, as tables write whole numbers beside an empty cell. None
+/// where floats are too coarse to tell ids apart.
+pub(super) fn of_float(id: f64) -> Option<String> {
+    if !id.is_finite() || id.abs() > 2f64.powi(53) {
+        None
+    } else if id.fract() == 0.0 {
+        Some((id as i64).to_string())
+    } else {
+        Some(id.to_string())
     }
 }
 
@@ -96,16 +103,16 @@ pub(super) fn document(
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'[') {
         let results: Vec<Annotation> = parse(bytes)?;
-        return Ok(of_annotations(results));
+        return of_annotations(results, role);
     }
     let document: Document = parse(bytes)?;
     match (document.annotations, document.images) {
         (Some(annotations), images) => {
-            let mut captions = of_annotations(annotations);
-            if let (Some(images), Role::References) = (images, role) {
-                in_order_of(images, &mut captions);
+            let captions = of_annotations(annotations, role)?;
+            match (images, role) {
+                (Some(images), Role::References) => in_order_of(images, captions),
+                _ => Ok(captions),
             }
-            Ok(captions)
         }
         (None, Some(images)) if images.iter().all(|image| image.sentences.is_some()) => {
             karpathy(images, split)
@@ -114,25 +121,39 @@ pub(super) fn document(
     }
 }
 
-fn of_annotations(annotations: Vec<Annotation>) -> Captions {
-    let rows = annotations
-        .into_iter()
-        .map(|one| (one.image_id.0, vec![one.caption], None));
-    Captions::of_rows("image_id", rows)
+fn of_annotations(annotations: Vec<Annotation>, role: Role) -> Result<Captions, CaptionError> {
+    let rows = annotations.into_iter().map(|one| Row {
+        id: one.image_id.0,
+        captions: vec![one.caption],
+        ..Row::default()
+    });
+    Captions::of_rows("image_id", role, rows)
 }
 
 /// Puts entries in the order of the list of images, which is that of the reference programs, and adds
 /// those that have no caption.
-fn in_order_of(images: Vec<Image>, captions: &mut Captions) {
-    let ids = images.into_iter().filter_map(|image| image.id);
-    let empty = ids.map(|id| (id.0, Vec::new(), None));
-    let annotated = std::mem::take(&mut captions.entries)
-        .into_iter()
-        .map(|entry| {
-            let id = entry.ids.into_iter().next().unwrap_or_default();
-            (id, entry.captions, entry.failed)
-        });
-    *captions = Captions::of_rows("image_id", empty.chain(annotated));
+fn in_order_of(images: Vec<Image>, captions: Captions) -> Result<Captions, CaptionError> {
+    let ids: Vec<String> = images.into_iter().filter_map(|i| Some(i.id?.0)).collect();
+    refuse_repeated("entry of `images`", repeated(&ids))?;
+    let empty = ids.into_iter().map(|id| Row {
+        id,
+        ..Row::default()
+    });
+    let annotated = captions.entries.into_iter().map(|entry| Row {
+        id: entry.ids.into_iter().next().unwrap_or_default(),
+        captions: entry.captions,
+        ..Row::default()
+    });
+    Captions::of_rows("image_id", Role::References, empty.chain(annotated))
+}
+
+/// Those of `ids` that were there before.
+fn repeated<'a>(ids: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let mut seen = HashSet::default();
+    ids.into_iter()
+        .filter(|id| !seen.insert(id.as_str()))
+        .cloned()
+        .collect()
 }
 
 /// Karpathy's splits. An image has up to three ids; predictions may use any.
@@ -162,7 +183,7 @@ fn karpathy(images: Vec<Image>, split: Option<&str>) -> Result<Captions, Caption
     if id_names.is_empty() {
         return Err(CaptionError::Shape);
     }
-    let entries = images
+    let entries: Vec<Entry> = images
         .into_iter()
         .map(|image| {
             let ids = [
@@ -182,19 +203,75 @@ fn karpathy(images: Vec<Image>, split: Option<&str>) -> Result<Captions, Caption
             }
         })
         .collect();
+    for kind in 0..id_names.len() {
+        let ids = entries.iter().filter_map(|entry| entry.ids.get(kind));
+        refuse_repeated("entry of `images`", repeated(ids))?;
+    }
     Ok(Captions { id_names, entries })
 }
 
 /// What a line may hold; which of it is the caller's to check.
 #[derive(Deserialize)]
 struct Line {
-    schema: Option<serde_json::Value>,
+    schema: Option<Value>,
     key: Option<Id>,
     prediction: Option<Prediction>,
     failed: Option<String>,
     skipped: Option<String>,
     #[serde(flatten)]
-    others: serde_json::Map<String, serde_json::Value>,
+    others: Members,
+}
+
+/// Members of an object as they stand, names that are there twice included.
+struct Members(Vec<(String, Value)>);
+
+impl Members {
+    /// The member of this name.
+    fn find(&self, name: &str) -> Result<Option<&Value>, String> {
+        let mut found = self.0.iter().filter(|(known, _)| known == name);
+        match (found.next(), found.next()) {
+            (_, Some(_)) => Err(format!("`{name}` is there twice")),
+            (found, None) => Ok(found.map(|(_, value)| value)),
+        }
+    }
+
+    /// The member of the first of these names that is there and read by `read`.
+    fn first<T>(
+        &self,
+        names: [&str; 2],
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, String> {
+        for name in names {
+            if let Some(found) = self.find(name)?.and_then(&read) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
+    }
 }
 
 #[derive(Deserialize)]
@@ -203,7 +280,11 @@ struct Prediction {
 }
 
 /// Reads a document a line: a predictions file, or objects with an id and one caption or several.
-pub(super) fn lines(bytes: &[u8], columns: &CaptionColumns) -> Result<Captions, CaptionError> {
+pub(super) fn lines(
+    bytes: &[u8],
+    columns: &CaptionColumns,
+    role: Role,
+) -> Result<Captions, CaptionError> {
     let mut rows = Vec::new();
     for (number, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -219,48 +300,62 @@ pub(super) fn lines(bytes: &[u8], columns: &CaptionColumns) -> Result<Captions, 
         }
         rows.push(row(line, columns).map_err(problem)?);
     }
-    Ok(Captions::of_rows("id", rows))
+    Captions::of_rows("id", role, rows)
 }
 
-type Row = (String, Vec<String>, Option<String>);
-
-fn row(mut line: Line, columns: &CaptionColumns) -> Result<Row, String> {
-    let id = match line.key.take() {
+fn row(line: Line, columns: &CaptionColumns) -> Result<Row, String> {
+    let id = match line.key {
         Some(key) => key.0,
-        None => [columns.id.as_str(), "image_id"]
-            .iter()
-            .find_map(|name| match line.others.get(*name)? {
-                serde_json::Value::Number(number) => Some(number.to_string()),
-                serde_json::Value::String(text) => Some(text.clone()),
-                _ => None,
-            })
+        None => line
+            .others
+            .first([&columns.id, "image_id"], id)?
             .ok_or_else(|| format!("there is no number or text `{}`", columns.id))?,
     };
     if let Some(prediction) = line.prediction {
-        return Ok((id, vec![prediction.caption], None));
+        return Ok(Row {
+            id,
+            captions: vec![prediction.caption],
+            ..Row::default()
+        });
     }
     if let Some(reason) = line.failed.or(line.skipped) {
-        return Ok((id, Vec::new(), Some(reason)));
+        return Ok(Row {
+            id,
+            failed: Some(reason),
+            ..Row::default()
+        });
     }
-    let texts = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => Some(vec![text.clone()]),
-        serde_json::Value::Array(texts) => texts
-            .iter()
-            .map(|text| text.as_str().map(str::to_owned))
-            .collect(),
-        _ => None,
-    };
-    let captions = [columns.caption.as_str(), "captions"]
-        .iter()
-        .find_map(|name| line.others.get(*name))
-        .and_then(texts)
+    let (captions, is_list) = line
+        .others
+        .first([&columns.caption, "captions"], captions)?
         .ok_or_else(|| {
             format!(
                 "there is no text `{}` and no list `captions`",
                 columns.caption
             )
         })?;
-    Ok((id, captions, None))
+    Ok(Row {
+        id,
+        captions,
+        is_list,
+        failed: None,
+    })
+}
+
+fn id(value: &Value) -> Option<String> {
+    serde_json::from_value(value.clone()).ok().map(|Id(id)| id)
+}
+
+/// One caption or several, and whether they are a list.
+fn captions(value: &Value) -> Option<(Vec<String>, bool)> {
+    match value {
+        Value::String(text) => Some((vec![text.clone()], false)),
+        Value::Array(texts) => {
+            let texts = texts.iter().map(|text| text.as_str().map(str::to_owned));
+            Some((texts.collect::<Option<_>>()?, true))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -335,7 +430,7 @@ mod tests {
             "{\"id\":3,\"captions\":[\"b\",\"c\"]}\r\n",
             "{\"image_id\":4,\"caption\":\"d\"}",
         );
-        let captions = lines(text.as_bytes(), &columns).unwrap();
+        let captions = lines(text.as_bytes(), &columns, Role::References).unwrap();
         let found: Vec<(&str, usize)> = captions
             .entries
             .iter()
@@ -343,8 +438,72 @@ mod tests {
             .collect();
         assert_eq!(found, [("1", 1), ("2", 0), ("3", 2), ("4", 1)]);
         assert_eq!(captions.entries[1].failed.as_deref(), Some("truncated"));
-        let error = lines(b"{\"caption\":\"a\"}", &columns).unwrap_err();
-        assert_eq!(error.to_string(), "line 1: there is no number or text `id`");
-        assert!(lines(b"{\"id\":1,\"caption\":\"\xff\"}", &columns).is_err());
+        let refused = |text: &[u8]| {
+            let error = lines(text, &columns, Role::References).unwrap_err();
+            error.to_string()
+        };
+        assert_eq!(
+            refused(b"{\"caption\":\"a\"}"),
+            "line 1: there is no number or text `id`"
+        );
+        assert_eq!(
+            refused(b"{\"id\":1,\"caption\":\"a\",\"id\":2}"),
+            "line 1: `id` is there twice"
+        );
+        refused(b"{\"id\":1,\"caption\":\"\xff\"}");
+    }
+
+    #[test]
+    fn whole_numbers_are_one_id_however_they_are_written() {
+        let text = r#"[{"image_id": 1.0, "caption": "a"}, {"image_id": -0.0, "caption": "b"},
+            {"image_id": 1.5, "caption": "c"}]"#;
+        let expected = [
+            entry(&["1"], &["a"]),
+            entry(&["0"], &["b"]),
+            entry(&["1.5"], &["c"]),
+        ];
+        assert_eq!(read(text).unwrap(), expected);
+        let text = r#"{"id": 7.0, "caption": "a"}"#;
+        let read_line = lines(
+            text.as_bytes(),
+            &CaptionColumns::default(),
+            Role::References,
+        );
+        assert_eq!(read_line.unwrap().entries[0].ids, ["7"]);
+        let large = r#"[{"image_id": 123456789012345678901, "caption": "a"}]"#;
+        assert!(read(large).unwrap_err().contains("write it as a text"));
+    }
+
+    #[test]
+    fn an_image_that_is_there_twice_is_refused_and_rows_of_one_caption_are_not() {
+        let twice = r#"{"images": [{"id": 1}, {"id": 2}, {"id": 1}], "annotations": []}"#;
+        assert_eq!(
+            read(twice).unwrap_err(),
+            "more than one entry of `images` for 1 image: `1`"
+        );
+        let twice = r#"{"images": [{"cocoid": 1, "imgid": 5, "sentences": [{"raw": "a"}]},
+            {"cocoid": 1, "imgid": 6, "sentences": [{"raw": "b"}]}]}"#;
+        assert_eq!(
+            read(twice).unwrap_err(),
+            "more than one entry of `images` for 1 image: `1`"
+        );
+        let read = |text: &str, role| {
+            let read = lines(text.as_bytes(), &CaptionColumns::default(), role);
+            read.map_err(|e| e.to_string())
+        };
+        let rows = "{\"id\":1,\"caption\":\"a\"}\n{\"id\":1,\"caption\":\"b\"}";
+        let together = read(rows, Role::References).unwrap();
+        assert_eq!(together.entries[0].captions, ["a", "b"]);
+        assert_eq!(
+            read(rows, Role::Predictions).unwrap_err(),
+            "more than one prediction for 1 image: `1`"
+        );
+        let failed = "{\"key\":1,\"failed\":\"x\"}\n{\"key\":1,\"prediction\":{\"caption\":\"b\"}}";
+        assert!(read(failed, Role::Predictions).is_err());
+        let lists = "{\"id\":1,\"captions\":[\"a\"]}\n{\"id\":1,\"caption\":\"b\"}";
+        assert_eq!(
+            read(lists, Role::References).unwrap_err(),
+            "more than one list of captions for 1 image: `1`"
+        );
     }
 }

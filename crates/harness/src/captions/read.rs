@@ -1,16 +1,17 @@
 //! From a file to entries: ids with captions, in the order of the file.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
 
 use foldhash::HashMap;
+use sightline_core::Digest;
 
 use super::error::{CaptionError, Ids};
 use super::{columns, json};
 use crate::{Error, Result};
 
-/// Most bytes of a file, unpacked: what is read is kept in memory.
+/// Most bytes of a file, packed or not: what is read is kept in memory.
 const MAX_LEN_BYTES: u64 = 8 << 30;
 
 /// Names of the columns of a table.
@@ -51,50 +52,96 @@ pub struct Captions {
     pub entries: Vec<Entry>,
 }
 
+/// What a file is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// What people wrote.
+    References,
+    /// What a model wrote.
+    Predictions,
+}
+
+/// What a row of a file says about one image.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    pub(super) id: String,
+    pub(super) captions: Vec<String>,
+    pub(super) failed: Option<String>,
+    /// Whether it lists all captions of its image. Of references, rows with one caption each may repeat
+    /// the id; a list may not.
+    pub(super) is_list: bool,
+}
+
 impl Captions {
-    /// Brings captions of one id together.
+    /// Brings rows of one id together.
     pub(super) fn of_rows(
         id_name: &'static str,
-        rows: impl IntoIterator<Item = (String, Vec<String>, Option<String>)>,
-    ) -> Self {
+        role: Role,
+        rows: impl IntoIterator<Item = Row>,
+    ) -> Result<Self, CaptionError> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::default();
-        for (id, captions, failed) in rows {
-            let place = *places.entry(id.clone()).or_insert_with(|| {
+        let mut is_whole: Vec<bool> = Vec::new();
+        let mut repeated = Vec::new();
+        for row in rows {
+            let whole = row.is_list || role == Role::Predictions;
+            let place = *places.entry(row.id.clone()).or_insert(entries.len());
+            if let Some(entry) = entries.get_mut(place) {
+                if whole || is_whole[place] {
+                    repeated.push(row.id);
+                }
+                entry.captions.extend(row.captions);
+            } else {
+                is_whole.push(whole);
                 entries.push(Entry {
-                    ids: vec![id],
-                    ..Entry::default()
+                    ids: vec![row.id],
+                    captions: row.captions,
+                    failed: row.failed,
                 });
-                entries.len() - 1
-            });
-            entries[place].captions.extend(captions);
-            entries[place].failed = entries[place].failed.take().or(failed);
+            }
         }
-        Self {
+        let what = match role {
+            Role::References => "list of captions",
+            Role::Predictions => "prediction",
+        };
+        refuse_repeated(what, repeated)?;
+        Ok(Self {
             id_names: vec![id_name],
             entries,
-        }
-    }
-
-    fn named(&self, entries: impl Fn(&Entry) -> bool) -> Ids {
-        let entries = self.entries.iter().filter(|entry| entries(entry));
-        Ids(entries
-            .filter_map(|entry| entry.ids.first().cloned())
-            .collect())
+        })
     }
 }
 
-/// Reads references, with the images of one `split` where the file has splits.
+/// Refuses ids that occur more than once where they may once.
+pub(super) fn refuse_repeated(
+    what: &'static str,
+    mut repeated: Vec<String>,
+) -> Result<(), CaptionError> {
+    let mut seen = foldhash::HashSet::default();
+    repeated.retain(|id| seen.insert(id.clone()));
+    if repeated.is_empty() {
+        return Ok(());
+    }
+    Err(CaptionError::Repeated {
+        what,
+        ids: Ids(repeated),
+    })
+}
+
+/// Reads references, with the images of one `split` where the file has splits; with the digest of the
+/// bytes that were read. Images without a caption are an error unless `is_partial`.
 pub fn read_references(
     path: &Path,
     columns: &CaptionColumns,
     split: Option<&str>,
-) -> Result<Captions> {
+    is_partial: bool,
+) -> Result<(Captions, Digest)> {
     let read = || {
-        let references = read(path, columns, split, json::Role::References)?;
-        let without = references.named(|entry| entry.captions.is_empty());
-        if without.0.is_empty() {
-            Ok(references)
+        let (references, digest) = read(path, columns, split, Role::References)?;
+        let without = references.entries.iter().filter(|e| e.captions.is_empty());
+        let without = Ids(without.filter_map(|e| e.ids.first().cloned()).collect());
+        if is_partial || without.0.is_empty() {
+            Ok((references, digest))
         } else {
             Err(CaptionError::NoReferences { ids: without })
         }
@@ -102,26 +149,18 @@ pub fn read_references(
     read().map_err(|source| Error::captions(path, source))
 }
 
-/// Reads predictions: one caption for each image, or why there is none.
-pub fn read_predictions(path: &Path, columns: &CaptionColumns) -> Result<Captions> {
-    let read = || {
-        let predictions = read(path, columns, None, json::Role::Predictions)?;
-        let twice = predictions.named(|entry| entry.captions.len() > 1);
-        if twice.0.is_empty() {
-            Ok(predictions)
-        } else {
-            Err(CaptionError::Duplicate { ids: twice })
-        }
-    };
-    read().map_err(|source| Error::captions(path, source))
+/// Reads predictions: one caption for each image, or why there is none; with the digest of the bytes that
+/// were read.
+pub fn read_predictions(path: &Path, columns: &CaptionColumns) -> Result<(Captions, Digest)> {
+    read(path, columns, None, Role::Predictions).map_err(|source| Error::captions(path, source))
 }
 
 fn read(
     path: &Path,
     columns: &CaptionColumns,
     split: Option<&str>,
-    role: json::Role,
-) -> Result<Captions, CaptionError> {
+    role: Role,
+) -> Result<(Captions, Digest), CaptionError> {
     let name = path
         .file_name()
         .unwrap_or_default()
@@ -132,32 +171,51 @@ fn read(
         None => (name.as_str(), false),
     };
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    match extension {
-        "json" => json::document(&bytes(path, is_packed)?, split, role),
-        "jsonl" | "ndjson" => json::lines(&bytes(path, is_packed)?, columns),
-        "csv" => columns::delimited(&bytes(path, is_packed)?, b',', columns),
-        "tsv" => columns::delimited(&bytes(path, is_packed)?, b'\t', columns),
-        "parquet" | "pq" if !is_packed => columns::parquet(File::open(path)?, columns),
-        _ => Err(CaptionError::Form),
+    let is_parquet = matches!(extension, "parquet" | "pq") && !is_packed;
+    if !is_parquet && !matches!(extension, "json" | "jsonl" | "ndjson" | "csv" | "tsv") {
+        return Err(CaptionError::Form);
     }
+
+    let stored = whole(File::open(path)?)?;
+    let parse = || {
+        if is_parquet {
+            return columns::parquet(&stored, columns, role);
+        }
+        let unpacked = is_packed.then(|| unpack(&stored)).transpose()?;
+        let bytes = unpacked.as_deref().unwrap_or(&stored);
+        let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+        match extension {
+            "json" => json::document(text, split, role),
+            "csv" => columns::delimited(text, b',', columns, role),
+            "tsv" => columns::delimited(text, b'\t', columns, role),
+            _ => json::lines(text, columns, role),
+        }
+    };
+    let (captions, digest) = rayon::join(parse, || Digest::of(&stored));
+    Ok((captions?, digest))
 }
 
-fn bytes(path: &Path, is_packed: bool) -> Result<Vec<u8>, CaptionError> {
-    let file = BufReader::new(File::open(path)?);
-    let mut reader: Box<dyn Read> = if is_packed {
-        Box::new(flate2::bufread::MultiGzDecoder::new(file))
-    } else {
-        Box::new(file)
-    };
+/// Everything that `reader` yields, up to the limit.
+fn whole(reader: impl Read) -> Result<Vec<u8>, CaptionError> {
     let mut bytes = Vec::new();
-    reader
-        .by_ref()
-        .take(MAX_LEN_BYTES + 1)
-        .read_to_end(&mut bytes)?;
+    reader.take(MAX_LEN_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_LEN_BYTES {
         return Err(CaptionError::TooLarge {
             limit: MAX_LEN_BYTES,
         });
     }
     Ok(bytes)
+}
+
+/// What gzip packed. A file that ends too early is wrong as one of JSON is; the disk has not failed.
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, CaptionError> {
+    whole(flate2::bufread::MultiGzDecoder::new(packed)).map_err(|error| match error {
+        CaptionError::Read(error) => CaptionError::Packed {
+            problem: match error.kind() {
+                io::ErrorKind::UnexpectedEof => "it ends too early".to_owned(),
+                _ => error.to_string(),
+            },
+        },
+        other => other,
+    })
 }

@@ -1,16 +1,16 @@
-//! Which n-grams a CIDEr-D comes from, for people.
+//! Which n-grams a CIDEr-D or CIDEr comes from, for people.
 
 use std::collections::BTreeMap;
 
-use super::{DocumentFrequencies, LONGEST, SCALE, SIGMA};
+use super::{Cider, DocumentFrequencies, LONGEST, SCALE, SIGMA};
 use crate::{CaptionItem, words};
 
-/// What one reference adds to the CIDEr-D of an item.
+/// What one reference adds to the value of an item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contribution {
     /// Number of the reference.
     pub reference: usize,
-    /// What the difference in length leaves, from 0 to 1.
+    /// What the difference in length leaves, from 0 to 1; CIDEr leaves all.
     pub penalty: f64,
     /// The n-grams that candidate and reference share, what they add most first.
     pub parts: Vec<Part>,
@@ -31,8 +31,12 @@ pub struct Part {
     pub adds: f64,
 }
 
-/// What each reference and n-gram adds to the CIDEr-D of `item`; all parts together are its value.
-pub fn explain(item: &CaptionItem, frequencies: &DocumentFrequencies) -> Vec<Contribution> {
+/// What each reference and n-gram adds to `metric` of `item`; all parts together are its value.
+pub fn explain(
+    metric: &Cider,
+    item: &CaptionItem,
+    frequencies: &DocumentFrequencies,
+) -> Vec<Contribution> {
     let idf = |ngram: &str| {
         let df = f64::from(frequencies.count(ngram).max(1));
         f64::from(frequencies.images()).ln() - df.ln()
@@ -61,7 +65,11 @@ pub fn explain(item: &CaptionItem, frequencies: &DocumentFrequencies) -> Vec<Con
         let (reference_words, reference) = vector(reference.tokenized());
         let bigrams = |words: usize| words.saturating_sub(1);
         let difference = bigrams(candidate_words).abs_diff(bigrams(reference_words)) as f64;
-        let penalty = (-(difference * difference) / (2.0 * SIGMA * SIGMA)).exp();
+        let penalty = if metric.is_d {
+            (-(difference * difference) / (2.0 * SIGMA * SIGMA)).exp()
+        } else {
+            1.0
+        };
         let mut parts = Vec::new();
         for (candidate, reference) in candidate.iter().zip(&reference) {
             let norms = norm(candidate) * norm(reference);
@@ -71,7 +79,13 @@ pub fn explain(item: &CaptionItem, frequencies: &DocumentFrequencies) -> Vec<Con
                 };
                 let idf = idf(ngram);
                 let weight = f64::from(in_reference) * idf;
-                let product = (f64::from(in_candidate) * idf).min(weight) * weight;
+                let candidate = f64::from(in_candidate) * idf;
+                let clipped = if metric.is_d {
+                    candidate.min(weight)
+                } else {
+                    candidate
+                };
+                let product = clipped * weight;
                 let cosine = if norms == 0.0 { 0.0 } else { product / norms };
                 parts.push(Part {
                     ngram: ngram.clone(),
@@ -99,25 +113,28 @@ pub fn explain(item: &CaptionItem, frequencies: &DocumentFrequencies) -> Vec<Con
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Resources, cider::CIDER_D, metric::Metric};
+    use crate::cider::{CIDER, CIDER_D};
+    use crate::{Resources, metric::Metric};
 
     #[test]
     fn the_parts_of_every_item_are_its_value() {
         let items = [
             CaptionItem::new(
                 "a dog runs on grass",
-                &["a dog runs on the grass", "the dog"],
+                &["a dog runs on the grass", "the dog", "dog dog dog"],
             ),
             CaptionItem::new("two cats", &["two cats on a sofa", "cats cats"]),
             CaptionItem::new("", &["a plate"]),
         ];
         let frequencies = CIDER_D.corpus(&items, &Resources::default()).unwrap();
-        for item in &items {
-            let value = CIDER_D.value(&CIDER_D.stats(&frequencies, item)).unwrap();
-            let contributions = explain(item, &frequencies);
-            let parts = contributions.iter().flat_map(|c| &c.parts);
-            let sum: f64 = parts.map(|part| part.adds).sum();
-            assert!((sum - value).abs() < 1e-12, "{sum} {value}");
+        for metric in [&CIDER, &CIDER_D] {
+            for item in &items {
+                let value = metric.value(&metric.stats(&frequencies, item)).unwrap();
+                let contributions = explain(metric, item, &frequencies);
+                let parts = contributions.iter().flat_map(|c| &c.parts);
+                let sum: f64 = parts.map(|part| part.adds).sum();
+                assert!((sum - value).abs() < 1e-12, "{sum} {value}");
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use super::matches::Match;
 use super::stats::Sums;
 use super::tables::Tables;
 use super::word::{Lexicon, Line, Text};
+use crate::error::WhichCaption;
 use crate::metric::{Metric, MetricInfo};
 use crate::{CaptionItem, Error, Input, Resources, Result};
 
@@ -57,20 +58,20 @@ impl Metric for Meteor {
 
     fn corpus(&self, items: &[CaptionItem], resources: &Resources) -> Result<Lexicon> {
         for (item, captions) in items.iter().enumerate() {
-            let longest = captions
-                .references
-                .iter()
-                .chain([&captions.candidate])
-                .map(|caption| words_bound(caption.tokenized()))
-                .max()
-                .unwrap_or(0);
-            if longest > MAX_WORDS {
-                return Err(Error::TooLong {
-                    metric: self.id,
-                    item,
-                    words: longest,
-                    limit: MAX_WORDS,
-                });
+            let references = captions.references.iter().enumerate();
+            let references = references.map(|(number, one)| (WhichCaption::Reference(number), one));
+            let candidate = (WhichCaption::Candidate, &captions.candidate);
+            for (caption, text) in references.chain([candidate]) {
+                let words = words_bound(text.tokenized());
+                if words > MAX_WORDS {
+                    return Err(Error::TooLong {
+                        metric: self.id,
+                        item,
+                        caption,
+                        words,
+                        limit: MAX_WORDS,
+                    });
+                }
             }
         }
         let tables = if self.has_tables {

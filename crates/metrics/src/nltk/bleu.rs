@@ -450,11 +450,18 @@ impl Metric for BleuMetric {
     fn value(&self, sums: &BleuSums) -> Option<f64> {
         sums.score(self.smoothing)
     }
+
+    fn is_counted(&self, sums: &BleuSums) -> bool {
+        self.value(sums).is_some()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use sightline_core::Seed;
+
     use super::*;
+    use crate::{Bootstrap, DynMetric, Method, Observations};
 
     fn item(candidate: &str, references: &[&str]) -> CaptionItem {
         CaptionItem {
@@ -464,6 +471,41 @@ mod tests {
                 .map(|reference| Caption::from_tokens(reference, reference))
                 .collect(),
         }
+    }
+
+    #[test]
+    fn models_are_compared_on_the_items_that_both_have_a_value_for() {
+        let references = &["a dog runs on the grass"];
+        let observed = |candidates: &[&str]| {
+            let items: Vec<CaptionItem> = candidates.iter().map(|c| item(c, references)).collect();
+            let mut observations = Observations::default();
+            observations.set(Input::Caption, items);
+            observations
+        };
+        let (good, bad, none) = (
+            "a dog runs on the grass",
+            "a dog runs on a lawn",
+            "a red dog",
+        );
+        let (a, b) = (
+            observed(&[none, bad, bad, none]),
+            observed(&[good, none, good, good]),
+        );
+        let settings = Bootstrap {
+            resamples: 0,
+            confidence: 0.95,
+            method: Method::Percentile,
+            seed: Seed(17),
+        };
+        let metric: &dyn DynMetric = &BLEU_METHOD6;
+        let compared = metric.compare(&a, &b, &settings).unwrap();
+        assert_eq!(compared.items, 1, "the third alone");
+        let of = |observations| metric.per_item(observations).unwrap()[2];
+        assert_eq!((compared.a, compared.b), (of(&a), of(&b)));
+        assert_eq!(metric.evaluate(&a, None).unwrap().undefined, 2);
+        let none = metric.compare(&observed(&[none]), &observed(&[good]), &settings);
+        let none = none.unwrap();
+        assert_eq!((none.items, none.difference), (0, None));
     }
 
     const CHURCH: [&str; 4] = [

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::signature::{VERSION, case, yes_no};
+use super::signature::{VERSION, case, over, yes_no};
 use super::{References, Tokenizer};
 use crate::clipped::{WordCounts, possible};
 use crate::metric::{Metric, MetricInfo, Stats, merged};
@@ -289,6 +289,12 @@ impl Metric for BleuMetric {
             description: "BLEU of sacrebleu 2.6.0 with its default settings: words of `13a`, \
                 exponential smoothing; items with effective order.",
         }
+    }
+
+    fn signature(&self, items: Option<&[CaptionItem]>) -> Option<String> {
+        Some(over(items, |references| {
+            self.settings.signature(references)
+        }))
     }
 
     fn corpus(&self, _: &[CaptionItem], _: &Resources) -> Result<()> {

@@ -5,7 +5,7 @@
 //! what a corpus sums. N-grams of characters run across words, as white space is removed first.
 
 use super::References;
-use super::signature::{VERSION, case, yes_no};
+use super::signature::{VERSION, case, over, yes_no};
 use crate::clipped::{matches, possible};
 use crate::metric::{Metric, MetricInfo, Stats, merged};
 use crate::ngrams::Counted;
@@ -294,6 +294,12 @@ impl Metric for ChrfMetric {
             higher_is_better: true,
             description: self.description,
         }
+    }
+
+    fn signature(&self, items: Option<&[CaptionItem]>) -> Option<String> {
+        Some(over(items, |references| {
+            self.settings.signature(references)
+        }))
     }
 
     fn corpus(&self, _: &[CaptionItem], _: &Resources) -> Result<()> {

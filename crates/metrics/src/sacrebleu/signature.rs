@@ -38,6 +38,20 @@ impl fmt::Display for References {
     }
 }
 
+/// The signature over these items; without items that of the settings, which does not say how many
+/// references there are.
+pub(super) fn over(
+    items: Option<&[CaptionItem]>,
+    signature: impl Fn(References) -> String,
+) -> String {
+    if let Some(items) = items {
+        return signature(References::of(items));
+    }
+    let signature = signature(References::Vary);
+    let settings = signature.split_once('|').map(|(_, settings)| settings);
+    settings.unwrap_or_default().to_owned()
+}
+
 /// How signatures write a switch.
 pub(super) fn yes_no(on: bool) -> &'static str {
     if on { "yes" } else { "no" }

@@ -7,7 +7,7 @@
 
 use super::References;
 use super::shifts::edits;
-use super::signature::{VERSION, case, yes_no};
+use super::signature::{VERSION, case, over, yes_no};
 use crate::metric::{Metric, MetricInfo, Stats, merged};
 use crate::words::{self, Vocabulary};
 use crate::{CaptionItem, Input, Resources, Result};
@@ -142,6 +142,12 @@ impl Metric for TerMetric {
             description: "TER of sacrebleu 2.6.0 with its default settings: edits and moves in \
                 percent of the references' length, without regard to case.",
         }
+    }
+
+    fn signature(&self, items: Option<&[CaptionItem]>) -> Option<String> {
+        Some(over(items, |references| {
+            self.settings.signature(references)
+        }))
     }
 
     fn corpus(&self, _: &[CaptionItem], _: &Resources) -> Result<()> {

@@ -22,6 +22,7 @@ mod vqa;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use sightline_testkit::golden::{Report, Root};
 
@@ -63,13 +64,21 @@ fn metrics() {
     let Some(path) = Root::find().area("metrics") else {
         return;
     };
+    run(&path).finish();
+}
+
+/// Runs every file in the folder. It may hold some of the files only.
+fn run(path: &Path) -> Report {
     let mut report = Report::new("metrics");
-    let names: BTreeSet<String> = fs::read_dir(&path)
+    let names: BTreeSet<String> = fs::read_dir(path)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| !BESIDE.contains(&name.as_str()))
         .collect();
-    let folder = Folder { path, names };
+    let folder = Folder {
+        path: path.to_owned(),
+        names,
+    };
     if folder.path.join("sha256.json").is_file() {
         report.case("sha256", "sha256.json", folder.checksums());
     }
@@ -79,9 +88,8 @@ fn metrics() {
             .iter()
             .find(|(pattern, _)| files::matches(pattern, plain));
         if let Some((_, run)) = handled {
-            if let Err(reason) = run(&folder, plain, &mut report) {
-                report.case(plain, "file", Err(reason));
-            }
+            let outcome = run(&folder, plain, &mut report);
+            report.case(plain, "file", outcome);
         } else if UNHANDLED
             .iter()
             .any(|pattern| files::matches(pattern, plain))
@@ -91,5 +99,38 @@ fn metrics() {
             report.case(plain, "file", Err("no test knows this file".to_owned()));
         }
     }
-    report.finish();
+    report
+}
+
+#[test]
+fn what_lacks_its_partner_is_passed_over_and_what_is_unknown_is_not() {
+    let hypothesis = r#"{"id": 1, "hyp": "A dog.", "ptb": "a dog .", "tok": "a dog",
+        "bleu": [1, 1, 1, 1], "rouge_l": 1, "cider_d": 0, "cider": 0, "meteor": 1, "meteor_stats": ""}"#;
+    let hypothesis = hypothesis.replace('\n', "");
+    let corpus = r#"{"human": {"n": 1, "bleu": [1, 1, 1, 1], "rouge_l": 1, "cider_d": 0, "cider": 0,
+        "meteor": 1}}"#;
+    let failures = |name: &str, text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(name), text).unwrap();
+        run(folder.path()).failures().to_vec()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(failures("x.human.jsonl", &hypothesis), none);
+    assert_eq!(failures("x.corpus.json", corpus), none);
+    assert_eq!(
+        failures("meteor_corpora.json", r#"{"prose": 0.5, "raw_edge": 0.5}"#),
+        none
+    );
+    for (name, text) in [
+        ("x.human.jsonl", hypothesis.replace("a dog .", "a dogs .")),
+        (
+            "x.human.jsonl",
+            hypothesis.replace("\"hyp\"", "\"x\": 1, \"hyp\""),
+        ),
+        ("x.corpus.json", corpus.replace("\"n\"", "\"x\": 1, \"n\"")),
+        ("meteor_corpora.json", r#"{"poems": 0.5}"#.to_owned()),
+        ("poems.json", "{}".to_owned()),
+    ] {
+        assert_ne!(failures(name, &text), none, "{name}: {text}");
+    }
 }

@@ -25,14 +25,34 @@ struct Tokenized {
 }
 
 pub(crate) fn tokenizer(folder: &Folder, file: &str, report: &mut Report) -> Result<(), String> {
-    for case in folder.json_lines::<Tokenized>(file)? {
-        report.case(
-            "tokenizer",
-            &case.text,
-            tokens(&case.text, "", &case.ptb, &case.tok),
-        );
+    let cases: Vec<Tokenized> = folder.json_lines(file)?;
+    let lines: Vec<&str> = cases.iter().map(|case| case.text.as_str()).collect();
+    for (at, case) in cases.iter().enumerate() {
+        let outcome = alone_or_followed(&lines[at..], |text, following| {
+            tokens(text, following, &case.ptb, &case.tok)
+        });
+        report.case("tokenizer", &case.text, outcome);
     }
     Ok(())
+}
+
+/// Lines of the file that a line is read with.
+const FOLLOWING: usize = 3;
+
+/// What comes after the first of `lines` in the file that the reference program read.
+pub(crate) fn following(lines: &[&str]) -> String {
+    let rest = lines.get(1..).unwrap_or_default();
+    rest[..rest.len().min(FOLLOWING)].join("\n")
+}
+
+/// Checks the first of `lines` by itself or, where that fails, with those that follow it: of constructed
+/// strings and of prose it is not said whether the reference program read them one by one or as a file.
+pub(crate) fn alone_or_followed(
+    lines: &[&str],
+    check: impl Fn(&str, &str) -> Result<(), String>,
+) -> Result<(), String> {
+    let text = lines.first().copied().unwrap_or_default();
+    check(text, "").or_else(|alone| check(text, &following(lines)).map_err(|_| alone))
 }
 
 /// Whether `text` has these tokens with and without punctuation. The reference program reads a file of

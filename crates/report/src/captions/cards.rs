@@ -1,13 +1,13 @@
 //! The images that are shown, and each word of what was written about them.
 
 use serde::Serialize;
+use sightline_core::text::{count, counted, printable};
 
 use super::data::{Caption, CaptionReport, Comparison, ImageRow, MetricColumn, value_of};
 use super::numbers::{number, signed};
 use super::overlap::{Word, missed, overlap};
 use super::ranking::{differences, ends};
 use super::text::{Piece, cut, pieces};
-use crate::format::{count, counted, printable};
 
 // What is longer is cut, so that no caption makes a page that no browser opens.
 const CAPTION_CHARACTERS: usize = 1_000;

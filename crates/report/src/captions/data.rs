@@ -24,6 +24,8 @@ pub struct CaptionReport<'a> {
     pub predictions: SourceFile<'a>,
     /// What the model wrote that is compared with.
     pub baseline: Option<SourceFile<'a>>,
+    /// Document frequencies that CIDEr was given, if it was.
+    pub document_frequencies: Option<SourceFile<'a>>,
     /// What the ids of the images are: `image_id`, `filename`.
     pub id_name: &'a str,
     /// How many images were not scored.
@@ -49,9 +51,20 @@ pub struct SourceFile<'a> {
     pub sha256: Digest,
 }
 
-/// How many images were not scored, and why.
+/// How many images were not scored, and what they lacked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
+    /// Images of the references without a caption.
+    pub without_references: usize,
+    /// What the predictions lacked.
+    pub predictions: Unpaired,
+    /// What the baseline lacked.
+    pub baseline: Option<Unpaired>,
+}
+
+/// How many images of one file of predictions were not scored, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unpaired {
     /// Images with references and no prediction.
     pub missing: usize,
     /// Predictions of images without references.
@@ -82,6 +95,8 @@ pub struct MetricColumn<'a> {
     pub version: u32,
     /// The definition in a sentence.
     pub description: &'a str,
+    /// What the value depends on, as the published program writes it.
+    pub signature: Option<&'a str>,
     /// The value over all images; `None` when there is none.
     pub value: Option<f64>,
     /// Lower and upper end of its interval.
@@ -105,6 +120,8 @@ pub struct MetricColumn<'a> {
 /// the one corrected for the number of metrics tested (Holm).
 #[derive(Clone, Debug)]
 pub struct Comparison {
+    /// Images with a value on both sides; value, difference, interval and p-values are of them.
+    pub images: usize,
     /// The baseline's value.
     pub value: Option<f64>,
     /// The model's value minus the baseline's.

@@ -26,6 +26,7 @@
 //!     references: SourceFile { path: "references.json", sha256: Digest::of(b"bytes") },
 //!     predictions: SourceFile { path: "captions.json", sha256: Digest::of(b"bytes") },
 //!     baseline: None,
+//!     document_frequencies: None,
 //!     id_name: "image_id",
 //!     left_out: LeftOut::default(),
 //!     intervals: None,
@@ -33,6 +34,7 @@
 //!         id: "bleu-1",
 //!         version: 1,
 //!         description: "BLEU of single words.",
+//!         signature: None,
 //!         value: Some(0.75),
 //!         interval: None,
 //!         standard_error: None,
@@ -67,6 +69,6 @@ mod text;
 
 pub use data::{
     Caption, CaptionReport, Comparison, DEFAULT_IMAGES_SHOWN, DEFAULT_RANKING, ImageRow, Intervals,
-    LeftOut, MetricColumn, SourceFile,
+    LeftOut, MetricColumn, SourceFile, Unpaired,
 };
 pub use page::caption_page;

@@ -2,15 +2,16 @@
 
 use minijinja::{Environment, Value, value::Serde};
 use serde::Serialize;
+use sightline_core::text::{count, counted, printable};
 
 use super::cards::{ListView, lists, ranking_note};
 use super::data::{
-    CaptionReport, Comparison, Intervals, LeftOut, MetricColumn, SourceFile, value_of,
+    CaptionReport, Comparison, Intervals, LeftOut, MetricColumn, SourceFile, Unpaired, value_of,
 };
 use super::numbers::{fixed, number, p_value, signed};
 use super::plot::{HistogramView, histogram_view};
 use crate::error::Error;
-use crate::format::{command, confidence, count, counted, printable};
+use crate::format::{command, confidence};
 use crate::page::hash;
 
 /// The page, without its style and script.
@@ -78,6 +79,7 @@ struct ScoreView {
     id: String,
     version: u32,
     description: String,
+    signature: Option<String>,
     range: String,
     higher_is_better: bool,
     value: NumberView,
@@ -99,6 +101,8 @@ struct NumberView {
 
 #[derive(Serialize)]
 struct ComparisonView {
+    /// Of how many images it is, if not of all.
+    images: Option<String>,
     baseline: Option<String>,
     difference: NumberView,
     /// `better`, `worse`, `not shown to differ` or `not tested`.
@@ -118,6 +122,7 @@ struct PView {
 fn page_view(report: &CaptionReport<'_>) -> Result<PageView, Error> {
     let ranking = report.ranking()?;
     let baseline = report.baseline.as_ref();
+    let frequencies = report.document_frequencies.as_ref();
     Ok(PageView {
         style: STYLE,
         style_hash: hash(STYLE),
@@ -131,6 +136,7 @@ fn page_view(report: &CaptionReport<'_>) -> Result<PageView, Error> {
             Some(("References", &report.references)),
             Some(("Predictions", &report.predictions)),
             baseline.map(|file| ("Baseline", file)),
+            frequencies.map(|file| ("Document frequencies", file)),
         ]
         .into_iter()
         .flatten()
@@ -157,13 +163,30 @@ fn file_view(role: &'static str, file: &SourceFile<'_>) -> FileView {
     }
 }
 
-/// `3 images without a prediction, 2 failed predictions and 1 prediction without references`.
+/// What the references, the predictions and the baseline lacked, one sentence after the other.
 fn left_out(left_out: LeftOut) -> Option<String> {
-    let LeftOut {
+    let without = left_out.without_references;
+    let references = (without > 0).then(|| {
+        let images = counted(without, "image");
+        format!("{images} without a caption in the references")
+    });
+    let predictions = lacked(left_out.predictions);
+    let baseline = left_out.baseline.and_then(lacked);
+    let baseline = baseline.map(|lacked| format!("for the baseline {lacked}"));
+    let parts: Vec<String> = [references, predictions, baseline]
+        .into_iter()
+        .flatten()
+        .collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// `3 images without a prediction, 2 failed predictions and 1 prediction without references`.
+fn lacked(unpaired: Unpaired) -> Option<String> {
+    let Unpaired {
         missing,
         extra,
         failed,
-    } = left_out;
+    } = unpaired;
     let mut parts = Vec::new();
     if missing > 0 {
         parts.push(format!(
@@ -209,12 +232,15 @@ fn paper_factor(metric: &MetricColumn<'_>) -> Option<f64> {
 }
 
 fn score_view(metric: &MetricColumn<'_>) -> ScoreView {
-    let with_value =
-        (0..metric.values.len()).filter(|&row| value_of(&metric.values, row).is_some());
+    let images = metric.values.len();
+    let with_value = (0..images).filter(|&row| value_of(&metric.values, row).is_some());
+    let with_value = count(with_value.count() as u64);
+    let all = count(images as u64);
     ScoreView {
         id: printable(metric.id),
         version: metric.version,
         description: printable(metric.description),
+        signature: metric.signature.map(printable),
         range: format!("{} to {}", end(metric.range[0]), end(metric.range[1])),
         higher_is_better: metric.higher_is_better,
         value: number_view(metric.value, metric.interval, number),
@@ -224,15 +250,23 @@ fn score_view(metric: &MetricColumn<'_>) -> ScoreView {
         }),
         standard_error: metric.standard_error.map(number),
         detectable: metric.detectable.map(number),
-        images: count(with_value.count() as u64),
+        images: if with_value == all {
+            all
+        } else {
+            format!("{with_value} of {all}, the others have no value")
+        },
         comparison: metric
             .comparison
             .as_ref()
-            .map(|comparison| comparison_view(comparison, metric.higher_is_better)),
+            .map(|comparison| comparison_view(comparison, images, metric.higher_is_better)),
     }
 }
 
-fn comparison_view(comparison: &Comparison, higher_is_better: bool) -> ComparisonView {
+fn comparison_view(
+    comparison: &Comparison,
+    images: usize,
+    higher_is_better: bool,
+) -> ComparisonView {
     let p = |plain: Option<f64>, corrected: Option<f64>| PView {
         plain: plain.map(p_value),
         corrected: corrected.map(p_value),
@@ -241,9 +275,15 @@ fn comparison_view(comparison: &Comparison, higher_is_better: bool) -> Compariso
         comparison.p_bootstrap_corrected,
         comparison.p_randomisation_corrected,
     ];
-    let is_tested = corrected.iter().all(Option::is_some);
-    let differs = corrected.iter().all(|p| p.is_some_and(|p| p < LEVEL));
+    let is_tested = corrected.iter().any(Option::is_some);
+    let differs = is_tested && corrected.iter().flatten().all(|&p| p < LEVEL);
     ComparisonView {
+        images: (comparison.images < images).then(|| {
+            format!(
+                "on {} with both values",
+                counted(comparison.images, "image")
+            )
+        }),
         baseline: comparison.value.map(number),
         difference: number_view(comparison.difference, comparison.interval, signed),
         verdict: match comparison.difference {
@@ -306,6 +346,7 @@ mod tests {
             id,
             version: 1,
             description: "What it is.",
+            signature: None,
             value: (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64),
             interval: None,
             standard_error: None,
@@ -338,6 +379,7 @@ mod tests {
             references: file("references.json"),
             predictions: file("captions.json"),
             baseline: None,
+            document_frequencies: None,
             id_name: "image_id",
             left_out: LeftOut::default(),
             intervals: None,
@@ -376,7 +418,7 @@ mod tests {
     fn full<'a>() -> CaptionReport<'a> {
         let mut report = small();
         report.baseline = Some(file("other.json"));
-        report.left_out = LeftOut {
+        report.left_out.predictions = Unpaired {
             missing: 3,
             extra: 1,
             failed: 2,
@@ -403,6 +445,7 @@ mod tests {
             metric.standard_error = Some(0.0625);
             metric.detectable = Some(0.175);
             metric.comparison = Some(Comparison {
+                images: 4,
                 value: Some(0.375),
                 difference: Some(0.0625),
                 interval: Some([-0.125, 0.25]),
@@ -515,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_bold_where_both_tests_say_so() {
+    fn differences_are_bold_where_every_test_made_says_so() {
         let mut report = full();
         let undecided = |report: &CaptionReport<'_>| {
             let html = body(report);
@@ -538,12 +581,18 @@ mod tests {
         );
         let comparison = report.metrics[0].comparison.as_mut().unwrap();
         comparison.p_bootstrap_corrected = None;
+        let verdicts = |report: &CaptionReport<'_>, verdict: &str| {
+            let verdict = format!("<span class=\"fine\">{verdict}<");
+            body(report).matches(&verdict).count()
+        };
         assert_eq!(
-            body(&report)
-                .matches("<span class=\"fine\">not tested<")
-                .count(),
-            1
+            verdicts(&report, "worse"),
+            1,
+            "too few images for the bootstrap"
         );
+        let comparison = report.metrics[0].comparison.as_mut().unwrap();
+        comparison.p_randomisation_corrected = None;
+        assert_eq!(verdicts(&report, "not tested"), 1);
     }
 
     #[test]
@@ -720,10 +769,14 @@ mod tests {
     #[test]
     fn what_was_left_out_is_a_sentence() {
         let of = |missing, extra, failed| {
-            left_out(LeftOut {
+            let predictions = Unpaired {
                 missing,
                 extra,
                 failed,
+            };
+            left_out(LeftOut {
+                predictions,
+                ..LeftOut::default()
             })
         };
         assert_eq!(of(0, 0, 0), None);
@@ -731,6 +784,18 @@ mod tests {
         assert_eq!(
             of(3, 1, 2).unwrap(),
             "3 images without a prediction, 2 failed predictions and 1 prediction without references"
+        );
+        let all = LeftOut {
+            without_references: 2,
+            predictions: Unpaired::default(),
+            baseline: Some(Unpaired {
+                missing: 1,
+                ..Unpaired::default()
+            }),
+        };
+        assert_eq!(
+            left_out(all).unwrap(),
+            "2 images without a caption in the references; for the baseline 1 image without a prediction"
         );
     }
 }

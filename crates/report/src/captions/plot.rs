@@ -1,11 +1,11 @@
 //! The histogram of a metric as a picture: where each line of it goes.
 
 use serde::Serialize;
+use sightline_core::text::{count, counted, printable};
 
 use super::data::{MetricColumn, value_of};
 use super::histogram::{self, Histogram};
 use super::numbers::{number, short};
-use crate::format::{count, counted, printable};
 
 // The picture, in units that are pixels on a phone.
 const WIDTH: f64 = 340.0;

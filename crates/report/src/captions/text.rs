@@ -1,8 +1,7 @@
 //! Foreign text, made safe to look at.
 
 use serde::Serialize;
-
-use crate::format::is_hidden;
+use sightline_core::text::is_hidden;
 
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

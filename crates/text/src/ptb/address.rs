@@ -3,6 +3,7 @@
 //! The reference takes nearly any characters into them, so one can start at many places and end far
 //! away. What holds for a whole stretch of text is found once and remembered.
 
+use super::class::Class;
 use super::form::Form;
 use super::scan::{Found, Scanner, farther};
 use super::word::in_part;
@@ -261,22 +262,23 @@ impl Scanner<'_> {
     }
 
     /// Parts of letters and digits with a known extension before a space or a punctuation mark:
-    /// `5.jpg`.
+    /// `5.jpg`. Soft hyphens count as letters and are kept.
     pub(super) fn file_name(&mut self, at: usize) -> Option<Found> {
         if at >= self.memo.file_end {
             self.find_file_name(at);
         }
         let end = self.memo.file?.end_from(at)?;
         let reach = end + self.at(end).1.max(1);
-        Some(Found::before(end, reach, Form::Word))
+        Some(Found::before(end, reach, Form::Verbatim))
     }
 
     fn find_file_name(&mut self, at: usize) {
         self.memo.file = None;
-        let mut end = self.run_of_class(at, in_part);
-        while self.byte(end) == b'.' && in_part(self.at(end + 1).0) {
+        let in_name = |class| in_part(class) || class == Class::SoftHyphen;
+        let mut end = self.run_of_class(at, in_name);
+        while self.byte(end) == b'.' && in_name(self.at(end + 1).0) {
             let dot = end;
-            end = self.run_of_class(dot + 1, in_part);
+            end = self.run_of_class(dot + 1, in_name);
             let ends = self.is_space_or_end(end)
                 || matches!(self.char(end), '.' | ',' | '!' | '?' | '\u{85}');
             if ends

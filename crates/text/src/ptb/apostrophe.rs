@@ -70,7 +70,11 @@ impl Scanner<'_> {
     ) -> Option<Found> {
         if plain > at + 1
             && self.lower_byte(plain - 1) == b'n'
-            && self.lower_byte(plain - 2) != b'n'
+            && self.text[at..plain - 1]
+                .trim_end_matches('\u{AD}')
+                .bytes()
+                .next_back()
+                .is_some_and(|last| !last.eq_ignore_ascii_case(&b'n'))
             && let Some(after) = self.any_apostrophe(plain)
             && self.lower_byte(after) == b't'
             && self.run_with_soft_hyphens(at, |byte| byte.is_ascii_alphabetic()) == plain
