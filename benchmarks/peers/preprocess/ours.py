@@ -8,12 +8,13 @@ writes the tensor `pixel_values`, `[N, 3, 224, 224]` float32.
 
 reads all files into memory, prepares them N times without writing, and prints
 
-    {"schema": 1, "images": 64, "mode": "exact",
+    {"schema": 1, "images": 64, "threads": 1, "mode": "exact",
      "passes": [{"wall_s": 0.1, "cpu_s": 0.1}, …],
      "stages": {"decode_s": 0.3, "resize_s": 0.1, "normalise_s": 0.01},
      "peak_bytes": 12345678}
 
-with one entry of `passes` for each of the N, and stages summed over all passes and threads.
+with one entry of `passes` for each of the N, and stages summed over all passes and threads. More keys are
+passed over.
 """
 
 from __future__ import annotations
@@ -85,18 +86,14 @@ class Ours:
         return [*command, "--images", *images]
 
 
-def timing(text: str, *, mode: str, images: int, repeat: int) -> Timing:
+def timing(text: str, *, mode: str, images: int, repeat: int, threads: int) -> Timing:
     """Reads what a timed run printed, and makes sure that it did what was asked."""
+    asked = {"schema": 1, "mode": mode, "images": images, "threads": threads, "passes": repeat}
     try:
         found: dict[str, Any] = json.loads(text)
-        if found["schema"] != 1:
-            raise Failed(f"our program prints schema {found['schema']}, the bench reads 1")
-        did = (found["mode"], found["images"], len(found["passes"]))
-        if did != (mode, images, repeat):
-            raise Failed(
-                f"our program did {did[2]} passes of {did[1]} images in mode {did[0]}; "
-                f"it was asked for {repeat} of {images} in mode {mode}"
-            )
+        did = {key: found[key] for key in asked} | {"passes": len(found["passes"])}
+        if did != asked:
+            raise Failed(f"our program was asked for {asked} and did {did}")
         return Timing(
             passes=[{"wall_s": row["wall_s"], "cpu_s": row["cpu_s"]} for row in found["passes"]],
             stages={name: found["stages"][name] for name in STAGES},

@@ -213,7 +213,8 @@ class Bench:
         load = os.getloadavg()[0]
         printed, measured = self.start(self.our_command(turn, mode, spec), turn, turn.threads)
         images, warmups = len(turn.photos.files), self.repeats.warmups
-        told = timing(printed, mode=mode, images=images, repeat=warmups + self.repeats.passes)
+        repeat = warmups + self.repeats.passes
+        told = timing(printed, mode=mode, images=images, repeat=repeat, threads=turn.threads)
         about: Run = {"mode": mode, "spec": spec, "beside": turn.peer.name}
         about |= {"stages": told.stages, "told_peak_bytes": told.peak_bytes}
         run = turn.run(OURS, told.passes, warmups, measured, load) | about

@@ -87,12 +87,12 @@ class OurOutput(unittest.TestCase):
         """The output of two passes over three images."""
         stages = dict.fromkeys(ours.STAGES, 0.1)
         passes = [{"wall_s": 0.5, "cpu_s": 0.4, "other": 1}] * 2
-        found = {"schema": 1, "images": 3, "mode": "exact", "passes": passes, "stages": stages}
-        return json.dumps(found | {"peak_bytes": 7} | changes)
+        found = {"schema": 1, "images": 3, "threads": 2, "mode": "exact", "passes": passes}
+        return json.dumps(found | {"stages": stages, "peak_bytes": 7} | changes)
 
     def read(self, text: str) -> ours.Timing:
         """Reads it as the bench does."""
-        return ours.timing(text, mode="exact", images=3, repeat=2)
+        return ours.timing(text, mode="exact", images=3, repeat=2, threads=2)
 
     def test_passes_stages_and_memory_are_read(self) -> None:
         found = self.read(self.printed())
@@ -100,10 +100,10 @@ class OurOutput(unittest.TestCase):
         self.assertEqual((found.stages["resize_s"], found.peak_bytes), (0.1, 7))
 
     def test_other_work_than_was_asked_for_is_refused(self) -> None:
-        changed: list[dict[str, Any]] = [{"mode": "fast"}, {"images": 2}, {"passes": []}, {"schema": 2}]
-        for changes in changed:
+        others: dict[str, Any] = {"mode": "fast", "images": 2, "passes": [], "threads": 1, "schema": 2}
+        for key, value in others.items():
             with self.assertRaises(Failed):
-                self.read(self.printed(**changes))
+                self.read(self.printed(**{key: value}))
 
     def test_output_that_is_not_as_expected_is_refused(self) -> None:
         for text in ("", self.printed(stages={}), self.printed(passes=None), "[]"):
