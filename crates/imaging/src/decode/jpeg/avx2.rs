@@ -1,4 +1,4 @@
-//! The inverse transform in AVX2 instructions, through safe functions.
+//! The inverse transforms in AVX2 instructions, through safe functions.
 //!
 //! The same sums as in [`transform`](super::transform), eight lanes at once: products of two samples are
 //! added by one `pmaddwd`, as in libjpeg-turbo. Left to itself the compiler spends more on moving lanes
@@ -10,6 +10,7 @@ use std::array::from_fn;
 use pulp::x86::V3;
 use pulp::{NullaryFnOnce, cast};
 
+use super::reduced::{C0_211, C0_509, C0_601, C1_061, C1_451, C2_172};
 use super::transform::{
     BITS, C0_298, C0_390, C0_541, C0_765, C0_899, C1_175, C1_501, C1_847, C1_961, C2_053, C2_562,
     C3_072, KEPT, flat, store,
@@ -118,6 +119,84 @@ impl Avx2 {
         ]
     }
 
+    /// One pass of the transform into 4 by 4 samples: `whole` holds the first of eight rows, `pairs` rows 2 and
+    /// 6, 1 and 5, 3 and 7. Shift and rounding are as in [`Self::pass`].
+    #[inline(always)]
+    fn four<const SHIFT: i32>(
+        self,
+        whole: __m128i,
+        [v26, v15, v37]: [__m256i; 3],
+        half: i32,
+    ) -> [__m256i; 4] {
+        let V3 { avx, avx2, .. } = self.0;
+        let add = |a, b| avx2._mm256_add_epi32(a, b);
+        let sub = |a, b| avx2._mm256_sub_epi32(a, b);
+        let t0 = avx2._mm256_slli_epi32::<{ BITS as i32 + 1 }>(avx2._mm256_cvtepi16_epi32(whole));
+        let t0 = add(t0, avx._mm256_set1_epi32(half));
+        let t2 = self.dot(v26, C1_847, -C0_765);
+        let (t10, t12) = (add(t0, t2), sub(t0, t2));
+        let o0 = add(
+            self.dot(v15, C1_061, C1_451),
+            self.dot(v37, -C2_172, -C0_211),
+        );
+        let o2 = add(
+            self.dot(v15, C2_562, -C0_601),
+            self.dot(v37, C0_899, -C0_509),
+        );
+        [add(t10, o2), add(t12, o0), sub(t12, o0), sub(t10, o2)]
+            .map(|sum| avx2._mm256_srai_epi32::<SHIFT>(sum))
+    }
+
+    /// The first pass of [`Self::four`]: columns 0 and 1, 4 and 5, 2 and 3, 6 and 7, four samples of each.
+    #[inline(always)]
+    fn four_columns(self, v: [__m128i; 8]) -> [__m128i; 4] {
+        let V3 { avx, avx2, .. } = self.0;
+        let pairs = [(2, 6), (1, 5), (3, 7)].map(|(a, b): (usize, usize)| self.pairs(v[a], v[b]));
+        let [r0, r1, r2, r3] = self.four::<{ COLUMNS + 1 }>(v[0], pairs, 1 << COLUMNS);
+        let r02 = avx2._mm256_packs_epi32(r0, r2);
+        let r13 = avx2._mm256_packs_epi32(r1, r3);
+        let r01 = avx2._mm256_unpacklo_epi16(r02, r13);
+        let r23 = avx2._mm256_unpackhi_epi16(r02, r13);
+        let c0145 = avx2._mm256_unpacklo_epi32(r01, r23);
+        let c2367 = avx2._mm256_unpackhi_epi32(r01, r23);
+        let low = |v| avx._mm256_castsi256_si128(v);
+        let high = |v| avx2._mm256_extracti128_si256::<1>(v);
+        [low(c0145), high(c0145), low(c2367), high(c2367)]
+    }
+
+    /// The second pass, to rows of samples.
+    #[inline(always)]
+    fn four_rows(self, [c01, c45, c23, c67]: [__m128i; 4]) -> [[u8; 4]; 4] {
+        let V3 {
+            sse2, ssse3, avx, ..
+        } = self.0;
+        let pairs = [
+            sse2._mm_unpacklo_epi16(c23, c67),
+            sse2._mm_unpackhi_epi16(c01, c45),
+            sse2._mm_unpackhi_epi16(c23, c67),
+        ]
+        .map(|pairs| avx._mm256_castsi128_si256(pairs));
+        let columns = self.four::<{ ROWS + 1 - LATER }>(c01, pairs, 1 << ROWS);
+        let [c0, c1, c2, c3] = columns.map(|v| avx._mm256_castsi256_si128(v));
+        let later = |v| sse2._mm_srai_epi16::<LATER>(v);
+        let bytes = sse2._mm_packs_epi16(
+            later(sse2._mm_packs_epi32(c0, c1)),
+            later(sse2._mm_packs_epi32(c2, c3)),
+        );
+        let by_row: [u8; 16] = from_fn(|i| (i % 4 * 4 + i / 4) as u8);
+        let bytes = ssse3._mm_shuffle_epi8(bytes, cast(by_row));
+        cast(sse2._mm_add_epi8(bytes, sse2._mm_set1_epi8(i8::MIN)))
+    }
+
+    /// Coefficients times the steps of the quantisation table, in rows of eight.
+    #[inline(always)]
+    fn dequantised(self, coefficients: &[i16; 64], quantisation: &[u16; 64]) -> [__m128i; 8] {
+        let V3 { sse2, .. } = self.0;
+        let (rows, _) = coefficients.as_chunks::<8>();
+        let (steps, _) = quantisation.as_chunks::<8>();
+        from_fn(|y| sse2._mm_mullo_epi16(cast(rows[y]), cast(steps[y])))
+    }
+
     /// Turns what [`Self::pass`] gives into columns 0 and 4, 1 and 5, 2 and 6, 3 and 7.
     ///
     /// The order of the rounds matters: where two of them have the same two sources, the compiler merges them
@@ -159,14 +238,8 @@ impl Vector for Avx2 {
         if last == 0 {
             return flat(coefficients[0], quantisation[0], out, stride);
         }
-        let V3 {
-            sse2, avx, avx2, ..
-        } = self.0;
-        let (rows, _) = coefficients.as_chunks::<8>();
-        let (steps, _) = quantisation.as_chunks::<8>();
-        let product: [__m128i; 8] =
-            from_fn(|y| sse2._mm_mullo_epi16(cast(rows[y]), cast(steps[y])));
-
+        let V3 { avx, avx2, .. } = self.0;
+        let product = self.dequantised(coefficients, quantisation);
         let columns = self.transpose(self.pass::<COLUMNS>(product, 1 << (COLUMNS - 1)));
         let low = |v| avx._mm256_castsi256_si128(v);
         let high = |v| avx2._mm256_extracti128_si256::<1>(v);
@@ -183,6 +256,22 @@ impl Vector for Avx2 {
         let [y0, y1, y4, y5]: [[u8; 8]; 4] = cast(bytes(rows[0], rows[1]));
         let [y2, y3, y6, y7]: [[u8; 8]; 4] = cast(bytes(rows[2], rows[3]));
         store([y0, y1, y2, y3, y4, y5, y6, y7], out, stride);
+    }
+
+    #[inline(always)]
+    fn inverse_4x4(
+        self,
+        coefficients: &[i16; 64],
+        quantisation: &[u16; 64],
+        out: &mut [u8],
+        stride: usize,
+    ) {
+        let columns = self.four_columns(self.dequantised(coefficients, quantisation));
+        let rows = self.four_rows(columns);
+        let (out, _) = out.as_chunks_mut::<4>();
+        for (y, row) in rows.into_iter().enumerate() {
+            out[y * stride / 4] = row;
+        }
     }
 
     #[inline(always)]
@@ -253,6 +342,9 @@ mod tests {
             let (mut fast, mut plain) = ([0; 128], [0; 128]);
             avx2.inverse(&coefficients, &quantisation, 63, &mut fast, 16);
             Portable.inverse(&coefficients, &quantisation, 63, &mut plain, 16);
+            prop_assert_eq!(fast, plain);
+            avx2.inverse_4x4(&coefficients, &quantisation, &mut fast, 12);
+            Portable.inverse_4x4(&coefficients, &quantisation, &mut plain, 12);
             prop_assert_eq!(fast, plain);
         }
 

@@ -30,7 +30,7 @@ pub(super) struct Canvas<'a> {
     plan: &'a Plan,
     workspace: &'a mut Workspace,
     pixels: &'a mut Vec<u8>,
-    /// The row that follows those in `pixels`.
+    /// The next row to paint.
     next: usize,
 }
 
@@ -45,8 +45,13 @@ impl<'a> Canvas<'a> {
         for (part, band) in layout.parts.iter().zip(&mut workspace.bands) {
             band.begin(part, &view.mcu_columns, view.mcu_rows.start);
         }
-        pixels.clear();
-        pixels.reserve_exact(view.columns.len() * view.rows.len() * plan.channels);
+        let len = view.columns.len() * view.rows.len() * plan.channels;
+        if pixels.capacity() < len {
+            // Fresh pages hold zeros already.
+            *pixels = vec![0; len];
+        }
+        // What is old is painted over.
+        pixels.resize(len, 0);
         Self {
             plan,
             workspace,
@@ -98,16 +103,15 @@ impl Kernel for Paint<'_, '_> {
         let stride = view.columns.len() * plan.channels;
         // The first column that bands hold is not always the first that is wanted.
         let left = view.columns.start - view.mcu_columns.start * layout.mcu.0;
-        for y in self.rows {
+        let first = self.rows.start - view.rows.start;
+        let out = pixels[first * stride..].chunks_exact_mut(stride);
+        for (y, out) in self.rows.zip(out) {
             let mut rows = [&[][..]; 4];
             let parts = layout.parts.iter().zip(&*bands).zip(&mut *upsamplers);
             for (row, ((part, band), upsampler)) in rows.iter_mut().zip(parts) {
                 *row = &upsampler.row(part, band, y)[left..];
             }
             let [a, b, c, d] = rows;
-            let start = pixels.len();
-            pixels.resize(start + stride, 0);
-            let out = &mut pixels[start..];
             match (plan.colour, plan.channels) {
                 (Colour::Grey, 3) => interleave(vector, [a; 3], out),
                 (Colour::Grey, _) => out.copy_from_slice(&a[..stride]),

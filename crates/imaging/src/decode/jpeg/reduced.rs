@@ -6,7 +6,19 @@
 
 use std::array::from_fn;
 
-use super::transform::{BITS, KEPT, dequantised, descale, limit};
+use super::transform::{BITS, C0_765, C0_899, C1_847, C2_562, KEPT, dequantised, descale, limit};
+
+/// Constants by their first digits: `C1_061` is 1.061594337.
+pub(super) const C0_211: i32 = 1730;
+pub(super) const C0_509: i32 = 4176;
+pub(super) const C0_601: i32 = 4926;
+const C0_720: i32 = 5906;
+const C0_850: i32 = 6967;
+pub(super) const C1_061: i32 = 8697;
+const C1_272: i32 = 10_426;
+pub(super) const C1_451: i32 = 11_893;
+pub(super) const C2_172: i32 = 17_799;
+const C3_624: i32 = 29_692;
 
 /// Writes the samples of a block to `out`, whose rows are `stride` long, a multiple of four.
 #[inline(always)]
@@ -56,17 +68,6 @@ pub(super) fn inverse_1x1(coefficients: &[i16; 64], quantisation: &[u16; 64], ou
 /// Four rows of eight; the fifth does not count.
 #[inline(always)]
 fn four<const LANES: usize, const SHIFT: u32>(v: &[[i16; LANES]; 8]) -> [[i16; LANES]; 4] {
-    const C0_211: i32 = 1730;
-    const C0_509: i32 = 4176;
-    const C0_601: i32 = 4926;
-    const C0_765: i32 = 6270;
-    const C0_899: i32 = 7373;
-    const C1_061: i32 = 8697;
-    const C1_451: i32 = 11_893;
-    const C1_847: i32 = 15_137;
-    const C2_172: i32 = 17_799;
-    const C2_562: i32 = 20_995;
-
     let mut out = [[0; LANES]; 4];
     for lane in 0..LANES {
         let t0 = i32::from(v[0][lane]) << (BITS + 1);
@@ -93,11 +94,6 @@ fn four<const LANES: usize, const SHIFT: u32>(v: &[[i16; LANES]; 8]) -> [[i16; L
 /// Two rows of eight; the third, fifth and seventh do not count.
 #[inline(always)]
 fn two<const LANES: usize, const SHIFT: u32>(v: &[[i16; LANES]; 8]) -> [[i16; LANES]; 2] {
-    const C0_720: i32 = 5906;
-    const C0_850: i32 = 6967;
-    const C1_272: i32 = 10_426;
-    const C3_624: i32 = 29_692;
-
     let mut out = [[0; LANES]; 2];
     for lane in 0..LANES {
         let even = i32::from(v[0][lane]) << (BITS + 2);

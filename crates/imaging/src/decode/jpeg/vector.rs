@@ -4,7 +4,7 @@
 //! whichever the machine has. Where the compiler cannot find the vector instructions by itself, the kernel
 //! asks the [`Vector`] that it is given.
 
-use super::reduced::{inverse_1x1, inverse_2x2, inverse_4x4};
+use super::reduced::{self, inverse_1x1, inverse_2x2};
 use super::transform;
 
 /// Pixels that [`Vector::interleave`] takes.
@@ -22,6 +22,15 @@ pub(super) trait Vector: Copy {
         stride: usize,
     );
 
+    /// The same into 4 by 4 samples; see [`reduced::inverse_4x4`].
+    fn inverse_4x4(
+        self,
+        coefficients: &[i16; 64],
+        quantisation: &[u16; 64],
+        out: &mut [u8],
+        stride: usize,
+    );
+
     /// The same into `side` by `side` samples: 8, 4, 2 or 1.
     #[inline(always)]
     fn inverse_to(
@@ -34,7 +43,7 @@ pub(super) trait Vector: Copy {
     ) {
         match side {
             8 => self.inverse(coefficients, quantisation, last, out, stride),
-            4 => inverse_4x4(coefficients, quantisation, out, stride),
+            4 => self.inverse_4x4(coefficients, quantisation, out, stride),
             2 => inverse_2x2(coefficients, quantisation, out, stride),
             _ => inverse_1x1(coefficients, quantisation, out),
         }
@@ -73,6 +82,17 @@ impl Vector for Portable {
         stride: usize,
     ) {
         transform::inverse(coefficients, quantisation, last, out, stride);
+    }
+
+    #[inline(always)]
+    fn inverse_4x4(
+        self,
+        coefficients: &[i16; 64],
+        quantisation: &[u16; 64],
+        out: &mut [u8],
+        stride: usize,
+    ) {
+        reduced::inverse_4x4(coefficients, quantisation, out, stride);
     }
 
     #[inline(always)]
