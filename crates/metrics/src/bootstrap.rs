@@ -60,13 +60,16 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// The interval of `value` over items whose sums are `stats`; `None` when there are none, no
-/// resamples, or the method is not defined for them.
+/// The interval of `value` over items whose sums are `stats`; `None` for fewer than two, whose resamples
+/// are all the same, without resamples, or when the method is not defined for them.
 pub fn interval<S: Stats>(
     stats: &[S],
     value: impl Fn(&S) -> Option<f64> + Sync,
     settings: &Bootstrap,
 ) -> Option<Interval> {
+    if stats.len() < 2 {
+        return None;
+    }
     let resampled = resample(stats, &value, settings.resamples, settings.seed);
     interval_from(
         stats,
@@ -285,10 +288,10 @@ mod tests {
         let ends = interval(&stats, Mean::value, &settings(Method::Basic)).unwrap();
         assert_eq!((ends.low, ends.high), (0.25, 0.25));
         assert_eq!(interval(&stats, Mean::value, &settings(Method::Bca)), None);
-        assert_eq!(
-            interval(&[], Mean::value, &settings(Method::Percentile)),
-            None
-        );
+        for few in [&[][..], &stats[..1]] {
+            let none = interval(few, Mean::value, &settings(Method::Percentile));
+            assert_eq!(none, None);
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Comparison {
     pub b: Option<f64>,
     /// The second minus the first.
     pub difference: Option<f64>,
-    /// Interval of the difference, items resampled in pairs.
+    /// Interval of the difference, items resampled in pairs; of two pairs or more.
     pub interval: Option<Interval>,
     /// Standard error of the difference, when resamples were asked for.
     pub standard_error: Option<f64>,
@@ -101,6 +101,7 @@ pub fn compare<S: Stats>(
         difference: observed,
         interval: quantile(&resampled, tail)
             .zip(quantile(&resampled, 1.0 - tail))
+            .filter(|_| pairs.len() > 1)
             .map(|(low, high)| Interval { low, high }),
         standard_error: error,
         p_bootstrap: p_of_sign(&resampled).filter(|_| pairs.len() >= FEWEST_ITEMS),
@@ -270,8 +271,8 @@ mod tests {
         let (a, b) = one_sided(1);
         let one = compare(&a, &b, Mean::value, usize::MAX, &settings());
         assert_eq!(
-            (one.p_bootstrap, one.p_randomisation),
-            (None, Some(1.0)),
+            (one.p_bootstrap, one.interval, one.p_randomisation),
+            (None, None, Some(1.0)),
             "one image shows nothing"
         );
         let (a, b) = one_sided(FEWEST_ITEMS);

@@ -160,7 +160,7 @@ pub(crate) fn table(printed: &Printed) -> String {
         let _ = write!(
             text,
             "; intervals: {} bootstrap, {} resamples of the images, {} % inside; detectable: the smallest \
-             difference that {} show with 80 % chance at the 5 % level",
+             difference that shows in {} with 80 % chance at the 5 % level",
             intervals.method,
             intervals.resamples,
             intervals.confidence * 100.0,

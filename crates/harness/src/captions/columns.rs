@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use polars::prelude::*;
-use sightline_core::text::printable;
+use sightline_core::text::{counted, printable};
 
 use super::error::CaptionError;
 use super::json;
@@ -30,7 +30,10 @@ pub(super) fn delimited(
             csv::ErrorKind::Utf8 { err, .. } => format!("field {}: {err}", err.field() + 1),
             csv::ErrorKind::UnequalLengths {
                 expected_len, len, ..
-            } => format!("{len} fields instead of {expected_len}"),
+            } => format!(
+                "{} instead of {expected_len}",
+                counted(*len as usize, "field")
+            ),
             _ => error.to_string(),
         },
     };
@@ -204,6 +207,8 @@ mod tests {
         );
         let error = read("id\tcaption\n1\ta\tb\n", b'\t', Role::Predictions).unwrap_err();
         assert_eq!(error, "line 2: 3 fields instead of 2");
+        let error = read("id\tcaption\n1\n", b'\t', Role::Predictions).unwrap_err();
+        assert_eq!(error, "line 2: 1 field instead of 2");
     }
 
     #[test]

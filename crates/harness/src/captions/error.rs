@@ -167,7 +167,10 @@ impl Hint for CaptionError {
                 "Name it .json, .jsonl, .csv, .tsv or .parquet, with .gz behind if it is packed."
             }
             Self::Shape => "See `sightline score --help` for the forms.",
-            Self::Column { .. } => "Name the columns with --id-col and --caption-col.",
+            Self::Column { .. } => {
+                "Name the columns with --id-col and --caption-col, those of references alone with \
+                 --references-id-col and --references-caption-col."
+            }
             Self::Split { .. } => "Choose one with --split.",
             Self::Unpaired(_) => {
                 "Give --partial to score the images that have both; the others are then counted."
