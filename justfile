@@ -62,7 +62,7 @@ _build:
     @echo "building the release binary (the first build compiles every dependency; 15 to 25 minutes on two cores)" >&2
     cargo build --release --package sightline --package sightline-testkit --bin sightline --bin sightline-test-server
 
-# Fuzz one of tokenizer, normalizer, meteor-tables, exif for some seconds, on stable Rust (needs g++).
+# Fuzz one of tokenizer, normalizer, meteor-tables, exif, decode for some seconds, on stable Rust (needs g++).
 fuzz target seconds="60":
     cd fuzz && RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1" \
         cargo run --release --target "$(rustc -vV | sed -n 's/^host: //p')" --bin "{{ target }}" -- -max_total_time="{{ seconds }}" -max_len=4096
