@@ -1,4 +1,5 @@
-//! An image specification and encoded images in, a pixel batch out.
+//! An image specification and encoded images in, a pixel batch out; [`regions`] of images for models that are fed
+//! those.
 //!
 //! A [`Preprocessor`] does what the processor of a model does to its images, in the same arithmetic:
 //! decode to RGB, resize, crop, rescale, normalise. References ignore the EXIF orientation and drop
@@ -31,6 +32,7 @@ mod fast;
 mod fingerprint;
 mod pipeline;
 mod plan;
+pub mod regions;
 mod stream;
 mod table;
 mod whole;
