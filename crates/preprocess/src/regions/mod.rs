@@ -6,6 +6,7 @@
 //!
 //! | form | written by | an image is |
 //! | --- | --- | --- |
+//! | `lmdb` | MMF | a key with a pickled dictionary |
 //! | `npy` | MMF, Pythia | `ID.npy`, beside it `ID_info.npy` or not |
 //! | `npz` | bottom-up-attention in PyTorch, MCAN | `ID.npz` |
 //! | `safetensors` | Sightline | tensors `features.ID`, `boxes.ID` |
@@ -40,6 +41,7 @@ mod error;
 mod export;
 mod fields;
 mod ids;
+mod lmdb;
 mod named_files;
 mod npy;
 mod npz;
@@ -57,4 +59,10 @@ pub use record::{RegionLimits, RegionParts, Regions};
 pub use source::{Candidate, Form, Source, open};
 
 /// Every form, sorted.
-pub static FORMS: &[&dyn Form] = &[&npy::Npy, &npz::Npz, &safetensors::Safetensors, &tsv::Tsv];
+pub static FORMS: &[&dyn Form] = &[
+    &lmdb::Lmdb,
+    &npy::Npy,
+    &npz::Npz,
+    &safetensors::Safetensors,
+    &tsv::Tsv,
+];
