@@ -6,6 +6,7 @@
 //!
 //! | form | written by | an image is |
 //! | --- | --- | --- |
+//! | `hdf5` | `VisualGPT`, M² transformer | datasets `ID_features`, `ID_boxes`, `ID_cls_prob` |
 //! | `lmdb` | MMF | a key with a pickled dictionary |
 //! | `npy` | MMF, Pythia | `ID.npy`, beside it `ID_info.npy` or not |
 //! | `npz` | bottom-up-attention in PyTorch, MCAN | `ID.npz` |
@@ -40,6 +41,7 @@ mod batch;
 mod error;
 mod export;
 mod fields;
+mod hdf5;
 mod ids;
 mod lmdb;
 mod named_files;
@@ -60,6 +62,7 @@ pub use source::{Candidate, Form, Source, open};
 
 /// Every form, sorted.
 pub static FORMS: &[&dyn Form] = &[
+    &hdf5::Hdf5,
     &lmdb::Lmdb,
     &npy::Npy,
     &npz::Npz,
