@@ -200,11 +200,18 @@ impl Kit<'_> {
         let value = outcome
             .value
             .ok_or_else(|| self.violation("items have a value", format!("{n} items")))?;
-        let interval = outcome
+        if outcome.interval.is_some() != (n > 1) {
+            return Err(self.violation(
+                "two items or more have an interval",
+                format!("{:?} of {n} items", outcome.interval),
+            ));
+        }
+        let ends = outcome
             .interval
-            .ok_or_else(|| self.violation("items have an interval", format!("{n} items")))?;
-        for value in [value, interval.low, interval.high]
+            .map(|interval| [interval.low, interval.high]);
+        for value in [value]
             .into_iter()
+            .chain(ends.into_iter().flatten())
             .chain(items.into_iter().flatten())
         {
             self.in_range(value)?;
