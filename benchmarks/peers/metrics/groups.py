@@ -48,10 +48,10 @@ GROUPS = (
         peer="rouge-score",
         peer_metrics="rouge-score",
         names={
-            "rouge1-stem": "rouge1",
-            "rouge2-stem": "rouge2",
-            "rougeL-stem": "rougeL",
-            "rougeLsum-stem": "rougeLsum",
+            "rouge-score-1-stem": "rouge1",
+            "rouge-score-2-stem": "rouge2",
+            "rouge-score-l-stem": "rougeL",
+            "rouge-score-lsum-stem": "rougeLsum",
         },
     ),
     Group(

@@ -57,7 +57,7 @@ class Agreement(unittest.TestCase):
     def test_a_corpus_value_outside_the_tolerance_is_told(self) -> None:
         problems = self.problems({"1": 0.5}, 0.5 + 2e-6, {"1": 0.5})
         self.assertEqual(len(problems), len(GROUP.names))
-        self.assertIn("rouge1-stem: 0.500002, the reference says 0.5", problems[0])
+        self.assertIn("rouge-score-1-stem: 0.500002, the reference says 0.5", problems[0])
 
     def test_a_value_of_an_image_outside_the_tolerance_is_told_with_the_image(self) -> None:
         problems = self.problems({"1": 0.5 - 2e-6, "2": 0.25}, 0.375, {"1": 0.5, "2": 0.25})
@@ -75,8 +75,8 @@ class Agreement(unittest.TestCase):
 
     def test_a_missing_metric_is_told(self) -> None:
         self.assertEqual(
-            agree.corpus_problems(GROUP, {"rouge1-stem": 1.0}, {}),
-            ["no value for rouge2-stem, rougeL-stem, rougeLsum-stem"],
+            agree.corpus_problems(GROUP, {"rouge-score-1-stem": 1.0}, {}),
+            ["no value for rouge-score-2-stem, rouge-score-l-stem, rouge-score-lsum-stem"],
         )
 
 
