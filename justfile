@@ -62,6 +62,13 @@ _build:
     @echo "building the release binary (the first build compiles every dependency; 15 to 25 minutes on two cores)" >&2
     cargo build --release --package sightline --package sightline-testkit --bin sightline --bin sightline-test-server
 
+# Decoding and resizing on 64-bit ARM, under emulation: needs rustup and qemu-aarch64-static (Debian: qemu-user-static).
+test-aarch64:
+    rustup target add aarch64-unknown-linux-musl
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld \
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER=qemu-aarch64-static \
+        cargo test --package sightline-imaging --target aarch64-unknown-linux-musl
+
 # Fuzz one of tokenizer, normalizer, meteor-tables, exif, decode for some seconds, on stable Rust (needs g++).
 fuzz target seconds="60":
     cd fuzz && RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1" \

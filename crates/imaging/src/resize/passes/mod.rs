@@ -1,19 +1,32 @@
 //! One-dimensional passes over interleaved bytes in fixed point, shared by Pillow and torchvision.
 //!
 //! `out = u8((half + sum(source * weight)) >> bits)`, in 32-bit integers that wrap like the references' do. [`plain`]
-//! is the specification, and what runs where there is no AVX2.
+//! is the specification, and what runs where there is neither AVX2 nor NEON.
 
 #![cfg_attr(
-    target_arch = "x86_64",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
     expect(
         clippy::inline_always,
-        reason = "only what is inlined into the function that pulp calls is compiled for AVX2"
+        reason = "only what is inlined into the function that pulp calls is compiled for its instructions"
     )
 )]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod groups;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod plain;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+use avx2 as fast;
+#[cfg(target_arch = "aarch64")]
+use neon as fast;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+use portable as fast;
 
 use super::view::View;
 use super::weights::Axis;
@@ -23,12 +36,8 @@ use super::weights::Axis;
 pub(super) struct FixedAxis {
     axis: Axis<i32>,
     bits: u32,
-    /// The weights in the order of the horizontal pass, if that is what they are for.
-    #[cfg(target_arch = "x86_64")]
-    groups: avx2::Groups,
-    /// The same for the vertical pass.
-    #[cfg(target_arch = "x86_64")]
-    pairs: avx2::Pairs,
+    /// The weights as the fast pass reads them.
+    weights: fast::Weights,
 }
 
 impl FixedAxis {
@@ -46,10 +55,9 @@ impl FixedAxis {
         self.axis.assign(exact, |weight| {
             (weight * one + 0.5f64.copysign(weight)) as i32
         });
-        #[cfg(target_arch = "x86_64")]
         match channels {
-            Some(channels) => self.groups.arrange(&self.axis, source, channels),
-            None => self.pairs.arrange(&self.axis),
+            Some(channels) => self.weights.arrange_rows(&self.axis, source, channels),
+            None => self.weights.arrange_columns(&self.axis),
         }
     }
 
@@ -63,10 +71,7 @@ impl FixedAxis {
 pub(super) fn horizontal(source: View<'_>, fixed: &FixedAxis, out: &mut Vec<u8>) {
     let out_len = fixed.axis.spans.len() * source.channels;
     out.resize(source.height * out_len, 0);
-    #[cfg(target_arch = "x86_64")]
-    let done = avx2::horizontal(source, fixed, out);
-    #[cfg(not(target_arch = "x86_64"))]
-    let done = 0;
+    let done = fast::horizontal(source, fixed, out);
     if done < source.height {
         let rest = source.part(0..source.width, done..source.height);
         plain::horizontal(rest, fixed, &mut out[done * out_len..]);
@@ -76,13 +81,12 @@ pub(super) fn horizontal(source: View<'_>, fixed: &FixedAxis, out: &mut Vec<u8>)
 /// Resizes the columns of `source`; `out` gets rows of the same length.
 pub(super) fn vertical(source: View<'_>, fixed: &FixedAxis, out: &mut Vec<u8>) {
     out.resize(fixed.axis.spans.len() * source.row_len(), 0);
-    #[cfg(target_arch = "x86_64")]
-    if avx2::vertical(source, fixed, out) {
-        return;
+    if !fast::vertical(source, fixed, out) {
+        plain::vertical(source, fixed, out);
     }
-    plain::vertical(source, fixed, out);
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 /// The `N` bytes from `start` on, as what the compiler loads in one piece.
 #[inline(always)]
 fn array_at<const N: usize>(bytes: &[u8], start: usize) -> &[u8; N] {

@@ -15,11 +15,11 @@ const SUMS: usize = 4;
 
 /// [`super::super::plain::vertical`]; false, and nothing done, without AVX2 or where rows are too short.
 pub(in super::super) fn vertical(source: View<'_>, fixed: &FixedAxis, out: &mut [u8]) -> bool {
-    let fits = source.row_len() >= BLOCK && fixed.pairs.parts > 0;
+    let fits = source.row_len() >= BLOCK && fixed.weights.columns.parts > 0;
     let Some(simd) = V3::try_new().filter(|_| fits) else {
         return false;
     };
-    if fixed.pairs.parts == 1 {
+    if fixed.weights.columns.parts == 1 {
         simd.vectorize(Columns::<1>::new(simd, source, fixed, out));
     } else {
         simd.vectorize(Columns::<2>::new(simd, source, fixed, out));
@@ -29,7 +29,7 @@ pub(in super::super) fn vertical(source: View<'_>, fixed: &FixedAxis, out: &mut 
 
 /// The weights of an axis, two at a time.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Pairs {
+pub(in super::super) struct ColumnWeights {
     /// 1 for weights of 16 bits, 2 for split ones; 0 if they cannot be used.
     parts: usize,
     /// Pairs of a target pixel.
@@ -38,7 +38,7 @@ pub(in super::super) struct Pairs {
     weights: Vec<[i16; 2]>,
 }
 
-impl Pairs {
+impl ColumnWeights {
     /// Takes over the weights of `axis`.
     pub(in super::super) fn arrange(&mut self, axis: &Axis<i32>) {
         self.parts = parts(axis).unwrap_or(0);
@@ -148,7 +148,7 @@ impl<const PARTS: usize> NullaryFnOnce for Columns<'_, PARTS> {
     #[inline(always)]
     fn call(self) {
         let len = self.source.row_len();
-        let pairs = &self.fixed.pairs;
+        let pairs = &self.fixed.weights.columns;
         let (weights, _) = pairs.weights.as_chunks::<PARTS>();
         let weights = weights.chunks_exact(pairs.count);
         for (y, (&span, weights)) in self.fixed.axis.spans.iter().zip(weights).enumerate() {

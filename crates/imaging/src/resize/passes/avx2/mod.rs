@@ -12,11 +12,32 @@ use std::arch::x86_64::__m256i;
 
 use pulp::x86::V3;
 
-pub(super) use columns::{Pairs, vertical};
-pub(super) use rows::{Groups, horizontal};
+use columns::ColumnWeights;
+pub(super) use columns::vertical;
+use rows::RowWeights;
+pub(super) use rows::horizontal;
 
 use super::{FixedAxis, View};
 use crate::resize::weights::Axis;
+
+/// The weights of an axis as its pass reads them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Weights {
+    rows: RowWeights,
+    columns: ColumnWeights,
+}
+
+impl Weights {
+    /// Takes over the weights of `axis` for rows of `source` pixels.
+    pub(super) fn arrange_rows(&mut self, axis: &Axis<i32>, source: usize, channels: usize) {
+        self.rows.arrange(axis, source, channels);
+    }
+
+    /// The same for columns.
+    pub(super) fn arrange_columns(&mut self, axis: &Axis<i32>) {
+        self.columns.arrange(axis);
+    }
+}
 
 /// Bits of the lower part of a split weight.
 const SPLIT: u32 = 12;

@@ -10,6 +10,7 @@ use pulp::{NullaryFnOnce, cast};
 
 use super::{Axis, FixedAxis, View, joined, part_of, parts};
 use crate::resize::passes::array_at;
+use crate::resize::passes::groups::{Groups, lanes};
 
 /// Bytes of a load.
 const LOAD: usize = 16;
@@ -17,13 +18,14 @@ const LOAD: usize = 16;
 const PRODUCTS: usize = 16;
 /// Rows that are resized together.
 const ROWS: usize = 4;
+
 /// [`super::super::plain::horizontal`] for the first rows; returns how many. These are none without AVX2 or for very
 /// narrow images, and not the last row where a load would leave the image.
 pub(in super::super) fn horizontal(source: View<'_>, fixed: &FixedAxis, out: &mut [u8]) -> usize {
     let Some(simd) = V3::try_new() else {
         return 0;
     };
-    match (source.channels, fixed.groups.parts) {
+    match (source.channels, fixed.weights.rows.parts) {
         (_, 0) => 0,
         (1, 1) => Rows::<1, 1>::resize(simd, source, fixed, out),
         (1, _) => Rows::<1, 2>::resize(simd, source, fixed, out),
@@ -38,54 +40,35 @@ pub(in super::super) fn horizontal(source: View<'_>, fixed: &FixedAxis, out: &mu
 
 /// The weights of an axis in the order in which the registers hold the pixels.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Groups {
+pub(in super::super) struct RowWeights {
     /// 1 for weights of 16 bits, 2 for split ones; 0 if they cannot be used or the source is narrower than the groups
     /// of a target pixel.
     parts: usize,
-    /// First source pixel of each target pixel's groups.
-    firsts: Vec<usize>,
-    /// Groups of a target pixel.
-    count: usize,
+    groups: Groups,
     /// For each target pixel, for each of its groups, for each part: the factors of all products.
-    weights: Vec<[i16; PRODUCTS]>,
+    factors: Vec<[i16; PRODUCTS]>,
 }
 
-impl Groups {
+impl RowWeights {
     /// Takes over the weights of `axis`, which reads rows of `source` pixels.
     pub(in super::super) fn arrange(&mut self, axis: &Axis<i32>, source: usize, channels: usize) {
-        let pixels = group_pixels(channels);
-        let longest = axis.spans.iter().map(|span| span.1).max().unwrap_or(0);
-        self.count = longest.div_ceil(pixels);
-        self.firsts.clear();
-        self.weights.clear();
-        let room = source.checked_sub(self.count * pixels);
-        self.parts = room.and_then(|_| parts(axis)).unwrap_or(0);
-        let Some(last_start) = room else {
-            return;
-        };
-        for (first, weights) in axis.iter() {
-            // At the end of the row the groups start earlier, and the weights later in them.
-            let start = first.min(last_start);
-            let before = first - start;
-            self.firsts.push(start);
-            for group in 0..self.count {
-                let weight = |product: usize| {
-                    let pixel = group * pixels + place(product, channels).0;
-                    let index = pixel.checked_sub(before);
-                    index.and_then(|k| weights.get(k)).copied().unwrap_or(0)
-                };
-                for part in 0..self.parts {
-                    let part = |product| part_of(weight(product), part, self.parts);
-                    self.weights.push(std::array::from_fn(part));
-                }
+        let Self {
+            parts: count,
+            groups,
+            factors,
+        } = self;
+        *count = parts(axis).unwrap_or(0);
+        factors.clear();
+        let fits = groups.arrange(axis, source, group_pixels(channels), |weight| {
+            for part in 0..*count {
+                let factor = |product| part_of(weight(place(product, channels).0), part, *count);
+                factors.push(std::array::from_fn(factor));
             }
+        });
+        if !fits {
+            *count = 0;
         }
     }
-}
-
-/// Channels that have a place in the registers: three take the room of four.
-const fn lanes(channels: usize) -> usize {
-    channels.next_power_of_two()
 }
 
 /// Pixels of a group.
@@ -213,8 +196,10 @@ impl<const C: usize, const PARTS: usize> NullaryFnOnce for Rows<'_, C, PARTS> {
 
     #[inline(always)]
     fn call(self) {
-        let groups = &self.fixed.groups;
-        let (weights, _) = groups.weights.as_chunks::<PARTS>();
+        let RowWeights {
+            groups, factors, ..
+        } = &self.fixed.weights.rows;
+        let (weights, _) = factors.as_chunks::<PARTS>();
         let half: [i32; 8] = const { first_sums(C) }.map(|one| one * self.fixed.half());
         // Only the last part, which is not shifted any more, starts with the half.
         let mut start = [cast([0i32; 8]); PARTS];
