@@ -131,6 +131,7 @@ impl FetchSpec {
             alpha,
             deep,
             scale,
+            coarse,
         } = self.decode;
         let network = &self.network;
         let mut settings = Map::new();
@@ -148,6 +149,7 @@ impl FetchSpec {
                     "alpha": format!("{alpha:?}"),
                     "deep": format!("{deep:?}"),
                     "scale": format!("{scale:?}"),
+                    "coarse": coarse,
                 },
                 "image": self.image,
                 "encode": self.encode,

@@ -35,6 +35,9 @@ pub struct DecodeOptions {
     pub deep: Deep,
     /// How small JPEG files are decoded; others keep their size.
     pub scale: Scale,
+    /// Whether JPEG files at a smaller scale are decoded without the high frequencies of their blocks, of which little is
+    /// left at that scale: sooner, and not quite the pixels of libjpeg.
+    pub coarse: bool,
 }
 
 /// What becomes of transparency.
@@ -65,6 +68,7 @@ impl DecodeOptions {
             alpha: Alpha::Drop,
             deep: Deep::Clip,
             scale: Scale::Full,
+            coarse: false,
         }
     }
 
@@ -76,6 +80,7 @@ impl DecodeOptions {
             alpha: Alpha::Over([255; 3]),
             deep: Deep::HighByte,
             scale: Scale::Full,
+            coarse: false,
         }
     }
 
@@ -336,6 +341,7 @@ impl Decoder {
         let request = jpeg::Request {
             limits: &options.limits,
             scale: options.scale,
+            coarse: options.coarse,
             grey_as_rgb: true,
             choose,
         };
@@ -388,6 +394,7 @@ fn decode_as(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Result<Nativ
             let request = jpeg::Request {
                 limits,
                 scale: Scale::Full,
+                coarse: false,
                 grey_as_rgb: false,
                 choose: &mut |image, _| Ok(Window::whole(image.size())),
             };

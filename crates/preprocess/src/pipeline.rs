@@ -228,7 +228,11 @@ impl Preprocessor {
 
     fn decode_options(&self) -> DecodeOptions {
         match (self.mode, least_resized(self.spec.fit)) {
-            (Mode::Fast, Some(size)) => self.options.with_scale(Scale::AtLeast(size)),
+            (Mode::Fast, Some(size)) => DecodeOptions {
+                scale: Scale::AtLeast(size),
+                coarse: true,
+                ..self.options
+            },
             _ => self.options,
         }
     }

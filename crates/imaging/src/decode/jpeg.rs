@@ -113,6 +113,8 @@ type Choose<'a> = dyn FnMut(Announced, u8) -> Result<Window, DecodeError> + 'a;
 pub(super) struct Request<'a> {
     pub(super) limits: &'a Limits,
     pub(super) scale: Scale,
+    /// Whether high frequencies are left out at a smaller scale.
+    pub(super) coarse: bool,
     /// Whether grey becomes RGB.
     pub(super) grey_as_rgb: bool,
     pub(super) choose: &'a mut Choose<'a>,

@@ -9,6 +9,8 @@ const LOOK: u32 = 10;
 /// for AC coefficients, the run of zeros in front of it.
 pub(super) struct Huffman {
     looks: [Look; 1 << LOOK],
+    /// What passing over coefficients takes; nothing before [`Self::prepare_to_pass_over`].
+    leaps: [Leap; 1 << LOOK],
     /// Largest code of each length, -1 for none; longer than 16 bits, everything fits.
     largest: [i32; 18],
     /// What to add to a code of each length to find its symbol.
@@ -22,6 +24,13 @@ pub(super) struct Huffman {
 /// run before it (4 bits), and the bits to pass over (8 bits; 0 for a longer code).
 #[derive(Clone, Copy, Default)]
 struct Look(i32);
+
+/// How many of the next bits are coefficients that end within a block, and what they amount to.
+///
+/// From high to low: the coefficients, zeros included (8 bits), whether the end of the block follows (1 bit), and the
+/// bits to pass over (7 bits; 0 where the first code is a longer one).
+#[derive(Clone, Copy, Default)]
+pub(super) struct Leap(u16);
 
 #[derive(Clone, Copy)]
 struct Symbol(u8);
@@ -41,6 +50,7 @@ impl Huffman {
         }
         let mut table = Self {
             looks: [Look::default(); 1 << LOOK],
+            leaps: [Leap::default(); 1 << LOOK],
             largest: [-1; 18],
             offset: [0; 17],
             symbols: [0; 256],
@@ -90,6 +100,31 @@ impl Huffman {
             places.fill(Look::new(extend(bits, size), symbol, length + size));
         }
         Ok(())
+    }
+
+    /// Makes the table of [`Self::leap`], for AC coefficients.
+    pub(super) fn prepare_to_pass_over(&mut self) {
+        for next in 0..1 << LOOK {
+            let (mut length, mut count, mut ends) = (0, 0, false);
+            while length < LOOK && !ends {
+                // Behind the bits that are known there are zeros, and a code that needs them is none.
+                let look = self.looks[next << length & ((1 << LOOK) - 1)];
+                let code = look.length() - if look.value() == 0 { 0 } else { look.size() };
+                if look.length() == 0 || length + code > LOOK {
+                    break;
+                }
+                ends = look.size() == 0 && look.run() < 15;
+                count += if ends { 0 } else { look.run() + 1 };
+                length += code + look.size();
+            }
+            self.leaps[next] = Leap::new(count, ends, length);
+        }
+    }
+
+    /// What the next bits amount to; takes none. At most 25 bits can then be passed over.
+    #[inline(always)]
+    pub(super) fn leap(&self, bits: &Bits<'_>) -> Leap {
+        self.leaps[bits.peek(LOOK) as usize]
     }
 
     /// The difference that the next bits code, of a DC value from the one before. [`Bits::refill`] comes
@@ -181,6 +216,30 @@ impl Symbol {
 
     fn size(self) -> u32 {
         u32::from(self.0 & 15)
+    }
+}
+
+impl Leap {
+    fn new(count: usize, ends: bool, length: u32) -> Self {
+        Self((count as u16) << 8 | u16::from(ends) << 7 | length as u16)
+    }
+
+    /// Coefficients, zeros included.
+    #[inline(always)]
+    pub(super) fn count(self) -> usize {
+        usize::from(self.0 >> 8)
+    }
+
+    /// Whether the end of the block is among the bits.
+    #[inline(always)]
+    pub(super) fn ends(self) -> bool {
+        self.0 & 0x80 != 0
+    }
+
+    /// Bits of all this.
+    #[inline(always)]
+    pub(super) fn length(self) -> u32 {
+        u32::from(self.0 & 0x7f)
     }
 }
 

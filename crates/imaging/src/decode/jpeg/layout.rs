@@ -12,6 +12,10 @@ use crate::Window;
 
 /// Samples along a side of a coded block.
 const BLOCK: usize = 8;
+/// Blocks for which it is worth a table that helps to pass over them.
+const MUCH: usize = 2000;
+/// Coefficients of a block.
+pub(super) const COEFFICIENTS: usize = BLOCK * BLOCK;
 
 /// The sizes of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,8 @@ pub(super) struct Part {
     pub(super) v: usize,
     /// Samples along a side of a transformed block.
     pub(super) side: usize,
+    /// The coefficients of a block that its samples are made of are the first so many in zigzag order.
+    pub(super) needed: usize,
     /// Columns and rows of blocks that hold real samples; the others fill up MCUs.
     pub(super) blocks: (usize, usize),
     /// Columns and rows of real samples.
@@ -43,8 +49,9 @@ pub(super) struct Part {
 }
 
 impl Layout {
-    /// The sizes of a picture whose sides are divided by `divisor`: 1, 2, 4 or 8.
-    pub(super) fn new(frame: &Frame, divisor: usize) -> Self {
+    /// The sizes of a picture whose sides are divided by `divisor`: 1, 2, 4 or 8; `coarse` without the high frequencies
+    /// of smaller blocks.
+    pub(super) fn new(frame: &Frame, divisor: usize, coarse: bool) -> Self {
         let Size { width, height } = frame.size;
         let (width, height) = (width as usize, height as usize);
         let (h_max, v_max) = (frame.h_max as usize, frame.v_max as usize);
@@ -63,6 +70,7 @@ impl Layout {
                 h,
                 v,
                 side,
+                needed: needed(side, coarse),
                 blocks: (coded.0.div_ceil(BLOCK), coded.1.div_ceil(BLOCK)),
                 samples: (
                     samples(width, side, h, h_max),
@@ -81,6 +89,19 @@ impl Layout {
             ),
             parts: parts.collect(),
         }
+    }
+
+    /// Whether a scan of all components passes over so much, of blocks or between them, that it is worth a table.
+    pub(super) fn passes_over_much(&self, view: &View) -> bool {
+        let all = self.mcus.0 * view.mcu_rows.end;
+        let is_low = self.parts.iter().any(|part| part.needed < COEFFICIENTS);
+        let wanted = if is_low {
+            0
+        } else {
+            view.mcu_columns.len() * view.mcu_rows.len()
+        };
+        let blocks: usize = self.parts.iter().map(|part| part.h * part.v).sum();
+        (all - wanted) * blocks >= MUCH
     }
 
     /// Blocks that a scan goes through.
@@ -104,6 +125,20 @@ fn side(least: usize, (across, down): (usize, usize)) -> usize {
         side *= 2;
     }
     side
+}
+
+/// How many coefficients a block of `side` by `side` samples is made of.
+///
+/// libjpeg's transforms into 4 by 4 and 2 by 2 samples have terms for frequencies that such blocks cannot show, because
+/// they take means of the samples of the full block. Without these terms few levels change.
+fn needed(side: usize, coarse: bool) -> usize {
+    match side {
+        1 => 1,
+        // Up to the third frequency along both sides, and up to the third along both together.
+        4 if coarse => 25,
+        2 if coarse => 10,
+        _ => COEFFICIENTS,
+    }
 }
 
 /// The pixels that are wanted and what has to be decoded for them.

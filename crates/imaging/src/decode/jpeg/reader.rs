@@ -156,6 +156,12 @@ impl<'a> Reader<'a> {
             self.tables.fill_in_standard();
         }
 
+        let holds_all = scan.components.len() == frame.components.len();
+        let is_stream = is_first && holds_all && !frame.progressive;
+        if is_stream && plan.layout.passes_over_much(&plan.view) {
+            self.tables.prepare_to_pass_over();
+        }
+
         let Scratch {
             data,
             coefficients,
@@ -163,10 +169,9 @@ impl<'a> Reader<'a> {
             pixels,
         } = &mut *self.scratch;
         let (layout, tables) = (&plan.layout, &self.tables);
-        let holds_all = scan.components.len() == frame.components.len();
         let mut intervals = Intervals::new(bytes, at, data);
         let complete;
-        if is_first && holds_all && !frame.progressive {
+        if is_stream {
             let stream = stream(&frame, layout, &scan, tables, &mut intervals)?;
             paint(stream, Canvas::new(plan, workspace, pixels), &plan.view);
             self.painted = true;
@@ -188,13 +193,14 @@ impl<'a> Reader<'a> {
     fn make_plan(&mut self, frame: &Frame) -> Result<Plan, DecodeError> {
         let Request {
             scale,
+            coarse,
             grey_as_rgb,
             choose,
             ..
         } = &mut self.request;
         let announced = scale.announce(frame.size);
         let window = choose(announced, self.orientation)?;
-        let layout = Layout::new(frame, announced.divisor as usize);
+        let layout = Layout::new(frame, announced.divisor as usize, *coarse);
         let colour = frame.colour(self.jfif, self.adobe)?;
         Ok(Plan {
             view: View::new(&layout, window),

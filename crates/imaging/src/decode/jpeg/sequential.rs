@@ -7,7 +7,7 @@ use super::bands::Band;
 use super::bits::{Bits, Intervals};
 use super::few::Few;
 use super::huffman::Huffman;
-use super::layout::Part;
+use super::layout::{COEFFICIENTS, Part};
 use super::tables::ZIGZAG;
 use super::vector::{Kernel, Vector, dispatch};
 
@@ -24,29 +24,64 @@ pub(super) fn block(
     previous: &mut i32,
     block: &mut [i16; 64],
 ) -> usize {
+    first_of_block(bits, tables, previous, COEFFICIENTS, block).0
+}
+
+/// The same for the first `end` coefficients, perhaps with some behind them; passes over the others.
+#[inline(always)]
+fn low_block(
+    bits: &mut Bits<'_>,
+    tables: (&Huffman, &Huffman),
+    previous: &mut i32,
+    end: usize,
+    block: &mut [i16; 64],
+) -> usize {
+    let (last, next) = first_of_block(bits, tables, previous, end, block);
+    pass_over(bits, tables.1, next);
+    last
+}
+
+/// Passes over a block, whose DC value counts for the next one.
+#[inline(always)]
+fn no_block(bits: &mut Bits<'_>, tables: (&Huffman, &Huffman), previous: &mut i32) {
+    let next = coefficients(bits, tables, previous, 1, |_, _| ());
+    pass_over(bits, tables.1, next);
+}
+
+/// The last one that is not zero, and the first that was not decoded.
+#[inline(always)]
+fn first_of_block(
+    bits: &mut Bits<'_>,
+    tables: (&Huffman, &Huffman),
+    previous: &mut i32,
+    end: usize,
+    block: &mut [i16; 64],
+) -> (usize, usize) {
     let mut last = 0;
-    coefficients(bits, tables, previous, |k, value| {
+    let next = coefficients(bits, tables, previous, end, |k, value| {
         block[usize::from(ZIGZAG[k] & 63)] = value as i16;
         last = k;
     });
-    last.min(63)
+    (last.min(63), next)
 }
 
 /// Calls `store` with the DC value of a block and each AC value that is not zero, and their places in
-/// zigzag order.
+/// zigzag order, until the place is `end` or later. Returns the place of the first one that is not decoded; 64 or more if
+/// there is none.
 #[inline(always)]
 fn coefficients(
     bits: &mut Bits<'_>,
     (dc, ac): (&Huffman, &Huffman),
     previous: &mut i32,
+    end: usize,
     mut store: impl FnMut(usize, i32),
-) {
+) -> usize {
     bits.refill();
     *previous = previous.wrapping_add(dc.difference(bits));
     store(0, *previous);
 
     let mut k = 1;
-    'refill: while k < 64 {
+    'refill: while k < end {
         bits.refill();
         for _ in 0..SHORT_COEFFICIENTS {
             let Some((run, value)) = ac.short_coefficient(bits) else {
@@ -55,7 +90,7 @@ fn coefficients(
             k += run;
             store(k, value);
             k += 1;
-            if k >= 64 {
+            if k >= end {
                 break 'refill;
             }
         }
@@ -63,7 +98,31 @@ fn coefficients(
         if value != 0 {
             store(k + run, value);
         } else if run < 15 {
-            break;
+            return COEFFICIENTS;
+        }
+        k += run + 1;
+    }
+    k
+}
+
+/// Passes over the coefficients of a block from place `k` on, several at a time.
+#[inline(always)]
+fn pass_over(bits: &mut Bits<'_>, ac: &Huffman, mut k: usize) {
+    while k < COEFFICIENTS {
+        bits.refill();
+        let leap = ac.leap(bits);
+        // Behind the last place of a block stands the next one, which has other codes.
+        if leap.length() > 0 && k + leap.count() < COEFFICIENTS {
+            bits.skip(leap.length());
+            if leap.ends() {
+                return;
+            }
+            k += leap.count();
+            continue;
+        }
+        let (run, value) = ac.coefficient(bits);
+        if value == 0 && run < 15 {
+            return;
         }
         k += run + 1;
     }
@@ -190,7 +249,7 @@ impl Stream<'_, '_> {
             } else if !missing {
                 for coder in self.coders.iter_mut().flatten() {
                     for _ in 0..coder.part.h * coder.part.v {
-                        coefficients(&mut bits, coder.tables, &mut coder.previous, |_, _| ());
+                        no_block(&mut bits, coder.tables, &mut coder.previous);
                     }
                 }
             }
@@ -229,7 +288,11 @@ impl Mcu {
             let count = coder.part.h * coder.part.v;
             for (coefficients, last) in blocks.by_ref().take(count) {
                 *coefficients = [0; 64];
-                *last = block(bits, coder.tables, &mut coder.previous, coefficients) as u8;
+                let (tables, previous) = (coder.tables, &mut coder.previous);
+                *last = match coder.part.needed {
+                    COEFFICIENTS => block(bits, tables, previous, coefficients),
+                    end => low_block(bits, tables, previous, end, coefficients),
+                } as u8;
             }
         }
     }
@@ -269,5 +332,47 @@ impl Kernel for DecodeRow<'_, '_, '_> {
     #[inline(always)]
     fn run(self, vector: impl Vector) {
         self.stream.row(vector, &self.wanted, self.bands);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::standard;
+    use super::*;
+
+    proptest! {
+        /// Whatever the bits are: no code, codes beyond the end of a block, data that end within one.
+        #[test]
+        fn passing_over_takes_the_bits_of_decoding(
+            data in prop::collection::vec(any::<u8>(), 0..200), number in 0usize..2, end in 1usize..64,
+        ) {
+            let (dc, mut ac) = (standard::dc(number).unwrap(), standard::ac(number).unwrap());
+            ac.prepare_to_pass_over();
+            let tables = (&dc, &ac);
+            let file: Vec<u8> = data.into_iter().flat_map(|v| [v, 0].into_iter().take(if v == 255 { 2 } else { 1 })).collect();
+            let mut memory = Vec::new();
+            let intervals = Intervals::new(&file, 0, &mut memory);
+            let (mut whole, mut low, mut none) = (intervals.bits(), intervals.bits(), intervals.bits());
+            let mut previous = [0; 3];
+            for _ in 0..20 {
+                let (mut blocks, [a, b, c]) = ([[0; 64]; 2], &mut previous);
+                block(&mut whole, tables, a, &mut blocks[0]);
+                low_block(&mut low, tables, b, end, &mut blocks[1]);
+                no_block(&mut none, tables, c);
+                for &place in &ZIGZAG[..end] {
+                    prop_assert_eq!(blocks[0][usize::from(place)], blocks[1][usize::from(place)]);
+                }
+                let bits = |bits: &mut Bits<'_>| {
+                    bits.refill();
+                    (bits.peek(32), bits.are_missing())
+                };
+                let expected = bits(&mut whole);
+                prop_assert_eq!(bits(&mut low), expected);
+                prop_assert_eq!(bits(&mut none), expected);
+            }
+            prop_assert!(previous.iter().all(|v| *v == previous[0]));
+        }
     }
 }

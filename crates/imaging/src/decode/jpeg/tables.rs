@@ -76,6 +76,14 @@ impl Tables {
         }
     }
 
+    /// Makes passing over coefficients faster.
+    pub(super) fn prepare_to_pass_over(&mut self) {
+        self.ac
+            .iter_mut()
+            .flatten()
+            .for_each(Huffman::prepare_to_pass_over);
+    }
+
     pub(super) fn read_restart_interval(&mut self, content: &[u8]) -> Result<(), DecodeError> {
         let &[high, low] = content else {
             return Err(malformed(FORMAT, "restart interval of another length"));
