@@ -127,3 +127,80 @@ fn a_contact_sheet_shows_where_two_specifications_differ() {
     assert_eq!(page.matches("data:image/png;base64,").count(), 8);
     assert!(page.contains("of the values differ"));
 }
+
+/// A fixture of the region readers.
+fn regions(name: &str) -> String {
+    let path = workspace()
+        .join("crates/preprocess/tests/fixtures/regions")
+        .join(name);
+    path.display().to_string()
+}
+
+#[test]
+fn region_features_become_the_batch_of_a_model() {
+    let sandbox = Sandbox::new();
+    let write = |form: &str, more: &str| {
+        let line = format!("preprocess --regions {} {more}", regions(form));
+        sandbox.sightline(&line)
+    };
+    let more = "--regions-per-image 2 --region-boxes pixels";
+    let told = write("lxmert.tsv", &format!("{more} --out a.safetensors")).expect(0);
+    assert!(
+        told.stdout.starts_with("visual_embeds [3, 2, "),
+        "{}",
+        told.stdout
+    );
+    let json = write(
+        "lxmert.tsv",
+        &format!("{more} --explain --json --out a.safetensors"),
+    )
+    .expect(0)
+    .json();
+    assert_eq!(json["images"], 3);
+    assert_eq!(json["first"]["with"][1], "boxes");
+    let width = json["written"]["shape"][2].as_u64().unwrap() as usize;
+    let bytes = fs::read(sandbox.path("a.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let shape = |name: &str| tensors.tensor(name).unwrap().shape().to_vec();
+    assert_eq!(shape("visual_embeds"), [3, 2, width]);
+    assert_eq!(shape("visual_attention_mask"), [3, 2]);
+    assert_eq!(shape("boxes"), [3, 2, 4]);
+
+    write("lxmert.tsv", "--regions-per-image 1 --out a.safetensors")
+        .expect(2)
+        .says(&["a.safetensors", "--force"]);
+    write("lxmert.tsv", "--out a.npy")
+        .expect(2)
+        .says(&["a.npy", ".safetensors"]);
+    write("lxmert.tsv", "--region-form tvs --out b.safetensors")
+        .expect(2)
+        .says(&["tvs", "tsv"]);
+    write("lxmert.tsv", "--spec clip.json --out b.safetensors").expect(2);
+    sandbox.write(
+        "cut.tsv",
+        &fs::read_to_string(regions("lxmert.tsv")).unwrap()[..200],
+    );
+    sandbox
+        .sightline("preprocess --regions cut.tsv --out b.safetensors")
+        .expect(1)
+        .says(&["cut.tsv", "line"]);
+    assert!(!sandbox.path("b.safetensors").exists());
+}
+
+#[test]
+fn every_form_of_region_features_says_what_it_holds() {
+    let sandbox = Sandbox::new();
+    let forms = [
+        "lxmert.tsv",
+        "made.lmdb",
+        "made.safetensors",
+        "npy",
+        "npz",
+        "plain.hdf5",
+    ];
+    let told = forms.map(|form| {
+        let line = format!("preprocess --explain --regions {}", regions(form));
+        format!("{form}: {}", sandbox.sightline(&line).expect(0).stdout)
+    });
+    insta::assert_snapshot!(told.concat());
+}

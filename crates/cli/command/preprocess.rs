@@ -1,6 +1,7 @@
 //! `sightline preprocess`: exactly the tensors that a model would be fed.
 
 mod inputs;
+mod regions;
 mod sheet;
 mod tensor_file;
 mod timing;
@@ -16,7 +17,7 @@ use clap::{Args, ValueEnum};
 use half::{bf16, f16};
 use serde::Serialize;
 use sightline_core::image_spec::{Dtype, ImageSpec, Layout};
-use sightline_core::{Digest, Progress};
+use sightline_core::{Digest, PixelDeviation, Progress};
 use sightline_imaging::Limits;
 use sightline_manifest::{image_spec_toml, read_image_spec};
 use sightline_preprocess::{Element, Mode, PrepareError, Preprocessor};
@@ -26,6 +27,7 @@ use crate::command::{exits, target};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
 use inputs::Inputs;
+use regions::RegionArgs;
 use sheet::Named;
 use tensor_file::TensorFile;
 use timing::{Timed, in_flight};
@@ -39,14 +41,14 @@ use timing::{Timed, in_flight};
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["out", "explain", "contact_sheet", "repeat"]))]
 pub(crate) struct PreprocessArgs {
     /// Image specification: `preprocessor_config.json`, `open_clip_config.json`, timm's `config.json`, or TOML
-    #[arg(long, value_name = "FILE")]
-    spec: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "regions")]
+    spec: Option<PathBuf>,
 
     /// Image files, folders of them, and shards (.tar)
-    #[arg(long, num_args = 1.., value_name = "PATH", required_unless_present = "explain")]
+    #[arg(long, num_args = 1.., value_name = "PATH", required_unless_present_any = ["explain", "regions"])]
     images: Vec<PathBuf>,
 
-    /// File for `pixel_values`, .safetensors or .npy, in the order given
+    /// File for `pixel_values`, .safetensors or .npy, in the order given; for regions, .safetensors
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -66,7 +68,7 @@ pub(crate) struct PreprocessArgs {
     #[arg(long)]
     partial: bool,
 
-    /// Say each step that the specification asks for, and show it in TOML
+    /// Say each step that the specification asks for, and show it in TOML; of regions, what the files hold
     #[arg(long)]
     explain: bool,
 
@@ -93,6 +95,9 @@ pub(crate) struct PreprocessArgs {
     /// Overwrite a file that holds something else
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    regions: RegionArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -123,13 +128,6 @@ impl From<ModeArg> for Mode {
     }
 }
 
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Exact => "exact",
-        Mode::Fast => "fast",
-    }
-}
-
 impl From<DtypeArg> for Dtype {
     fn from(dtype: DtypeArg) -> Self {
         match dtype {
@@ -149,9 +147,6 @@ impl From<LayoutArg> for Layout {
     }
 }
 
-/// Images whose distance from the exact mode is measured.
-const COMPARED: usize = 64;
-
 /// What was done, as JSON.
 #[derive(Debug, Serialize)]
 struct Printed {
@@ -161,22 +156,12 @@ struct Printed {
     fingerprint: Digest,
     mode: &'static str,
     /// How far the fast mode is from the exact one, on the first images.
-    deviation: Option<Distance>,
+    deviation: Option<PixelDeviation>,
     images: usize,
     broken: Vec<Broken>,
     out: Option<PathBuf>,
     contact_sheet: Option<PathBuf>,
     steps: Option<Vec<String>>,
-}
-
-/// A deviation: in levels of 0 to 255, and in values of the tensor.
-#[derive(Debug, Serialize)]
-struct Distance {
-    images: u64,
-    mean_levels: f64,
-    max_levels: u8,
-    mean: f64,
-    max: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -187,7 +172,11 @@ struct Broken {
 }
 
 pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
-    let preprocessor = preprocessor(args, &args.spec)?;
+    let Some(spec_file) = &args.spec else {
+        let out = args.out.as_deref();
+        return regions::run(&args.regions, out, args.explain, args.force, args.json);
+    };
+    let preprocessor = preprocessor(args, spec_file)?;
     let threads = match args.threads {
         Some(threads) => threads,
         None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -205,7 +194,7 @@ pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
         fingerprint: preprocessor
             .fingerprint()
             .map_err(|e| Failure::new(Exit::Environment, "preparing the test picture", &e))?,
-        mode: mode_name(preprocessor.mode()),
+        mode: preprocessor.mode().name(),
         deviation: None,
         images: 0,
         broken: Vec::new(),
@@ -235,7 +224,8 @@ pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
     }
     let mut broken = printed.broken.len();
     if let Some(path) = &args.contact_sheet {
-        broken = broken.max(write_sheet(args, preprocessor, path)?);
+        let named = Named::new(spec_file, preprocessor);
+        broken = broken.max(write_sheet(args, named, path)?);
         text.push(path.display().to_string());
     }
     print_either(args.json, &printed, || text.join("\n"))?;
@@ -331,34 +321,19 @@ fn broken(name: String, error: &PrepareError) -> Broken {
 }
 
 /// How far the first images are from those of the exact mode.
-fn deviation(preprocessor: &Preprocessor, inputs: Inputs) -> Result<Distance, Failure> {
+fn deviation(preprocessor: &Preprocessor, inputs: Inputs) -> Result<PixelDeviation, Failure> {
     let mut images = Vec::new();
-    for input in inputs.take(COMPARED) {
+    for input in inputs.take(Preprocessor::COMPARED) {
         images.push(input?.bytes);
     }
-    let found = preprocessor.deviation_from_exact(&images);
-    Ok(Distance {
-        images: found.images,
-        mean_levels: found.mean_levels,
-        max_levels: found.max_levels,
-        mean: found.mean,
-        max: found.max,
-    })
+    Ok(preprocessor.deviation_from_exact(&images))
 }
 
 /// Writes the contact sheet; says how many of its images are broken.
-fn write_sheet(
-    args: &PreprocessArgs,
-    preprocessor: Preprocessor,
-    path: &Path,
-) -> Result<usize, Failure> {
-    let named = |file: &Path, preprocessor| Named {
-        name: file.display().to_string(),
-        preprocessor,
-    };
-    let mut specs = vec![named(&args.spec, preprocessor)];
+fn write_sheet(args: &PreprocessArgs, first: Named, path: &Path) -> Result<usize, Failure> {
+    let mut specs = vec![first];
     if let Some(file) = &args.compare {
-        specs.push(named(file, self::preprocessor(args, file)?));
+        specs.push(Named::new(file, preprocessor(args, file)?));
     }
     let (page, broken) = sheet::html(&specs, Inputs::new(&args.images)?)?;
     if target::is_to_be_written(path, page.as_bytes(), args.force)? {

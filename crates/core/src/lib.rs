@@ -14,6 +14,7 @@
 //! # Ok::<(), sightline_core::key::KeyError>(())
 //! ```
 
+pub mod deviation;
 pub mod digest;
 pub mod hint;
 pub mod image_spec;
@@ -27,6 +28,7 @@ pub mod seed;
 pub mod statistics;
 pub mod text;
 
+pub use deviation::PixelDeviation;
 pub use digest::Digest;
 pub use hint::Hint;
 pub use image_spec::ImageSpec;

@@ -2,12 +2,13 @@
 
 use sightline_manifest::{Catalog, FamilyInfo, TaskInfo};
 use sightline_models::FAMILIES;
+use sightline_preprocess::Mode;
 use sightline_shard::FORMATS;
 
 use crate::models::TOKENIZERS;
 use crate::task::TASKS;
 
-/// Every registered family, task kind, shard format and tokenizer.
+/// Every registered family, task kind, shard format, tokenizer and mode of pixels.
 pub fn catalog() -> Catalog {
     let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     Catalog {
@@ -37,6 +38,7 @@ pub fn catalog() -> Catalog {
             .map(|format| format.name().to_owned())
             .collect(),
         tokenizers: owned(&TOKENIZERS.map(|(name, _)| name)),
+        pixels: owned(&Mode::ALL.map(Mode::name)),
     }
 }
 

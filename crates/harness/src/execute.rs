@@ -255,6 +255,7 @@ impl Run<'_> {
                     sha256: scored.sha256,
                 },
                 scores: scored.scores,
+                pixel_deviation: planned.deviation(self.lock, task)?,
                 throughput,
             });
         }
@@ -283,6 +284,7 @@ impl Run<'_> {
             "protocol": self.plan.protocol(task)?,
             "family": planned.model.family,
             "tokenizer": planned.model.tokenizer,
+            "pixels": planned.model.pixels,
             "files": files,
         }))?;
         Ok(Header {

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use sightline_core::Digest;
 use sightline_core::registry::UnknownName;
-use sightline_manifest::{Lock, LockedInput, Plan, PlannedModel, Roots};
+use sightline_core::{Digest, PixelDeviation};
+use sightline_manifest::{Lock, LockedInput, Plan, PlannedModel, PlannedTask, Roots};
 use sightline_models::{Family, FileRole, Model, ModelSpec, TokenizerChoice, VisualSpec, family};
-use sightline_preprocess::{Limits, PrepareError, Preprocessor};
+use sightline_preprocess::{Limits, Mode, PrepareError, Preprocessor};
 
-use crate::dataset::{path_of, unchanged};
+use crate::dataset::{Dataset, path_of, unchanged};
 use crate::{Error, Result};
 
 /// The choices of tokenizer, as manifests name them.
@@ -110,7 +110,38 @@ impl<'a> Planned<'a> {
             });
         };
         Preprocessor::new(spec.clone(), Limits::default())
+            .map(|preprocessor| preprocessor.with_mode(self.mode()))
             .map_err(|source| self.preprocess_error(source))
+    }
+
+    /// How exact its pixels are. A plan has no other names than those of the modes.
+    pub(crate) fn mode(&self) -> Mode {
+        let of = |mode: &Mode| mode.name() == self.model.pixels;
+        Mode::ALL.into_iter().find(of).unwrap_or_default()
+    }
+
+    /// How far the pixels of a task's first images are from those of the reference processor; `None` where
+    /// they are the same.
+    pub(crate) fn deviation(
+        &self,
+        lock: &Lock,
+        task: &PlannedTask,
+    ) -> Result<Option<PixelDeviation>> {
+        if self.mode() == Mode::Exact {
+            return Ok(None);
+        }
+        let input =
+            (self.family()?.input)(&self.spec()?).map_err(|source| self.load_error(source))?;
+        let preprocessor = self.preprocessor(&input)?;
+        let dataset = Dataset::open(self.plan, lock, self.roots, task)?;
+        let mut images = Vec::new();
+        for sample in dataset.samples(task.limit) {
+            images.extend(sample?.image.map(|image| image.bytes));
+            if images.len() == Preprocessor::COMPARED {
+                break;
+            }
+        }
+        Ok(Some(preprocessor.deviation_from_exact(&images)))
     }
 
     fn preprocess_error(&self, source: PrepareError) -> Error {

@@ -112,6 +112,30 @@ fn predictions_and_scores_have_the_same_bytes_for_every_batch_size() {
 }
 
 #[test]
+fn fast_pixels_are_told_in_the_record_and_kept_apart() {
+    let shards = shards(9);
+    let exact = Suite::new(&shards, &CLASSES, &["clip"]);
+    let fast = Suite::new(&shards, &CLASSES, &["clip"]).with_fast_pixels();
+    let (exact_record, record) = (exact.record().remove(0), fast.record().remove(0));
+    assert_eq!(exact_record.tasks[0].pixel_deviation, None);
+    for (number, task) in record.tasks.iter().enumerate() {
+        let deviation = task.pixel_deviation.unwrap();
+        assert_eq!((deviation.images, deviation.failed), (9, 0));
+        let (ours, theirs) = (&task.predictions, &exact_record.tasks[number].predictions);
+        assert_ne!(
+            ours.path, theirs.path,
+            "predictions of both modes have their own place"
+        );
+        assert_ne!(
+            fast.predictions(&record, number),
+            exact.predictions(&exact_record, number)
+        );
+    }
+    let json = serde_json::to_string(&exact_record).unwrap();
+    assert!(!json.contains("pixel_deviation"), "{json}");
+}
+
+#[test]
 fn predictions_cut_anywhere_are_continued_to_the_same_bytes() {
     let suite = Suite::new(&shards(9), &CLASSES, &["clip"]).with_batch_size(3);
     let record = suite.record().remove(0);

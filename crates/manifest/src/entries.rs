@@ -92,6 +92,11 @@ impl Checker<'_> {
             .tokenizer
             .as_ref()
             .and_then(|tokenizer| self.known("tokenizer", file, tokenizer, tokenizers));
+        let known = &self.catalog.pixels;
+        let pixels = match &written.pixels {
+            Some(pixels) => self.known("pixels", file, pixels, known),
+            None => known.first().cloned(),
+        };
         let checkpoint = written.checkpoint.as_ref().and_then(|path| {
             let place = rules::place(path.get_ref(), Kind::Model.folder());
             self.keep(file, path.span(), place)
@@ -138,6 +143,7 @@ impl Checker<'_> {
                 checkpoint
             },
             tokenizer: tokenizer.unwrap_or_else(|| default.to_owned()),
+            pixels: pixels.unwrap_or_default(),
         })
     }
 }

@@ -94,6 +94,8 @@ pub struct PlannedModel {
     pub checkpoint: Option<Place>,
     /// Name of the tokenizer choice: `checkpoint` or `word-hash`.
     pub tokenizer: String,
+    /// How exact its pixels are: `exact` or `fast`.
+    pub pixels: String,
 }
 
 /// A task with its defaults filled in.

@@ -53,6 +53,7 @@ fn catalog() -> Catalog {
         ],
         formats: strings(&["webdataset"]),
         tokenizers: strings(&["checkpoint", "word-hash"]),
+        pixels: strings(&["exact", "fast"]),
     }
 }
 

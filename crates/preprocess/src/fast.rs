@@ -1,5 +1,6 @@
 //! The fast mode, and how far it is from the exact one.
 
+use sightline_core::PixelDeviation;
 use sightline_core::image_spec::{ImageSpec, Layout, Rescale};
 
 use crate::{Preprocessor, Table};
@@ -16,29 +17,28 @@ pub enum Mode {
     Fast,
 }
 
-/// How far the tensors of some images are from those of the exact mode.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Deviation {
-    /// Images that were compared.
-    pub images: u64,
-    /// Images that could not be prepared in one of the modes.
-    pub failed: u64,
-    /// Mean absolute difference of the bytes before normalisation, in levels of 0 to 255.
-    pub mean_levels: f64,
-    /// The largest of them.
-    pub max_levels: u8,
-    /// Mean absolute difference of the values of the tensors.
-    pub mean: f64,
-    /// The largest of them.
-    pub max: f64,
+impl Mode {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Exact, Self::Fast];
+
+    /// Its name: `exact` or `fast`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Fast => "fast",
+        }
+    }
 }
 
 impl Preprocessor {
+    /// Images whose deviation is measured where nobody says how many: the first of a run.
+    pub const COMPARED: usize = 64;
+
     /// Prepares images in this mode and in the exact one, and compares. All is zero if this is the exact mode.
     pub fn deviation_from_exact<B: AsRef<[u8]>>(
         &self,
         images: impl IntoIterator<Item = B>,
-    ) -> Deviation {
+    ) -> PixelDeviation {
         // Without rescaling, values are levels.
         let levels = ImageSpec {
             rescale: Rescale::None,
@@ -49,7 +49,7 @@ impl Preprocessor {
         let ours = self.with_spec(levels).with_layout(Layout::Nhwc);
         let exact = ours.clone().with_mode(Mode::Exact);
         let table = Table::new(self.spec());
-        let mut deviation = Deviation::default();
+        let mut deviation = PixelDeviation::default();
         let (mut sum_levels, mut sum) = (0.0, 0.0);
         for image in images {
             let image = image.as_ref();
@@ -70,7 +70,7 @@ impl Preprocessor {
             }
         }
         let values = (deviation.images as f64 * self.len() as f64).max(1.0);
-        Deviation {
+        PixelDeviation {
             mean_levels: sum_levels / values,
             mean: sum / values,
             ..deviation
@@ -113,10 +113,10 @@ mod tests {
         let none = exact.deviation_from_exact(&images);
         assert_eq!(
             none,
-            Deviation {
+            PixelDeviation {
                 images: 3,
                 failed: 1,
-                ..Deviation::default()
+                ..PixelDeviation::default()
             }
         );
         let fast = exact.with_mode(Mode::Fast).deviation_from_exact(&images);

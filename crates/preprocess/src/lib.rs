@@ -40,7 +40,7 @@ mod workspace;
 
 pub use element::Element;
 pub use error::PrepareError;
-pub use fast::{Deviation, Mode};
+pub use fast::Mode;
 pub use pipeline::Preprocessor;
 pub use sightline_imaging::Limits;
 pub use table::Table;

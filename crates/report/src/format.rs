@@ -1,8 +1,19 @@
 //! How numbers, commands and links are written for people.
 
-use sightline_core::text::count;
+use sightline_core::PixelDeviation;
+use sightline_core::text::{count, counted};
 
 use crate::record::Score;
+
+/// That pixels are not those of the reference processor, and how far they are from them.
+pub(crate) fn fast_pixels(deviation: &PixelDeviation) -> String {
+    format!(
+        "fast pixels, {:.2} of 255 levels off the reference's, at most {} (first {})",
+        deviation.mean_levels,
+        deviation.max_levels,
+        counted(deviation.images as usize, "image"),
+    )
+}
 
 /// How the values of one metric are written: all of a column alike.
 #[derive(Clone, Copy, Debug, PartialEq)]

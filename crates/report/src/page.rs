@@ -8,7 +8,9 @@ use sightline_core::Digest;
 use sightline_core::text::{count, counted};
 
 use crate::error::Error;
-use crate::format::{Scale, bytes, command, commit, confidence, encode, link, metric_parts, rate};
+use crate::format::{
+    Scale, bytes, command, commit, confidence, encode, fast_pixels, link, metric_parts, rate,
+};
 use crate::record::{Record, Score};
 use crate::standings::{self, Cell, Column, Mark, Row, Suite, Table, Task};
 use crate::store::Stored;
@@ -112,6 +114,7 @@ struct RowView {
     model: String,
     family: String,
     baseline: bool,
+    fast_pixels: Option<String>,
     cells: Vec<Option<CellView>>,
     attempted: String,
     scored: String,
@@ -336,6 +339,7 @@ fn row_view<'s>(
         model: record.model.name.clone(),
         family: record.model.family.clone(),
         baseline: record.model.baseline,
+        fast_pixels: outcome.pixel_deviation.as_ref().map(fast_pixels),
         cells: row
             .cells
             .iter()

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sightline_core::{Digest, Seed};
+use sightline_core::{Digest, PixelDeviation, Seed};
 
 /// Version of the record's layout.
 pub const SCHEMA: u32 = 1;
@@ -110,6 +110,10 @@ pub struct TaskOutcome {
     pub predictions: Predictions,
     /// Scores in the order of the suite.
     pub scores: Vec<Score>,
+    /// How far the pixels of the first images are from those of the reference processor; `None` where they
+    /// are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixel_deviation: Option<PixelDeviation>,
     /// How fast it went. Not part of what `verify` compares.
     pub throughput: Throughput,
 }
@@ -288,6 +292,7 @@ pub(crate) mod examples {
                 sha256: Digest::of(model.as_bytes()),
             },
             scores: Vec::new(),
+            pixel_deviation: None,
             throughput: Throughput {
                 seconds: 3.25,
                 samples: 1000,

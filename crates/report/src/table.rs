@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sightline_core::text::{count, printable};
 
-use crate::format::{Scale, confidence, metric_parts, rate};
+use crate::format::{Scale, confidence, fast_pixels, metric_parts, rate};
 use crate::record::{Record, Score};
 use crate::standings::{self, Cell, Mark, Row, Table, Task, standings};
 
@@ -24,7 +24,7 @@ pub fn text_table<'a>(records: impl IntoIterator<Item = &'a Record>) -> String {
             for (at, table) in task.tables.iter().enumerate() {
                 heading(&mut text, suite.name, task, at);
                 scores(&mut text, table, &mut legend);
-                reasons(&mut text, table);
+                remarks(&mut text, table);
             }
         }
     }
@@ -250,19 +250,22 @@ fn width(column: &[String]) -> usize {
 }
 
 /// Why samples failed or were skipped.
-fn reasons(text: &mut String, table: &Table<'_>) {
+/// Why samples were not scored, and pixels that are not the reference's.
+fn remarks(text: &mut String, table: &Table<'_>) {
     for row in &table.rows {
-        let reasons = standings::reasons(row.outcome);
-        if reasons.is_empty() {
-            continue;
-        }
-        let all: Vec<String> = reasons
+        let reasons: Vec<String> = standings::reasons(row.outcome)
             .iter()
             .map(|&(reason, n)| format!("{} × {reason}", count(n)))
             .collect();
-        let line = format!("  {}: {}", row.record.model.name, all.join(", "));
-        text.push_str(&printable(&line));
-        text.push('\n');
+        let reasons = (!reasons.is_empty()).then(|| reasons.join(", "));
+        let pixels = row.outcome.pixel_deviation.as_ref().map(fast_pixels);
+        for remark in reasons.into_iter().chain(pixels) {
+            text.push_str(&printable(&format!(
+                "  {}: {remark}",
+                row.record.model.name
+            )));
+            text.push('\n');
+        }
     }
 }
 
@@ -270,7 +273,7 @@ fn reasons(text: &mut String, table: &Table<'_>) {
 mod tests {
     use super::*;
     use crate::record::examples;
-    use sightline_core::Digest;
+    use sightline_core::{Digest, PixelDeviation};
 
     #[test]
     fn models_stand_beside_their_floor() {
@@ -289,6 +292,12 @@ mod tests {
         records[1].tasks[0].scores.truncate(1);
         records[1].tasks[0].throughput.samples = 0;
         records[2].tasks[0].scores[0].version = 2;
+        records[2].tasks[0].pixel_deviation = Some(PixelDeviation {
+            images: 64,
+            mean_levels: 0.934,
+            max_levels: 19,
+            ..PixelDeviation::default()
+        });
         insta::assert_snapshot!(text_table(&records));
     }
 

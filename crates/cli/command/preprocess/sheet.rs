@@ -1,5 +1,7 @@
 //! The contact sheet: originals, what the model sees, and where two specifications differ.
 
+use std::path::Path;
+
 use sightline_core::image_spec::{Filter, Size};
 use sightline_core::{Digest, ImageFormat};
 use sightline_imaging::resize::{PassOrder, resize_pillow};
@@ -24,6 +26,14 @@ const GAIN: u32 = 16;
 pub(super) struct Named {
     pub(super) name: String,
     pub(super) preprocessor: Preprocessor,
+}
+
+impl Named {
+    /// `preprocessor`, which follows the specification in `file`.
+    pub(super) fn new(file: &Path, preprocessor: Preprocessor) -> Self {
+        let name = file.display().to_string();
+        Self { name, preprocessor }
+    }
 }
 
 /// The page about the first images of `inputs`; also how many of them are broken.

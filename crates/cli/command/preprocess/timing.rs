@@ -8,7 +8,6 @@ use serde::Serialize;
 use sightline_preprocess::Preprocessor;
 
 use super::inputs::Inputs;
-use super::mode_name;
 use crate::exit::{Exit, Failure};
 
 /// Images that are in work or wait for their turn, for each thread.
@@ -85,7 +84,7 @@ impl Timed {
             schema: 1,
             images: images.len(),
             threads: threads.get(),
-            mode: mode_name(preprocessor.mode()),
+            mode: preprocessor.mode().name(),
             passes,
             stages: Stages {
                 decode: stages.decode.as_secs_f64(),

@@ -91,6 +91,14 @@ impl Suite {
         self
     }
 
+    /// The same with the pixels of the fast mode.
+    pub(crate) fn with_fast_pixels(mut self) -> Self {
+        for model in self.plan.models.values_mut() {
+            "fast".clone_into(&mut model.pixels);
+        }
+        self
+    }
+
     pub(crate) fn records(&self) -> PathBuf {
         self.dir.path().join("records")
     }
@@ -155,6 +163,7 @@ fn model(name: &str) -> PlannedModel {
         family: name.to_owned(),
         checkpoint: is_clip.then(|| Place::Given(name.to_owned())),
         tokenizer: if is_clip { "word-hash" } else { "checkpoint" }.to_owned(),
+        pixels: "exact".to_owned(),
     }
 }
 

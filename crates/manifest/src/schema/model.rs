@@ -7,6 +7,7 @@
 //! description = "OpenAI CLIP, ViT-B/32."
 //! checkpoint = "checkpoints/clip"  # optional: below the data folder, or given on the command line
 //! tokenizer = "checkpoint"         # optional: or "word-hash"
+//! pixels = "exact"                 # optional: or "fast", whose deviation is in the record
 //! ```
 
 use serde::Deserialize;
@@ -30,4 +31,6 @@ pub(crate) struct Model {
     pub(crate) checkpoint: Option<Spanned<String>>,
     /// Tokenizer choice.
     pub(crate) tokenizer: Option<Spanned<String>>,
+    /// How exact its pixels are.
+    pub(crate) pixels: Option<Spanned<String>>,
 }
