@@ -1,8 +1,12 @@
 //! The steps of one image: decode, resize, crop, values.
 
+use sightline_core::ImageFormat;
 use sightline_core::image_spec::{Colour, ImageSpec, Layout, Reference, Rescale};
 use sightline_imaging::resize::Part;
-use sightline_imaging::{Announced, Channels, DecodeOptions, Limits, Pixels, Scale, Window};
+use sightline_imaging::{
+    self as imaging, Announced, Channels, DecodeOptions, Decoded, Limits, Pixels, Scale, Sniffed,
+    Window, sniff,
+};
 
 use crate::plan::{Plan, least_resized};
 use crate::table::Tables;
@@ -114,7 +118,7 @@ impl Preprocessor {
         out: &mut [T],
     ) -> Result<(), PrepareError> {
         self.check_len(out.len())?;
-        if !self.is_planned() {
+        if !(self.is_planned() || self.may_convert_first(bytes)) {
             return self.prepare_whole(bytes, workspace, out);
         }
         let mut stopwatch = Stopwatch::start();
@@ -128,7 +132,11 @@ impl Preprocessor {
         let options = self.decode_options();
         let decoded = workspace.decoder.decode_rgb_window(bytes, &options, choose);
         stopwatch.lap(&mut workspace.timings.decode);
-        let pixels = decoded?.pixels;
+        let Decoded { pixels, mode, .. } = decoded?;
+        if !self.is_planned() && !matches!(mode, imaging::Mode::Rgb | imaging::Mode::Grey) {
+            workspace.decoder.recycle(pixels);
+            return self.prepare_whole(bytes, workspace, out);
+        }
         let plan = plan.expect("a decoder that succeeds has asked for the window");
         let prepared = plan.and_then(|plan| self.finish(&plan, plan.part(&pixels), workspace, out));
         workspace.decoder.recycle(pixels);
@@ -216,6 +224,14 @@ impl Preprocessor {
     fn is_planned(&self) -> bool {
         let is_rgb_first = matches!(self.spec.colour, Colour::Pillow | Colour::Sane);
         is_rgb_first && self.spec.reference != Reference::OpenCv
+    }
+
+    /// Whether a file that is to be resized in its own mode is probably of one whose channels are resized as those of RGB
+    /// are: most JPEG files. Where padding is not black, it would be converted as well.
+    fn may_convert_first(&self, bytes: &[u8]) -> bool {
+        let is_jpeg = || sniff(bytes) == Some(Sniffed::Image(ImageFormat::Jpg));
+        let is_last = self.spec.colour == Colour::PillowLast && self.spec.fill == [0; 3];
+        is_last && self.spec.reference != Reference::OpenCv && is_jpeg()
     }
 
     pub(crate) fn tables(&self) -> &Tables {

@@ -152,3 +152,51 @@ fn interpolation(filter: Filter) -> Result<Interpolation, PrepareError> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use sightline_core::ImageFormat;
+    use sightline_core::image_spec::{Layout, Rescale, from_open_clip};
+    use sightline_imaging::{Channels, EncodeSpec, Limits, encode};
+
+    use super::*;
+
+    /// Of grey and of RGB files only what the crop needs is decoded, and the pixels are those of the whole in the file's own
+    /// mode.
+    #[test]
+    fn converting_first_changes_no_pixel_of_a_jpeg_file() {
+        let config = json!({ "preprocess_cfg": { "size": 48 } });
+        let spec = ImageSpec {
+            rescale: Rescale::None,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            ..from_open_clip(&config).unwrap()
+        };
+        assert_eq!(spec.colour, Colour::PillowLast);
+        let preprocessor = Preprocessor::new(spec, Limits::default()).unwrap();
+        for (channels, width, height) in [
+            (Channels::Rgb, 301, 203),
+            (Channels::Grey, 203, 301),
+            (Channels::Rgb, 40, 90),
+        ] {
+            let data = (0..width * height * channels.count() as u32)
+                .map(|i| (i * i / 97) as u8)
+                .collect();
+            let pixels = Pixels::new(width, height, channels, data).unwrap();
+            let file = encode(&pixels, &EncodeSpec::default()).unwrap();
+            assert_eq!(
+                sightline_imaging::sniff(&file),
+                Some(sightline_imaging::Sniffed::Image(ImageFormat::Jpg))
+            );
+            let fitted = preprocessor.fit_bytes(&file).unwrap();
+            let values = preprocessor
+                .clone()
+                .with_layout(Layout::Nhwc)
+                .prepare(&file)
+                .unwrap();
+            let levels: Vec<u8> = values.iter().map(|&value| value as u8).collect();
+            assert!(levels == fitted.data(), "{channels:?}");
+        }
+    }
+}
