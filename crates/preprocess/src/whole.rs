@@ -157,7 +157,8 @@ fn interpolation(filter: Filter) -> Result<Interpolation, PrepareError> {
 mod tests {
     use serde_json::json;
     use sightline_core::ImageFormat;
-    use sightline_core::image_spec::{Layout, Rescale, from_open_clip};
+    use sightline_core::image_spec::open_clip::from_open_clip;
+    use sightline_core::image_spec::{Layout, Rescale};
     use sightline_imaging::{Channels, EncodeSpec, Limits, encode};
 
     use super::*;
