@@ -222,7 +222,7 @@ pub enum Problem {
         /// Offset of the opcode.
         offset: usize,
         /// What was found there.
-        reason: &'static str,
+        reason: String,
     },
     /// A pickle that would call something.
     #[error(

@@ -1,7 +1,7 @@
-//! A reader of pickles that hold plain data, as NumPy and MMF write them; nothing is ever called.
+//! What pickles of plain data mean, as NumPy and MMF write them.
 //!
-//! A pickle is a program for a stack machine that may call any function of any module. This reader runs the
-//! opcodes that build data, and knows the few names that arrays need:
+//! The machine that runs them is [`sightline_pickle`]; nothing is ever called. This reader knows the few names that
+//! arrays need:
 //!
 //! | global | becomes |
 //! | --- | --- |
@@ -10,37 +10,32 @@
 //! | `numpy.dtype`, `numpy.ndarray` | an element type; the word for an array |
 //! | `_codecs.encode` to Latin-1, `builtins.bytes` without arguments | bytes, as Python 3 writes them in protocol 2 |
 //!
-//! Every other name is refused, and with it the file. Protocols MUST be 2, 3 or 4. Values live in one arena and
-//! refer to each other by number, so that neither cycles nor depth can harm; the number of opcodes is bounded, and
-//! that of decoded bytes by the length of the pickle.
+//! Every other name is refused, and with it the file. Protocols MUST be 2, 3 or 4.
 
-mod machine;
+use sightline_pickle::{Arena, Built, Call, Foreign, How, Meaning, Name, Reason};
 
 use super::Problem;
 use super::array::{Array, Element, Layout};
 use super::fields::Field;
 
-use machine::Machine;
+/// A value; what only NumPy has as [`Made`].
+type Value = sightline_pickle::Value<Made>;
 
-/// A value; composite ones by their number in the arena.
+/// Most axes of an array, as NumPy has it.
+const RANK_LIMIT: usize = 64;
+
+/// Opcodes in a pickle; the regions of an image take some hundred. One takes up to 500 bytes of memory, that of an
+/// array with all its axes.
+const OPCODE_LIMIT: usize = 1 << 18;
+
+/// What a name of NumPy, or a call of it, becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Value {
-    None,
-    Int(i64),
-    /// UTF-8, by its place in the pickle.
-    Text(usize, usize),
-    /// Bytes or an old string, by its place in the pickle.
-    Bytes(usize, usize),
-    /// Bytes that had to be decoded, by their number.
-    Decoded(usize),
-    Tuple(usize),
-    List(usize),
-    Dict(usize),
+enum Made {
     Global(Global),
-    Dtype(usize),
-    Array(usize),
-    /// A truth value, a float, a number of more than 64 bits: data, but of no use here.
-    Other,
+    /// By its number among the element types.
+    Dtype(u32),
+    /// By its number among the arrays.
+    Array(u32),
 }
 
 /// The names that are known.
@@ -54,33 +49,161 @@ enum Global {
     Bytes,
 }
 
-#[derive(Debug)]
-enum Object {
-    /// Items of a tuple or list; keys and values of a dictionary in turn.
-    Items(Vec<Value>),
-    Decoded(Vec<u8>),
-    Dtype {
-        element: Element,
-        is_big_endian: bool,
-    },
-    Array(Option<State>),
+/// An element type.
+#[derive(Clone, Debug)]
+struct Dtype {
+    element: Element,
+    is_big_endian: bool,
 }
 
 /// What an array was filled with.
 #[derive(Clone, Debug)]
 struct State {
-    dtype: usize,
+    dtype: u32,
     shape: Vec<usize>,
     is_fortran: bool,
     data: Value,
 }
 
+/// NumPy's names, and what their calls made.
+#[derive(Debug, Default)]
+struct NumPy {
+    dtypes: Vec<Dtype>,
+    arrays: Vec<Option<State>>,
+}
+
+impl Meaning for NumPy {
+    type Made = Made;
+    const FOREIGN: Foreign = Foreign::Refused;
+    const OPCODE_LIMIT: usize = OPCODE_LIMIT;
+
+    fn name(&mut self, arena: &Arena<'_, Made>, name: Name) -> Option<Made> {
+        let known = match (arena.bytes(name.module), arena.bytes(name.name)) {
+            (b"numpy.core.multiarray" | b"numpy._core.multiarray", b"_reconstruct") => {
+                Global::Reconstruct
+            }
+            (b"numpy.core.multiarray" | b"numpy._core.multiarray", b"scalar") => Global::Scalar,
+            (b"numpy", b"ndarray") => Global::NdArray,
+            (b"numpy", b"dtype") => Global::Dtype,
+            (b"_codecs", b"encode") => Global::Encode,
+            (b"builtins" | b"__builtin__", b"bytes") => Global::Bytes,
+            _ => return None,
+        };
+        Some(Made::Global(known))
+    }
+
+    /// The known names with their arguments, as data.
+    fn call(
+        &mut self,
+        arena: &mut Arena<'_, Made>,
+        call: Call<Made>,
+    ) -> Result<Option<Value>, Reason> {
+        let (Made::Global(global), How::Function) = (call.callable, call.how) else {
+            return Ok(None);
+        };
+        let arguments = arena.tuple(call.arguments).unwrap_or_default();
+        let made = match (global, arguments) {
+            (Global::Reconstruct, [Value::Made(Made::Global(Global::NdArray)), ..]) => {
+                self.add_array(None)
+            }
+            (Global::Scalar, &[Value::Made(Made::Dtype(dtype)), data])
+                if arena.raw(data).is_some() =>
+            {
+                self.add_array(Some(State {
+                    dtype,
+                    shape: Vec::new(),
+                    is_fortran: false,
+                    data,
+                }))
+            }
+            (Global::Dtype, &[name, ..]) => {
+                let name = arena.raw(name).and_then(|n| std::str::from_utf8(n).ok());
+                let element = Element::of_numpy(name.ok_or("an element type without a name")?);
+                self.dtypes.push(Dtype {
+                    element,
+                    is_big_endian: false,
+                });
+                Value::Made(Made::Dtype(self.dtypes.len() as u32 - 1))
+            }
+            (Global::Encode, &[text, codec]) => return arena.latin1(text, codec),
+            (Global::Bytes, []) => arena.no_bytes(),
+            _ => return Ok(None),
+        };
+        Ok(Some(made))
+    }
+
+    fn build(
+        &mut self,
+        arena: &mut Arena<'_, Made>,
+        object: Made,
+        state: Value,
+    ) -> Result<Option<()>, Reason> {
+        let items = arena.tuple(state).unwrap_or_default();
+        match (object, items) {
+            (Made::Dtype(number), &[Value::Int(3 | 4), order, ..]) => {
+                let is_big = match arena.raw(order) {
+                    Some(b"<" | b"|" | b"=") => false,
+                    Some(b">") => true,
+                    _ => return Err("an element type of no byte order".into()),
+                };
+                if let Some(dtype) = self.dtypes.get_mut(number as usize) {
+                    dtype.is_big_endian = is_big;
+                }
+            }
+            (
+                Made::Array(number),
+                &[
+                    Value::Int(1),
+                    shape,
+                    Value::Made(Made::Dtype(dtype)),
+                    fortran,
+                    data,
+                ],
+            ) => {
+                let is_fortran = match fortran {
+                    Value::Bool(is_fortran) => is_fortran,
+                    Value::Int(number) => number != 0,
+                    _ => return Ok(None),
+                };
+                let state = State {
+                    dtype,
+                    shape: shape_of(arena, shape).ok_or("an impossible shape")?,
+                    is_fortran,
+                    data,
+                };
+                if let Some(array) = self.arrays.get_mut(number as usize) {
+                    *array = Some(state);
+                }
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(()))
+    }
+}
+
+impl NumPy {
+    fn add_array(&mut self, state: Option<State>) -> Value {
+        self.arrays.push(state);
+        Value::Made(Made::Array(self.arrays.len() as u32 - 1))
+    }
+}
+
+/// A tuple of few whole numbers that are not negative.
+fn shape_of(arena: &Arena<'_, Made>, value: Value) -> Option<Vec<usize>> {
+    let dims = arena.tuple(value).unwrap_or_default();
+    let dim = |dim: &Value| match *dim {
+        Value::Int(n) => usize::try_from(n).ok(),
+        _ => None,
+    };
+    let is_short = dims.len() <= RANK_LIMIT;
+    is_short.then(|| dims.iter().map(dim).collect())?
+}
+
 /// What a pickle built.
 #[derive(Debug)]
 pub(super) struct Unpickled<'a> {
-    bytes: &'a [u8],
-    objects: Vec<Object>,
-    root: Value,
+    built: Built<'a, Made>,
+    numpy: NumPy,
 }
 
 impl<'a> Unpickled<'a> {
@@ -89,105 +212,69 @@ impl<'a> Unpickled<'a> {
         if !matches!(bytes, [0x80, 2..=4, ..]) {
             return Err(Problem::PickleProtocol);
         }
-        let mut machine = Machine::new(bytes);
-        let root = machine.run()?;
-        let objects = machine.into_objects();
-        Ok(Self {
-            bytes,
-            objects,
-            root,
-        })
+        let mut numpy = NumPy::default();
+        let built = sightline_pickle::read(bytes, &mut numpy).map_err(|error| {
+            let offset = error.offset;
+            match error.reason {
+                Reason::Name(name) => Problem::PickleGlobal { offset, name },
+                reason => Problem::Pickle {
+                    offset,
+                    reason: reason.to_string(),
+                },
+            }
+        })?;
+        Ok(Self { built, numpy })
     }
 
     /// What the dictionary has under `name`; texts, lists and the like count as nothing. `np.save` wraps a
     /// dictionary in an array of one object.
     pub(super) fn field(&self, name: &str) -> Result<Option<Field<'_>>, Problem> {
-        let entries = self.entries()?;
+        let arena = &self.built.arena;
+        let entries = arena.entries(self.dictionary()).ok_or(Problem::Pickle {
+            offset: 0,
+            reason: "no dictionary".to_owned(),
+        })?;
         // The last one wins, as in Python.
         let found = entries
-            .rchunks_exact(2)
-            .find(|pair| self.text(pair[0]) == Some(name.as_bytes()));
-        match found.map(|pair| pair[1]) {
+            .rev()
+            .find(|(key, _)| arena.raw(*key) == Some(name.as_bytes()));
+        match found.map(|(_, value)| value) {
             Some(Value::Int(number)) => Ok(Some(Field::Int(number))),
-            Some(Value::Array(id)) => Ok(self.array(id)?.map(Field::Array)),
+            Some(Value::Bool(value)) => Ok(Some(Field::Int(value.into()))),
+            Some(Value::Made(Made::Array(number))) => Ok(self.array(number)?.map(Field::Array)),
             _ => Ok(None),
         }
     }
 
-    fn entries(&self) -> Result<&[Value], Problem> {
-        let mut root = self.root;
-        if let Value::Array(id) = root
-            && let Some(Object::Array(Some(State {
-                data: Value::List(items),
-                ..
-            }))) = self.objects.get(id)
-            && let [only] = self.items(*items)
+    fn dictionary(&self) -> Value {
+        let root = self.built.root;
+        if let Value::Made(Made::Array(number)) = root
+            && let Some(Some(state)) = self.numpy.arrays.get(number as usize)
+            && let Some(&[only]) = self.built.arena.list(state.data)
         {
-            root = *only;
+            return only;
         }
-        match root {
-            Value::Dict(id) => Ok(self.items(id)),
-            _ => Err(Problem::Pickle {
-                offset: 0,
-                reason: "no dictionary",
-            }),
-        }
+        root
     }
 
     /// An array, unless it was never filled.
-    fn array(&self, id: usize) -> Result<Option<Array<'_>>, Problem> {
-        let Some(Object::Array(Some(state))) = self.objects.get(id) else {
+    fn array(&self, number: u32) -> Result<Option<Array<'_>>, Problem> {
+        let Some(Some(state)) = self.numpy.arrays.get(number as usize) else {
             return Ok(None);
         };
-        let Some(Object::Dtype {
-            element,
-            is_big_endian,
-        }) = self.objects.get(state.dtype)
-        else {
+        let Some(dtype) = self.numpy.dtypes.get(state.dtype as usize) else {
             return Ok(None);
         };
         let layout = Layout {
-            element: element.clone(),
-            is_big_endian: *is_big_endian,
+            element: dtype.element.clone(),
+            is_big_endian: dtype.is_big_endian,
             shape: state.shape.clone(),
             is_fortran: state.is_fortran,
         };
-        let array = Array::new(layout, self.text(state.data).unwrap_or_default())?;
+        let bytes = self.built.arena.raw(state.data).unwrap_or_default();
+        let array = Array::new(layout, bytes)?;
         Ok((!array.is_object()).then_some(array))
     }
-
-    /// The bytes of a text or of bytes.
-    fn text(&self, value: Value) -> Option<&[u8]> {
-        match value {
-            Value::Text(from, to) | Value::Bytes(from, to) => self.bytes.get(from..to),
-            Value::Decoded(id) => match self.objects.get(id) {
-                Some(Object::Decoded(bytes)) => Some(bytes),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    fn items(&self, id: usize) -> &[Value] {
-        match self.objects.get(id) {
-            Some(Object::Items(items)) => items,
-            _ => &[],
-        }
-    }
-}
-
-fn global(module: &[u8], name: &[u8]) -> Option<Global> {
-    Some(match (module, name) {
-        (b"numpy.core.multiarray" | b"numpy._core.multiarray", b"_reconstruct") => {
-            Global::Reconstruct
-        }
-        (b"numpy.core.multiarray" | b"numpy._core.multiarray", b"scalar") => Global::Scalar,
-        (b"numpy", b"ndarray") => Global::NdArray,
-        (b"numpy", b"dtype") => Global::Dtype,
-        (b"_codecs", b"encode") => Global::Encode,
-        (b"builtins" | b"__builtin__", b"bytes") => Global::Bytes,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -214,11 +301,23 @@ mod tests {
             refused(vast),
             "its pickle cannot be read: a call that is not known at byte 27"
         );
-        for opcode in [b'i', b'o', b'P', b'Q', 0x81, 0x82, 0x92, 0x8f, 0x97] {
+        for (opcode, name) in [
+            (b'i', "INST"),
+            (b'o', "OBJ"),
+            (b'P', "PERSID"),
+            (b'Q', "BINPERSID"),
+            (0x81, "NEWOBJ"),
+            (0x82, "EXT1"),
+            (0x92, "NEWOBJ_EX"),
+            (0x8f, "EMPTY_SET"),
+            (0x97, "NEXT_BUFFER"),
+        ] {
             let text = refused(&[0x80, 2, b'(', opcode, b'.']);
-            assert!(
-                text.contains("an opcode that is not plain data at byte 3"),
-                "{opcode}: {text}"
+            assert_eq!(
+                text,
+                format!(
+                    "its pickle cannot be read: the opcode {name}, which is not plain data, at byte 3"
+                )
             );
         }
     }
@@ -288,7 +387,7 @@ mod tests {
         deep.push(b'.');
         assert!(Unpickled::read(&deep).unwrap().field("a").is_err());
         deep.splice(3..3, vec![0x85; 100_000]);
-        assert!(refused(&deep).contains("more opcodes than any image needs"));
+        assert!(refused(&deep).contains("more than 262144 opcodes"));
         // A list inside itself.
         let cycle = Unpickled::read(b"\x80\x02]q\0h\0a.").unwrap();
         assert!(cycle.field("a").is_err());
