@@ -14,19 +14,40 @@ use crate::{Error, FormatError, Result, TensorProblem, safetensors, torch};
 const INDEX_LIMIT_BYTES: u64 = 128 << 20;
 
 /// File names that are tried in this order.
-const FILES: &[(&str, Kind)] = &[
-    ("model.safetensors", Kind::Safetensors),
-    ("model.safetensors.index.json", Kind::SafetensorsIndex),
-    ("pytorch_model.bin", Kind::Torch),
-    ("pytorch_model.bin.index.json", Kind::TorchIndex),
+const FILES: &[&str] = &[
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_pytorch_model.bin",
+    "model.pth",
+    "model.pt",
+    "checkpoint.pth",
+    "checkpoint.pt",
 ];
+
+/// Endings of files that may hold weights.
+const ENDINGS: &[&str] = &["safetensors", "bin", "pth", "pt", "ckpt"];
+
+/// Beginnings of the names of files that training programs write beside the weights.
+const TRAINING_FILES: &[&str] = &[
+    "optimizer",
+    "rng_state",
+    "scaler",
+    "scheduler",
+    "training_args",
+];
+
+/// Prefixes that wrappers put before every name: data-parallel training and `torch.compile`.
+const WRAPPERS: &[&str] = &["module.", "_orig_mod."];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Safetensors,
-    SafetensorsIndex,
     Torch,
-    TorchIndex,
+    /// Tensors of shards that lie beside it.
+    Index,
 }
 
 /// The open files of a checkpoint and where each tensor lies in them.
@@ -41,6 +62,8 @@ pub(crate) struct Checkpoint {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) dtype: ElementType,
+    /// Bits of an element.
+    pub(crate) bits: usize,
     pub(crate) shape: Vec<usize>,
     /// In elements; `None` for row-major order without gaps.
     pub(crate) strides: Option<Vec<usize>>,
@@ -59,59 +82,63 @@ pub(crate) enum ElementType {
     Other(String),
 }
 
+impl ElementType {
+    /// The name that safetensors files have for it.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Float(DType::F16) => "F16",
+            Self::Float(DType::BF16) => "BF16",
+            Self::Float(DType::F64) => "F64",
+            Self::Float(_) => "F32",
+            Self::Other(name) => name,
+        }
+    }
+}
+
 impl Checkpoint {
-    pub(crate) fn open(folder: &Path) -> Result<Self> {
-        let (path, kind) = find(folder)?;
+    /// Opens a folder or a file.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let path = find(path)?;
         let mut checkpoint = Self {
             shards: Vec::new(),
             tensors: BTreeMap::new(),
-            path,
+            path: path.clone(),
         };
-        match kind {
-            Kind::Safetensors | Kind::Torch => {
-                let path = checkpoint.path.clone();
-                checkpoint.add_shard(path, kind, |_| true)?;
-            }
-            Kind::SafetensorsIndex | Kind::TorchIndex => {
-                let shard_kind = match kind {
-                    Kind::SafetensorsIndex => Kind::Safetensors,
-                    _ => Kind::Torch,
-                };
-                let map = read_index(&checkpoint.path)?;
+        match kind_of(&path)? {
+            Kind::Index => {
+                let map = read_index(&path)?;
                 for name in map.values().collect::<BTreeSet<_>>() {
                     let listed = |tensor: &str| map.get(tensor) == Some(name);
-                    checkpoint.add_shard(folder.join(name), shard_kind, listed)?;
+                    checkpoint.add_shard(path.with_file_name(name), listed)?;
                 }
             }
+            Kind::Safetensors | Kind::Torch => checkpoint.add_shard(path, |_| true)?,
         }
+        checkpoint.unwrap_names();
         Ok(checkpoint)
     }
 
     /// Every file that [`Self::open`] would read.
-    pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-        let (path, kind) = find(folder)?;
-        let mut files = vec![path];
-        if matches!(kind, Kind::SafetensorsIndex | Kind::TorchIndex) {
-            let map = read_index(&files[0])?;
+    pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>> {
+        let path = find(path)?;
+        let mut files = vec![path.clone()];
+        if kind_of(&path)? == Kind::Index {
+            let map = read_index(&path)?;
             let names: BTreeSet<&String> = map.values().collect();
-            files.extend(names.into_iter().map(|name| folder.join(name)));
+            files.extend(names.into_iter().map(|name| path.with_file_name(name)));
         }
         Ok(files)
     }
 
-    fn add_shard(
-        &mut self,
-        path: PathBuf,
-        kind: Kind,
-        is_listed: impl Fn(&str) -> bool,
-    ) -> Result<()> {
+    fn add_shard(&mut self, path: PathBuf, is_listed: impl Fn(&str) -> bool) -> Result<()> {
         let file = File::open(&path).map_err(|source| Error::Read {
             path: path.clone(),
             source,
         })?;
-        let listed = match kind {
-            Kind::Torch | Kind::TorchIndex => torch::tensors(&file),
-            Kind::Safetensors | Kind::SafetensorsIndex => safetensors::tensors(&file),
+        let listed = match kind_of(&path)? {
+            Kind::Safetensors => safetensors::tensors(&file),
+            // An index is no shard, and is told so there.
+            Kind::Torch | Kind::Index => torch::tensors(&file),
         };
         let shard = self.shards.len();
         for (name, entry) in listed.map_err(|e| e.at(&path))? {
@@ -123,12 +150,46 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Drops the prefixes of wrappers that all names share.
+    fn unwrap_names(&mut self) {
+        let shared = |tensors: &BTreeMap<String, _>| {
+            let all = |prefix: &&&str| tensors.keys().all(|name| name.starts_with(**prefix));
+            WRAPPERS.iter().find(all).filter(|_| !tensors.is_empty())
+        };
+        while let Some(prefix) = shared(&self.tensors) {
+            let tensors = std::mem::take(&mut self.tensors).into_iter();
+            let unwrap = |name: String| name[prefix.len()..].to_owned();
+            self.tensors = tensors.map(|(name, at)| (unwrap(name), at)).collect();
+        }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor; none for one that is not there.
+    pub(crate) fn shape(&self, name: &str) -> &[usize] {
+        let found = self.tensors.get(name);
+        found.map_or(&[], |(_, entry)| entry.shape.as_slice())
+    }
+
+    /// Every tensor by name.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        let entries = self.tensors.iter();
+        entries.map(|(name, (_, entry))| (name.as_str(), entry))
+    }
+
+    /// The elements of a tensor as they are in its file, in row-major order.
+    pub(crate) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some((shard, entry)) = self.tensors.get(name) else {
+            return Ok(None);
+        };
+        let (path, file) = &self.shards[*shard];
+        entry.read(name, file).map(Some).map_err(|e| e.at(path))
     }
 
     /// The tensor as `f32` on the CPU, or why the model cannot use it; an outer error when the file is damaged.
@@ -143,10 +204,7 @@ impl Checkpoint {
             return Ok(Err(TensorProblem::Missing { name, wanted }));
         };
         let ElementType::Float(dtype) = &entry.dtype else {
-            let found = match &entry.dtype {
-                ElementType::Other(found) => found.clone(),
-                ElementType::Float(dtype) => format!("{dtype:?}"),
-            };
+            let found = entry.dtype.name().to_owned();
             return Ok(Err(TensorProblem::Type { name, found }));
         };
         if entry.shape != wanted {
@@ -157,9 +215,7 @@ impl Checkpoint {
             }));
         }
         let (path, file) = &self.shards[*shard];
-        let bytes = entry
-            .read(&name, dtype.size_in_bytes(), file)
-            .map_err(|e| e.at(path))?;
+        let bytes = entry.read(&name, file).map_err(|e| e.at(path))?;
         let tensor = Tensor::from_raw_buffer(&bytes, *dtype, &wanted, &Device::Cpu)?;
         Ok(Ok(tensor.to_dtype(DType::F32)?))
     }
@@ -167,7 +223,7 @@ impl Checkpoint {
 
 impl Entry {
     /// The tensor's elements in row-major order. Never allocates more than its storage holds.
-    fn read(&self, name: &str, size: usize, file: &File) -> std::result::Result<Vec<u8>, Broken> {
+    fn read(&self, name: &str, file: &File) -> std::result::Result<Vec<u8>, Broken> {
         let broken = |reason: &str| {
             Broken::Format(FormatError::Tensor {
                 name: name.to_owned(),
@@ -181,7 +237,8 @@ impl Entry {
             None => count,
             Some(strides) => span(&self.shape, strides).ok_or_else(overflow)?,
         };
-        let span_bytes = span.checked_mul(size).ok_or_else(overflow)?;
+        let span_bits = span.checked_mul(self.bits).ok_or_else(overflow)?;
+        let span_bytes = span_bits.div_ceil(8);
         if span_bytes as u64 > self.available {
             return Err(broken("it is larger than its storage"));
         }
@@ -194,7 +251,7 @@ impl Entry {
         file.read_exact(&mut bytes)?;
         match strides {
             Some(strides) if !is_row_major(&self.shape, strides) => {
-                Ok(gather(&bytes, &self.shape, strides, size))
+                Ok(gather(&bytes, &self.shape, strides, self.bits / 8))
             }
             _ => Ok(bytes),
         }
@@ -230,14 +287,65 @@ impl From<FormatError> for Broken {
     }
 }
 
-fn find(folder: &Path) -> Result<(PathBuf, Kind)> {
-    FILES
+/// The file that holds the weights, or their index: `path` itself or one in it.
+fn find(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    if let Some(usual) = FILES
         .iter()
-        .map(|(name, kind)| (folder.join(name), *kind))
-        .find(|(path, _)| path.is_file())
-        .ok_or_else(|| Error::NoWeights {
-            folder: folder.to_owned(),
-        })
+        .map(|name| path.join(name))
+        .find(|path| path.is_file())
+    {
+        return Ok(usual);
+    }
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut found = Vec::new();
+    for entry in path.read_dir().map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let ending = file.extension().unwrap_or_default().to_string_lossy();
+        let is_training = TRAINING_FILES.iter().any(|begin| name.starts_with(begin));
+        if ENDINGS.contains(&&*ending) && !is_training && file.is_file() {
+            found.push(name.into_owned());
+        }
+    }
+    found.sort();
+    match found.as_slice() {
+        [] => Err(Error::NoWeights {
+            folder: path.to_owned(),
+            looked_for: FILES.to_vec(),
+        }),
+        [only] => Ok(path.join(only)),
+        _ => Err(Error::SeveralWeights {
+            folder: path.to_owned(),
+            found,
+        }),
+    }
+}
+
+/// What a file is: by its ending where that says it, else by its first bytes.
+fn kind_of(path: &Path) -> Result<Kind> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("safetensors") => return Ok(Kind::Safetensors),
+        Some("json") => return Ok(Kind::Index),
+        _ => {}
+    }
+    let mut head = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(9).read_to_end(&mut head))
+        .map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+    // Behind the length of a safetensors header its JSON begins.
+    Ok(match head.get(8) {
+        Some(b'{') if !torch::is_beginning(&head) => Kind::Safetensors,
+        _ => Kind::Torch,
+    })
 }
 
 /// Tensor to shard, from an index file. Shards lie beside it.

@@ -9,8 +9,11 @@ use sightline_core::Hint;
 /// The result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Problems with tensors that stand in one line; more of them have a line each.
+const IN_ONE_LINE: usize = 8;
+
 /// Problems with tensors that a message prints; the error holds all of them.
-const PRINTED_PROBLEMS: usize = 8;
+const PRINTED_PROBLEMS: usize = 2000;
 
 /// Why weights could not be read, or a tower could not compute.
 #[derive(Debug, thiserror::Error)]
@@ -25,15 +28,28 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Tensors could not be written.
+    #[error("cannot write the tensors")]
+    Write {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A folder has no file of weights.
-    #[error(
-        "`{}` has no weights: none of `model.safetensors`, `model.safetensors.index.json`, \
-         `pytorch_model.bin`, `pytorch_model.bin.index.json`",
-        folder.display()
-    )]
+    #[error("`{}` has no weights: none of {}", folder.display(), quoted(looked_for))]
     NoWeights {
         /// The folder.
         folder: PathBuf,
+        /// Names of files that are looked for.
+        looked_for: Vec<&'static str>,
+    },
+    /// A folder has several files of weights, and none of a usual name.
+    #[error("`{}` has several files of weights: {}", folder.display(), quoted(found))]
+    SeveralWeights {
+        /// The folder.
+        folder: PathBuf,
+        /// Names of the files.
+        found: Vec<String>,
     },
     /// A file of weights is damaged or of another kind.
     #[error("`{}` is not a readable file of weights", path.display())]
@@ -45,12 +61,14 @@ pub enum Error {
         source: FormatError,
     },
     /// Tensors that the model needs are missing, of another shape or of a type without fractions.
-    #[error("`{}` does not hold the model: {}", path.display(), listed(problems))]
+    #[error("`{}` does not hold the model: {}", path.display(), listed(problems, unused))]
     Tensors {
-        /// The file, or the folder when there are several.
+        /// The file, or the index when there are several.
         path: PathBuf,
         /// Every problem, in the order in which the model asks for tensors.
         problems: Vec<TensorProblem>,
+        /// Names and shapes of the tensors that the model does not ask for, sorted.
+        unused: Vec<(String, Vec<usize>)>,
     },
     /// An id that has no row in the embedding table.
     #[error("token id {id} is outside the vocabulary of {vocabulary_size}")]
@@ -131,16 +149,26 @@ impl fmt::Display for TensorProblem {
     }
 }
 
-fn listed(problems: &[TensorProblem]) -> String {
-    let mut parts: Vec<String> = problems
+fn quoted(names: &[impl AsRef<str>]) -> String {
+    let names: Vec<String> = names.iter().map(|n| format!("`{}`", n.as_ref())).collect();
+    names.join(", ")
+}
+
+fn listed(problems: &[TensorProblem], unused: &[(String, Vec<usize>)]) -> String {
+    let count = problems.len() + unused.len();
+    let unused = unused
         .iter()
-        .take(PRINTED_PROBLEMS)
-        .map(ToString::to_string)
-        .collect();
-    if problems.len() > PRINTED_PROBLEMS {
-        parts.push(format!("and {} more", problems.len() - PRINTED_PROBLEMS));
+        .map(|(name, shape)| format!("`{name}` {shape:?} is not asked for"));
+    let parts = problems.iter().map(ToString::to_string).chain(unused);
+    let mut parts: Vec<String> = parts.take(PRINTED_PROBLEMS).collect();
+    if count > PRINTED_PROBLEMS {
+        parts.push(format!("and {} more", count - PRINTED_PROBLEMS));
     }
-    parts.join("; ")
+    if count > IN_ONE_LINE {
+        format!("{count} problems\n{}", parts.join("\n"))
+    } else {
+        parts.join("; ")
+    }
 }
 
 /// What is wrong with a file of weights.
@@ -208,6 +236,18 @@ pub enum FormatError {
     /// The pickle holds something else than names and tensors.
     #[error("its pickle holds no dictionary of tensors")]
     NotStateDict,
+    /// The pickle calls something that no checkpoint needs.
+    #[error(
+        "its pickle calls `{name}` ({opcode} at byte {offset}), which is no part of a checkpoint; nothing was run"
+    )]
+    PickleCall {
+        /// What is called.
+        name: String,
+        /// Name of the opcode that calls it.
+        opcode: &'static str,
+        /// Offset of the opcode.
+        offset: usize,
+    },
 }
 
 impl Hint for Error {
@@ -215,6 +255,14 @@ impl Hint for Error {
         let hint = match self {
             Self::NoWeights { .. } => {
                 "Give the folder that holds the published checkpoint's files."
+            }
+            Self::SeveralWeights { .. } => "Name the file instead of the folder.",
+            Self::Format {
+                source: FormatError::PickleCall { .. },
+                ..
+            } => {
+                "Do not load the file with PyTorch, which would run the call. If you trust it, load it there with \
+                 `weights_only=True` and save its tensors as safetensors."
             }
             Self::Format {
                 source: FormatError::Truncated { .. },
@@ -239,22 +287,32 @@ impl Hint for Error {
 mod tests {
     use super::*;
 
-    #[test]
-    fn long_lists_are_cut_in_the_message_only() {
-        let problems: Vec<TensorProblem> = (0..10)
-            .map(|i| TensorProblem::Missing {
-                name: format!("t{i}"),
-                wanted: vec![2, 3],
-            })
-            .collect();
+    fn message(missing: usize, unused: &[&str]) -> String {
+        let problems = (0..missing).map(|i| TensorProblem::Missing {
+            name: format!("t{i}"),
+            wanted: vec![2, 3],
+        });
+        let unused = unused.iter().map(|name| ((*name).to_owned(), vec![4]));
         let error = Error::Tensors {
             path: "model.safetensors".into(),
-            problems,
+            problems: problems.collect(),
+            unused: unused.collect(),
         };
-        let message = error.to_string();
-        assert!(message.starts_with(
-            "`model.safetensors` does not hold the model: `t0` [2, 3] is missing; `t1`"
+        error.to_string()
+    }
+
+    #[test]
+    fn few_problems_stand_in_one_line_and_many_in_one_each() {
+        assert_eq!(
+            message(1, &["x"]),
+            "`model.safetensors` does not hold the model: `t0` [2, 3] is missing; `x` [4] is not asked for"
+        );
+        let many = message(300, &["x", "y"]);
+        assert_eq!(many.lines().count(), 303);
+        assert!(many.starts_with(
+            "`model.safetensors` does not hold the model: 302 problems\n`t0` [2, 3] is missing\n`t1`"
         ));
-        assert!(message.ends_with("`t7` [2, 3] is missing; and 2 more"));
+        assert!(many.ends_with("`x` [4] is not asked for\n`y` [4] is not asked for"));
+        assert!(message(3000, &[]).ends_with("\n`t1999` [2, 3] is missing\nand 1000 more"));
     }
 }

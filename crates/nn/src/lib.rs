@@ -27,6 +27,7 @@ pub mod block;
 mod checkpoint;
 pub mod embedding;
 pub mod error;
+pub mod export;
 mod kernel;
 pub mod linear;
 pub mod mask;
@@ -42,7 +43,14 @@ pub use attention::{Attention, AttentionSpec, KeyValue};
 pub use block::{Block, BlockSpec, NormPlace};
 pub use embedding::Embedding;
 pub use error::{Error, FormatError, Result, TensorProblem};
+pub use export::Tensors;
 pub use linear::Linear;
 pub use mask::Mask;
 pub use norm::{LayerNorm, unit_length};
 pub use weights::Weights;
+
+/// For the fuzz target `pickle`: reads `bytes` as the pickle of a checkpoint, and says whether it could be run.
+#[cfg(fuzzing)]
+pub fn fuzz_pickle(bytes: &[u8]) -> bool {
+    torch::fuzz(bytes)
+}

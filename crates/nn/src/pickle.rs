@@ -1,54 +1,55 @@
-//! A restricted reader of pickles: it can build names, numbers and tensor descriptions, and nothing else.
+//! What the pickles of PyTorch mean: names, numbers and descriptions of tensors, and nothing else.
 //!
-//! A pickle is a program for a stack machine that may call any function of any module. This reader knows the
-//! few functions that PyTorch's `state_dict` needs and *interprets* them as data:
+//! The machine that runs them is [`sightline_pickle`]. This reader knows the few names that a state dictionary or a
+//! scripted module needs, and *interprets* calls of them as data:
 //!
 //! | global | becomes |
 //! | --- | --- |
-//! | `collections.OrderedDict` | an empty dictionary |
-//! | `torch._utils._rebuild_tensor_v2` | a view of a storage |
-//! | `torch._utils._rebuild_parameter` | its first argument |
+//! | `collections.OrderedDict` | a dictionary, empty or of the pairs in a list, as Python 2 wrote it |
+//! | `torch._utils._rebuild_tensor_v2`, `_rebuild_tensor` | a view of a storage |
+//! | `torch._utils._rebuild_parameter`, `_rebuild_parameter_with_state` | its first argument |
+//! | `torch._tensor._rebuild_from_type_v2` | what its first argument makes of its third |
 //! | `torch.Size` | its argument |
 //! | `torch.FloatStorage`, … | the element type of a storage |
+//! | `__torch__.…` | a scripted module, filled by its state |
 //! | anything else | an opaque value that cannot be used |
 //!
-//! So an optimiser's state beside the weights, a function or an attack is carried along as an opaque value and
-//! ends there. All objects live in one arena and refer to each other by number: a pickle can neither make
-//! cycles that leak nor nest so deeply that freeing it overflows the stack. The number of opcodes is bounded,
-//! and with it memory; texts, storage keys and dimensions that no tensor has are opaque, so that a reference
-//! repeated a million times costs no more than a reference.
+//! So an optimiser's state beside the weights is carried along as an opaque value and ends there. What could only be
+//! an attack (`os.system`, `builtins.eval`, …) would end there too, but no honest file calls it: the first such call
+//! is remembered for [`Unpickled::refuse_attacks`].
 //!
-//! Opcodes: all that protocols 2 to 5 write, but not the text forms of protocol 0, persistent ids as text,
-//! the extension registry and out-of-band buffers.
-
-mod machine;
+//! Texts of more than 256 bytes and shapes of more than 16 dimensions are no names and no shapes of tensors.
 
 use candle_core::DType;
+use sightline_pickle::{Arena, Built, Call, Foreign, How, Meaning, Name, Reason};
 
 use crate::FormatError;
 use crate::checkpoint::ElementType;
 
-use machine::Machine;
+/// A value; what only PyTorch has as [`Made`].
+pub(crate) type Value = sightline_pickle::Value<Made>;
+
+/// Longest text that names something.
+const TEXT_LIMIT_BYTES: usize = 256;
+
+/// Most dimensions of a tensor.
+const RANK_LIMIT: usize = 16;
 
 /// Opcodes in a pickle; a tensor takes about 40.
 const OPCODE_LIMIT: usize = 1 << 21;
 
-/// A value; composite ones by their number in the arena.
+/// What a name of PyTorch, or a call of it, becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
-    None,
-    Bool,
-    Int(i64),
-    /// A text, by its place in the pickle.
-    Text(usize, usize),
+pub(crate) enum Made {
     Global(Global),
-    Tuple(usize),
-    List(usize),
-    Dict(usize),
-    Storage(usize),
-    Tensor(usize),
-    /// Something that is of no use here, or that only running code could make.
-    Opaque,
+    /// By its number among the storages.
+    Storage(u32),
+    /// By its number among the views.
+    Tensor(u32),
+    /// By its number among the scripted modules.
+    Module(u32),
+    /// A name that is not known, by its number among them.
+    Foreign(u32),
 }
 
 /// The globals that are known.
@@ -57,251 +58,575 @@ pub(crate) enum Global {
     OrderedDict,
     RebuildTensor,
     RebuildParameter,
+    RebuildFromType,
     Size,
     Storage(Element),
+    ScriptedClass,
 }
 
 /// Element types of storages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Element {
-    Float(DType),
-    Other(&'static str, usize),
+    F64,
+    F32,
+    F16,
+    BF16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U8,
+    Bool,
 }
 
 impl Element {
+    fn of_storage(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"DoubleStorage" => Self::F64,
+            b"FloatStorage" => Self::F32,
+            b"HalfStorage" => Self::F16,
+            b"BFloat16Storage" => Self::BF16,
+            b"LongStorage" => Self::I64,
+            b"IntStorage" => Self::I32,
+            b"ShortStorage" => Self::I16,
+            b"CharStorage" => Self::I8,
+            b"ByteStorage" => Self::U8,
+            b"BoolStorage" => Self::Bool,
+            _ => return None,
+        })
+    }
+
     pub(crate) fn size(self) -> usize {
         match self {
-            Self::Float(dtype) => dtype.size_in_bytes(),
-            Self::Other(_, size) => size,
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
         }
     }
 
     pub(crate) fn element_type(self) -> ElementType {
-        match self {
-            Self::Float(dtype) => ElementType::Float(dtype),
-            Self::Other(name, _) => ElementType::Other(name.to_owned()),
-        }
+        let name = match self {
+            Self::F64 => return ElementType::Float(DType::F64),
+            Self::F32 => return ElementType::Float(DType::F32),
+            Self::F16 => return ElementType::Float(DType::F16),
+            Self::BF16 => return ElementType::Float(DType::BF16),
+            Self::I64 => "I64",
+            Self::I32 => "I32",
+            Self::I16 => "I16",
+            Self::I8 => "I8",
+            Self::U8 => "U8",
+            Self::Bool => "BOOL",
+        };
+        ElementType::Other(name.to_owned())
     }
 }
 
 /// A storage that a persistent id names.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Storage {
     pub(crate) element: Element,
-    pub(crate) key: String,
+    /// Elements of the storage before its first; only files of PyTorch before 0.4 have views of storages.
+    pub(crate) skipped: usize,
+    key: Value,
 }
 
 /// A view of a storage; offset and strides in elements.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
-    pub(crate) storage: usize,
+    pub(crate) storage: Storage,
     pub(crate) offset: usize,
     pub(crate) shape: Vec<usize>,
     pub(crate) strides: Vec<usize>,
 }
 
-#[derive(Debug)]
-enum Object {
-    /// Items of a tuple or list; keys and values of a dictionary in turn.
-    Items(Vec<Value>),
-    Storage(Storage),
-    View(View),
+/// The same, shape and strides still in the arena.
+#[derive(Clone, Copy, Debug)]
+struct RawView {
+    storage: u32,
+    offset: usize,
+    shape: Value,
+    strides: Value,
+}
+
+/// A call of a name that is not known.
+#[derive(Clone, Copy, Debug)]
+struct ForeignCall {
+    name: Name,
+    opcode: &'static str,
+    offset: usize,
+}
+
+/// PyTorch's names, and what their calls made.
+#[derive(Debug, Default)]
+struct Torch {
+    storages: Vec<Storage>,
+    views: Vec<RawView>,
+    /// The state of each scripted module.
+    modules: Vec<Value>,
+    foreign: Vec<Name>,
+    first_call: Option<ForeignCall>,
+    first_attack: Option<ForeignCall>,
+    /// Items of dictionaries that were copied from lists.
+    copied_items: usize,
+}
+
+impl Meaning for Torch {
+    type Made = Made;
+    const FOREIGN: Foreign = Foreign::Opaque;
+    const OPCODE_LIMIT: usize = OPCODE_LIMIT;
+
+    fn name(&mut self, arena: &Arena<'_, Made>, place: Name) -> Option<Made> {
+        let module = arena.bytes(place.module);
+        let known = match (module, arena.bytes(place.name)) {
+            (b"collections", b"OrderedDict") => Global::OrderedDict,
+            (b"torch._utils", b"_rebuild_tensor_v2" | b"_rebuild_tensor") => Global::RebuildTensor,
+            (b"torch._utils", b"_rebuild_parameter" | b"_rebuild_parameter_with_state") => {
+                Global::RebuildParameter
+            }
+            (b"torch._tensor", b"_rebuild_from_type_v2") => Global::RebuildFromType,
+            (b"torch", b"Size") => Global::Size,
+            (b"torch", name) => match Element::of_storage(name) {
+                Some(element) => Global::Storage(element),
+                None => return Some(self.unknown(place)),
+            },
+            _ if module.starts_with(b"__torch__") => Global::ScriptedClass,
+            _ => return Some(self.unknown(place)),
+        };
+        Some(Made::Global(known))
+    }
+
+    fn call(
+        &mut self,
+        arena: &mut Arena<'_, Made>,
+        call: Call<Made>,
+    ) -> Result<Option<Value>, Reason> {
+        match (call.callable, call.how) {
+            (Made::Global(Global::ScriptedClass), How::Class) => {
+                self.modules.push(Value::None);
+                let number = self.modules.len() as u32 - 1;
+                Ok(Some(Value::Made(Made::Module(number))))
+            }
+            (Made::Global(global), How::Function) => self.known(arena, global, call.arguments),
+            (Made::Foreign(number), _) => {
+                self.note(arena, number, &call);
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn build(
+        &mut self,
+        _: &mut Arena<'_, Made>,
+        object: Made,
+        state: Value,
+    ) -> Result<Option<()>, Reason> {
+        if let Made::Module(number) = object
+            && let Some(own) = self.modules.get_mut(number as usize)
+        {
+            *own = state;
+        }
+        Ok(Some(()))
+    }
+
+    /// `('storage', type, key, location, elements)`; in older files with a sixth item, which is `None` or, for a view,
+    /// `(key, offset, elements)`.
+    fn persistent(&mut self, arena: &mut Arena<'_, Made>, id: Value) -> Option<Value> {
+        let &[kind, element, key, _, Value::Int(_), ref rest @ ..] = arena.tuple(id)? else {
+            return None;
+        };
+        let skipped = match *rest {
+            [] | [Value::None] => 0,
+            [view] => match arena.tuple(view)? {
+                &[_, Value::Int(offset), _] => usize::try_from(offset).ok()?,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let Value::Made(Made::Global(Global::Storage(element))) = element else {
+            return None;
+        };
+        if text(arena, kind) != Some("storage") || text(arena, key).is_none() {
+            return None;
+        }
+        self.storages.push(Storage {
+            element,
+            skipped,
+            key,
+        });
+        let number = self.storages.len() as u32 - 1;
+        Some(Value::Made(Made::Storage(number)))
+    }
+}
+
+impl Torch {
+    fn unknown(&mut self, name: Name) -> Made {
+        self.foreign.push(name);
+        Made::Foreign(self.foreign.len() as u32 - 1)
+    }
+
+    /// The known functions, as data.
+    fn known(
+        &mut self,
+        arena: &mut Arena<'_, Made>,
+        global: Global,
+        arguments: Value,
+    ) -> Result<Option<Value>, Reason> {
+        let Some(arguments) = arena.tuple(arguments) else {
+            return Ok(None);
+        };
+        let made = match (global, arguments) {
+            (Global::OrderedDict, []) => arena.new_dict(Vec::new())?,
+            (Global::OrderedDict, &[pairs]) => {
+                let Some(items) = self.pairs(arena, pairs)? else {
+                    return Ok(None);
+                };
+                arena.new_dict(items)?
+            }
+            (Global::RebuildParameter, &[data, ..]) => data,
+            (Global::Size, &[tuple @ Value::Tuple(_)]) => tuple,
+            (Global::RebuildFromType, &[Value::Made(Made::Global(function)), _, arguments, _])
+                if function != Global::RebuildFromType =>
+            {
+                return self.known(arena, function, arguments);
+            }
+            (
+                Global::RebuildTensor,
+                &[
+                    Value::Made(Made::Storage(storage)),
+                    Value::Int(offset),
+                    shape,
+                    strides,
+                    ..,
+                ],
+            ) => {
+                let Ok(offset) = usize::try_from(offset) else {
+                    return Ok(None);
+                };
+                let rank = |value| sizes(arena, value).map(|sizes| sizes.len());
+                if rank(shape).is_none() || rank(shape) != rank(strides) {
+                    return Ok(None);
+                }
+                self.views.push(RawView {
+                    storage,
+                    offset,
+                    shape,
+                    strides,
+                });
+                Value::Made(Made::Tensor(self.views.len() as u32 - 1))
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(made))
+    }
+
+    /// Keys and values in turn of a list of pairs. All together no more of them are copied than there may be opcodes,
+    /// so that a list that is used again and again costs no more than one that is there once.
+    fn pairs(
+        &mut self,
+        arena: &Arena<'_, Made>,
+        list: Value,
+    ) -> Result<Option<Vec<Value>>, Reason> {
+        let Some(list) = arena.list(list) else {
+            return Ok(None);
+        };
+        self.copied_items += list.len();
+        if self.copied_items > OPCODE_LIMIT {
+            return Err("more items than opcodes".into());
+        }
+        let pair = |&pair: &Value| match arena.list(pair).or_else(|| arena.tuple(pair)) {
+            Some(&[key, value]) => Some([key, value]),
+            _ => None,
+        };
+        let pairs: Option<Vec<[Value; 2]>> = list.iter().map(pair).collect();
+        Ok(pairs.map(|pairs| pairs.concat()))
+    }
+
+    /// Remembers the first call of a name that is not known, and the first that no honest file has.
+    fn note(&mut self, arena: &Arena<'_, Made>, number: u32, call: &Call<Made>) {
+        let Some(&name) = self.foreign.get(number as usize) else {
+            return;
+        };
+        let foreign = ForeignCall {
+            name,
+            opcode: call.opcode,
+            offset: call.offset,
+        };
+        self.first_call.get_or_insert(foreign);
+        if self.first_attack.is_none()
+            && is_attack(arena.bytes(name.module), arena.bytes(name.name))
+        {
+            self.first_attack = Some(foreign);
+        }
+    }
+}
+
+/// Sizes or strides: a tuple of few whole numbers that are not negative.
+fn sizes(arena: &Arena<'_, Made>, value: Value) -> Option<Vec<usize>> {
+    let items = arena
+        .tuple(value)
+        .filter(|items| items.len() <= RANK_LIMIT)?;
+    let size = |item: &Value| match *item {
+        Value::Int(n) => usize::try_from(n).ok(),
+        _ => None,
+    };
+    items.iter().map(size).collect()
+}
+
+fn text<'a>(arena: &'a Arena<'_, Made>, value: Value) -> Option<&'a str> {
+    arena
+        .text(value)
+        .filter(|text| text.len() <= TEXT_LIMIT_BYTES)
+}
+
+/// Modules that a checkpoint has no reason to call, because they act on the machine.
+const ATTACKING_MODULES: &[&[u8]] = &[
+    b"_posixsubprocess",
+    b"asyncio",
+    b"bdb",
+    b"code",
+    b"commands",
+    b"ctypes",
+    b"ftplib",
+    b"httplib",
+    b"importlib",
+    b"nt",
+    b"os",
+    b"pdb",
+    b"pip",
+    b"popen2",
+    b"posix",
+    b"pty",
+    b"requests",
+    b"runpy",
+    b"shutil",
+    b"smtplib",
+    b"socket",
+    b"subprocess",
+    b"sys",
+    b"telnetlib",
+    b"timeit",
+    b"urllib",
+    b"urllib2",
+    b"webbrowser",
+];
+
+/// Built-in functions that run code or open files.
+const ATTACKING_BUILTINS: &[&[u8]] = &[
+    b"__import__",
+    b"apply",
+    b"breakpoint",
+    b"compile",
+    b"eval",
+    b"exec",
+    b"execfile",
+    b"exit",
+    b"file",
+    b"input",
+    b"open",
+    b"quit",
+    b"raw_input",
+];
+
+/// Whether a call of `module.name` can only be an attack. Nothing is run either way: the list decides what a person is
+/// told, not what is safe.
+fn is_attack(module: &[u8], name: &[u8]) -> bool {
+    let package = module.split(|&b| b == b'.').next().unwrap_or_default();
+    match package {
+        b"builtins" | b"__builtin__" => ATTACKING_BUILTINS.contains(&name),
+        _ => ATTACKING_MODULES.contains(&package),
+    }
 }
 
 /// What a pickle built.
 #[derive(Debug)]
 pub(crate) struct Unpickled<'a> {
-    bytes: &'a [u8],
-    objects: Vec<Object>,
-    /// The object on top of the stack at the end.
-    pub(crate) root: Value,
-    /// Bytes up to and including the final opcode.
-    pub(crate) len: usize,
+    built: Built<'a, Made>,
+    torch: Torch,
 }
 
 impl<'a> Unpickled<'a> {
     /// Runs the pickle at the start of `bytes`.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        let mut machine = Machine::new(bytes);
-        for _ in 0..OPCODE_LIMIT {
-            let offset = machine.at();
-            match machine.step() {
-                Ok(None) => {}
-                Ok(Some(root)) => {
-                    return Ok(Self {
-                        bytes,
-                        root,
-                        len: machine.at(),
-                        objects: machine.into_objects(),
-                    });
-                }
-                Err(reason) => return Err(FormatError::Pickle { offset, reason }),
-            }
-        }
-        Err(FormatError::Pickle {
-            offset: machine.at(),
-            reason: format!("more than {OPCODE_LIMIT} opcodes"),
-        })
+        let mut torch = Torch::default();
+        let built =
+            sightline_pickle::read(bytes, &mut torch).map_err(|error| FormatError::Pickle {
+                offset: error.offset,
+                reason: error.reason.to_string(),
+            })?;
+        Ok(Self { built, torch })
     }
 
-    /// The text of a value that is one.
-    pub(crate) fn text(&self, value: Value) -> Option<&'a str> {
-        text(self.bytes, value)
+    /// Fails if the pickle calls what no honest checkpoint calls.
+    pub(crate) fn refuse_attacks(&self) -> Result<(), FormatError> {
+        match self.torch.first_attack {
+            Some(call) => Err(self.refusal(call)),
+            None => Ok(()),
+        }
+    }
+
+    /// Why the pickle holds no tensors: because of a call of something that is not known, if it has one.
+    pub(crate) fn no_tensors(&self) -> FormatError {
+        match self.torch.first_call {
+            Some(call) => self.refusal(call),
+            None => FormatError::NotStateDict,
+        }
+    }
+
+    fn refusal(&self, call: ForeignCall) -> FormatError {
+        FormatError::PickleCall {
+            name: call.name.display(&self.built.arena),
+            opcode: call.opcode,
+            offset: call.offset,
+        }
+    }
+
+    /// The object on top of the stack at the end.
+    pub(crate) fn root(&self) -> Value {
+        self.built.root
+    }
+
+    /// Bytes up to and including the final opcode.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.built.len_bytes
+    }
+
+    /// The text of a value that is one, unless it is too long for a name.
+    pub(crate) fn text(&self, value: Value) -> Option<&str> {
+        text(&self.built.arena, value)
     }
 
     /// Keys and values of a dictionary, in the order they were set.
     pub(crate) fn entries(&self, value: Value) -> Option<impl Iterator<Item = (Value, Value)>> {
-        let Value::Dict(id) = value else { return None };
-        let pairs = self.items(id).chunks_exact(2);
-        Some(pairs.map(|pair| (pair[0], pair[1])))
+        self.built.arena.entries(value)
     }
 
     /// Items of a list.
     pub(crate) fn list(&self, value: Value) -> Option<&[Value]> {
-        match value {
-            Value::List(id) => Some(self.items(id)),
-            _ => None,
-        }
+        self.built.arena.list(value)
     }
 
     /// The view that a tensor is.
-    pub(crate) fn view(&self, value: Value) -> Option<&View> {
-        match (value, self.objects.get(as_index(value)?)?) {
-            (Value::Tensor(_), Object::View(view)) => Some(view),
-            _ => None,
-        }
-    }
-
-    /// The storage with the number `id`.
-    pub(crate) fn storage(&self, id: usize) -> Option<&Storage> {
-        match self.objects.get(id)? {
-            Object::Storage(storage) => Some(storage),
-            _ => None,
-        }
-    }
-
-    /// Every storage that was named.
-    pub(crate) fn storages(&self) -> impl Iterator<Item = &Storage> {
-        self.objects.iter().filter_map(|object| match object {
-            Object::Storage(storage) => Some(storage),
-            _ => None,
+    pub(crate) fn view(&self, value: Value) -> Option<View> {
+        let Value::Made(Made::Tensor(number)) = value else {
+            return None;
+        };
+        let raw = self.torch.views.get(number as usize)?;
+        Some(View {
+            storage: *self.torch.storages.get(raw.storage as usize)?,
+            offset: raw.offset,
+            shape: sizes(&self.built.arena, raw.shape)?,
+            strides: sizes(&self.built.arena, raw.strides)?,
         })
     }
 
-    fn items(&self, id: usize) -> &[Value] {
-        match self.objects.get(id) {
-            Some(Object::Items(items)) => items,
-            _ => &[],
-        }
+    /// Names and values of the attributes of a scripted module.
+    pub(crate) fn attributes(&self, value: Value) -> Option<impl Iterator<Item = (Value, Value)>> {
+        let Value::Made(Made::Module(number)) = value else {
+            return None;
+        };
+        self.entries(*self.torch.modules.get(number as usize)?)
     }
-}
 
-fn as_index(value: Value) -> Option<usize> {
-    match value {
-        Value::Tensor(id) | Value::Storage(id) => Some(id),
-        _ => None,
+    /// Every storage that was named.
+    pub(crate) fn storages(&self) -> &[Storage] {
+        &self.torch.storages
     }
-}
 
-fn text(bytes: &[u8], value: Value) -> Option<&str> {
-    match value {
-        Value::Text(from, to) => std::str::from_utf8(bytes.get(from..to)?).ok(),
-        _ => None,
+    /// The key of a storage.
+    pub(crate) fn key(&self, storage: Storage) -> &str {
+        self.text(storage.key).unwrap_or_default()
     }
-}
-
-fn global(module: &[u8], name: &[u8]) -> Value {
-    let known = match (module, name) {
-        (b"collections", b"OrderedDict") => Global::OrderedDict,
-        (b"torch._utils", b"_rebuild_tensor_v2") => Global::RebuildTensor,
-        (b"torch._utils", b"_rebuild_parameter") => Global::RebuildParameter,
-        (b"torch", b"Size") => Global::Size,
-        (b"torch", b"FloatStorage") => Global::Storage(Element::Float(DType::F32)),
-        (b"torch", b"DoubleStorage") => Global::Storage(Element::Float(DType::F64)),
-        (b"torch", b"HalfStorage") => Global::Storage(Element::Float(DType::F16)),
-        (b"torch", b"BFloat16Storage") => Global::Storage(Element::Float(DType::BF16)),
-        (b"torch", b"LongStorage") => Global::Storage(Element::Other("I64", 8)),
-        (b"torch", b"IntStorage") => Global::Storage(Element::Other("I32", 4)),
-        (b"torch", b"ShortStorage") => Global::Storage(Element::Other("I16", 2)),
-        (b"torch", b"CharStorage") => Global::Storage(Element::Other("I8", 1)),
-        (b"torch", b"ByteStorage") => Global::Storage(Element::Other("U8", 1)),
-        (b"torch", b"BoolStorage") => Global::Storage(Element::Other("BOOL", 1)),
-        _ => return Value::Opaque,
-    };
-    Value::Global(known)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn reason(bytes: &[u8]) -> String {
-        match Unpickled::read(bytes).unwrap_err() {
-            FormatError::Pickle { reason, .. } => reason,
-            other => panic!("{other}"),
-        }
-    }
-
     #[test]
     fn nothing_is_executed() {
         // cos\nsystem\n(X..."touch /tmp/x"tR. : os.system("touch …")
         let attack = b"\x80\x02cos\nsystem\n(X\x07\x00\x00\x00touch xtR.";
-        assert_eq!(Unpickled::read(attack).unwrap().root, Value::Opaque);
-        // The same inside a dictionary leaves the other entries usable.
-        let inside = b"\x80\x02}(X\x01\x00\x00\x00acos\nsystem\n)RX\x01\x00\x00\x00bK\x07u.";
+        let read = Unpickled::read(attack).unwrap();
+        assert_eq!(read.root(), Value::Opaque);
+        assert_eq!(
+            read.refuse_attacks().unwrap_err().to_string(),
+            "its pickle calls `os.system` (REDUCE at byte 27), which is no part of a checkpoint; nothing was run"
+        );
+        // The same inside a dictionary leaves the other entries readable.
+        let inside = b"\x80\x02}(X\x01\x00\x00\x00acfoo\nbar\n)RX\x01\x00\x00\x00bK\x07u.";
         let read = Unpickled::read(inside).unwrap();
         let entries: Vec<_> = read
-            .entries(read.root)
+            .entries(read.root())
             .unwrap()
             .map(|(key, value)| (read.text(key).unwrap(), value))
             .collect();
         assert_eq!(entries, [("a", Value::Opaque), ("b", Value::Int(7))]);
+        assert!(read.refuse_attacks().is_ok());
+        assert!(read.no_tensors().to_string().contains("`foo.bar` (REDUCE"));
     }
 
     #[test]
-    fn numbers_keep_their_sign() {
-        for (bytes, value) in [
-            (&b"J\xff\xff\xff\xff."[..], Value::Int(-1)),
-            (b"\x8a\x01\xfe.", Value::Int(-2)),
-            (b"\x8a\x02\x00\x01.", Value::Int(256)),
-            (b"\x8a\x00.", Value::Int(0)),
-            (b"M\x00\x80.", Value::Int(0x8000)),
-            (b"\x8a\x09123456789.", Value::Opaque),
+    fn every_way_to_call_an_attack_is_named() {
+        for (program, name, opcode) in [
+            (
+                &b"cposix\nsystem\n(S'ls'\ntR."[..],
+                "posix.system",
+                "REDUCE",
+            ),
+            (b"(S'ls'\nios\nsystem\n.", "os.system", "INST"),
+            (b"(c__builtin__\neval\nS'1'\no.", "__builtin__.eval", "OBJ"),
+            (
+                b"\x80\x02csubprocess\nPopen\n)\x81.",
+                "subprocess.Popen",
+                "NEWOBJ",
+            ),
+            (
+                b"\x80\x04\x8c\x08builtins\x8c\x04exec\x93)}\x92.",
+                "builtins.exec",
+                "NEWOBJ_EX",
+            ),
+            (b"cos.path\njoin\n)R.", "os.path.join", "REDUCE"),
         ] {
-            assert_eq!(Unpickled::read(bytes).unwrap().root, value, "{bytes:?}");
+            let read = Unpickled::read(program).unwrap();
+            let message = read.refuse_attacks().unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("`{name}` ({opcode} at byte")),
+                "{message}"
+            );
+        }
+        // What honest training checkpoints call beside the weights.
+        for program in [
+            &b"cargparse\nNamespace\n)\x81}b."[..],
+            b"cbuiltins\nset\n)R.",
+            b"cnumpy.core.multiarray\nscalar\n(NNtR.",
+            b"ctorch\ndevice\n(S'cpu'\ntR.",
+            b"cpathlib\nPosixPath\n(S'/'\ntR.",
+        ] {
+            let read = Unpickled::read(program).unwrap();
+            assert!(read.refuse_attacks().is_ok());
         }
     }
 
     #[test]
-    fn containers_are_shared_through_the_memo() {
-        // A list that is memoised first and filled afterwards, seen twice in a tuple.
-        let bytes = b"\x80\x02]q\x00(K\x01K\x02eh\x00\x86.";
+    fn a_dictionary_of_python_2_is_a_list_of_pairs() {
+        let bytes = b"\x80\x02ccollections\nOrderedDict\n](](U\x01aK\x01e](U\x01bK\x02ee\x85R.";
         let read = Unpickled::read(bytes).unwrap();
-        let Value::Tuple(id) = read.root else {
-            panic!()
-        };
-        let &[a, b] = read.items(id) else { panic!() };
-        assert_eq!(a, b);
-        assert_eq!(read.list(a).unwrap(), [Value::Int(1), Value::Int(2)]);
-        assert_eq!(read.len, bytes.len());
-    }
-
-    #[test]
-    fn damaged_programs_are_errors() {
-        assert_eq!(reason(b""), "unexpected end");
-        assert_eq!(reason(b"."), "empty stack");
-        assert_eq!(reason(b"t"), "no mark on the stack");
-        assert_eq!(reason(b"(."), "empty stack");
-        assert_eq!(reason(b"N(0"), "empty stack");
-        assert_eq!(reason(b"h\x05"), "unknown memo entry");
-        assert_eq!(reason(b"K\x01K\x02a"), "items for what is no container");
-        assert_eq!(reason(b"X\xff\xff\xff\xffabc"), "unexpected end");
-        assert_eq!(
-            reason(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff"),
-            "unexpected end"
-        );
-        assert_eq!(reason(b"cos"), "unexpected end");
-        assert_eq!(reason(b"\x82\x01"), "unsupported opcode 0x82");
+        let entries: Vec<_> = read
+            .entries(read.root())
+            .unwrap()
+            .map(|(key, value)| (read.text(key).unwrap(), value))
+            .collect();
+        assert_eq!(entries, [("a", Value::Int(1)), ("b", Value::Int(2))]);
+        // One list, used again and again, would be as many copies.
+        let mut many = b"ccollections\nOrderedDict\nq\x00](".to_vec();
+        many.extend(b"(NNt".repeat(20_000));
+        many.extend(b"e\x85q\x01");
+        many.extend(b"h\x00h\x01R".repeat(1000));
+        many.push(b'.');
+        let error = Unpickled::read(&many).unwrap_err().to_string();
+        assert!(error.contains("more items than opcodes"), "{error}");
     }
 
     #[test]
@@ -311,11 +636,15 @@ mod tests {
         deep.extend(vec![0x85; 1_000_000]);
         deep.push(b'.');
         assert!(matches!(
-            Unpickled::read(&deep).unwrap().root,
+            Unpickled::read(&deep).unwrap().root(),
             Value::Tuple(_)
         ));
         let many = vec![b'}'; OPCODE_LIMIT + 1];
-        assert_eq!(reason(&many), format!("more than {OPCODE_LIMIT} opcodes"));
+        let error = Unpickled::read(&many).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("more than {OPCODE_LIMIT} opcodes")),
+            "{error}"
+        );
 
         // A shape of a million dimensions, used a hundred thousand times.
         let mut shapes = b"\x80\x02](".to_vec();
@@ -330,7 +659,7 @@ mod tests {
         }
         shapes.extend(b"e.");
         let read = Unpickled::read(&shapes).unwrap();
-        let items = read.list(read.root).unwrap();
+        let items = read.list(read.root()).unwrap();
         assert_eq!(items.len(), 100_002);
         assert_eq!(items[100_001], Value::Opaque);
     }

@@ -74,6 +74,7 @@ fn entry(name: &str, info: &TensorInfo, data_start: u64) -> Result<Entry, Format
         {
             Ok(Entry {
                 dtype: element_type(info.dtype),
+                bits: info.dtype.bitsize(),
                 shape: info.shape.clone(),
                 strides: None,
                 start,

@@ -5,8 +5,15 @@
 //! protocol number, the machine's sizes, the object, the list of storage keys), then for each key the number of
 //! elements in eight bytes and the elements. Both pickles are read by [`crate::pickle`].
 //!
-//! The object MUST be a dictionary of tensors, or one that holds such a dictionary under `state_dict`,
-//! `model_state_dict` or `model`. If every name begins with `module.`, that prefix is dropped. Entries that are no tensors are skipped.
+//! The object MUST be one of these; entries that are no tensors are skipped:
+//!
+//! - a dictionary of tensors;
+//! - a dictionary that holds such a dictionary under `state_dict`, `model_state_dict` or `model`, or as the only one
+//!   with tensors in it, also several times over;
+//! - a scripted module, as `torch.jit.save` writes it into the same kind of archive: tensors are called by the path of
+//!   attributes that leads to them, which is the name that they have in a state dictionary.
+//!
+//! A file that calls what only an attack calls is refused with that call, whatever else it holds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -16,10 +23,14 @@ use zip::{CompressionMethod, ZipArchive};
 
 use crate::FormatError;
 use crate::checkpoint::{Broken, Entry};
-use crate::pickle::{Unpickled, Value};
+use crate::pickle::{Unpickled, Value, View};
+use crate::weights::TRAINING;
 
 /// Pickles are tables of contents: 200 bytes per tensor.
 const PICKLE_LIMIT_BYTES: u64 = 32 << 20;
+
+/// The first entry of a zip archive.
+const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
 /// Protocol 2, then the magic number 0x1950a86a20f9469cfc6c, then the end of the first pickle.
 const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
@@ -30,6 +41,15 @@ const OLD_PICKLES_BEFORE: usize = 3;
 /// Names under which training programs keep the model's state.
 const NESTED: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
+/// Dictionaries, or scripted modules, inside each other.
+const DEPTH_LIMIT: usize = 32;
+
+/// Dictionaries that are looked into for tensors.
+const DICT_LIMIT: usize = 1 << 10;
+
+/// Attributes of all scripted modules together, those of a shared one as often as it is shared.
+const ATTRIBUTE_LIMIT: usize = 1 << 20;
+
 /// Where the bytes of a storage lie in the file.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -37,12 +57,17 @@ struct Place {
     len_bytes: u64,
 }
 
+/// Whether a file that begins with the bytes of `head`, four at least, is one of PyTorch.
+pub(crate) fn is_beginning(head: &[u8]) -> bool {
+    head.starts_with(ZIP_MAGIC) || head.starts_with(&OLD_MAGIC[..4])
+}
+
 /// The tensors of `file`.
 pub(crate) fn tensors(mut file: &File) -> Result<Vec<(String, Entry)>, Broken> {
     file.seek(SeekFrom::Start(0))?;
     let mut head = Vec::new();
     file.take(OLD_MAGIC.len() as u64).read_to_end(&mut head)?;
-    if head.starts_with(b"PK\x03\x04") {
+    if head.starts_with(ZIP_MAGIC) {
         zipped(file)
     } else if head == OLD_MAGIC {
         old(file)
@@ -70,20 +95,22 @@ fn zipped(mut file: &File) -> Result<Vec<(String, Entry)>, Broken> {
     let bytes = read_entry(&mut archive, &pickle_name, PICKLE_LIMIT_BYTES)?
         .ok_or_else(|| damaged("it has no entry `data.pkl`"))?;
     let unpickled = Unpickled::read(&bytes)?;
+    unpickled.refuse_attacks()?;
 
     let mut places = HashMap::new();
-    for storage in unpickled.storages() {
-        if places.contains_key(&storage.key) {
+    for &storage in unpickled.storages() {
+        let key = unpickled.key(storage);
+        if places.contains_key(key) {
             continue;
         }
-        let name = format!("{prefix}data/{}", storage.key);
+        let name = format!("{prefix}data/{key}");
         let Ok(entry) = archive.by_name_raw(name.as_bytes()) else {
             continue;
         };
         if let (CompressionMethod::Stored, Some(start)) = (entry.compression(), entry.data_start())
         {
             let len_bytes = entry.size();
-            places.insert(storage.key.clone(), Place { start, len_bytes });
+            places.insert(key.to_owned(), Place { start, len_bytes });
         }
     }
     entries(&unpickled, &places)
@@ -124,20 +151,26 @@ fn old(mut file: &File) -> Result<Vec<(String, Entry)>, Broken> {
     let mut bytes = Vec::new();
     file.take(PICKLE_LIMIT_BYTES).read_to_end(&mut bytes)?;
     let mut rest = bytes.as_slice();
+    let mut next = || {
+        let unpickled = Unpickled::read(rest)?;
+        unpickled.refuse_attacks()?;
+        rest = &rest[unpickled.len_bytes()..];
+        Ok::<_, FormatError>((unpickled, bytes.len() - rest.len()))
+    };
     for _ in 0..OLD_PICKLES_BEFORE {
-        rest = &rest[Unpickled::read(rest)?.len..];
+        next()?;
     }
-    let unpickled = Unpickled::read(rest)?;
-    rest = &rest[unpickled.len..];
-    let keys = Unpickled::read(rest)?;
-    let mut at = (bytes.len() - rest.len() + keys.len) as u64;
+    let (unpickled, _) = next()?;
+    let (keys, end) = next()?;
+    let mut at = end as u64;
 
     let sizes: HashMap<&str, usize> = unpickled
         .storages()
-        .map(|storage| (storage.key.as_str(), storage.element.size()))
+        .iter()
+        .map(|&storage| (unpickled.key(storage), storage.element.size()))
         .collect();
     let mut places = HashMap::new();
-    for &key in keys.list(keys.root).unwrap_or_default() {
+    for &key in keys.list(keys.root()).unwrap_or_default() {
         let key = keys.text(key).unwrap_or_default();
         // Without its element type a storage's length is unknown, and so is the place of the next one.
         let Some(&size) = sizes.get(key) else { break };
@@ -156,57 +189,143 @@ fn old(mut file: &File) -> Result<Vec<(String, Entry)>, Broken> {
     entries(&unpickled, &places)
 }
 
-/// The tensors of the state dictionary.
+/// The tensors of the object, with their names.
 fn entries(
     unpickled: &Unpickled<'_>,
     places: &HashMap<String, Place>,
 ) -> Result<Vec<(String, Entry)>, Broken> {
-    let is_dict = |value: &Value| matches!(value, Value::Dict(_));
-    let under = |wanted: &str| {
-        let mut entries = unpickled.entries(unpickled.root)?;
-        let found = entries.find(|(key, _)| unpickled.text(*key) == Some(wanted));
-        found.map(|(_, value)| value).filter(is_dict)
+    let root = unpickled.root();
+    let named = match unpickled.attributes(root) {
+        Some(_) => script_tensors(unpickled, root)?,
+        None => dict_tensors(unpickled, root),
     };
-    let dict = NESTED.into_iter().find_map(under).unwrap_or(unpickled.root);
-
-    let values = unpickled.entries(dict).ok_or(FormatError::NotStateDict)?;
-    let by_name: BTreeMap<&str, Value> = values
-        .filter_map(|(key, value)| Some((unpickled.text(key)?, value)))
-        .collect();
     let mut found = Vec::new();
-    for (name, value) in by_name {
-        let Some(view) = unpickled.view(value) else {
-            continue;
+    for (name, view) in named {
+        let key = unpickled.key(view.storage);
+        let Some(place) = places.get(key) else {
+            return Err(damaged(&format!("storage `{key}` of `{name}` is missing")).into());
         };
-        let Some(storage) = unpickled.storage(view.storage) else {
-            continue;
-        };
-        let Some(place) = places.get(&storage.key) else {
-            return Err(
-                damaged(&format!("storage `{}` of `{name}` is missing", storage.key)).into(),
-            );
-        };
-        let skipped = (view.offset as u64).saturating_mul(storage.element.size() as u64);
+        let size = view.storage.element.size();
+        let skipped = (view.storage.skipped as u64).saturating_add(view.offset as u64);
+        let skipped = skipped.saturating_mul(size as u64);
         found.push((
-            name.to_owned(),
+            name,
             Entry {
-                dtype: storage.element.element_type(),
-                shape: view.shape.clone(),
-                strides: Some(view.strides.clone()),
+                dtype: view.storage.element.element_type(),
+                bits: 8 * size,
+                shape: view.shape,
+                strides: Some(view.strides),
                 start: place.start.saturating_add(skipped),
                 available: place.len_bytes.saturating_sub(skipped),
             },
         ));
     }
     if found.is_empty() {
-        return Err(FormatError::NotStateDict.into());
+        return Err(unpickled.no_tensors().into());
     }
-    if found.iter().all(|(name, _)| name.starts_with("module.")) {
-        for (name, _) in &mut found {
-            name.drain(.."module.".len());
+    Ok(found)
+}
+
+/// The tensors of the state dictionary, wherever in `root` it is. Of two with one name the last counts, as in Python.
+fn dict_tensors(unpickled: &Unpickled<'_>, root: Value) -> BTreeMap<String, View> {
+    let dict = state_dict(unpickled, root, DEPTH_LIMIT, &mut Vec::new());
+    dict.and_then(|dict| unpickled.entries(dict))
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((unpickled.text(key)?.to_owned(), unpickled.view(value)?)))
+        .collect()
+}
+
+/// The dictionary of tensors in `dict`: under one of the usual names, itself, or the only one beside what belongs to
+/// the training. None is looked into twice.
+fn state_dict(
+    unpickled: &Unpickled<'_>,
+    dict: Value,
+    depth: usize,
+    seen: &mut Vec<Value>,
+) -> Option<Value> {
+    if depth == 0 || seen.contains(&dict) || seen.len() > DICT_LIMIT {
+        return None;
+    }
+    seen.push(dict);
+    let mut inner = Vec::new();
+    let mut has_tensors = false;
+    for (key, value) in unpickled.entries(dict)? {
+        let key = unpickled.text(key);
+        match value {
+            Value::Dict(_) if !key.is_some_and(|key| TRAINING.contains(&key)) => {
+                inner.push((key, value));
+            }
+            _ => has_tensors |= key.is_some() && unpickled.view(value).is_some(),
+        }
+    }
+    let usual = |&(key, _): &(Option<&str>, Value)| key.is_some_and(|key| NESTED.contains(&key));
+    for wanted in NESTED {
+        let named = inner.iter().filter(|(key, _)| *key == Some(wanted));
+        for &(_, value) in named {
+            if let Some(found) = state_dict(unpickled, value, depth - 1, seen) {
+                return Some(found);
+            }
+        }
+    }
+    if has_tensors {
+        return Some(dict);
+    }
+    inner.retain(|entry| !usual(entry));
+    let mut found = inner
+        .iter()
+        .filter_map(|&(_, value)| state_dict(unpickled, value, depth - 1, seen));
+    match (found.next(), found.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
+/// The tensors of a scripted module and of those inside it.
+fn script_tensors(
+    unpickled: &Unpickled<'_>,
+    root: Value,
+) -> Result<BTreeMap<String, View>, FormatError> {
+    let mut found = BTreeMap::new();
+    let mut count = 0;
+    let mut todo = vec![(String::new(), root, 0)];
+    while let Some((prefix, module, depth)) = todo.pop() {
+        if depth > DEPTH_LIMIT {
+            return Err(damaged("its modules are nested too deeply"));
+        }
+        for (key, value) in unpickled.attributes(module).into_iter().flatten() {
+            count += 1;
+            if count > ATTRIBUTE_LIMIT {
+                return Err(damaged("its modules have too many attributes"));
+            }
+            let Some(key) = unpickled.text(key) else {
+                continue;
+            };
+            if let Some(view) = unpickled.view(value) {
+                found.insert(format!("{prefix}{key}"), view);
+            } else if unpickled.attributes(value).is_some() {
+                todo.push((format!("{prefix}{key}."), value, depth + 1));
+            }
         }
     }
     Ok(found)
+}
+
+/// Reads a pickle as that of an archive in which every storage is there; says whether the machine could run it.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) -> bool {
+    let Ok(unpickled) = Unpickled::read(bytes) else {
+        return false;
+    };
+    let place = Place {
+        start: 0,
+        len_bytes: 1 << 20,
+    };
+    let storages = unpickled.storages().iter();
+    let places = storages.map(|&storage| (unpickled.key(storage).to_owned(), place));
+    let _ = entries(&unpickled, &places.collect());
+    let _ = unpickled.refuse_attacks();
+    true
 }
 
 #[cfg(test)]

@@ -4,10 +4,13 @@
 //! [`Weights::finish`] fails with **all** tensors that were missing or wrong, or returns the names that
 //! nobody asked for. Until then a tensor with a problem is stood in for by zeros that occupy no memory.
 //!
-//! Files of a folder, the first one that is there:
-//! `model.safetensors`, `model.safetensors.index.json` with its shards, `pytorch_model.bin`,
-//! `pytorch_model.bin.index.json` with its shards. Elements of 16, 32 or 64 bits become `f32`. At most one
-//! tensor is in memory besides those already made.
+//! Weights are read from a folder or a file: safetensors, what `torch.save` and `torch.jit.save` write, or an index
+//! with its shards beside it. Of a folder the first of these is read: `model.safetensors`,
+//! `model.safetensors.index.json`, `open_clip_model.safetensors`, `pytorch_model.bin`,
+//! `pytorch_model.bin.index.json`, `open_clip_pytorch_model.bin`, `model.pth`, `model.pt`, `checkpoint.pth`,
+//! `checkpoint.pt`; else the only file that ends in `.safetensors`, `.bin`, `.pth`, `.pt` or `.ckpt` and is no state of
+//! a training. A prefix `module.` (data-parallel training) or `_orig_mod.` (`torch.compile`) that all names share is
+//! dropped. Elements of 16, 32 or 64 bits become `f32`. At most one tensor is in memory besides those already made.
 //!
 //! ```no_run
 //! # use std::path::Path;
@@ -45,7 +48,16 @@ const BUFFERS: &[&str] = &[
 ];
 
 /// Names of parts that a training program stores beside the model.
-const TRAINING: &[&str] = &["optimizer", "lr_scheduler", "scheduler", "scaler"];
+pub(crate) const TRAINING: &[&str] = &[
+    "grad_scaler",
+    "lr_scheduler",
+    "lr_schedulers",
+    "optimizer",
+    "optimizer_state_dict",
+    "optimizer_states",
+    "scaler",
+    "scheduler",
+];
 
 /// Tensors by name, below a prefix. Clones and scopes share one account of what was asked for.
 #[derive(Clone)]
@@ -67,10 +79,10 @@ enum Source {
 }
 
 impl Weights {
-    /// The weights of a checkpoint folder, for tensors on `device`.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+    /// The weights of a checkpoint, a folder or a file, for tensors on `device`.
+    pub fn open(path: &Path, device: &Device) -> Result<Self> {
         Ok(Self::new(
-            Source::Checkpoint(Checkpoint::open(folder)?),
+            Source::Checkpoint(Checkpoint::open(path)?),
             device,
         ))
     }
@@ -94,8 +106,8 @@ impl Weights {
     }
 
     /// The files that [`Self::open`] would read, indexes included.
-    pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-        Checkpoint::files(folder)
+    pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+        Checkpoint::files(path)
     }
 
     /// The tensors whose names begin with `name` and a dot.
@@ -126,24 +138,28 @@ impl Weights {
         }
     }
 
-    /// Fails with every problem noted so far in any scope; returns the names in the files that nobody asked
-    /// for, sorted, without those that hold no weights.
+    /// Fails with every problem noted so far in any scope, and the tensors that nobody asked for; without problems
+    /// returns the names of those, sorted. What holds no weights (`position_ids`, `num_batches_tracked`, an
+    /// optimiser's state, …) is not among them.
     pub fn finish(&self) -> Result<Vec<String>> {
         let Source::Checkpoint(checkpoint) = &self.shared.source else {
             return Ok(Vec::new());
         };
-        let problems = self.shared.problems.borrow();
-        if !problems.is_empty() {
-            return Err(Error::Tensors {
-                path: checkpoint.path().to_owned(),
-                problems: problems.clone(),
-            });
-        }
         let asked = self.shared.asked.borrow();
-        let unused = checkpoint
+        let unused: Vec<&str> = checkpoint
             .names()
-            .filter(|name| !asked.contains(*name) && !is_no_weight(name));
-        Ok(unused.map(str::to_owned).collect())
+            .filter(|name| !asked.contains(*name) && !is_no_weight(name))
+            .collect();
+        let problems = self.shared.problems.borrow();
+        if problems.is_empty() {
+            return Ok(unused.into_iter().map(str::to_owned).collect());
+        }
+        let with_shape = |name: &str| (name.to_owned(), checkpoint.shape(name).to_vec());
+        Err(Error::Tensors {
+            path: checkpoint.path().to_owned(),
+            problems: problems.clone(),
+            unused: unused.into_iter().map(with_shape).collect(),
+        })
     }
 }
 
@@ -235,7 +251,11 @@ mod tests {
         let ids = tensor(&[4], DType::U32);
         save(
             &folder.path().join("model.safetensors"),
-            &[("a", tensor(&[2, 3], DType::F32)), ("ids", ids)],
+            &[
+                ("a", tensor(&[2, 3], DType::F32)),
+                ("ids", ids),
+                ("large", tensor(&[1], DType::F32)),
+            ],
         );
         let weights = open(folder.path()).unwrap();
         let stand_in = weights.tensor("a", &[3, 2]).unwrap();
@@ -247,7 +267,8 @@ mod tests {
         assert_eq!(
             message(&error, folder.path()),
             "`FOLDER/model.safetensors` does not hold the model: `a` is [2, 3] instead of [3, 2]; \
-             `huge` [1048576, 1048576] is missing; `ids` holds U32 instead of floating point numbers"
+             `huge` [1048576, 1048576] is missing; `ids` holds U32 instead of floating point numbers; \
+             `large` [1] is not asked for"
         );
     }
 
