@@ -5,7 +5,7 @@ use std::fs;
 
 use sightline_core::Digest;
 
-use crate::util::{Outcome, Sandbox};
+use crate::util::{Outcome, Sandbox, workspace};
 
 /// Images, each with two references and a candidate.
 const CAPTIONS: [(u32, [&str; 2], &str); 4] = [
@@ -413,6 +413,34 @@ fn images_without_a_value_are_counted_and_models_compared_on_the_others() {
     assert_eq!(json["metrics"][1]["without_value"], 0);
     let page = fs::read_to_string(sandbox.path("page.html")).unwrap();
     assert!(page.contains("n 1 of 4, the others have no value"));
+}
+
+#[test]
+fn published_pickles_of_document_frequencies_score_like_our_form() {
+    let sandbox = sandbox();
+    sandbox.write(
+        "df.json",
+        r#"{"schema":1,"images":40504,"frequencies":{"a":40120,"a dog":2311,"a dog on a":77,"café <eos>":3,"it's":9}}"#,
+    );
+    let scored = |frequencies: &str| {
+        let line = format!("--metrics cider-d,cider --document-frequencies {frequencies} --json");
+        score(&sandbox, &line)
+    };
+    let expected = scored("df.json").expect(0).json();
+    let fixtures = workspace().join("crates/metrics/tests/fixtures/frequencies");
+    for name in ["python2-0.p", "logarithm-2.p", "numpy-4.p"] {
+        fs::copy(fixtures.join(name), sandbox.path(name)).unwrap();
+        let read = scored(name).expect(0).json();
+        assert_eq!(read["metrics"], expected["metrics"], "{name}");
+        assert_eq!(read["document_frequencies"]["path"], name);
+    }
+    for (name, message) in [
+        ("attack-0.p", "it names `posix.system` at byte 0"),
+        ("bare-2.p", "hint: A published table is a dictionary"),
+    ] {
+        fs::copy(fixtures.join(name), sandbox.path(name)).unwrap();
+        scored(name).expect(2).says(&[message]);
+    }
 }
 
 #[test]

@@ -86,8 +86,8 @@ pub(crate) struct ScoreArgs {
     #[arg(long, value_name = "NAME")]
     references_caption_col: Option<String>,
 
-    /// Document frequencies for CIDEr instead of those of the references; `sightline metrics
-    /// document-frequencies` writes them
+    /// Document frequencies for CIDEr instead of those of the references: a file of `sightline metrics
+    /// document-frequencies`, or a published pickle with `document_frequency` and `ref_len`
     #[arg(long, value_name = "FILE")]
     document_frequencies: Option<PathBuf>,
 
@@ -427,7 +427,7 @@ fn document_frequencies(path: &Path) -> Result<(DocumentFrequencies, Source), Fa
     let doing = || format!("reading document frequencies `{}`", path.display());
     let bytes = fs::read(path)
         .map_err(|error| Failure::io(doing(), &error).with_exit(exits::io(&error)))?;
-    let frequencies = DocumentFrequencies::from_json(&bytes)
+    let frequencies = DocumentFrequencies::from_bytes(&bytes)
         .map_err(|error| Failure::new(Exit::Usage, doing(), &error))?;
     Ok((frequencies, Source::new(path, Digest::of(&bytes))))
 }

@@ -26,6 +26,7 @@
 mod explain;
 mod frequencies;
 mod json;
+mod pickle;
 mod vectors;
 
 use std::sync::Arc;

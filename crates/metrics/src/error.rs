@@ -185,6 +185,27 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// A pickle of document frequencies that is damaged, or more than data.
+    #[error("document frequencies are a pickle that is not read")]
+    FrequenciesPickle {
+        /// Where and why.
+        #[source]
+        source: sightline_pickle::Error,
+    },
+    /// A pickle without what a table of document frequencies has.
+    #[error("document frequencies: the entry `{entry}` {reason}")]
+    FrequenciesEntry {
+        /// Its key.
+        entry: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A document frequency that is no number of images.
+    #[error("document frequencies: the number of `{ngram}` is not whole")]
+    FrequencyNumber {
+        /// The n-gram.
+        ngram: String,
+    },
     /// A document frequency of something else than an n-gram.
     #[error("document frequencies: `{ngram}` is not one to four words with single spaces between")]
     FrequencyNgram {
@@ -244,6 +265,11 @@ impl Hint for Error {
             Self::TooLong { metric, .. } => vec![format!(
                 "No caption of an image is that long: mend the file, or compute other metrics than `{metric}`."
             )],
+            Self::FrequenciesEntry { .. } => vec![
+                "A published table is a dictionary with `document_frequency` and `ref_len`, the number of images. \
+                 In Python: pickle.dump({'document_frequency': TABLE, 'ref_len': 40504}, open('df.p', 'wb'))."
+                    .to_owned(),
+            ],
             _ => Vec::new(),
         }
     }

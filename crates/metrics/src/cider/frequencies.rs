@@ -18,15 +18,7 @@ const SHARDS: usize = 16;
 /// CIDEr treats an n-gram that one image mentions like one that none does, so n-grams of one image are
 /// left out, here and in the file form ([`Self::to_json`]).
 ///
-/// The tables that the authors of CIDEr publish are Python pickles and are not read here. Python turns
-/// one of N images into the file form:
-///
-/// ```python
-/// import json, pickle
-/// table = pickle.load(open("coco-val-df.p", "rb"), encoding="latin1")  # {("a", "dog"): 2311.0, ...}
-/// counts = {" ".join(ngram): int(count) for ngram, count in table.items()}
-/// json.dump({"schema": 1, "images": 40504, "frequencies": counts}, open("coco-val-df.json", "w"))
-/// ```
+/// The tables that CIDEr's programs publish are Python pickles; [`Self::from_bytes`] reads them too.
 ///
 /// ```
 /// use sightline_metrics::CaptionItem;
