@@ -11,6 +11,7 @@ mod docs;
 mod fetch;
 mod help;
 mod kill;
+mod models;
 mod preprocess;
 mod score;
 mod suite;

@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Synth(command::synth::SynthCommand),
     /// Write exactly the tensors that a model would be fed
     Preprocess(command::preprocess::PreprocessArgs),
-    /// Model families and what they can do
+    /// Model families and what they can do; checkpoints of any form as safetensors
     #[command(subcommand)]
     Models(command::models::ModelsCommand),
     /// Metrics, and the data that some of them need

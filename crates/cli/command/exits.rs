@@ -49,6 +49,14 @@ pub(crate) fn manifest(error: &sightline_manifest::Error) -> Exit {
     }
 }
 
+pub(crate) fn nn(error: &sightline_nn::Error) -> Exit {
+    match error {
+        sightline_nn::Error::Read { source, .. } => io(source),
+        sightline_nn::Error::Write { .. } => Exit::Environment,
+        _ => Exit::Usage,
+    }
+}
+
 pub(crate) fn report(error: &sightline_report::Error) -> Exit {
     match error {
         sightline_report::Error::Io { source, .. } => io(source),

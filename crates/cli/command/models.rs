@@ -1,4 +1,6 @@
-//! `sightline models`: families and what they can do.
+//! `sightline models`: families and what they can do; checkpoints as safetensors.
+
+mod import;
 
 use std::fmt::Write as _;
 
@@ -16,6 +18,8 @@ pub(crate) enum ModelsCommand {
     List(ListArgs),
     /// What a family can do, and where it is described
     Show(ShowArgs),
+    /// Any checkpoint as one safetensors file, with copies of its configuration and tokenizer files
+    Import(import::ImportArgs),
 }
 
 /// Arguments of `sightline models list`.
@@ -91,6 +95,7 @@ pub(crate) fn run(command: &ModelsCommand) -> Result<Exit, Failure> {
                 text.trim_end().to_owned()
             })?;
         }
+        ModelsCommand::Import(args) => return import::run(args),
         ModelsCommand::Show(args) => {
             let family: Entry = family(&args.name)
                 .map_err(|error| Failure::new(Exit::Usage, "looking up a family", &error))?
