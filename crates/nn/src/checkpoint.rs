@@ -13,6 +13,9 @@ use crate::{Error, FormatError, Result, TensorProblem, safetensors, torch};
 /// An index of a model with a million tensors has about 100 MB.
 const INDEX_LIMIT_BYTES: u64 = 128 << 20;
 
+/// Longest tensor that repeats elements of its storage, as an expanded buffer does. Weights never do.
+const REPEATED_LIMIT_BYTES: usize = 64 << 20;
+
 /// File names that are tried in this order.
 const FILES: &[&str] = &[
     "model.safetensors",
@@ -177,6 +180,16 @@ impl Checkpoint {
         found.map_or(&[], |(_, entry)| entry.shape.as_slice())
     }
 
+    /// Bytes of all files with tensors.
+    pub(crate) fn len_bytes(&self) -> Result<u64> {
+        let mut sum = 0;
+        for (path, file) in &self.shards {
+            let metadata = file.metadata().map_err(|e| Broken::Io(e).at(path))?;
+            sum += metadata.len();
+        }
+        Ok(sum)
+    }
+
     /// Every tensor by name.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         let entries = self.tensors.iter();
@@ -222,7 +235,8 @@ impl Checkpoint {
 }
 
 impl Entry {
-    /// The tensor's elements in row-major order. Never allocates more than its storage holds.
+    /// The tensor's elements in row-major order. Never allocates more than its storage holds, or the limit of
+    /// repeated elements.
     fn read(&self, name: &str, file: &File) -> std::result::Result<Vec<u8>, Broken> {
         let broken = |reason: &str| {
             Broken::Format(FormatError::Tensor {
@@ -242,8 +256,9 @@ impl Entry {
         if span_bytes as u64 > self.available {
             return Err(broken("it is larger than its storage"));
         }
-        if count > span {
-            return Err(broken("it repeats elements of its storage"));
+        let len_bytes = count.checked_mul(self.bits).ok_or_else(overflow)? / 8;
+        if count > span && len_bytes > REPEATED_LIMIT_BYTES {
+            return Err(broken("it repeats elements of its storage too often"));
         }
         let mut bytes = vec![0; span_bytes];
         let mut file = file;

@@ -27,6 +27,13 @@ use crate::{Error, FormatError, Result};
 /// Tensors begin at a multiple of this.
 const ALIGNMENT_BYTES: usize = 8;
 
+/// How many times the size of its files a checkpoint may grow, because tensors share storages: tied weights are written
+/// twice. A hostile one could name the same storage a million times.
+const GROWTH_LIMIT: u64 = 4;
+
+/// What a small checkpoint may grow to in any case.
+const SMALL_BYTES: u64 = 64 << 20;
+
 /// All tensors of a checkpoint, unread.
 pub struct Tensors {
     checkpoint: Checkpoint,
@@ -44,7 +51,8 @@ impl Tensors {
         self.checkpoint.names().count()
     }
 
-    /// Writes all of them; one at a time is in memory.
+    /// Writes all of them; one at a time is in memory. Fails before the first byte if they would take more than four
+    /// times the bytes of the files, and more than 64 MiB.
     pub fn write_safetensors(&self, out: &mut dyn Write, progress: &dyn Progress) -> Result<()> {
         let mut entries: Vec<(&str, &Entry)> = self.checkpoint.entries().collect();
         entries.sort_by_key(|(name, entry)| (Reverse(entry.bits), *name));
@@ -65,6 +73,15 @@ impl Tensors {
             });
             header.insert((*name).to_owned(), described);
         }
+        let files_bytes = self.checkpoint.len_bytes()?;
+        let limit_bytes = files_bytes.saturating_mul(GROWTH_LIMIT).max(SMALL_BYTES);
+        if end as u64 > limit_bytes {
+            return Err(self.broken(FormatError::TooLarge {
+                what: "content",
+                len_bytes: end as u64,
+                limit_bytes,
+            }));
+        }
         let mut header = Value::Object(header).to_string().into_bytes();
         header.resize(header.len().next_multiple_of(ALIGNMENT_BYTES), b' ');
         out.write_all(&(header.len() as u64).to_le_bytes())
@@ -82,13 +99,15 @@ impl Tensors {
     }
 
     fn overflow(&self, name: &str) -> Error {
-        Error::Format {
-            path: self.checkpoint.path().to_owned(),
-            source: FormatError::Tensor {
-                name: name.to_owned(),
-                reason: "its shape overflows".to_owned(),
-            },
-        }
+        self.broken(FormatError::Tensor {
+            name: name.to_owned(),
+            reason: "its shape overflows".to_owned(),
+        })
+    }
+
+    fn broken(&self, source: FormatError) -> Error {
+        let path = self.checkpoint.path().to_owned();
+        Error::Format { path, source }
     }
 }
 

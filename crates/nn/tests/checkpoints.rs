@@ -142,6 +142,39 @@ fn a_folder_with_one_file_of_weights_needs_no_usual_name() {
 }
 
 #[test]
+fn one_storage_under_a_thousand_names_is_not_written_a_thousand_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pytorch_model.bin");
+    // The older form: three pickles that say nothing, the object, the keys, the only storage.
+    let mut bytes = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02K\x01.\x80\x02}.".to_vec();
+    bytes.extend(b"\x80\x02}(");
+    let values = 100_000u32;
+    for i in 0..1000 {
+        bytes.extend(format!("V{i}\nctorch._utils\n_rebuild_tensor_v2\n(").as_bytes());
+        bytes.extend(
+            b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0aX\x03\0\0\0cpuK\x01NtQK\0",
+        );
+        bytes.extend(format!("(I{values}\nt(I1\ntI00\nNtR").as_bytes());
+    }
+    bytes.extend(b"u.\x80\x02]X\x01\0\0\0aa.");
+    bytes.extend(u64::from(values).to_le_bytes());
+    bytes.extend(vec![0; 4 * values as usize]);
+    fs::write(&path, bytes).unwrap();
+    let tensors = Tensors::open(&path).unwrap();
+    assert_eq!(tensors.count(), 1000);
+    let mut written = Vec::new();
+    let error = tensors
+        .write_safetensors(&mut written, &Silent)
+        .unwrap_err();
+    let cause = error.source().unwrap().to_string();
+    assert_eq!(
+        cause,
+        "its content has 400000000 bytes, the limit is 67108864"
+    );
+    assert!(written.is_empty());
+}
+
+#[test]
 fn no_changed_byte_of_a_form_panics() {
     let work = tempfile::tempdir().unwrap();
     for name in [
