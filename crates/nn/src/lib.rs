@@ -48,9 +48,3 @@ pub use linear::Linear;
 pub use mask::Mask;
 pub use norm::{LayerNorm, unit_length};
 pub use weights::Weights;
-
-/// For the fuzz target `pickle`: reads `bytes` as the pickle of a checkpoint, and says whether it could be run.
-#[cfg(fuzzing)]
-pub fn fuzz_pickle(bytes: &[u8]) -> bool {
-    torch::fuzz(bytes)
-}

@@ -69,11 +69,3 @@ pub static FORMS: &[&dyn Form] = &[
     &safetensors::Safetensors,
     &tsv::Tsv,
 ];
-
-/// For the fuzz target `pickle`: reads `bytes` as the pickle of an image's regions.
-#[cfg(fuzzing)]
-pub fn fuzz_pickle(bytes: &[u8]) {
-    if let Ok(pickle) = pickle::Unpickled::read(bytes) {
-        let _ = fields::Fields::named(|name| pickle.field(name));
-    }
-}
