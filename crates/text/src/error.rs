@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use sightline_core::Hint;
 
+use crate::subword::sentencepiece::SentencePieceError;
+
 /// The result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -30,10 +32,12 @@ pub enum Error {
         limit_bytes: u64,
     },
     /// A folder has none of the files a tokenizer is read from.
-    #[error("`{}` has neither `tokenizer.json` nor `vocab.json` with `merges.txt`", folder.display())]
+    #[error("`{}` has {wanted}", folder.display())]
     NoTokenizer {
         /// The folder.
         folder: PathBuf,
+        /// What it lacks, as "neither … nor …".
+        wanted: &'static str,
     },
     /// A file that should be JSON is not, or not of the expected form.
     #[error("`{}` is not a vocabulary", path.display())]
@@ -76,6 +80,29 @@ pub enum Error {
         /// The ids of an empty text.
         found: Vec<u32>,
     },
+    /// A file is no SentencePiece model that can be followed.
+    #[error("`{}` is not a SentencePiece model that can be read", path.display())]
+    SentencePiece {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: SentencePieceError,
+    },
+    /// A folder has no SentencePiece file, or several.
+    #[error("`{}` has not exactly one SentencePiece file (`*.model`)", folder.display())]
+    NoSentencePiece {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// An id that the vocabulary does not have.
+    #[error("id {id} is outside the vocabulary of {vocabulary_size}")]
+    UnknownId {
+        /// The id.
+        id: u32,
+        /// Number of ids.
+        vocabulary_size: usize,
+    },
     /// The tokenizer library failed on a text.
     #[error("cannot tokenize a text of {len_bytes} bytes: {message}")]
     Encode {
@@ -89,6 +116,24 @@ pub enum Error {
     Context {
         /// What was asked for.
         context_length: usize,
+    },
+    /// A context that has no room for the marks around one text or two.
+    #[error(
+        "context of {context_length} tokens, the least is {least} (start, and an end for each text)"
+    )]
+    PairContext {
+        /// What was asked for.
+        context_length: usize,
+        /// Number of marks.
+        least: usize,
+    },
+    /// The tokenizer library failed on ids.
+    #[error("cannot turn {ids} ids into a text: {message}")]
+    Decode {
+        /// Number of ids.
+        ids: usize,
+        /// The library's words.
+        message: String,
     },
     /// A word-hash vocabulary without room for words beside its start and end ids.
     #[error(
@@ -114,7 +159,12 @@ impl Hint for Error {
                  weights."
                     .to_owned(),
             ],
+            Self::NoSentencePiece { .. } => vec![
+                "Copy the published vocabulary, `coco_10k.model` for VirTex, into the folder."
+                    .to_owned(),
+            ],
             Self::TooLarge { .. }
+            | Self::SentencePiece { .. }
             | Self::Vocabulary { .. }
             | Self::Merge { .. }
             | Self::Definition { .. } => {

@@ -1,4 +1,4 @@
-//! Turns captions into tokens: byte-pair tokenizers, and the words and stems that metrics compare.
+//! Turns captions into tokens: byte-pair and `WordPiece` tokenizers, and the words and stems that metrics compare.
 //!
 //! A model with a text side reads ids, not letters. [`subword`] holds the tokenizers that turn one
 //! into the other exactly as the published programs do, behind one trait, [`Tokenizer`].
@@ -28,6 +28,9 @@ pub mod snowball;
 pub mod subword;
 
 pub use error::{Error, Result};
+pub use subword::bert::BertTokenizer;
 pub use subword::clip::ClipTokenizer;
+pub use subword::sentencepiece::SentencePiece;
+pub use subword::virtex::{VirTexTokenizer, normalise_caption};
 pub use subword::word_hash::WordHash;
-pub use subword::{Encoded, Tokenizer};
+pub use subword::{Encoded, Pair, PairBatch, PairTokenizer, Tokenizer};

@@ -52,9 +52,7 @@ impl ClipTokenizer {
         } else if parts.iter().all(|part| part.is_file()) {
             Ok(parts.into())
         } else {
-            Err(Error::NoTokenizer {
-                folder: folder.to_owned(),
-            })
+            Err(no_tokenizer(folder))
         }
     }
 
@@ -63,9 +61,7 @@ impl ClipTokenizer {
         match Self::files(folder)?.as_slice() {
             [vocabulary, merges] => Self::from_vocabulary(vocabulary, merges),
             [definition, ..] => Self::from_definition(&read_bounded(definition)?, definition),
-            [] => Err(Error::NoTokenizer {
-                folder: folder.to_owned(),
-            }),
+            [] => Err(no_tokenizer(folder)),
         }
     }
 
@@ -167,6 +163,13 @@ impl ClipTokenizer {
             end,
             inner,
         })
+    }
+}
+
+fn no_tokenizer(folder: &Path) -> Error {
+    Error::NoTokenizer {
+        folder: folder.to_owned(),
+        wanted: "neither `tokenizer.json` nor `vocab.json` with `merges.txt`",
     }
 }
 

@@ -6,7 +6,7 @@
 
 use sightline_core::Digest;
 
-use super::{Encoded, Tokenizer};
+use super::{Encoded, PairTokenizer, Tokenizer};
 use crate::{Error, Result};
 
 /// Lower-cases, takes each run of letters and digits as a word (white space and punctuation only
@@ -68,12 +68,29 @@ impl Tokenizer for WordHash {
     }
 
     fn encode(&self, text: &str, context_length: usize) -> Result<Encoded> {
+        Encoded::between(self.start, self.pieces(text)?, self.end, context_length)
+    }
+}
+
+impl PairTokenizer for WordHash {
+    /// 0, which words may have as well.
+    fn pad(&self) -> u32 {
+        0
+    }
+
+    /// The largest id that is neither start nor end; words may have it as well.
+    fn mask(&self) -> u32 {
+        let last = self.vocabulary_size as u32 - 1;
+        let is_word = |id: &u32| *id != self.start && *id != self.end;
+        (0..=last).rev().find(is_word).unwrap_or(0)
+    }
+
+    fn pieces(&self, text: &str) -> Result<Vec<u32>> {
         let lower = text.to_lowercase();
         let words = lower
             .split(|c: char| !c.is_alphanumeric())
             .filter(|word| !word.is_empty());
-        let ids = words.map(|word| self.id(word));
-        Encoded::between(self.start, ids, self.end, context_length)
+        Ok(words.map(|word| self.id(word)).collect())
     }
 }
 
@@ -109,6 +126,7 @@ mod tests {
                 "{size} {start} {end}"
             );
         }
-        assert_eq!(WordHash::new(3, 0, 2).unwrap().id("any"), 1);
+        let least = WordHash::new(3, 0, 2).unwrap();
+        assert_eq!((least.id("any"), least.mask()), (1, 1));
     }
 }
