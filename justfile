@@ -69,7 +69,7 @@ test-aarch64:
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER=qemu-aarch64-static \
         cargo test --package sightline-imaging --target aarch64-unknown-linux-musl
 
-# Fuzz one of tokenizer, normalizer, meteor-tables, exif, decode, pickle for some seconds, on stable Rust (needs g++).
+# Fuzz one of tokenizer, normalizer, sentencepiece, meteor-tables, exif, decode, pickle for some seconds, on stable Rust (needs g++).
 fuzz target seconds="60":
     cd fuzz && RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1" \
         cargo run --release --target "$(rustc -vV | sed -n 's/^host: //p')" --bin "{{ target }}" -- -max_total_time="{{ seconds }}" -max_len=4096

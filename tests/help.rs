@@ -1,6 +1,6 @@
 //! What a person sees first.
 
-use crate::util::Sandbox;
+use crate::util::{Sandbox, workspace};
 
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
@@ -40,6 +40,36 @@ fn families_as_json_are_an_object_with_a_schema() {
         .expect(0);
     assert_eq!(shown.json()["schema"], 1);
     assert_eq!(shown.json()["name"], "clip");
+}
+
+#[test]
+fn a_backbone_is_exported_and_other_files_are_kept() {
+    let sandbox = Sandbox::new();
+    let folder = workspace().join("tests/fixtures/models/virtex/r18_captioning_prenorm");
+    let out = sandbox.path("backbone.safetensors");
+    let export = |force: &str| {
+        let (folder, out) = (folder.display(), out.display());
+        sandbox.sightline(&format!(
+            "models export-backbone {folder} --out {out} {force}"
+        ))
+    };
+    export("").expect(0);
+    let bytes = std::fs::read(&out).unwrap();
+    let header = String::from_utf8_lossy(&bytes);
+    assert!(header.contains("\"layer4.1.conv2.weight\"") && !header.contains("textual"));
+    export("").expect(0);
+    std::fs::write(&out, "mine").unwrap();
+    export("").expect(2).says(&["--force"]);
+    assert_eq!(std::fs::read(&out).unwrap(), b"mine");
+    export("--force").expect(0);
+    assert_eq!(std::fs::read(&out).unwrap(), bytes);
+    sandbox
+        .sightline(&format!(
+            "models export-backbone nowhere --out {}",
+            out.display()
+        ))
+        .expect(2)
+        .says(&["nowhere"]);
 }
 
 #[test]

@@ -3,11 +3,15 @@
 mod import;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use sightline_models::families::virtex;
 use sightline_models::{FAMILIES, Family, family};
+use sightline_store::AtomicFile;
 
+use crate::command::{exits, target};
 use crate::exit::{Exit, Failure};
 use crate::output::print_either;
 
@@ -18,6 +22,8 @@ pub(crate) enum ModelsCommand {
     List(ListArgs),
     /// What a family can do, and where it is described
     Show(ShowArgs),
+    /// Write the network for images of a VirTex checkpoint as safetensors, under torchvision's names
+    ExportBackbone(ExportBackboneArgs),
     /// Any checkpoint as one safetensors file, with copies of its configuration and tokenizer files
     Import(import::ImportArgs),
 }
@@ -39,6 +45,21 @@ pub(crate) struct ShowArgs {
     /// Print as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Arguments of `sightline models export-backbone`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportBackboneArgs {
+    /// Folder that holds the weights
+    checkpoint: PathBuf,
+
+    /// File to write; there is no classifier (fc) in it
+    #[arg(long)]
+    out: PathBuf,
+
+    /// Replace another file of that name
+    #[arg(long)]
+    force: bool,
 }
 
 /// Version of what `--json` prints.
@@ -88,9 +109,14 @@ pub(crate) fn run(command: &ModelsCommand) -> Result<Exit, Failure> {
             };
             print_either(args.json, &listed, || {
                 let mut text = String::new();
-                for family in &listed.families {
-                    let can = family.capabilities.join(", ");
-                    let _ = writeln!(text, "{:<12} {can:<12} {}", family.name, family.paper);
+                let rows = listed
+                    .families
+                    .iter()
+                    .map(|family| (family, family.capabilities.join(", ")));
+                let rows: Vec<_> = rows.collect();
+                let width = rows.iter().map(|(_, can)| can.len()).max().unwrap_or(0);
+                for (family, can) in rows {
+                    let _ = writeln!(text, "{:<12} {can:<width$}  {}", family.name, family.paper);
                 }
                 text.trim_end().to_owned()
             })?;
@@ -119,6 +145,21 @@ pub(crate) fn run(command: &ModelsCommand) -> Result<Exit, Failure> {
                 )
             })?;
         }
+        ModelsCommand::ExportBackbone(args) => export_backbone(args)?,
     }
     Ok(Exit::Done)
+}
+
+fn export_backbone(args: &ExportBackboneArgs) -> Result<(), Failure> {
+    let writing = || format!("writing `{}`", args.out.display());
+    let failed = |e: sightline_store::Error| Failure::new(exits::store(&e), writing(), &e);
+    let file = AtomicFile::create(&args.out).map_err(failed)?;
+    virtex::export_backbone(&args.checkpoint, file.path()).map_err(|error| {
+        let doing = format!("exporting from `{}`", args.checkpoint.display());
+        Failure::new(Exit::Usage, doing, &error)
+    })?;
+    if target::is_to_be_replaced(&args.out, file.path(), args.force)? {
+        file.commit().map_err(failed)?;
+    }
+    Ok(())
 }

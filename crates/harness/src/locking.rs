@@ -11,6 +11,7 @@ use sightline_store::digest_file;
 use crate::Result;
 use crate::dataset::{CLASSES, SHARD, below, folder_of, owner, path_of};
 use crate::models::Planned;
+use crate::task;
 
 /// A file to digest.
 struct ToLock {
@@ -40,6 +41,12 @@ pub fn make_lock(plan: &Plan, roots: &Roots, progress: &dyn Progress) -> Result<
                 role: CLASSES,
                 path: path_of(roots, classes)?,
             });
+        }
+    }
+    for task in &plan.tasks {
+        let needs = task::task(&task.kind)?.needs();
+        for name in &task.models {
+            Planned::find(plan, roots, name, &task.name)?.check(needs, &task.name)?;
         }
     }
     for (name, model) in &plan.models {

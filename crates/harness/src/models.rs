@@ -6,7 +6,9 @@ use candle_core::Device;
 use sightline_core::registry::UnknownName;
 use sightline_core::{Digest, PixelDeviation};
 use sightline_manifest::{Lock, LockedInput, Plan, PlannedModel, PlannedTask, Roots};
-use sightline_models::{Family, FileRole, Model, ModelSpec, TokenizerChoice, VisualSpec, family};
+use sightline_models::{
+    Capability, Family, FileRole, Model, ModelSpec, TokenizerChoice, VisualSpec, family,
+};
 use sightline_preprocess::{Limits, Mode, PrepareError, Preprocessor};
 
 use crate::dataset::{Dataset, path_of, unchanged};
@@ -87,6 +89,20 @@ impl<'a> Planned<'a> {
                 path: file.path,
             })
             .collect())
+    }
+
+    /// Fails if it cannot do what `task` needs, though models of its family can.
+    pub(crate) fn check(&self, needs: Capability, task: &str) -> Result<()> {
+        let offers = (self.family()?.offers)(&self.spec()?);
+        let offers = offers.map_err(|source| self.load_error(source))?;
+        if offers.contains(&needs) {
+            return Ok(());
+        }
+        Err(Error::Capability {
+            model: self.name.to_owned(),
+            capability: needs.name(),
+            task: task.to_owned(),
+        })
     }
 
     /// How its images are prepared.

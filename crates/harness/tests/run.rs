@@ -16,6 +16,7 @@ use sightline_core::progress::Silent;
 use sightline_core::{Hint, Sample, SampleKey};
 use sightline_harness::predictions::{Header, Reader};
 use sightline_harness::{Error, Options, State, make_lock, read_truth, run, score as score_file};
+use sightline_manifest::{Place, PlannedModel};
 use sightline_report::read_records;
 use sightline_report::record::{Counts, Throughput};
 
@@ -481,6 +482,33 @@ fn scores_are_a_function_of_predictions_and_annotations() {
             assert!(message.contains(part), "{message}");
         }
     }
+}
+
+#[test]
+fn a_model_that_takes_regions_is_refused_before_anything_is_locked() {
+    let mut suite = Suite::new(&shards(2), &CLASSES, &["random"]);
+    let folder = support::workspace().join("tests/fixtures/models/visualbert/vqa");
+    let regions = PlannedModel {
+        family: "visualbert".to_owned(),
+        checkpoint: Some(Place::Given("regions".to_owned())),
+        tokenizer: "word-hash".to_owned(),
+        ..suite.plan.models["random"].clone()
+    };
+    suite.plan.models.insert("regions".to_owned(), regions);
+    suite.roots.checkpoints.insert("regions".to_owned(), folder);
+    let refused = |suite: &Suite| {
+        let error = make_lock(&suite.plan, &suite.roots, &Silent).unwrap_err();
+        error.to_string()
+    };
+    assert_eq!(
+        refused(&suite),
+        "model `regions` takes a visual input that this version cannot prepare"
+    );
+    suite.plan.tasks[1].models.push("regions".to_owned());
+    assert_eq!(
+        refused(&suite),
+        "model `regions` cannot `embed`, which task `retrieval-shapes` needs"
+    );
 }
 
 #[test]

@@ -1,16 +1,20 @@
 //! What every family must do, as a kit that runs on any of them.
 //!
 //! A family declares its capabilities before a weight is read, and tasks trust that: a declared capability
-//! answers, another does not. Answers do not depend on the batch they are asked in. [`check`] loads a model and
-//! returns the claims that do not hold; a test in this crate runs it on every registered family.
+//! answers, another does not. Answers do not depend on the batch they are asked in, whatever the sizes of the samples in
+//! it. [`check`] loads a model and returns the claims that do not hold; a test in this crate runs it on every registered
+//! family.
+
+mod answer;
+mod generate;
+mod visual;
 
 use candle_core::{Device, Tensor};
-use sightline_core::Seed;
 
-use crate::{Capability, Embed, Family, Model, ModelSpec, Result, VisualSpec};
+use crate::{Capability, Embed, Family, Model, ModelSpec, Result, Visual};
 
-/// Largest difference between an answer in a batch and alone, per element of a unit vector: sums of `f32` are
-/// taken in another order.
+/// Largest difference between an answer in a batch and alone, for values up to 1 and in proportion above: sums of `f32`
+/// are taken in another order.
 const BATCH_TOLERANCE: f32 = 2e-5;
 
 /// Largest difference of a vector's length from 1.
@@ -53,18 +57,36 @@ pub fn check(family: &Family, spec: &ModelSpec, device: &Device) -> Result<Vec<S
     if (family.input)(spec)? != *model.input() {
         broken.push("takes another input than it says before it is loaded".to_owned());
     }
-    let answers = [(Capability::Embed, model.embed().is_some())];
-    for (capability, answered) in answers {
-        let declared = family.capabilities.contains(&capability);
+    let offers = (family.offers)(spec)?;
+    for capability in Capability::ALL {
+        let (name, declared) = (capability.name(), offers.contains(capability));
+        let answered = capability.is_answered_by(model.as_ref());
         if declared != answered {
-            let name = capability.name();
             broken.push(format!(
                 "declares `{name}`: {declared}, answers: {answered}"
             ));
         }
+        if declared && !family.capabilities.contains(capability) {
+            broken.push(format!("offers `{name}`, which its family does not name"));
+        }
     }
     if let Some(embed) = model.embed() {
         broken.extend(check_embed(model.as_ref(), embed, device)?);
+    }
+    if let Some(classify) = model.classify() {
+        broken.extend(answer::check_classify(model.as_ref(), classify, device)?);
+    }
+    if let Some(choose) = model.choose() {
+        broken.extend(answer::check_choose(model.as_ref(), choose, device)?);
+    }
+    if let Some(matching) = model.matching() {
+        broken.extend(answer::check_match(model.as_ref(), matching, device)?);
+    }
+    if let Some(ground) = model.ground() {
+        broken.extend(answer::check_ground(model.as_ref(), ground, device)?);
+    }
+    if let Some(generate) = model.generate() {
+        broken.extend(generate::check_generate(model.as_ref(), generate, device)?);
     }
     Ok(broken)
 }
@@ -75,7 +97,11 @@ fn check_embed(model: &dyn Model, embed: &dyn Embed, device: &Device) -> Result<
         broken.push(format!("its scale is {}", embed.scale()));
     }
 
-    let pixels = pixels(model.input(), 3, device)?;
+    let images = visual::samples(model.input(), 3, device)?;
+    let Visual::Pixels(pixels) = visual::stack(&images)? else {
+        broken.push("embeds images and takes no pixels".to_owned());
+        return Ok(broken);
+    };
     let images = embed.embed_images(&pixels)?;
     broken.extend(check_vectors("images", &images, 3, embed.width())?);
     let mut alone = Vec::new();
@@ -106,21 +132,6 @@ fn check_embed(model: &dyn Model, embed: &dyn Embed, device: &Device) -> Result<
     Ok(broken)
 }
 
-/// Random pixels as the model takes them.
-fn pixels(input: &VisualSpec, count: usize, device: &Device) -> Result<Tensor> {
-    let VisualSpec::Pixels(spec) = input;
-    let shape = (
-        count,
-        3,
-        spec.size.height as usize,
-        spec.size.width as usize,
-    );
-    let elements = shape.0 * shape.1 * shape.2 * shape.3;
-    let mut rng = Seed(0).child("conformance", 0).rng();
-    let values: Vec<f32> = (0..elements).map(|_| rng.normal() as f32).collect();
-    Ok(Tensor::from_vec(values, shape, device)?)
-}
-
 fn check_vectors(what: &str, vectors: &Tensor, count: usize, width: usize) -> Result<Vec<String>> {
     if vectors.dims() != [count, width] {
         let dims = vectors.dims();
@@ -147,8 +158,12 @@ fn compare(what: &str, together: &Tensor, alone: &Tensor) -> Result<Option<Strin
             alone.dims()
         )));
     }
+    if alone.elem_count() == 0 {
+        return Ok(None);
+    }
     let difference = (together - alone)?.abs()?.max_all()?.to_scalar::<f32>()?;
-    let is_same = difference <= BATCH_TOLERANCE;
+    let largest = alone.abs()?.max_all()?.to_scalar::<f32>()?;
+    let is_same = difference <= BATCH_TOLERANCE * largest.max(1.0);
     Ok((!is_same).then(|| format!("{what} differ by {difference} in a batch and alone")))
 }
 
@@ -157,9 +172,10 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use candle_core::DType;
+    use sightline_core::Seed;
 
     use super::*;
-    use crate::{FAMILIES, TokenizerChoice, family};
+    use crate::{FAMILIES, TokenizerChoice, VisualSpec, family};
 
     /// The tiny random checkpoints of a family that needs one.
     fn checkpoints(family: &Family) -> Vec<Option<PathBuf>> {
@@ -172,7 +188,7 @@ mod tests {
             .unwrap_or_else(|e| panic!("{} has no tiny checkpoint: {e}", family.name));
         let folders: Vec<_> = entries
             .map(|entry| entry.unwrap().path())
-            .filter(|path| path.join("config.json").is_file())
+            .filter(|path| path.is_dir())
             .map(Some)
             .collect();
         assert!(
@@ -243,6 +259,7 @@ mod tests {
             capabilities: &[],
             needs_checkpoint: true,
             files: |_| Ok(Vec::new()),
+            offers: |_| Ok(&[Capability::Match]),
             input: family("constant").unwrap().input,
             load: |_, device| {
                 let random = family("random").unwrap();
@@ -259,6 +276,8 @@ mod tests {
                 "lists 0 files and says that it needs a checkpoint: true",
                 "loads without a checkpoint although it says it cannot, or not",
                 "declares `embed`: false, answers: true",
+                "declares `match`: true, answers: false",
+                "offers `match`, which its family does not name",
                 "its scale is NaN",
                 "vector 0 of the images has the length 6",
                 "vector 1 of the images has the length 6",

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use sightline_core::Hint;
 use sightline_core::image_spec::ImageSpecError;
 
+use crate::yaml::YamlError;
+
 /// The result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -45,6 +47,23 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// A folder has no configuration, or several.
+    #[error("`{}` has {wanted}", folder.display())]
+    NoConfig {
+        /// The folder.
+        folder: PathBuf,
+        /// What it lacks, as "neither … nor …".
+        wanted: &'static str,
+    },
+    /// A configuration in YAML has a line that is not read.
+    #[error("`{}` is not a configuration that can be read", path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: YamlError,
+    },
     /// A value of a configuration is outside what can be.
     #[error("`{}`: `{field}` is {found}, expected {wanted}", path.display())]
     Config {
@@ -68,8 +87,7 @@ pub enum Error {
     },
     /// The image preparation and the vision tower disagree about the size of an image.
     #[error(
-        "`{}` prepares images of {width} x {height} pixels, the vision tower of `config.json` takes \
-         {image_size} x {image_size}",
+        "`{}` prepares images of {width} x {height} pixels, the vision tower takes {image_size} x {image_size}",
         path.display()
     )]
     ImageSize {
@@ -95,6 +113,64 @@ pub enum Error {
         /// Rows of the table.
         model: usize,
     },
+    /// A visual input of another kind than the model takes.
+    #[error("the model takes {wanted}, not {found}")]
+    Visual {
+        /// What it takes.
+        wanted: &'static str,
+        /// What it was given.
+        found: &'static str,
+    },
+    /// A capability that the model's head does not have.
+    #[error("the model's head cannot `{capability}`")]
+    Head {
+        /// The capability.
+        capability: &'static str,
+    },
+    /// Another number of things than belong together.
+    #[error("{found} {what}, needed are {wanted}")]
+    Count {
+        /// What was counted.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there must be.
+        wanted: usize,
+    },
+    /// A part of a text that is not there, or holds no word within the model's context.
+    #[error("bytes {start} to {end} of `{text}` are no words that the model reads")]
+    Span {
+        /// The text.
+        text: String,
+        /// First byte.
+        start: usize,
+        /// The byte behind the last.
+        end: usize,
+    },
+    /// A word that names a region which is not there.
+    #[error("a word names region {region}, there are {regions}")]
+    Region {
+        /// The region, counted from 0.
+        region: usize,
+        /// How many there are.
+        regions: usize,
+    },
+    /// A prompt of another form than the model takes.
+    #[error("a prompt of this model is {wanted}")]
+    Prompt {
+        /// What it takes.
+        wanted: &'static str,
+    },
+    /// A way to decode that the model cannot follow.
+    #[error("`{field}` is {found}, expected {wanted}")]
+    Decoding {
+        /// Which part of the decoding.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What would do.
+        wanted: String,
+    },
     /// The tokenizer failed.
     #[error(transparent)]
     Text(#[from] sightline_text::Error),
@@ -116,11 +192,14 @@ impl Hint for Error {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "Give the folder that holds the published checkpoint's files."
             }
+            Self::NoConfig { .. } => {
+                "Put the configuration that belongs to the weights into the folder, beside them."
+            }
             Self::Config { .. } => {
                 "The checkpoint is of another family, or its configuration was edited: fetch it again."
             }
             Self::ImageSize { .. } => {
-                "Take `config.json` and `preprocessor_config.json` from the same checkpoint."
+                "Take the configuration of the model and of its image preparation from the same checkpoint."
             }
             Self::Vocabulary { .. } => "Take the tokenizer's files from the same checkpoint.",
             Self::ImageSpec { source, .. } => return source.hints(),

@@ -15,12 +15,14 @@ pub struct Family {
     pub name: &'static str,
     /// Where it is described.
     pub paper: &'static str,
-    /// What every model of it can do.
+    /// What its models can do; what one of them can, [`Self::offers`] says.
     pub capabilities: &'static [Capability],
     /// Whether a model cannot be loaded without a checkpoint.
     pub needs_checkpoint: bool,
     /// Every file that [`Self::load`] would read, so that a lock can digest them; reads indexes only.
     pub files: fn(&ModelSpec) -> Result<Vec<CheckpointFile>>,
+    /// Which of the capabilities a model has; reads its configuration, and no weights.
+    pub offers: fn(&ModelSpec) -> Result<&'static [Capability]>,
     /// What [`Model::input`] of the loaded model would be; reads no weights.
     pub input: fn(&ModelSpec) -> Result<VisualSpec>,
     /// Loads a model.

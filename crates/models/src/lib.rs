@@ -16,14 +16,24 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod bert_config;
 pub mod capability;
+mod check;
 pub mod conformance;
 pub mod error;
 pub mod families;
 pub mod family;
 mod folder;
+pub mod generate;
+mod yaml;
 
-pub use capability::{Capability, Embed, Model, VisualSpec};
+pub use bert_config::BertConfig;
+pub use capability::{
+    Capability, Choose, Classify, Embed, Ground, Match, Model, Phrases, Question, TaggedText,
+    Visual, VisualSpec,
+};
 pub use error::{Error, Result};
 pub use families::{FAMILIES, family};
 pub use family::{CheckpointFile, Family, FileRole, ModelSpec, TokenizerChoice};
+pub use generate::{Decoding, Generate, Generated, Prompt, Segment, Strategy};
+pub use yaml::YamlError;

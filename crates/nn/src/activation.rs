@@ -1,10 +1,10 @@
 //! Activation functions of feed-forward layers.
 
-use candle_core::Tensor;
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
-use crate::linear::{Activate, is_fusable};
+use crate::linear::{Activate, elements, elements_mut, is_fusable};
+use crate::{Result, kernel};
 
 /// An activation, under the name that published configurations give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,13 @@ pub enum Activation {
     QuickGelu,
     /// `x * Φ(x)`, the exact form with the error function.
     Gelu,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x * sigmoid(x)`.
+    #[serde(alias = "swish")]
+    Silu,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
 }
 
 impl Activation {
@@ -33,6 +40,47 @@ impl Activation {
         Ok(match self {
             Self::QuickGelu => (x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?,
             Self::Gelu => x.gelu_erf()?,
+            Self::Relu => x.relu()?,
+            Self::Silu => x.silu()?,
+            Self::Sigmoid => candle_nn::ops::sigmoid(x)?,
         })
+    }
+}
+
+/// `activation(x + y)` of two tensors of the same shape. `x` MUST be fresh, without another handle on its memory:
+/// the result may be written there.
+pub(crate) fn add_activated(
+    x: Tensor,
+    y: &Tensor,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    if is_fusable(&x) && is_fusable(y) && x.dims() == y.dims() {
+        x.inplace_op2(y, &AddActivate(activation))?;
+        return Ok(x);
+    }
+    let sum = (x + y)?;
+    match activation {
+        Some(activation) => activation.composed(&sum),
+        None => Ok(sum),
+    }
+}
+
+struct AddActivate(Option<Activation>);
+
+impl InplaceOp2 for AddActivate {
+    fn name(&self) -> &'static str {
+        "add-activation"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &mut CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let y = elements(y, y_layout)?;
+        kernel::add_activate(elements_mut(x, x_layout)?, y, self.0);
+        Ok(())
     }
 }

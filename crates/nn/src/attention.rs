@@ -34,7 +34,10 @@ pub enum KeyValue {
 }
 
 /// Names of the four projections, each with `.weight` and `.bias`.
-#[derive(Clone, Copy, Debug)]
+///
+/// If query, key and value have the same name, there is one tensor `{name}_weight` for the three, their rows one
+/// after the other, and one `{name}_bias`: see [`AttentionNames::PACKED`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionNames {
     /// `[heads * head_dim, width]`.
     pub query: &'static str,
@@ -44,6 +47,21 @@ pub struct AttentionNames {
     pub value: &'static str,
     /// `[width, heads * head_dim]`.
     pub out: &'static str,
+}
+
+impl AttentionNames {
+    /// Those of PyTorch's `MultiheadAttention`: `in_proj_weight` `[3 * heads * head_dim, width]`, `in_proj_bias`,
+    /// `out_proj.weight` and `out_proj.bias`. Queries, keys and values MUST come from sequences of the same width.
+    pub const PACKED: Self = Self {
+        query: "in_proj",
+        key: "in_proj",
+        value: "in_proj",
+        out: "out_proj",
+    };
+
+    fn are_packed(&self) -> bool {
+        self.query == self.key && self.query == self.value
+    }
 }
 
 /// `out(softmax(q kᵀ / sqrt(head_dim) + mask) v)` in several heads.
@@ -61,17 +79,39 @@ pub struct Attention {
 impl Attention {
     /// Reads the four projections.
     pub fn load(weights: &Weights, spec: &AttentionSpec) -> Result<Self> {
+        Self::load_to(weights, spec, spec.width)
+    }
+
+    /// As [`Self::load`], with an output of `output` instead of the queries' width.
+    pub fn load_to(weights: &Weights, spec: &AttentionSpec, output: usize) -> Result<Self> {
         let inner = spec.heads * spec.head_dim;
-        let source = match spec.key_value {
-            KeyValue::Own => spec.width,
-            KeyValue::Other { width } => width,
-        };
         let names = &spec.names;
+        let [query, key, value] = if names.are_packed() {
+            let shape = [3 * inner, spec.width];
+            let weight = weights.tensor(&format!("{}_weight", names.query), &shape)?;
+            let bias = weights.tensor(&format!("{}_bias", names.query), &shape[..1])?;
+            let third = |i: usize| {
+                let weight = weight.narrow(0, i * inner, inner)?;
+                Linear::new(&weight, Some(bias.narrow(0, i * inner, inner)?))
+            };
+            [third(0)?, third(1)?, third(2)?]
+        } else {
+            let source = match spec.key_value {
+                KeyValue::Own => spec.width,
+                KeyValue::Other { width } => width,
+            };
+            let linear = |name, input| Linear::load(&weights.scope(name), input, inner);
+            [
+                linear(names.query, spec.width)?,
+                linear(names.key, source)?,
+                linear(names.value, source)?,
+            ]
+        };
         Ok(Self {
-            query: Linear::load(&weights.scope(names.query), spec.width, inner)?,
-            key: Linear::load(&weights.scope(names.key), source, inner)?,
-            value: Linear::load(&weights.scope(names.value), source, inner)?,
-            out: Linear::load(&weights.scope(names.out), inner, spec.width)?,
+            query,
+            key,
+            value,
+            out: Linear::load(&weights.scope(names.out), inner, output)?,
             heads: spec.heads,
             head_dim: spec.head_dim,
             key_value: spec.key_value,
@@ -100,14 +140,26 @@ impl Attention {
                 });
             }
         };
-        let q = self.split(&self.query.forward(x)?)?;
-        let k = self.split(&self.key.forward(source)?)?;
-        let v = self.split(&self.value.forward(source)?)?;
+        self.look_at(x, &self.keys_values(source)?, mask)
+    }
 
-        let scores = q.matmul(&k.transpose(2, 3)?)?;
+    /// What queries look at, for a `source` `[B, S, its width]` that is looked at several times.
+    pub fn keys_values(&self, source: &Tensor) -> Result<KeysValues> {
+        Ok(KeysValues {
+            keys: self.split(&self.key.forward(source)?)?,
+            values: self.split(&self.value.forward(source)?)?,
+        })
+    }
+
+    /// `x` `[B, T, width]` looks at keys and values that this layer made of `B` sequences; `mask` as for
+    /// [`Self::forward`]. Returns `[B, T, width]`.
+    pub fn look_at(&self, x: &Tensor, seen: &KeysValues, mask: Option<&Mask>) -> Result<Tensor> {
+        let q = self.split(&self.query.forward(x)?)?;
+        let scores = q.matmul(&seen.keys.transpose(2, 3)?)?;
         let scale = 1.0 / (self.head_dim as f32).sqrt();
         let shares = softmax(scores, scale, mask)?;
-        let mixed = shares.matmul(&v)?.transpose(1, 2)?.flatten_from(2)?;
+        let mixed = shares.matmul(&seen.values)?;
+        let mixed = mixed.transpose(1, 2)?.flatten_from(2)?;
         self.out.forward(&mixed)
     }
 
@@ -116,6 +168,45 @@ impl Attention {
         let (batch, len, _) = x.dims3()?;
         let heads = x.reshape((batch, len, self.heads, self.head_dim))?;
         Ok(heads.transpose(1, 2)?.contiguous()?)
+    }
+}
+
+/// Keys and values of sequences, as one attention layer made them.
+#[derive(Clone, Debug)]
+pub struct KeysValues {
+    /// `[B, heads, S, head_dim]`.
+    keys: Tensor,
+    /// `[B, heads, S, head_dim]`.
+    values: Tensor,
+}
+
+impl KeysValues {
+    /// Number `S` of positions.
+    pub fn len(&self) -> Result<usize> {
+        Ok(self.keys.dim(2)?)
+    }
+
+    /// Whether there is no position.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// These positions and behind them those of `more`, of the same sequences.
+    pub fn followed_by(&self, more: &Self) -> Result<Self> {
+        Ok(Self {
+            keys: Tensor::cat(&[&self.keys, &more.keys], 2)?,
+            values: Tensor::cat(&[&self.values, &more.values], 2)?,
+        })
+    }
+
+    /// The sequences that `rows` names, each as often as it is named.
+    pub fn select(&self, rows: &[usize]) -> Result<Self> {
+        let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let index = Tensor::from_vec(index, rows.len(), self.keys.device())?;
+        Ok(Self {
+            keys: self.keys.index_select(&index, 0)?,
+            values: self.values.index_select(&index, 0)?,
+        })
     }
 }
 
@@ -215,6 +306,8 @@ impl InplaceOp2 for Softmax {
     reason = "the same operations in the same order give the same bits"
 )]
 mod tests {
+    use std::collections::HashMap;
+
     use candle_core::{DType, Device, Var};
     use sightline_core::Seed;
 
@@ -253,6 +346,75 @@ mod tests {
         assert_eq!(distance(&a, &b), 0.0);
         assert!(own.forward(&x, Some(&x), None).is_err());
         assert!(other.forward(&x, None, None).is_err());
+    }
+
+    #[test]
+    fn packed_projections_are_those_one_by_one() {
+        let tensor = |shape: &[usize], start: f32| {
+            let count: usize = shape.iter().product();
+            let values = Tensor::arange(start, start + count as f32, &Device::Cpu).unwrap();
+            (values * 0.37)
+                .unwrap()
+                .sin()
+                .unwrap()
+                .reshape(shape)
+                .unwrap()
+        };
+        let (weight, bias) = (tensor(&[18, 6], 0.0), tensor(&[18], 7.0));
+        let mut tensors = HashMap::from([
+            ("in_proj_weight".to_owned(), weight.clone()),
+            ("in_proj_bias".to_owned(), bias.clone()),
+        ]);
+        for (i, name) in ["q", "k", "v"].into_iter().enumerate() {
+            let rows = |t: &Tensor| t.narrow(0, i * 6, 6).unwrap();
+            tensors.insert(format!("{name}.weight"), rows(&weight));
+            tensors.insert(format!("{name}.bias"), rows(&bias));
+        }
+        for name in ["o", "out_proj"] {
+            tensors.insert(format!("{name}.weight"), tensor(&[4, 6], 3.0));
+            tensors.insert(format!("{name}.bias"), tensor(&[4], 5.0));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        candle_core::safetensors::save(&tensors, path).unwrap();
+        let weights = Weights::open(folder.path(), &Device::Cpu).unwrap();
+        let mut packed = spec(KeyValue::Own);
+        packed.names = AttentionNames::PACKED;
+        let packed = Attention::load_to(&weights, &packed, 4).unwrap();
+        let single = Attention::load_to(&weights, &spec(KeyValue::Own), 4).unwrap();
+        assert!(weights.finish().unwrap().is_empty());
+        let x = tensor(&[2, 5, 6], 1.0);
+        let (a, b) = (
+            packed.forward(&x, None, None),
+            single.forward(&x, None, None),
+        );
+        let (a, b) = (a.unwrap(), b.unwrap());
+        assert_eq!(a.dims(), [2, 5, 4]);
+        assert_eq!(distance(&a, &b), 0.0);
+    }
+
+    #[test]
+    fn keys_and_values_can_be_kept_and_chosen_from() {
+        let weights = Weights::random(Seed(10), &Device::Cpu);
+        let attention = Attention::load(&weights, &spec(KeyValue::Own)).unwrap();
+        let x = Tensor::randn(0f32, 1.0, (2, 5, 6), &Device::Cpu).unwrap();
+        let part = |start, len| attention.keys_values(&x.narrow(1, start, len).unwrap());
+        let seen = part(0, 3)
+            .unwrap()
+            .followed_by(&part(3, 2).unwrap())
+            .unwrap();
+        assert_eq!(seen.len().unwrap(), 5);
+        let last = x.narrow(1, 4, 1).unwrap().contiguous().unwrap();
+        let kept = attention.look_at(&last, &seen, None).unwrap();
+        let whole = attention.forward(&x, None, None).unwrap();
+        assert!(distance(&kept, &whole.narrow(1, 4, 1).unwrap()) < 1e-6);
+
+        let chosen = seen.select(&[1, 1, 0]).unwrap();
+        let rows = Tensor::new(&[1u32, 1, 0], &Device::Cpu).unwrap();
+        let last = last.index_select(&rows, 0).unwrap();
+        let again = attention.look_at(&last, &chosen, None).unwrap();
+        let expected = kept.index_select(&rows, 0).unwrap();
+        assert!(distance(&again, &expected) < 1e-6);
     }
 
     #[test]

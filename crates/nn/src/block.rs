@@ -81,25 +81,44 @@ impl Block {
         other: Option<&Tensor>,
         mask: Option<&Mask>,
     ) -> Result<Tensor> {
-        match self.norm_place {
-            NormPlace::Pre => {
-                let seen = self.attention_norm.forward(x)?;
-                let x = (x + self.attention.forward(&seen, other, mask)?)?;
-                let fed = self.feed_forward(&self.feed_forward_norm.forward(&x)?)?;
-                Ok((x + fed)?)
-            }
-            NormPlace::Post => {
-                let x = (x + self.attention.forward(x, other, mask)?)?;
-                let x = self.attention_norm.forward(&x)?;
-                let fed = self.feed_forward(&x)?;
-                self.feed_forward_norm.forward(&(x + fed)?)
-            }
-        }
+        let x = self.attend(x, |attention, x| attention.forward(x, other, mask))?;
+        self.feed(&x)
+    }
+
+    /// The first half: `x` beside what the block's attention does with it, and the norm.
+    pub(crate) fn attend(
+        &self,
+        x: &Tensor,
+        look: impl FnOnce(&Attention, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let look = |x: &Tensor| look(&self.attention, x);
+        self.norm_place.residual(&self.attention_norm, x, look)
+    }
+
+    /// The second half: the feed-forward layer and its norm.
+    pub(crate) fn feed(&self, x: &Tensor) -> Result<Tensor> {
+        let feed = |x: &Tensor| self.feed_forward(x);
+        self.norm_place.residual(&self.feed_forward_norm, x, feed)
     }
 
     fn feed_forward(&self, x: &Tensor) -> Result<Tensor> {
         let expanded = self.expand.forward_activated(x, self.activation)?;
         self.contract.forward(&expanded)
+    }
+}
+
+impl NormPlace {
+    /// `x` beside `f` of it, with `norm` in its place.
+    pub(crate) fn residual(
+        self,
+        norm: &LayerNorm,
+        x: &Tensor,
+        f: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Pre => Ok((x + f(&norm.forward(x)?)?)?),
+            Self::Post => norm.forward(&(x + f(x)?)?),
+        }
     }
 }
 

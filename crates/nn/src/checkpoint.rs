@@ -16,14 +16,17 @@ const INDEX_LIMIT_BYTES: u64 = 128 << 20;
 /// Longest tensor that repeats elements of its storage, as an expanded buffer does. Weights never do.
 const REPEATED_LIMIT_BYTES: usize = 64 << 20;
 
-/// File names that are tried in this order.
+/// File names that are tried in this order: those of `open_clip`, beside which another program's file may hold only
+/// one of the towers; those of Hugging Face; those of programs that save a model themselves.
 const FILES: &[&str] = &[
+    "open_clip_model.safetensors",
+    "open_clip_model.safetensors.index.json",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.bin.index.json",
     "model.safetensors",
     "model.safetensors.index.json",
-    "open_clip_model.safetensors",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
-    "open_clip_pytorch_model.bin",
     "model.pth",
     "model.pt",
     "checkpoint.pth",
@@ -31,7 +34,7 @@ const FILES: &[&str] = &[
 ];
 
 /// Endings of files that may hold weights.
-const ENDINGS: &[&str] = &["safetensors", "bin", "pth", "pt", "ckpt"];
+const ENDINGS: &[&str] = &["safetensors", "bin", "pth", "pt", "th", "ckpt"];
 
 /// Beginnings of the names of files that training programs write beside the weights.
 const TRAINING_FILES: &[&str] = &[
@@ -170,14 +173,22 @@ impl Checkpoint {
         &self.path
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+    /// The shape in the file of the tensor called `name`.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        let (_, entry) = self.tensors.get(name)?;
+        Some(&entry.shape)
     }
 
-    /// The shape of a tensor; none for one that is not there.
-    pub(crate) fn shape(&self, name: &str) -> &[usize] {
-        let found = self.tensors.get(name);
-        found.map_or(&[], |(_, entry)| entry.shape.as_slice())
+    /// Gives each tensor the name that `rename` makes of its own, or drops it.
+    pub(crate) fn rename(&mut self, rename: impl Fn(&str) -> Option<String>) {
+        let named = std::mem::take(&mut self.tensors)
+            .into_iter()
+            .filter_map(|(name, tensor)| Some((rename(&name)?, tensor)));
+        self.tensors = named.collect();
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
     }
 
     /// Bytes of all files with tensors.

@@ -23,20 +23,38 @@ impl Embedding {
     /// The vectors of `ids`, which MUST all have the same length `T` and lie below the number of rows; returns
     /// `[B, T, width]`.
     pub fn forward(&self, ids: &[Vec<u32>]) -> Result<Tensor> {
+        self.look_up("a row of token ids", ids, |id, rows| Error::TokenId {
+            id,
+            vocabulary_size: rows,
+        })
+    }
+
+    /// As [`Self::forward`] in a table of something else than tokens; `what` names one of them in errors.
+    pub fn rows(&self, what: &'static str, indices: &[Vec<u32>]) -> Result<Tensor> {
+        self.look_up(what, indices, |index, rows| Error::Index {
+            what,
+            index,
+            rows,
+        })
+    }
+
+    fn look_up(
+        &self,
+        what: &'static str,
+        ids: &[Vec<u32>],
+        outside: impl FnOnce(u32, usize) -> Error,
+    ) -> Result<Tensor> {
         let len = ids.first().map_or(0, Vec::len);
         if let Some(odd) = ids.iter().find(|row| row.len() != len) {
             return Err(Error::Shape {
-                what: "a row of token ids",
+                what,
                 found: vec![odd.len()],
                 wanted: format!("[{len}], as the first"),
             });
         }
         let flat = ids.concat();
         if let Some(&id) = flat.iter().find(|&&id| id as usize >= self.rows) {
-            return Err(Error::TokenId {
-                id,
-                vocabulary_size: self.rows,
-            });
+            return Err(outside(id, self.rows));
         }
         let index = Tensor::from_vec(flat, ids.len() * len, self.table.device())?;
         let vectors = self.table.index_select(&index, 0)?;
@@ -96,5 +114,10 @@ mod tests {
         let error = table().first(4).unwrap_err();
         assert_eq!(error.to_string(), "sequence of 4 tokens, the limit is 3");
         assert!(table().forward(&[vec![0, 1], vec![0]]).is_err());
+        let error = table().rows("position", &[vec![7]]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "position 7 is outside the table of 3 rows"
+        );
     }
 }

@@ -78,6 +78,16 @@ pub enum Error {
         /// Rows of the table.
         vocabulary_size: usize,
     },
+    /// An index that has no row in a table of something else than tokens.
+    #[error("{what} {index} is outside the table of {rows} rows")]
+    Index {
+        /// What the table holds.
+        what: &'static str,
+        /// The index.
+        index: u32,
+        /// Rows of the table.
+        rows: usize,
+    },
     /// A sequence that has more tokens than there are positions.
     #[error("sequence of {len} tokens, the limit is {limit}")]
     Length {

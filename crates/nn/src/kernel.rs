@@ -12,6 +12,8 @@
     reason = "only what is inlined into the dispatched function is compiled for AVX2"
 )]
 
+pub(crate) mod map;
+
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
@@ -36,8 +38,23 @@ pub(crate) fn bias_activation(x: &mut [f32], bias: &[f32], activation: Option<Ac
 
 /// `x = activation(x)`.
 pub(crate) fn activate(x: &mut [f32], activation: Activation) {
-    for_rows(x, 1, |rows, _| {
-        Arch::new().dispatch(Activate { rows, activation });
+    for_rows(x, 1, |rows, _| activated(rows, activation));
+}
+
+/// As [`activate`], on this thread.
+fn activated(rows: &mut [f32], activation: Activation) {
+    Arch::new().dispatch(Activate { rows, activation });
+}
+
+/// `x = activation(x + other)`, both of the same length.
+pub(crate) fn add_activate(x: &mut [f32], other: &[f32], activation: Option<Activation>) {
+    for_rows(x, 1, |rows, first| {
+        let bias = &other[first..first + rows.len()];
+        Arch::new().dispatch(BiasActivation {
+            rows,
+            bias,
+            activation,
+        });
     });
 }
 
@@ -53,6 +70,15 @@ pub(crate) fn softmax<'a>(
         for (i, row) in rows.chunks_exact_mut(width).enumerate() {
             let mask = mask_of(first + i);
             Arch::new().dispatch(Softmax { row, scale, mask });
+        }
+    });
+}
+
+/// `row = log(softmax(row))` for rows of `width` elements.
+pub(crate) fn log_softmax(x: &mut [f32], width: usize) {
+    for_rows(x, width, |rows, _| {
+        for row in rows.chunks_exact_mut(width) {
+            Arch::new().dispatch(LogSoftmax { row });
         }
     });
 }
@@ -103,6 +129,9 @@ impl NullaryFnOnce for BiasActivation<'_> {
             None => rows.for_each(|row| add(row, self.bias, |v| v)),
             Some(Activation::QuickGelu) => rows.for_each(|row| add(row, self.bias, quick_gelu)),
             Some(Activation::Gelu) => rows.for_each(|row| add(row, self.bias, gelu)),
+            Some(Activation::Relu) => rows.for_each(|row| add(row, self.bias, relu)),
+            Some(Activation::Silu) => rows.for_each(|row| add(row, self.bias, silu)),
+            Some(Activation::Sigmoid) => rows.for_each(|row| add(row, self.bias, sigmoid)),
         }
     }
 }
@@ -127,6 +156,9 @@ impl NullaryFnOnce for Activate<'_> {
         match self.activation {
             Activation::QuickGelu => self.rows.iter_mut().for_each(|v| *v = quick_gelu(*v)),
             Activation::Gelu => self.rows.iter_mut().for_each(|v| *v = gelu(*v)),
+            Activation::Relu => self.rows.iter_mut().for_each(|v| *v = relu(*v)),
+            Activation::Silu => self.rows.iter_mut().for_each(|v| *v = silu(*v)),
+            Activation::Sigmoid => self.rows.iter_mut().for_each(|v| *v = sigmoid(*v)),
         }
     }
 }
@@ -159,6 +191,21 @@ impl NullaryFnOnce for Softmax<'_> {
         for v in row {
             *v *= inverse;
         }
+    }
+}
+
+struct LogSoftmax<'a> {
+    row: &'a mut [f32],
+}
+
+impl NullaryFnOnce for LogSoftmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let max = self.row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let shift = max + sum(self.row, |v| exp(v - max)).ln();
+        self.row.iter_mut().for_each(|v| *v -= shift);
     }
 }
 
@@ -220,6 +267,24 @@ fn quick_gelu(x: f32) -> f32 {
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// `max(x, 0)`; NaN stays.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// `x * sigmoid(x)`, also called swish.
+#[inline(always)]
+fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
 }
 
 /// e^x within 2 units in the last place; 0 below -87 and infinity above 88.3.
@@ -302,7 +367,13 @@ mod tests {
             let x = candle_core::Tensor::new(x, &candle_core::Device::Cpu).unwrap();
             activation.composed(&x).unwrap().to_scalar::<f64>().unwrap()
         };
-        for activation in [Activation::QuickGelu, Activation::Gelu] {
+        for activation in [
+            Activation::QuickGelu,
+            Activation::Gelu,
+            Activation::Relu,
+            Activation::Silu,
+            Activation::Sigmoid,
+        ] {
             for x in sweep().step_by(7) {
                 let mut y = [x];
                 activate(&mut y, activation);
@@ -338,6 +409,17 @@ mod tests {
     }
 
     #[test]
+    fn maps_are_added_element_by_element() {
+        let x: Vec<f32> = (0..40_000).map(|i| (i % 11) as f32 - 5.0).collect();
+        let other: Vec<f32> = (0..40_000).map(|i| (i % 7) as f32 - 3.0).collect();
+        let mut sum = x.clone();
+        add_activate(&mut sum, &other, Some(Activation::Relu));
+        for ((s, a), b) in sum.iter().zip(&x).zip(&other) {
+            assert_eq!(*s, (a + b).max(0.0));
+        }
+    }
+
+    #[test]
     fn softmax_rows_sum_to_one_and_masked_elements_are_zero() {
         let mask = [0.0, 0.0, f32::MIN, 0.0, f32::NEG_INFINITY];
         let mut x = vec![1.0, 2.0, 50.0, -3.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0];
@@ -349,6 +431,23 @@ mod tests {
         }
         assert_eq!(x[2], 0.0);
         assert_eq!(x[5..], [0.2; 5]);
+    }
+
+    #[test]
+    fn log_softmax_is_the_logarithm_of_the_softmax() {
+        let logits: Vec<f32> = (0..66).map(|i| (i * 37 % 23) as f32 * 0.9 - 8.0).collect();
+        let mut logs = logits.clone();
+        log_softmax(&mut logs, 33);
+        for (logits, logs) in logits.chunks(33).zip(logs.chunks(33)) {
+            let total: f64 = logits.iter().map(|&v| f64::from(v).exp()).sum();
+            for (&logit, &log) in logits.iter().zip(logs) {
+                let exact = f64::from(logit) - total.ln();
+                assert!((f64::from(log) - exact).abs() < 2e-6, "{log} {exact}");
+            }
+        }
+        let mut nan = [1.0, f32::NAN];
+        log_softmax(&mut nan, 2);
+        assert!(nan.iter().all(|v| v.is_nan()));
     }
 
     #[test]

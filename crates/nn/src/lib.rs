@@ -1,8 +1,9 @@
-//! Attention, blocks, towers and weight loading shared by every model family.
+//! Attention, convolutions, blocks, towers and weight loading shared by every model family.
 //!
 //! A family describes its towers by spec structs ([`tower::vit::VitSpec`], [`block::BlockSpec`], …), which
 //! also carry the names that its checkpoints use; the code here reads the weights by those names and
-//! computes. There is one [`attention::Attention`] and one [`block::Block`] for all of them.
+//! computes. There is one [`attention::Attention`] and one [`block::Block`] for all of them, and one
+//! [`convolution::ConvNorm`] for those that convolve.
 //!
 //! On a CPU the element-wise work (bias, activation, softmax, layer norm) runs in the vectorised kernels of
 //! `kernel`, in place where the memory is ours. Anywhere else, and wherever a gradient is tracked, the same
@@ -25,6 +26,9 @@ pub mod activation;
 pub mod attention;
 pub mod block;
 mod checkpoint;
+pub mod convolution;
+pub mod decode;
+pub mod decoder;
 pub mod embedding;
 pub mod error;
 pub mod export;
@@ -33,14 +37,17 @@ pub mod linear;
 pub mod mask;
 pub mod norm;
 mod pickle;
+pub mod pool;
 mod safetensors;
 mod torch;
 pub mod tower;
 pub mod weights;
 
 pub use activation::Activation;
-pub use attention::{Attention, AttentionSpec, KeyValue};
+pub use attention::{Attention, AttentionSpec, KeyValue, KeysValues};
 pub use block::{Block, BlockSpec, NormPlace};
+pub use convolution::{ConvNorm, ConvolutionSpec, Padding};
+pub use decoder::{Decoder, DecoderCache, DecoderSpec};
 pub use embedding::Embedding;
 pub use error::{Error, FormatError, Result, TensorProblem};
 pub use export::Tensors;

@@ -49,7 +49,7 @@ impl Linear {
         self.run(x, Some(activation))
     }
 
-    fn run(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+    pub(crate) fn run(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
         let (input, output) = self.kernel.dims2()?;
         let mut dims = x.dims().to_vec();
         if let Some(last) = dims.last_mut() {
@@ -58,6 +58,16 @@ impl Linear {
         // One matrix product over all rows: a product per batch item is several times slower.
         let y = x.reshape(((), input))?.matmul(&self.kernel)?;
         Ok(self.finish(y, activation)?.reshape(dims)?)
+    }
+
+    /// `W` `[output, input]`.
+    pub(crate) fn weight(&self) -> Result<Tensor> {
+        Ok(self.kernel.t()?)
+    }
+
+    /// `b` `[output]`.
+    pub(crate) fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
     }
 
     /// Adds the bias to the fresh product `y` and applies the activation.

@@ -1,6 +1,6 @@
 //! Which positions may look at which.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
@@ -36,6 +36,20 @@ impl Mask {
         Ok(Self(Tensor::from_vec(values, shape, device)?))
     }
 
+    /// Nobody looks at what is absent: `present` `[batch, len]`, 1 for what is there and 0 for padding;
+    /// `[batch, 1, 1, len]`. Anything between is as good as 0, as in Hugging Face's formula.
+    pub fn present(present: &Tensor) -> Result<Self> {
+        let (batch, len) = present.dims2()?;
+        let present = present.to_dtype(DType::F32)?;
+        let values = ((present - 1.0)? * f64::from(f32::MAX))?;
+        Ok(Self(values.reshape((batch, 1, 1, len))?))
+    }
+
+    /// The keys of this mask and behind them those of `other`, for sequences that are put one behind the other.
+    pub fn beside(&self, other: &Self) -> Result<Self> {
+        Ok(Self(Tensor::cat(&[&self.0, &other.0], 3)?))
+    }
+
     /// Allows what both allow.
     pub fn and(&self, other: &Self) -> Result<Self> {
         Ok(Self(self.0.broadcast_minimum(&other.0)?.contiguous()?))
@@ -69,6 +83,19 @@ mod tests {
         let rows = |rows: [&str; 3]| rows.concat().chars().map(|c| c == '1').collect::<Vec<_>>();
         assert_eq!(allowed[..9], rows(["100", "110", "110"]));
         assert_eq!(allowed[9..], rows(["000", "010", "011"]));
+    }
+
+    #[test]
+    fn masks_of_parts_stand_side_by_side() {
+        let device = Device::Cpu;
+        let words = Mask::padding(&[vec![1, 0], vec![1, 1]], &device).unwrap();
+        let present = Tensor::new(&[[1f32, 0.0, 0.5], [0.0, 1.0, 1.0]], &device).unwrap();
+        let both = words.beside(&Mask::present(&present).unwrap()).unwrap();
+        assert_eq!(both.0.dims(), [2, 1, 1, 5]);
+        let values = both.0.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (no, half) = (f32::MIN, f32::MIN / 2.0);
+        assert_eq!(values, [0.0, no, 0.0, no, half, 0.0, 0.0, no, 0.0, 0.0]);
+        assert!(words.beside(&Mask::causal(2, &device).unwrap()).is_err());
     }
 
     #[test]

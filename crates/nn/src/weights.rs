@@ -6,11 +6,11 @@
 //!
 //! Weights are read from a folder or a file: safetensors, what `torch.save` and `torch.jit.save` write, or an index
 //! with its shards beside it. Of a folder the first of these is read: `model.safetensors`,
-//! `model.safetensors.index.json`, `open_clip_model.safetensors`, `pytorch_model.bin`,
-//! `pytorch_model.bin.index.json`, `open_clip_pytorch_model.bin`, `model.pth`, `model.pt`, `checkpoint.pth`,
-//! `checkpoint.pt`; else the only file that ends in `.safetensors`, `.bin`, `.pth`, `.pt` or `.ckpt` and is no state of
-//! a training. A prefix `module.` (data-parallel training) or `_orig_mod.` (`torch.compile`) that all names share is
-//! dropped. Elements of 16, 32 or 64 bits become `f32`. At most one tensor is in memory besides those already made.
+//! `model.safetensors.index.json`, `pytorch_model.bin`, `pytorch_model.bin.index.json`, before them the same with
+//! `open_clip_` before the name; `model.pth`, `model.pt`, `checkpoint.pth`, `checkpoint.pt`; else the only file that ends in
+//! `.safetensors`, `.bin`, `.pth`, `.pt`, `.th` or `.ckpt` and is no state of a training. A prefix `module.`
+//! (data-parallel training) or `_orig_mod.` (`torch.compile`) that all names share is dropped. Elements of 16, 32 or
+//! 64 bits become `f32`. At most one tensor is in memory besides those already made.
 //!
 //! ```no_run
 //! # use std::path::Path;
@@ -25,7 +25,7 @@
 //! ```
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -87,8 +87,21 @@ impl Weights {
         ))
     }
 
-    /// Any tensor of any name: uniform in ±0.05, depending on `seed` and name only. For measuring speed and
-    /// testing shapes; it is no initialisation from which a model learns well.
+    /// As [`Self::open`], for files of an older layout: each tensor is known by what `rename` makes of its name, or
+    /// not at all.
+    pub fn open_renamed(
+        folder: &Path,
+        device: &Device,
+        rename: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        let mut checkpoint = Checkpoint::open(folder)?;
+        checkpoint.rename(rename);
+        Ok(Self::new(Source::Checkpoint(checkpoint), device))
+    }
+
+    /// Any tensor of any name: uniform in ±0.05, the variances of batch norms (`running_var`) in 1 ± 0.05,
+    /// depending on `seed` and name only. For measuring speed and testing shapes; it is no initialisation from which a
+    /// model learns well.
     pub fn random(seed: Seed, device: &Device) -> Self {
         Self::new(Source::Random(seed), device)
     }
@@ -138,6 +151,70 @@ impl Weights {
         }
     }
 
+    /// The shape of the tensor called `name` in this scope, if the files hold one. Random weights have no shapes
+    /// before they are asked for.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        match &self.shared.source {
+            Source::Random(_) => None,
+            Source::Checkpoint(checkpoint) => checkpoint.shape(&format!("{}{name}", self.prefix)),
+        }
+    }
+
+    /// Whether the files hold no tensor in this scope; random weights hold every one.
+    pub fn is_empty(&self) -> bool {
+        match &self.shared.source {
+            Source::Random(_) => false,
+            Source::Checkpoint(checkpoint) => !checkpoint
+                .names()
+                .any(|name| name.starts_with(&self.prefix)),
+        }
+    }
+
+    /// [`Self::finish`] does not return the names below `name` in this scope: the model has no use for them, and
+    /// that is no reason for a warning.
+    pub fn disregard(&self, name: impl Display) {
+        let Source::Checkpoint(checkpoint) = &self.shared.source else {
+            return;
+        };
+        let prefix = format!("{}{name}.", self.prefix);
+        let names = checkpoint.names().filter(|name| name.starts_with(&prefix));
+        self.shared
+            .asked
+            .borrow_mut()
+            .extend(names.map(str::to_owned));
+    }
+
+    /// Writes every tensor of floating point numbers in this scope to the safetensors file `to`, in 32 bits and under
+    /// its name in the scope; what was there before is replaced. An error when there is none.
+    pub fn export(&self, to: &Path) -> Result<()> {
+        let mut tensors = HashMap::new();
+        let mut path = PathBuf::new();
+        if let Source::Checkpoint(checkpoint) = &self.shared.source {
+            checkpoint.path().clone_into(&mut path);
+            let in_scope = |name: &&str| name.starts_with(&self.prefix);
+            for name in checkpoint.names().filter(in_scope) {
+                let shape = checkpoint.shape(name).unwrap_or_default();
+                // What is no floating point number is left out: counters such as `num_batches_tracked`.
+                if let Ok(tensor) = checkpoint.tensor(name, shape)? {
+                    tensors.insert(&name[self.prefix.len()..], tensor);
+                }
+            }
+        }
+        if tensors.is_empty() {
+            let name = format!("{}*", self.prefix);
+            let wanted = Vec::new();
+            let problems = vec![TensorProblem::Missing { name, wanted }];
+            return Err(Error::Tensors {
+                path,
+                problems,
+                unused: Vec::new(),
+            });
+        }
+        candle_core::safetensors::save(&tensors, to).map_err(|source| Error::Write {
+            source: std::io::Error::other(source),
+        })
+    }
+
     /// Fails with every problem noted so far in any scope, and the tensors that nobody asked for; without problems
     /// returns the names of those, sorted. What holds no weights (`position_ids`, `num_batches_tracked`, an
     /// optimiser's state, …) is not among them.
@@ -154,7 +231,12 @@ impl Weights {
         if problems.is_empty() {
             return Ok(unused.into_iter().map(str::to_owned).collect());
         }
-        let with_shape = |name: &str| (name.to_owned(), checkpoint.shape(name).to_vec());
+        let with_shape = |name: &str| {
+            (
+                name.to_owned(),
+                checkpoint.shape(name).unwrap_or_default().to_vec(),
+            )
+        };
         Err(Error::Tensors {
             path: checkpoint.path().to_owned(),
             problems: problems.clone(),
@@ -174,7 +256,13 @@ const RANDOM_PERIOD: usize = 65_521;
 
 fn random(seed: Seed, name: &str, shape: &[usize]) -> Result<Tensor> {
     let mut rng = seed.child(name, 0).rng();
-    let mut value = || (rng.bits() >> 40) as f32 / (1u64 << 24) as f32 * 0.1 - 0.05;
+    // A negative variance would make a network of NaNs.
+    let centre = if name.ends_with("running_var") {
+        1.0
+    } else {
+        0.0
+    };
+    let mut value = || (rng.bits() >> 40) as f32 / (1u64 << 24) as f32 * 0.1 - 0.05 + centre;
     let count: usize = shape.iter().product();
     let mut values: Vec<f32> = (0..count.min(RANDOM_PERIOD)).map(|_| value()).collect();
     while values.len() < count {
@@ -186,7 +274,6 @@ fn random(seed: Seed, name: &str, shape: &[usize]) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::fs;
 
     use super::*;
@@ -288,6 +375,63 @@ mod tests {
         let weights = open(folder.path()).unwrap();
         weights.tensor("used", &[1]).unwrap();
         assert_eq!(weights.finish().unwrap(), ["text.extra"]);
+        assert_eq!(weights.scope("text").shape("extra"), Some(&[1][..]));
+        assert_eq!(weights.shape("extra"), None);
+        assert!(!weights.scope("text").is_empty() && weights.scope("tex").is_empty());
+        weights.disregard("tex");
+        assert_eq!(weights.finish().unwrap(), ["text.extra"]);
+        weights.disregard("text");
+        assert!(weights.finish().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_scope_can_be_exported() {
+        let folder = tempfile::tempdir().unwrap();
+        save(
+            &folder.path().join("model.safetensors"),
+            &[
+                ("visual.cnn.conv1.weight", tensor(&[2, 3], DType::F16)),
+                (
+                    "visual.cnn.bn1.num_batches_tracked",
+                    tensor(&[1], DType::U32),
+                ),
+                ("textual.bias", tensor(&[2], DType::F32)),
+            ],
+        );
+        let weights = open(folder.path()).unwrap().scope("visual.cnn");
+        let to = folder.path().join("backbone.safetensors");
+        weights.export(&to).unwrap();
+        let exported = candle_core::safetensors::load(&to, &Device::Cpu).unwrap();
+        assert_eq!(exported.keys().collect::<Vec<_>>(), ["conv1.weight"]);
+        assert_eq!(
+            exported["conv1.weight"].to_vec2::<f32>().unwrap(),
+            [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+        );
+        let error = weights.scope("none").export(&to).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("`visual.cnn.none.*` [] is missing")
+        );
+        let nowhere = folder.path().join("nowhere/backbone.safetensors");
+        assert!(matches!(weights.export(&nowhere), Err(Error::Write { .. })));
+    }
+
+    #[test]
+    fn an_older_layout_is_read_under_new_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = || tensor(&[1], DType::F32);
+        save(
+            &folder.path().join("model.safetensors"),
+            &[("old.a", one()), ("b", one()), ("detector.c", one())],
+        );
+        let rename = |name: &str| match name.strip_prefix("old.") {
+            Some(rest) => Some(format!("new.{rest}")),
+            None => (name != "detector.c").then(|| name.to_owned()),
+        };
+        let weights = Weights::open_renamed(folder.path(), &Device::Cpu, rename).unwrap();
+        weights.scope("new").tensor("a", &[1]).unwrap();
+        assert_eq!(weights.finish().unwrap(), ["b"]);
     }
 
     #[test]
@@ -434,6 +578,28 @@ mod tests {
             }
         }
         assert!((1..5 * whole.len()).contains(&still_read), "{still_read}");
+    }
+
+    #[test]
+    fn a_file_with_a_name_of_its_own_is_read_if_it_is_the_only_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let file = || Weights::files(folder.path()).map(|files| files[0].clone());
+        for name in ["config.json", "notes.txt"] {
+            fs::write(at(name), "").unwrap();
+        }
+        assert!(file().is_err());
+        fs::write(at("vqa.th"), "").unwrap();
+        assert_eq!(file().unwrap(), at("vqa.th"));
+        fs::remove_file(at("vqa.th")).unwrap();
+        fs::write(at("ViT-B-32.pt"), "").unwrap();
+        assert_eq!(file().unwrap(), at("ViT-B-32.pt"));
+        fs::write(at("epoch_2.pth"), "").unwrap();
+        assert!(file().is_err());
+        for name in ["model.pth", "open_clip_model.safetensors"] {
+            fs::write(at(name), "").unwrap();
+            assert_eq!(file().unwrap(), at(name));
+        }
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn a_folder_with_one_file_of_weights_needs_no_usual_name() {
     copy("state-dict.ckpt", "optimizer.pt");
     copy("state-dict.ckpt", "training_args.bin");
     let error = open().unwrap_err().to_string();
-    assert!(error.contains("has no weights: none of `model.safetensors`, "));
+    assert!(error.contains("has no weights: none of `open_clip_model.safetensors`, "));
     copy("state-dict.ckpt", "epoch_30.pt");
     assert!(open().is_ok());
     copy("state-dict.ckpt", "epoch_31.pt");

@@ -182,7 +182,7 @@ mod tests {
             (Channels::Rgb, 40, 90),
         ] {
             let data = (0..width * height * channels.count() as u32)
-                .map(|i| (i * i / 97) as u8)
+                .map(|i| (i % 977 * i / 97) as u8)
                 .collect();
             let pixels = Pixels::new(width, height, channels, data).unwrap();
             let file = encode(&pixels, &EncodeSpec::default()).unwrap();

@@ -1,35 +1,39 @@
 //! CLIP: an image tower and a text tower into one space (Radford et al. 2021, arXiv 2103.00020).
 //!
-//! Reads the Hugging Face layout as published: `config.json`, the weights, `preprocessor_config.json` (CLIP's
-//! defaults when absent), `tokenizer.json` or `vocab.json` with `merges.txt`. Vision transformers only.
+//! | layout | sizes | image preparation | vision tower |
+//! | --- | --- | --- | --- |
+//! | Hugging Face | `config.json` | `preprocessor_config.json`, CLIP's defaults when absent | transformer |
+//! | `open_clip` | `open_clip_config.json` | the same file | transformer, modified residual network |
+//! | OpenAI | shapes of the weights | OpenAI's, at the size of the tower | transformer, modified residual network |
 //!
-//! Both towers end in a projection without bias; both results are divided by their length. The similarity of an
-//! image and a text is their dot product, and its logit that times `exp(logit_scale)` (figure 3 of the paper).
+//! The names of the tensors tell the layouts apart; a folder that holds several is read in `open_clip`'s. The tokenizer is `tokenizer.json` or `vocab.json` with `merges.txt` in all of them.
+//!
+//! Both towers end in a projection; both results are divided by their length. The similarity of an image and a text
+//! is their dot product, and its logit that times `exp(logit_scale)` (figure 3 of the paper).
 //!
 //! Texts of a batch are padded to the longest of them, not to the full context: the causal mask keeps what stands
 //! behind the pooled position from having any influence.
 
 pub mod config;
+mod layout;
+pub mod open_clip;
 
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use sightline_core::image_spec::hugging_face::from_hugging_face;
+use sightline_core::image_spec::open_clip::from_open_clip;
 use sightline_core::{ImageSpec, Seed};
-use sightline_nn::attention::AttentionNames;
-use sightline_nn::block::BlockNames;
-use sightline_nn::tower::{
-    TextNames, TextTransformer, TextTransformerSpec, Vit, VitNames, VitSpec,
-};
-use sightline_nn::{
-    Activation, AttentionSpec, BlockSpec, KeyValue, Linear, Mask, NormPlace, Weights, unit_length,
-};
+use sightline_nn::tower::{ModifiedResNet, TextTransformer, Vit};
+use sightline_nn::{Linear, Mask, Weights, unit_length};
 use sightline_text::{ClipTokenizer, Tokenizer, WordHash};
 
 pub use config::{ClipConfig, TextConfig, TextEnd, VisionConfig};
+pub use open_clip::OpenClipConfig;
 
-use crate::folder::read_json;
+use self::layout::{ClipSpec, Layout, VisionSpec, text_scope};
+use crate::folder::{self, CONFIG, read_json};
 use crate::{
     Capability, CheckpointFile, Embed, Error, Family, FileRole, Model, ModelSpec, Result,
     TokenizerChoice, VisualSpec,
@@ -42,54 +46,22 @@ pub static FAMILY: Family = Family {
     capabilities: &[Capability::Embed],
     needs_checkpoint: true,
     files,
+    offers: |_| Ok(FAMILY.capabilities),
     input: |spec| {
         let folder = spec.folder(FAMILY.name)?;
-        let config = ClipConfig::read(&folder.join(CONFIG))?;
-        Ok(VisualSpec::Pixels(read_input(folder, &config)?))
+        let (_, clip) = open(folder, &Device::Cpu)?;
+        Ok(VisualSpec::Pixels(read_input(folder, &clip)?))
     },
     load: |spec, device| Ok(Box::new(Clip::load(spec, device)?)),
 };
 
-const CONFIG: &str = "config.json";
+const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
-
-const BLOCK: BlockNames = BlockNames {
-    attention: "self_attn",
-    attention_norm: "layer_norm1",
-    expand: "mlp.fc1",
-    contract: "mlp.fc2",
-    feed_forward_norm: "layer_norm2",
-};
-
-const ATTENTION: AttentionNames = AttentionNames {
-    query: "q_proj",
-    key: "k_proj",
-    value: "v_proj",
-    out: "out_proj",
-};
-
-const VISION: VitNames = VitNames {
-    class: "embeddings.class_embedding",
-    patch: "embeddings.patch_embedding.weight",
-    positions: "embeddings.position_embedding.weight",
-    // Spelled like this in every published file.
-    norm_before: "pre_layrnorm",
-    blocks: "encoder.layers",
-    norm_after: "post_layernorm",
-};
-
-const TEXT: TextNames = TextNames {
-    tokens: "embeddings.token_embedding",
-    positions: "embeddings.position_embedding",
-    blocks: "encoder.layers",
-    norm_after: "final_layer_norm",
-};
 
 /// A CLIP model.
 pub struct Clip {
-    vision: Vit,
+    vision: VisionTower,
     text: TextTransformer,
-    visual_projection: Linear,
     text_projection: Linear,
     scale: f32,
     end: TextEnd,
@@ -100,47 +72,70 @@ pub struct Clip {
     device: Device,
 }
 
+/// The image side of a CLIP.
+pub enum VisionTower {
+    /// A vision transformer, and the projection of its pooled vector into the common space.
+    Transformer(Vit, Linear),
+    /// A residual network, whose pooling attention projects as well.
+    ResNet(ModifiedResNet),
+}
+
+/// The weights in `folder` and the sizes that belong to them; reads no tensor.
+fn open(folder: &Path, device: &Device) -> Result<(Weights, ClipSpec)> {
+    let weights = Weights::open(folder, device)?;
+    let spec = match Layout::of(&weights) {
+        Layout::HuggingFace => ClipSpec::from(&ClipConfig::read(&folder.join(CONFIG))?),
+        Layout::OpenClip => {
+            let path = folder.join(OPEN_CLIP_CONFIG);
+            let config = if path.is_file() {
+                OpenClipConfig::read(&path)?
+            } else {
+                OpenClipConfig::from_shapes(&weights, &path)?
+            };
+            ClipSpec::from(&config)
+        }
+    };
+    Ok((weights, spec))
+}
+
 /// The files of a checkpoint that [`Clip::load`] reads.
 fn files(spec: &ModelSpec) -> Result<Vec<CheckpointFile>> {
     let folder = spec.folder(FAMILY.name)?;
-    let mut files = vec![(folder.join(CONFIG), FileRole::Config)];
-    let weights = Weights::files(folder)?;
-    files.extend(weights.into_iter().map(|path| (path, FileRole::Weights)));
-    if spec.tokenizer == TokenizerChoice::Checkpoint {
-        let tokenizer = ClipTokenizer::files(folder)?;
-        files.extend(
-            tokenizer
-                .into_iter()
-                .map(|path| (path, FileRole::Tokenizer)),
-        );
+    let layout = Layout::of(&Weights::open(folder, &Device::Cpu)?);
+    let (config, preprocessor) = match layout {
+        Layout::HuggingFace => (CONFIG, Some(PREPROCESSOR)),
+        Layout::OpenClip => (OPEN_CLIP_CONFIG, None),
+    };
+    let mut files = Vec::new();
+    let path = folder.join(config);
+    // OpenAI's weights have none.
+    if layout == Layout::HuggingFace || path.is_file() {
+        let role = FileRole::Config;
+        files.push(CheckpointFile { path, role });
     }
-    let preprocessor = folder.join(PREPROCESSOR);
-    if preprocessor.is_file() {
-        files.push((preprocessor, FileRole::Preprocessor));
+    files.extend(folder::weights_and_tokenizer(
+        spec,
+        folder,
+        ClipTokenizer::files,
+    )?);
+    let preprocessor = preprocessor.map(|name| folder.join(name));
+    if let Some(path) = preprocessor.filter(|path| path.is_file()) {
+        let role = FileRole::Preprocessor;
+        files.push(CheckpointFile { path, role });
     }
-    let file = |(path, role)| CheckpointFile { path, role };
-    Ok(files.into_iter().map(file).collect())
+    Ok(files)
 }
 
 impl Clip {
     /// Loads the checkpoint of `spec`.
     pub fn load(spec: &ModelSpec, device: &Device) -> Result<Self> {
         let folder = spec.folder(FAMILY.name)?;
-        let config = ClipConfig::read(&folder.join(CONFIG))?;
-        let input = read_input(folder, &config)?;
-        let tokenizer = read_tokenizer(folder, &config, spec.tokenizer)?;
-        let weights = Weights::open(folder, device)?;
-        let model = Self::assemble(&config, &weights, tokenizer, input, device);
+        let (weights, clip) = open(folder, device)?;
+        let input = read_input(folder, &clip)?;
+        let tokenizer = read_tokenizer(folder, &clip, spec.tokenizer)?;
+        let model = Self::assemble(&clip, &weights, tokenizer, input, device);
         // Problems with tensors first: they are the cause of whatever else went wrong.
-        let unused = weights.finish()?;
-        if !unused.is_empty() {
-            tracing::warn!(
-                folder = %folder.display(),
-                count = unused.len(),
-                first = unused[0],
-                "checkpoint holds tensors that the model does not use"
-            );
-        }
+        folder::finish(&weights, folder)?;
         model
     }
 
@@ -148,56 +143,39 @@ impl Clip {
     /// be one that [`ClipConfig::read`] accepts.
     pub fn random(config: &ClipConfig, seed: Seed, device: &Device) -> Result<Self> {
         let folder = Path::new("");
-        let tokenizer = read_tokenizer(folder, config, TokenizerChoice::WordHash)?;
-        let input = default_input(folder, config)?;
+        let clip = ClipSpec::from(config);
+        let tokenizer = read_tokenizer(folder, &clip, TokenizerChoice::WordHash)?;
+        let input = default_input(folder, &clip)?;
         let weights = Weights::random(seed, device);
-        Self::assemble(config, &weights, tokenizer, input, device)
+        Self::assemble(&clip, &weights, tokenizer, input, device)
     }
 
     fn assemble(
-        config: &ClipConfig,
+        clip: &ClipSpec,
         weights: &Weights,
         tokenizer: Box<dyn Tokenizer>,
         input: ImageSpec,
         device: &Device,
     ) -> Result<Self> {
-        let (text, vision, width) = (&config.text, &config.vision, config.projection_dim);
-        let vision_block = block(
-            vision.hidden_size,
-            vision.num_attention_heads,
-            vision.intermediate_size,
-            (vision.hidden_act, vision.layer_norm_eps),
-        );
-        let text_block = block(
-            text.hidden_size,
-            text.num_attention_heads,
-            text.intermediate_size,
-            (text.hidden_act, text.layer_norm_eps),
-        );
-        let vit = VitSpec {
-            image_size: vision.image_size,
-            patch_size: vision.patch_size,
-            depth: vision.num_hidden_layers,
-            block: vision_block,
-            names: VISION,
+        let (vision, text) = match clip.layout {
+            Layout::HuggingFace => (weights.scope("vision_model"), weights.scope("text_model")),
+            Layout::OpenClip => (weights.scope("visual"), text_scope(weights)),
         };
-        let transformer = TextTransformerSpec {
-            vocabulary_size: text.vocab_size,
-            context_length: text.max_position_embeddings,
-            depth: text.num_hidden_layers,
-            block: text_block,
-            names: TEXT,
+        let vision = match &clip.vision {
+            VisionSpec::Transformer(vit) => VisionTower::Transformer(
+                Vit::load(&vision, vit)?,
+                visual_projection(clip, weights, vit.block.attention.width)?,
+            ),
+            VisionSpec::ResNet(net) => VisionTower::ResNet(ModifiedResNet::load(&vision, net)?),
         };
-        let projection = |name, from| Linear::load_without_bias(&weights.scope(name), from, width);
         Ok(Self {
-            vision: Vit::load(&weights.scope("vision_model"), &vit)?,
-            text: TextTransformer::load(&weights.scope("text_model"), &transformer)?,
-            visual_projection: projection("visual_projection", vision.hidden_size)?,
-            text_projection: projection("text_projection", text.hidden_size)?,
-            scale: weights.tensor("logit_scale", &[])?.exp()?.to_scalar()?,
-            end: text.end(),
-            context_length: text.max_position_embeddings,
-            width,
+            vision,
+            text: TextTransformer::load(&text, &clip.text)?,
+            text_projection: text_projection(clip, weights)?,
+            scale: scale(weights)?,
+            end: clip.end,
+            context_length: clip.text.context_length,
+            width: clip.width,
             tokenizer,
             input: VisualSpec::Pixels(input),
             device: device.clone(),
@@ -205,18 +183,13 @@ impl Clip {
     }
 
     /// The vision tower.
-    pub fn vision(&self) -> &Vit {
+    pub fn vision(&self) -> &VisionTower {
         &self.vision
     }
 
     /// The text tower.
     pub fn text(&self) -> &TextTransformer {
         &self.text
-    }
-
-    /// Pooled vectors of the vision tower `[B, its width]` into the common space `[B, E]`, not normalised.
-    pub fn project_images(&self, pooled: &Tensor) -> Result<Tensor> {
-        Ok(self.visual_projection.forward(pooled)?)
     }
 
     /// Pooled vectors of the text tower `[B, its width]` into the common space `[B, E]`, not normalised.
@@ -226,8 +199,12 @@ impl Clip {
 
     /// `pixels` `[B, 3, H, W]`, normalised; returns `[B, E]`, not normalised.
     pub fn image_features(&self, pixels: &Tensor) -> Result<Tensor> {
-        let sequence = self.vision.forward(pixels)?;
-        self.project_images(&self.vision.pool(&sequence)?)
+        Ok(match &self.vision {
+            VisionTower::Transformer(vit, projection) => {
+                projection.forward(&vit.pool(&vit.forward(pixels)?)?)?
+            }
+            VisionTower::ResNet(net) => net.forward(pixels)?,
+        })
     }
 
     /// `ids`: `B` rows of the same length; returns `[B, E]`, not normalised. A padding mask changes nothing when
@@ -291,82 +268,100 @@ impl Embed for Clip {
     }
 }
 
-fn block(
-    width: usize,
-    heads: usize,
-    hidden: usize,
-    (activation, norm_eps): (Activation, f64),
-) -> BlockSpec {
-    BlockSpec {
-        attention: AttentionSpec {
-            width,
-            heads,
-            head_dim: width / heads,
-            key_value: KeyValue::Own,
-            names: ATTENTION,
-        },
-        hidden,
-        activation,
-        norm_place: NormPlace::Pre,
-        norm_eps,
-        names: BLOCK,
-    }
+/// `[W, E]` in `open_clip`'s layout, its transpose in Hugging Face's.
+fn visual_projection(clip: &ClipSpec, weights: &Weights, from: usize) -> Result<Linear> {
+    Ok(match clip.layout {
+        Layout::HuggingFace => {
+            Linear::load_without_bias(&weights.scope("visual_projection"), from, clip.width)?
+        }
+        Layout::OpenClip => {
+            let matrix = weights.tensor("visual.proj", &[from, clip.width])?;
+            Linear::new(&matrix.t()?, None)?
+        }
+    })
+}
+
+/// As [`visual_projection`]; in newer `open_clip` configurations it may be a linear layer, with or without bias.
+fn text_projection(clip: &ClipSpec, weights: &Weights) -> Result<Linear> {
+    let (name, from) = ("text_projection", clip.text.block.attention.width);
+    Ok(match clip.layout {
+        Layout::HuggingFace => Linear::load_without_bias(&weights.scope(name), from, clip.width)?,
+        Layout::OpenClip => {
+            let text = text_scope(weights);
+            let linear = text.scope(name);
+            if linear.is_empty() {
+                let matrix = text.tensor(name, &[from, clip.width])?;
+                Linear::new(&matrix.t()?, None)?
+            } else if linear.shape("bias").is_some() {
+                Linear::load(&linear, from, clip.width)?
+            } else {
+                Linear::load_without_bias(&linear, from, clip.width)?
+            }
+        }
+    })
+}
+
+/// `exp(logit_scale)`, a scalar or, for some of `open_clip`'s training programs, a vector of one.
+fn scale(weights: &Weights) -> Result<f32> {
+    let name = "logit_scale";
+    let shape: &[usize] = match weights.shape(name) {
+        Some([1]) => &[1],
+        _ => &[],
+    };
+    Ok(weights.tensor(name, shape)?.exp()?.max_all()?.to_scalar()?)
 }
 
 fn read_tokenizer(
     folder: &Path,
-    config: &ClipConfig,
+    clip: &ClipSpec,
     choice: TokenizerChoice,
 ) -> Result<Box<dyn Tokenizer>> {
-    let rows = config.text.vocab_size;
+    let rows = clip.text.vocabulary_size;
     let tokenizer: Box<dyn Tokenizer> = match choice {
         TokenizerChoice::Checkpoint => Box::new(ClipTokenizer::from_folder(folder)?),
         TokenizerChoice::WordHash => {
-            let (start, end) = config.text.start_and_end();
+            let (start, end) = clip.start_and_end;
             Box::new(WordHash::new(rows, start, end)?)
         }
     };
-    if tokenizer.vocabulary_size() > rows {
-        return Err(Error::Vocabulary {
-            folder: folder.to_owned(),
-            tokenizer: tokenizer.vocabulary_size(),
-            model: rows,
-        });
-    }
+    folder::check_vocabulary(folder, tokenizer.vocabulary_size(), rows)?;
     Ok(tokenizer)
 }
 
-fn read_input(folder: &Path, config: &ClipConfig) -> Result<ImageSpec> {
-    let path = folder.join(PREPROCESSOR);
+fn read_input(folder: &Path, clip: &ClipSpec) -> Result<ImageSpec> {
+    let path = folder.join(match clip.layout {
+        Layout::HuggingFace => PREPROCESSOR,
+        Layout::OpenClip => OPEN_CLIP_CONFIG,
+    });
     if !path.is_file() {
-        return default_input(folder, config);
+        return default_input(folder, clip);
     }
-    let spec = from_hugging_face(&read_json(&path)?).map_err(|source| Error::ImageSpec {
+    let value = read_json(&path)?;
+    let spec = match clip.layout {
+        Layout::HuggingFace => from_hugging_face(&value),
+        Layout::OpenClip => from_open_clip(&value),
+    };
+    let spec = spec.map_err(|source| Error::ImageSpec {
         path: path.clone(),
         source,
     })?;
-    let image_size = config.vision.image_size;
-    let (width, height) = (spec.size.width, spec.size.height);
-    if (width as usize, height as usize) != (image_size, image_size) {
-        return Err(Error::ImageSize {
-            path,
-            width,
-            height,
-            image_size,
-        });
-    }
+    folder::check_image_size(path, &spec, clip.image_size())?;
     Ok(spec)
 }
 
-/// What CLIP's image processor does when nothing else is said, at the size of the vision tower.
-fn default_input(folder: &Path, config: &ClipConfig) -> Result<ImageSpec> {
-    let size = config.vision.image_size;
-    let defaults = json!({
-        "image_processor_type": "CLIPImageProcessor",
-        "size": { "shortest_edge": size },
-        "crop_size": { "height": size, "width": size },
-    });
-    from_hugging_face(&defaults).map_err(|source| Error::ImageSpec {
+/// What CLIP's image processor, or OpenAI's own program, does when nothing else is said, at the size of the vision
+/// tower.
+fn default_input(folder: &Path, clip: &ClipSpec) -> Result<ImageSpec> {
+    let size = clip.image_size();
+    let spec = match clip.layout {
+        Layout::HuggingFace => from_hugging_face(&json!({
+            "image_processor_type": "CLIPImageProcessor",
+            "size": { "shortest_edge": size },
+            "crop_size": { "height": size, "width": size },
+        })),
+        Layout::OpenClip => from_open_clip(&json!({ "preprocess_cfg": { "size": size } })),
+    };
+    spec.map_err(|source| Error::ImageSpec {
         path: folder.join(PREPROCESSOR),
         source,
     })

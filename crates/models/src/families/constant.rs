@@ -15,6 +15,7 @@ pub static FAMILY: Family = Family {
     capabilities: &[Capability::Embed],
     needs_checkpoint: false,
     files: |_| Ok(Vec::new()),
+    offers: |_| Ok(FAMILY.capabilities),
     input: |_| Ok(baseline_input()),
     load: |_, device| Ok(Box::new(Constant::new(device))),
 };

@@ -1,15 +1,25 @@
 //! The families, and the registry that names them.
 
+pub mod align;
 pub mod clip;
 pub mod constant;
 pub mod random;
+pub mod virtex;
+pub mod visualbert;
 
 use sightline_core::registry::UnknownName;
 
 use crate::Family;
 
 /// Every family, sorted by name.
-pub static FAMILIES: &[&Family] = &[&clip::FAMILY, &constant::FAMILY, &random::FAMILY];
+pub static FAMILIES: &[&Family] = &[
+    &align::FAMILY,
+    &clip::FAMILY,
+    &constant::FAMILY,
+    &random::FAMILY,
+    &virtex::FAMILY,
+    &visualbert::FAMILY,
+];
 
 /// The family called `name`, or the nearest names.
 pub fn family(name: &str) -> Result<&'static Family, UnknownName> {

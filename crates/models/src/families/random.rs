@@ -17,6 +17,7 @@ pub static FAMILY: Family = Family {
     capabilities: &[Capability::Embed],
     needs_checkpoint: false,
     files: |_| Ok(Vec::new()),
+    offers: |_| Ok(FAMILY.capabilities),
     input: |_| Ok(baseline_input()),
     load: |spec, device| Ok(Box::new(Random::new(spec, device))),
 };

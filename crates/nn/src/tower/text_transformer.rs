@@ -25,7 +25,7 @@ pub struct TextTransformerSpec {
 pub struct TextNames {
     /// The token table.
     pub tokens: &'static str,
-    /// The position table.
+    /// The position table `[context_length, width]`.
     pub positions: &'static str,
     /// What stands before the blocks' numbers.
     pub blocks: &'static str,
@@ -47,10 +47,11 @@ impl TextTransformer {
     pub fn load(weights: &Weights, spec: &TextTransformerSpec) -> Result<Self> {
         let names = &spec.names;
         let width = spec.block.attention.width;
-        let table = |name, rows| Embedding::load(&weights.scope(name), rows, width);
+        let tokens = weights.scope(names.tokens);
+        let positions = weights.tensor(names.positions, &[spec.context_length, width])?;
         Ok(Self {
-            tokens: table(names.tokens, spec.vocabulary_size)?,
-            positions: table(names.positions, spec.context_length)?,
+            tokens: Embedding::load(&tokens, spec.vocabulary_size, width)?,
+            positions: Embedding::from_table(positions)?,
             blocks: Stack::load(&weights.scope(names.blocks), spec.depth, &spec.block)?,
             norm_after: LayerNorm::load(
                 &weights.scope(names.norm_after),

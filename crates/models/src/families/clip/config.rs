@@ -4,15 +4,15 @@
 //! `vision_config_dict`, left over from an older version: where present they replace `text_config` and
 //! `vision_config`, their own absent keys taking the defaults.
 
-use std::fmt::Display;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
 use sightline_nn::Activation;
 
+use crate::Result;
+use crate::check::{Check, TowerSizes, limit};
 use crate::folder::read_json;
-use crate::{Error, Result};
 
 /// Sizes of both towers.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -163,42 +163,20 @@ impl TextConfig {
     }
 }
 
-/// Largest values of a configuration, far above any published model's; they keep a mistyped one from becoming
-/// an endless loop or a huge table.
-mod limit {
-    pub(super) const WIDTH: usize = 1 << 16;
-    pub(super) const HIDDEN: usize = 1 << 18;
-    pub(super) const DEPTH: usize = 1 << 10;
-    pub(super) const IMAGE: usize = 1 << 14;
-    pub(super) const VOCABULARY: usize = 1 << 24;
-    pub(super) const CONTEXT: usize = 1 << 16;
-}
-
 impl ClipConfig {
     /// Reads and checks the file at `path`.
     pub fn read(path: &Path) -> Result<Self> {
         let value = read_json(path)?;
-        let wrong = |field: &str, found: &Value, wanted: &str| Error::Config {
-            path: path.to_owned(),
-            field: field.to_owned(),
-            found: found.to_string(),
-            wanted: wanted.to_owned(),
-        };
+        let check = Check::new(path);
         if !value.is_object() {
-            return Err(wrong("", &value, "an object"));
+            return Err(check.wrong("", &value, "an object"));
         }
         let model_type = &value["model_type"];
         if !matches!(model_type.as_str(), None | Some("clip")) {
-            return Err(wrong(
-                "model_type",
-                model_type,
-                "`clip`, a model with both towers",
-            ));
+            let wanted = "`clip`, a model with both towers";
+            return Err(check.wrong("model_type", model_type, wanted));
         }
-        let json = |source| Error::Json {
-            path: path.to_owned(),
-            source,
-        };
+        let json = |source| check.json(source);
         let part = |name: &str| {
             let replacement = &value[format!("{name}_dict")];
             let chosen = if replacement.is_null() {
@@ -220,91 +198,36 @@ impl ClipConfig {
             let projection_dim = value["projection_dim"].clone();
             config.projection_dim = serde_json::from_value(projection_dim).map_err(json)?;
         }
-        config.check(path)?;
+        config.check(check)?;
         Ok(config)
     }
 
-    fn check(&self, path: &Path) -> Result<()> {
-        let (text, vision, check) = (&self.text, &self.vision, Check { path });
-        check.tower(
-            "text_config",
-            [
-                text.hidden_size,
-                text.intermediate_size,
-                text.num_hidden_layers,
-                text.num_attention_heads,
-            ],
-            text.layer_norm_eps,
-        )?;
-        check.tower(
-            "vision_config",
-            [
-                vision.hidden_size,
-                vision.intermediate_size,
-                vision.num_hidden_layers,
-                vision.num_attention_heads,
-            ],
-            vision.layer_norm_eps,
-        )?;
+    fn check(&self, check: Check<'_>) -> Result<()> {
+        let (text, vision) = (&self.text, &self.vision);
+        let of_text = check.part("text_config");
+        let of_vision = check.part("vision_config");
+        of_text.tower(TowerSizes {
+            hidden_size: text.hidden_size,
+            intermediate_size: text.intermediate_size,
+            num_hidden_layers: text.num_hidden_layers,
+            num_attention_heads: text.num_attention_heads,
+            layer_norm_eps: text.layer_norm_eps,
+        })?;
+        of_vision.tower(TowerSizes {
+            hidden_size: vision.hidden_size,
+            intermediate_size: vision.intermediate_size,
+            num_hidden_layers: vision.num_hidden_layers,
+            num_attention_heads: vision.num_attention_heads,
+            layer_norm_eps: vision.layer_norm_eps,
+        })?;
         let context = text.max_position_embeddings;
         let (image, patch) = (vision.image_size, vision.patch_size);
         check.range("projection_dim", self.projection_dim, 1, limit::WIDTH)?;
-        check.range(
-            "text_config.vocab_size",
-            text.vocab_size,
-            3,
-            limit::VOCABULARY,
-        )?;
-        check.range(
-            "text_config.max_position_embeddings",
-            context,
-            2,
-            limit::CONTEXT,
-        )?;
-        check.range("vision_config.image_size", image, 1, limit::IMAGE)?;
-        check.range("vision_config.patch_size", patch, 1, image)?;
-        check.range("vision_config.num_channels", vision.num_channels, 3, 3)
-    }
-}
-
-/// Checks values of the file at `path`.
-struct Check<'a> {
-    path: &'a Path,
-}
-
-impl Check<'_> {
-    fn wrong(&self, field: &str, found: &dyn Display, wanted: String) -> Result<()> {
-        Err(Error::Config {
-            path: self.path.to_owned(),
-            field: field.to_owned(),
-            found: found.to_string(),
-            wanted,
-        })
-    }
-
-    fn range(&self, field: &str, value: usize, least: usize, most: usize) -> Result<()> {
-        if (least..=most).contains(&value) {
-            return Ok(());
-        }
-        self.wrong(field, &value, format!("{least} to {most}"))
-    }
-
-    fn tower(&self, part: &str, sizes: [usize; 4], eps: f64) -> Result<()> {
-        let [width, hidden, depth, heads] = sizes;
-        let field = |name: &str| format!("{part}.{name}");
-        self.range(&field("hidden_size"), width, 1, limit::WIDTH)?;
-        self.range(&field("intermediate_size"), hidden, 1, limit::HIDDEN)?;
-        self.range(&field("num_hidden_layers"), depth, 1, limit::DEPTH)?;
-        self.range(&field("num_attention_heads"), heads, 1, limit::WIDTH)?;
-        if width % heads != 0 {
-            let wanted = format!("a divisor of `hidden_size`, {width}");
-            return self.wrong(&field("num_attention_heads"), &heads, wanted);
-        }
-        if !(eps > 0.0 && eps < 1.0) {
-            let wanted = "a number between 0 and 1".to_owned();
-            return self.wrong(&field("layer_norm_eps"), &eps, wanted);
-        }
-        Ok(())
+        of_text.range("vocab_size", text.vocab_size, 3, limit::VOCABULARY)?;
+        of_text.range("max_position_embeddings", context, 2, limit::CONTEXT)?;
+        of_vision.range("image_size", image, 1, limit::IMAGE)?;
+        of_vision.range("patch_size", patch, 1, image)?;
+        of_vision.range("num_channels", vision.num_channels, 3, 3)
     }
 }
 
@@ -400,7 +323,7 @@ mod tests {
             (
                 json!({ "vision_config": { "hidden_act": "gelu_new" } }),
                 " is not a configuration that can be read: unknown variant `gelu_new`, expected \
-                 `quick_gelu` or `gelu`",
+                 one of `quick_gelu`, `gelu`, `relu`, `silu`, `swish`, `sigmoid`",
             ),
             (
                 json!({ "text_config": { "hidden_size": -3 } }),

@@ -1,0 +1,347 @@
+//! VirTex: a convolutional network learned from captions, and the transformer that wrote them (Desai and Johnson
+//! 2021, arXiv 2006.06666).
+//!
+//! Reads checkpoints as VirTex's programs write them: one `.pth` file with the weights, alone or beside the state of
+//! the training, or the same tensors as safetensors; [`config`] says where the model's form is read, and the folder's
+//! only `*.model` file holds the vocabulary. Bicaptioning and captioning models write captions; masked language models
+//! only fill in words.
+//!
+//! A caption is written from left to right by the forward decoder, for which the weights of the backward one need
+//! not be read. Decoding is that of VirTex's programs ([`NodeBeam`] with two continuations of each hypothesis; no
+//! token follows itself; scores are sums), and so is an oddity of theirs: behind the first token the decoder sees the
+//! caption *without* its start token, the first word at the start's position. Nucleus sampling keeps the start.
+//!
+//! [`NodeBeam`]: sightline_nn::decode::NodeBeam
+
+pub mod config;
+mod textual;
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use sightline_core::image_spec::{
+    Colour, CropRounding, Filter, Fit, Padding, Reference, Rescale, Size,
+};
+use sightline_core::{ImageSpec, Seed};
+use sightline_nn::Weights;
+use sightline_nn::decode::{self, Hypothesis, NodeBeam, Sampling, SamplingSpec, Search};
+use sightline_nn::tower::ResNet;
+use sightline_text::VirTexTokenizer;
+
+pub use config::{DecoderConfig, Objective, TextualConfig, VirTexConfig};
+pub use textual::TextualHead;
+
+use crate::folder;
+use crate::{
+    Capability, CheckpointFile, Decoding, Error, Family, FileRole, Generate, Generated, Model,
+    ModelSpec, Prompt, Result, Segment, Strategy, TokenizerChoice, Visual, VisualSpec,
+};
+
+/// The registry's entry.
+pub static FAMILY: Family = Family {
+    name: "virtex",
+    paper: "https://arxiv.org/abs/2006.06666",
+    capabilities: &[Capability::Generate],
+    needs_checkpoint: true,
+    files,
+    offers: |spec| {
+        let config = VirTexConfig::read(spec.folder(FAMILY.name)?)?;
+        let writes = config.objective.writes_captions();
+        Ok(if writes { FAMILY.capabilities } else { &[] })
+    },
+    input: |spec| {
+        VirTexConfig::read(spec.folder(FAMILY.name)?)?;
+        Ok(VisualSpec::Pixels(input()))
+    },
+    load: |spec, device| Ok(Box::new(VirTex::load(spec, Parts::Captions, device)?)),
+};
+
+/// Where the network's weights begin.
+const VISUAL: &str = "visual.cnn";
+
+/// Continuations that a hypothesis proposes in VirTex's beam search.
+const PER_NODE: usize = 2;
+
+/// The widest beam; VirTex's is 5.
+const WIDEST: usize = 1 << 10;
+
+/// Which way a caption is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From its first word on.
+    Forward,
+    /// From its last word on.
+    Backward,
+}
+
+/// Which parts of a model are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// What writing captions needs.
+    Captions,
+    /// The backward decoder of a bicaptioning model as well.
+    All,
+}
+
+/// What the decoder sees of a caption's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing, once the first word is there: VirTex's beam search.
+    Dropped,
+    /// Its token, before every word.
+    Kept,
+}
+
+/// A VirTex model.
+pub struct VirTex {
+    config: VirTexConfig,
+    visual: ResNet,
+    textual: TextualHead,
+    /// `None`: ids are written as numbers.
+    tokenizer: Option<VirTexTokenizer>,
+    input: VisualSpec,
+}
+
+/// The files of a checkpoint that [`VirTex::load`] reads.
+fn files(spec: &ModelSpec) -> Result<Vec<CheckpointFile>> {
+    let folder = spec.folder(FAMILY.name)?;
+    let mut files: Vec<(PathBuf, FileRole)> = Vec::new();
+    let mut add =
+        |paths: Vec<PathBuf>, role| files.extend(paths.into_iter().map(|path| (path, role)));
+    add(VirTexConfig::files(folder)?, FileRole::Config);
+    add(Weights::files(folder)?, FileRole::Weights);
+    if spec.tokenizer == TokenizerChoice::Checkpoint {
+        add(vec![VirTexTokenizer::file(folder)?], FileRole::Tokenizer);
+    }
+    let file = |(path, role)| CheckpointFile { path, role };
+    Ok(files.into_iter().map(file).collect())
+}
+
+impl VirTex {
+    /// Loads the checkpoint of `spec`. Without a vocabulary (the tokenizer `word-hash`) captions are ids, written as
+    /// numbers.
+    pub fn load(spec: &ModelSpec, parts: Parts, device: &Device) -> Result<Self> {
+        let folder = spec.folder(FAMILY.name)?;
+        let config = VirTexConfig::read(folder)?;
+        let tokenizer = match spec.tokenizer {
+            TokenizerChoice::Checkpoint => Some(VirTexTokenizer::from_folder(folder)?),
+            TokenizerChoice::WordHash => None,
+        };
+        if let Some(tokenizer) = &tokenizer {
+            let ids = tokenizer.vocabulary_size();
+            folder::check_vocabulary(folder, ids, config.vocab_size)?;
+        }
+        let weights = Weights::open(folder, device)?;
+        let model = Self::assemble(config, &weights, parts, tokenizer);
+        // Problems with tensors first: they are the cause of whatever else went wrong.
+        folder::finish(&weights, folder)?;
+        model
+    }
+
+    /// A model of the given form with random weights, which writes ids, for measuring speed. `config` MUST be one
+    /// that [`VirTexConfig::read`] accepts.
+    pub fn random(config: VirTexConfig, seed: Seed, device: &Device) -> Result<Self> {
+        Self::assemble(
+            config,
+            &Weights::random(seed, device),
+            Parts::Captions,
+            None,
+        )
+    }
+
+    fn assemble(
+        config: VirTexConfig,
+        weights: &Weights,
+        parts: Parts,
+        tokenizer: Option<VirTexTokenizer>,
+    ) -> Result<Self> {
+        Ok(Self {
+            visual: ResNet::load(&weights.scope(VISUAL), &config.visual)?,
+            textual: TextualHead::load(weights, &config, parts == Parts::All)?,
+            tokenizer,
+            input: VisualSpec::Pixels(input()),
+            config,
+        })
+    }
+
+    /// The model's form.
+    pub fn config(&self) -> &VirTexConfig {
+        &self.config
+    }
+
+    /// The image's side: `[B, 3, H, W]`, normalised, to the last stage's map `[B, C, h, w]`.
+    pub fn visual(&self) -> &ResNet {
+        &self.visual
+    }
+
+    /// The caption's side.
+    pub fn textual(&self) -> &TextualHead {
+        &self.textual
+    }
+
+    /// Writes a caption about each of the `B` images of `memory`, what [`TextualHead::project`] made of their grids
+    /// (`[B, S, width]`), by a search each; returns what they found, the best first.
+    pub fn search<S: Search>(
+        &self,
+        memory: &Tensor,
+        searches: Vec<S>,
+        start: Start,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
+        let mut captions = self.textual.captions(memory)?;
+        let starts = vec![self.config.sos_index; memory.dim(0)?];
+        let first = decode::Network::step(&mut captions, &starts)?;
+        if start == Start::Dropped {
+            captions.forget_tokens();
+        }
+        Ok(decode::run(&mut captions, &first, searches)?)
+    }
+
+    /// VirTex's beam search for a caption of at most `max_tokens` tokens.
+    pub fn beam(&self, width: usize, per_node: usize, max_tokens: usize) -> NodeBeam {
+        NodeBeam::new(width, per_node, self.config.eos_index, max_tokens).forbid_repeats()
+    }
+
+    /// VirTex's nucleus sampling.
+    fn nucleus(&self, p: f32, max_tokens: usize, seed: Seed) -> Sampling {
+        let spec = SamplingSpec {
+            ends: vec![self.config.eos_index],
+            forbids_repeats: true,
+            ..SamplingSpec::nucleus(p, max_tokens)
+        };
+        Sampling::new(spec, seed)
+    }
+
+    /// The most tokens that `decoding` allows; more than there are positions cannot be.
+    fn max_tokens(&self, decoding: &Decoding) -> Result<usize> {
+        let wanted = decoding
+            .max_tokens
+            .unwrap_or(self.config.max_decoding_steps);
+        let most = self.config.max_caption_length;
+        if (1..=most).contains(&wanted) {
+            return Ok(wanted);
+        }
+        Err(Error::Decoding {
+            field: "max_tokens",
+            found: wanted.to_string(),
+            wanted: format!("1 to {most}"),
+        })
+    }
+
+    fn text(&self, ids: &[u32]) -> Result<String> {
+        let Some(tokenizer) = &self.tokenizer else {
+            let words = ids.iter().filter(|&&id| id != self.config.eos_index);
+            let words: Vec<String> = words.map(u32::to_string).collect();
+            return Ok(words.join(" "));
+        };
+        Ok(tokenizer.decode(ids)?)
+    }
+}
+
+impl Model for VirTex {
+    fn input(&self) -> &VisualSpec {
+        &self.input
+    }
+
+    fn generate(&self) -> Option<&dyn Generate> {
+        let writes = self.config.objective.writes_captions();
+        writes.then_some(self as &dyn Generate)
+    }
+}
+
+impl Generate for VirTex {
+    fn decoding(&self) -> Decoding {
+        Decoding {
+            strategy: match self.config.decoder {
+                DecoderConfig::Beam { width } => Strategy::Beam { width },
+                DecoderConfig::Nucleus { p } => Strategy::Nucleus { p },
+            },
+            max_tokens: None,
+        }
+    }
+
+    /// A prompt is one image and nothing else.
+    fn generate(
+        &self,
+        images: &Visual,
+        prompts: &[Prompt<'_>],
+        decoding: &Decoding,
+    ) -> Result<Vec<Generated>> {
+        let max_tokens = self.max_tokens(decoding)?;
+        let (pixels, count) = (images.pixels()?, images.batch()?);
+        let samples = prompts
+            .iter()
+            .map(|prompt| match prompt.segments {
+                [Segment::Image(sample)] if *sample < count => Ok(*sample as u32),
+                _ => Err(Error::Prompt {
+                    wanted: "one of the images and no text",
+                }),
+            })
+            .collect::<Result<Vec<u32>>>()?;
+        if samples.is_empty() {
+            return Ok(Vec::new());
+        }
+        let samples = Tensor::new(samples, pixels.device())?;
+        let memory = self.textual.project(&self.visual.forward(pixels)?)?;
+        let memory = memory.index_select(&samples, 0)?;
+
+        let beam = |width: usize, per_node: usize| {
+            let searches = vec![self.beam(width, per_node, max_tokens); prompts.len()];
+            self.search(&memory, searches, Start::Dropped)
+        };
+        let found = match decoding.strategy {
+            Strategy::Greedy => beam(1, 1)?,
+            Strategy::Beam { width } if (1..=WIDEST).contains(&width) => beam(width, PER_NODE)?,
+            Strategy::Nucleus { p } if p > 0.0 && p <= 1.0 => {
+                let seeds = prompts.iter().map(|prompt| prompt.seed);
+                let searches = seeds
+                    .map(|seed| self.nucleus(p, max_tokens, seed))
+                    .collect();
+                self.search(&memory, searches, Start::Kept)?
+            }
+            strategy => {
+                return Err(Error::Decoding {
+                    field: "strategy",
+                    found: format!("{strategy:?}"),
+                    wanted: format!("a width of 1 to {WIDEST}, or a nucleus above 0 and at most 1"),
+                });
+            }
+        };
+        let generated = |mut found: Vec<Hypothesis>| {
+            // Every search finds something: it starts from an empty caption.
+            let best = found.swap_remove(0);
+            Ok(Generated {
+                text: self.text(&best.ids)?,
+                tokens: best.ids,
+                score: best.score,
+            })
+        };
+        found.into_iter().map(generated).collect()
+    }
+}
+
+/// What VirTex's programs do with a picture: OpenCV's reading, albumentations' `SmallestMaxSize(256)`,
+/// `CenterCrop(224)` and `Normalize`, in which the side of a smaller picture grows as well.
+fn input() -> ImageSpec {
+    let fit = Fit::SmallestMaxSize {
+        edge: 256,
+        crop: CropRounding::Floor,
+    };
+    ImageSpec {
+        colour: Colour::OpenCv,
+        upright: true,
+        padding: Padding::Refuse,
+        rescale: Rescale::Fused {
+            factor: 1.0 / 255.0,
+        },
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+        ..ImageSpec::new(Size::square(224), fit, Filter::Bilinear, Reference::OpenCv)
+    }
+}
+
+/// Writes the convolutional network of the checkpoint in `folder` to the safetensors file `to`, under torchvision's
+/// names and in 32 bits, so that any program that knows torchvision can probe it. There is no classifier (`fc`).
+pub fn export_backbone(folder: &Path, to: &Path) -> Result<()> {
+    let weights = Weights::open(folder, &Device::Cpu)?;
+    Ok(weights.scope(VISUAL).export(to)?)
+}

@@ -1,0 +1,10 @@
+//! Forms of checkpoints that can be read, what a person is told about those that cannot, and what models make of texts.
+
+#![expect(clippy::unwrap_used, reason = "a broken fixture fails the test")]
+
+mod clip;
+mod clip_layouts;
+mod support;
+mod virtex;
+mod visualbert;
+mod visualbert_ask;

@@ -1,0 +1,106 @@
+//! Copies of tiny checkpoints, to be damaged, and what a person is told about them.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use serde_json::Value;
+use sightline_core::{Hint, Seed};
+use sightline_models::{Error, Model, ModelSpec, TokenizerChoice, family};
+use tempfile::TempDir;
+
+/// A copy of a checkpoint of `family`, whose texts come as ids.
+pub(crate) struct Checkpoint {
+    pub(crate) family: &'static str,
+    folder: TempDir,
+}
+
+impl Checkpoint {
+    /// A copy of the fixture `name`.
+    pub(crate) fn copy(family: &'static str, name: &str) -> Self {
+        let source = Path::new("../../tests/fixtures/models")
+            .join(family)
+            .join(name);
+        let folder = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(source).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap();
+            if name != "io.safetensors" && name != "meta.json" {
+                fs::copy(&path, folder.path().join(name)).unwrap();
+            }
+        }
+        Self { family, folder }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    pub(crate) fn spec(&self) -> ModelSpec {
+        ModelSpec {
+            checkpoint: Some(self.path().to_owned()),
+            tokenizer: TokenizerChoice::WordHash,
+            seed: Seed(0),
+        }
+    }
+
+    /// The same with the tokenizer of the folder.
+    pub(crate) fn published(&self) -> ModelSpec {
+        ModelSpec {
+            tokenizer: TokenizerChoice::Checkpoint,
+            ..self.spec()
+        }
+    }
+
+    pub(crate) fn load(&self, spec: &ModelSpec) -> Result<Box<dyn Model>, Error> {
+        (family(self.family).unwrap().load)(spec, &Device::Cpu)
+    }
+
+    /// The chain of causes and the hints, as the command line prints them, with `FOLDER` for the folder.
+    pub(crate) fn told(&self, spec: &ModelSpec) -> String {
+        let error = self
+            .load(spec)
+            .map(|_| ())
+            .expect_err("the checkpoint is damaged");
+        let mut lines = vec![format!("error: {error}")];
+        let mut cause = error.source();
+        while let Some(e) = cause {
+            lines.push(format!("cause: {e}"));
+            cause = e.source();
+        }
+        let hints = error.hints().into_iter();
+        lines.extend(hints.map(|hint| format!("hint: {hint}")));
+        let folder = self.path().display().to_string();
+        lines.join("\n").replace(&folder, "FOLDER")
+    }
+
+    pub(crate) fn edit_weights(&self, edit: impl FnOnce(&mut HashMap<String, Tensor>)) {
+        let path = self.file("model.safetensors");
+        let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        edit(&mut tensors);
+        candle_core::safetensors::save(&tensors, &path).unwrap();
+    }
+
+    pub(crate) fn edit_json(&self, name: &str, edit: impl FnOnce(&mut Value)) {
+        let path = self.file(name);
+        let mut value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        edit(&mut value);
+        fs::write(path, value.to_string()).unwrap();
+    }
+
+    /// Role and name of each file that is said to be read.
+    pub(crate) fn listed(&self, spec: &ModelSpec) -> Vec<String> {
+        let files = (family(self.family).unwrap().files)(spec).unwrap();
+        let line = |file: &sightline_models::CheckpointFile| {
+            let name = file.path.file_name().unwrap().to_string_lossy();
+            format!("{:?} {name}", file.role)
+        };
+        files.iter().map(line).collect()
+    }
+}

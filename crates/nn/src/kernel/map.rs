@@ -1,0 +1,427 @@
+//! Kernels on feature maps `[images, height, width, channels]`: with the channels last, all that belongs to one
+//! position lies side by side, so each loop over channels is one over neighbours.
+//!
+//! Sums over a window have a fixed order: the bias, then the window's rows from the top, each from the left.
+
+use pulp::{Arch, NullaryFnOnce};
+use rayon::prelude::*;
+
+use super::{activated, for_rows};
+use crate::activation::Activation;
+
+/// Rows that are summed before they are added to the total, so that the mean of a large map does not lose the
+/// small ones.
+const PARTIAL_ROWS: usize = 64;
+
+/// A square window that slides over a map, and what comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sliding {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
+    /// Side of the window.
+    pub(crate) side: usize,
+    pub(crate) stride: usize,
+    /// Rows above and columns to the left of the map that the window covers at its first place.
+    pub(crate) before: usize,
+    pub(crate) out_height: usize,
+    pub(crate) out_width: usize,
+}
+
+impl Sliding {
+    /// Image, row and column of an output position.
+    #[inline(always)]
+    fn place(&self, position: usize) -> (usize, usize, usize) {
+        let (line, column) = (position / self.out_width, position % self.out_width);
+        (line / self.out_height, line % self.out_height, column)
+    }
+
+    /// The row of the map under the window's row `ky`, if it lies on the map.
+    #[inline(always)]
+    fn row(&self, out_row: usize, ky: usize) -> Option<usize> {
+        let row = (out_row * self.stride + ky).checked_sub(self.before)?;
+        (row < self.height).then_some(row)
+    }
+
+    /// The window's columns `from..to` that lie on the map, and the map's column under the first of them.
+    #[inline(always)]
+    fn columns(&self, out_column: usize) -> (usize, usize, usize) {
+        let left = out_column * self.stride;
+        let from = self.before.saturating_sub(left).min(self.side);
+        let to = (self.width + self.before).saturating_sub(left);
+        let to = to.clamp(from, self.side);
+        (from, to, (left + from).saturating_sub(self.before))
+    }
+
+    /// Calls `f` for each place of the window that lies on the map, with its number and the place of its first
+    /// channel in the map.
+    #[inline(always)]
+    fn covered(&self, position: usize, mut f: impl FnMut(usize, usize)) {
+        let (image, out_row, out_column) = self.place(position);
+        let (from, to, column) = self.columns(out_column);
+        for ky in 0..self.side {
+            let Some(row) = self.row(out_row, ky) else {
+                continue;
+            };
+            let line = (image * self.height + row) * self.width + column;
+            for kx in from..to {
+                f(ky * self.side + kx, (line + kx - from) * self.channels);
+            }
+        }
+    }
+}
+
+/// Writes what the window covers at each output position as one row `[side * side * channels]`, zeros where it
+/// covers nothing.
+pub(crate) fn patches(out: &mut [f32], x: &[f32], sliding: &Sliding) {
+    let (side, channels) = (sliding.side, sliding.channels);
+    let width = side * side * channels;
+    for_rows(out, width, |rows, first| {
+        for (i, patch) in rows.chunks_exact_mut(width).enumerate() {
+            let (image, out_row, out_column) = sliding.place(first + i);
+            let (from, to, column) = sliding.columns(out_column);
+            let (from, to) = (from * channels, to * channels);
+            for (ky, line) in patch.chunks_exact_mut(side * channels).enumerate() {
+                let Some(row) = sliding.row(out_row, ky) else {
+                    line.fill(0.0);
+                    continue;
+                };
+                line[..from].fill(0.0);
+                line[to..].fill(0.0);
+                // A window that lies beside the map would begin behind the last element.
+                if from < to {
+                    let line_start = (image * sliding.height + row) * sliding.width;
+                    let start = (line_start + column) * channels;
+                    line[from..to].copy_from_slice(&x[start..start + to - from]);
+                }
+            }
+        }
+    });
+}
+
+/// A filter of its own for each channel: `taps` `[side * side, channels]`, `bias` `[channels]`.
+pub(crate) fn depthwise(
+    out: &mut [f32],
+    x: &[f32],
+    (taps, bias): (&[f32], &[f32]),
+    sliding: &Sliding,
+    activation: Option<Activation>,
+) {
+    for_rows(out, sliding.channels, |rows, first| {
+        Arch::new().dispatch(Depthwise {
+            rows,
+            first,
+            filters: Filters { x, taps, bias },
+            sliding,
+        });
+        if let Some(activation) = activation {
+            activated(rows, activation);
+        }
+    });
+}
+
+struct Depthwise<'a> {
+    rows: &'a mut [f32],
+    first: usize,
+    filters: Filters<'a>,
+    sliding: &'a Sliding,
+}
+
+impl NullaryFnOnce for Depthwise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let channels = self.sliding.channels;
+        let mut covered = Vec::with_capacity(self.sliding.side * self.sliding.side);
+        for (i, row) in self.rows.chunks_exact_mut(channels).enumerate() {
+            covered.clear();
+            self.sliding.covered(self.first + i, |tap, at| {
+                covered.push((tap * channels, at));
+            });
+            // Wide groups of channels stay in registers while the window is walked.
+            let mut done = 0;
+            while done + 32 <= channels {
+                self.filters.sum::<32>(row, done, &covered);
+                done += 32;
+            }
+            while done + 8 <= channels {
+                self.filters.sum::<8>(row, done, &covered);
+                done += 8;
+            }
+            while done < channels {
+                self.filters.sum::<1>(row, done, &covered);
+                done += 1;
+            }
+        }
+    }
+}
+
+struct Filters<'a> {
+    x: &'a [f32],
+    taps: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl Filters<'_> {
+    /// The channels from `start` on of one output position; `covered` holds the places of taps and of values.
+    #[inline(always)]
+    fn sum<const N: usize>(&self, row: &mut [f32], start: usize, covered: &[(usize, usize)]) {
+        let mut sums = [0.0f32; N];
+        sums.copy_from_slice(&self.bias[start..start + N]);
+        for &(tap, at) in covered {
+            let taps = &self.taps[tap + start..tap + start + N];
+            let values = &self.x[at + start..at + start + N];
+            for ((sum, &tap), &value) in sums.iter_mut().zip(taps).zip(values) {
+                *sum += tap * value;
+            }
+        }
+        row[start..start + N].copy_from_slice(&sums);
+    }
+}
+
+/// What a window's values become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pool {
+    /// Their maximum; what lies beside the map does not count.
+    Max,
+    /// Their sum divided by the window's area.
+    Mean,
+}
+
+/// Pools each channel by itself.
+pub(crate) fn pool(out: &mut [f32], x: &[f32], sliding: &Sliding, pool: Pool) {
+    for_rows(out, sliding.channels, |rows, first| {
+        Arch::new().dispatch(Pooling {
+            rows,
+            first,
+            x,
+            sliding,
+            pool,
+        });
+    });
+}
+
+struct Pooling<'a> {
+    rows: &'a mut [f32],
+    first: usize,
+    x: &'a [f32],
+    sliding: &'a Sliding,
+    pool: Pool,
+}
+
+impl NullaryFnOnce for Pooling<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let channels = self.sliding.channels;
+        let area = (self.sliding.side * self.sliding.side) as f32;
+        for (i, row) in self.rows.chunks_exact_mut(channels).enumerate() {
+            let position = self.first + i;
+            match self.pool {
+                Pool::Max => {
+                    row.fill(f32::NEG_INFINITY);
+                    self.sliding.covered(position, |_, at| {
+                        let values = &self.x[at..at + channels];
+                        for (most, &value) in row.iter_mut().zip(values) {
+                            // A NaN, once met, stays.
+                            let is_more = value > *most || value.is_nan();
+                            *most = if is_more { value } else { *most };
+                        }
+                    });
+                }
+                Pool::Mean => {
+                    row.fill(0.0);
+                    self.sliding.covered(position, |_, at| {
+                        let values = &self.x[at..at + channels];
+                        for (sum, &value) in row.iter_mut().zip(values) {
+                            *sum += value;
+                        }
+                    });
+                    for sum in row.iter_mut() {
+                        *sum /= area;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The mean over the `positions` of each image; `out` `[images, channels]`.
+pub(crate) fn mean_positions(out: &mut [f32], x: &[f32], positions: usize, channels: usize) {
+    if channels == 0 || positions == 0 {
+        return;
+    }
+    let images = x.par_chunks_exact(positions * channels);
+    out.par_chunks_exact_mut(channels)
+        .zip(images)
+        .for_each(|(mean, image)| Arch::new().dispatch(MeanPositions { mean, image }));
+}
+
+struct MeanPositions<'a> {
+    mean: &'a mut [f32],
+    image: &'a [f32],
+}
+
+impl NullaryFnOnce for MeanPositions<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let channels = self.mean.len();
+        let mut partial = vec![0.0; channels];
+        self.mean.fill(0.0);
+        for rows in self.image.chunks(PARTIAL_ROWS * channels) {
+            partial.fill(0.0);
+            for row in rows.chunks_exact(channels) {
+                for (sum, &value) in partial.iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+            for (sum, &value) in self.mean.iter_mut().zip(&partial) {
+                *sum += value;
+            }
+        }
+        let positions = (self.image.len() / channels) as f32;
+        for sum in self.mean.iter_mut() {
+            *sum /= positions;
+        }
+    }
+}
+
+/// `x *= factor` for the `positions` of each image; `factors` `[images, channels]`.
+pub(crate) fn scale_channels(x: &mut [f32], factors: &[f32], positions: usize, channels: usize) {
+    for_rows(x, channels, |rows, first| {
+        for (i, row) in rows.chunks_exact_mut(channels).enumerate() {
+            let image = (first + i) / positions;
+            let factors = &factors[image * channels..(image + 1) * channels];
+            for (value, &factor) in row.iter_mut().zip(factors) {
+                *value *= factor;
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these values are exact")]
+mod tests {
+    use super::*;
+
+    /// A 3 x 4 map of two channels: `10 * row + column`, and the same plus 100.
+    fn map() -> Vec<f32> {
+        let cells = (0..3).flat_map(|row| (0..4).map(move |column| (10 * row + column) as f32));
+        cells.flat_map(|v| [v, v + 100.0]).collect()
+    }
+
+    fn sliding(side: usize, stride: usize, before: usize, out: (usize, usize)) -> Sliding {
+        Sliding {
+            height: 3,
+            width: 4,
+            channels: 2,
+            side,
+            stride,
+            before,
+            out_height: out.0,
+            out_width: out.1,
+        }
+    }
+
+    #[test]
+    fn patches_hold_zeros_beside_the_map() {
+        // Padding of one before and, by the size of the output, of two behind.
+        let mut out = vec![f32::NAN; 3 * 3 * 8];
+        patches(&mut out, &map(), &sliding(2, 2, 1, (3, 3)));
+        let patch = |row: usize, column: usize| out[(row * 3 + column) * 8..][..8].to_vec();
+        assert_eq!(patch(0, 0), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 100.0]);
+        assert_eq!(
+            patch(1, 1),
+            [11.0, 111.0, 12.0, 112.0, 21.0, 121.0, 22.0, 122.0]
+        );
+        assert_eq!(patch(0, 2), [0.0, 0.0, 0.0, 0.0, 3.0, 103.0, 0.0, 0.0]);
+        assert_eq!(patch(2, 0), [0.0; 8]);
+    }
+
+    #[test]
+    fn a_window_larger_than_the_map_covers_all_of_it() {
+        let mut out = vec![f32::NAN; 7 * 7 * 2];
+        patches(&mut out, &map(), &sliding(7, 1, 2, (1, 1)));
+        let (rows, columns) = (2..5, 2..6);
+        for (i, pair) in out.chunks_exact(2).enumerate() {
+            let (row, column) = (i / 7, i % 7);
+            let on_map = rows.contains(&row) && columns.contains(&column);
+            let value = if on_map {
+                (10 * (row - 2) + column - 2) as f32
+            } else {
+                0.0
+            };
+            assert_eq!(pair[0], value, "{row} {column}");
+        }
+    }
+
+    #[test]
+    fn every_group_of_channels_is_filtered() {
+        // 43 channels: a wide group, a narrow one and three single ones.
+        let channels = 43;
+        let shape = Sliding {
+            height: 1,
+            width: 3,
+            channels,
+            side: 3,
+            stride: 1,
+            before: 1,
+            out_height: 1,
+            out_width: 3,
+        };
+        let x: Vec<f32> = (0..3 * channels).map(|i| i as f32).collect();
+        let taps: Vec<f32> = (0..9 * channels).map(|i| (i % 7) as f32).collect();
+        let bias: Vec<f32> = (0..channels).map(|i| i as f32 * 0.5).collect();
+        let mut out = vec![f32::NAN; 3 * channels];
+        depthwise(&mut out, &x, (&taps, &bias), &shape, None);
+        for column in 0..3usize {
+            for (c, &bias) in bias.iter().enumerate() {
+                let mut sum = bias;
+                for kx in 0..3 {
+                    if let Some(from) = (column + kx).checked_sub(1).filter(|&from| from < 3) {
+                        sum += taps[(3 + kx) * channels + c] * x[from * channels + c];
+                    }
+                }
+                assert_eq!(out[column * channels + c], sum, "{column} {c}");
+            }
+        }
+    }
+
+    #[test]
+    fn pools_and_means() {
+        let mut out = vec![f32::NAN; 2 * 2 * 2];
+        let negative: Vec<f32> = map().iter().map(|v| v - 500.0).collect();
+        pool(&mut out, &negative, &sliding(3, 2, 1, (2, 2)), Pool::Max);
+        // The zeros beside the map are no values of it.
+        let expected = [11.0, 111.0, 13.0, 113.0, 21.0, 121.0, 23.0, 123.0];
+        assert_eq!(out, expected.map(|v| v - 500.0));
+
+        let mut out = vec![f32::NAN; 4];
+        pool(&mut out, &map(), &sliding(2, 2, 0, (1, 2)), Pool::Mean);
+        assert_eq!(out, [5.5, 105.5, 7.5, 107.5]);
+
+        let mut out = vec![f32::NAN; 2];
+        mean_positions(&mut out, &map(), 12, 2);
+        assert_eq!(out, [11.5, 111.5]);
+
+        let mut x = vec![1.0; 2 * 3 * 2];
+        scale_channels(&mut x, &[1.0, 2.0, 3.0, 4.0], 3, 2);
+        assert_eq!(
+            x,
+            [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 3.0, 4.0]
+        );
+    }
+
+    #[test]
+    fn a_nan_is_the_maximum_of_its_windows() {
+        let mut x = map();
+        x[0] = f32::NAN;
+        let mut out = vec![0.0; 8];
+        pool(&mut out, &x, &sliding(3, 2, 1, (2, 2)), Pool::Max);
+        assert!(out[0].is_nan() && !out[2].is_nan());
+    }
+}
