@@ -103,11 +103,11 @@ pub(crate) fn check_image_size(path: PathBuf, spec: &ImageSpec, image_size: usiz
 /// Takes the balance of `weights`: fails with every problem, warns of tensors that nobody asked for.
 pub(crate) fn finish(weights: &Weights, folder: &Path) -> Result<()> {
     let unused = weights.finish()?;
-    if let Some(first) = unused.first() {
+    if !unused.is_empty() {
         tracing::warn!(
             folder = %folder.display(),
             count = unused.len(),
-            first,
+            names = unused.join(", "),
             "checkpoint holds tensors that the model does not use"
         );
     }
