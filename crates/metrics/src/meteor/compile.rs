@@ -189,8 +189,9 @@ fn compile_with(
         u16s(trie.words),
         u32s(trie.children),
         u32s(trie.entries),
-        u16s(trie.paraphrases.iter().map(|&place| table.words(place)[0])),
-        u32s(trie.paraphrases),
+        u16s(trie.paraphrases.iter().map(|one| one.first_word)),
+        u16s(trie.paraphrases.iter().map(|one| one.rank)),
+        u32s(trie.paraphrases.iter().map(|one| one.place)),
         u16s(table.phrases.iter().copied()),
     ];
     sections.extend(listed(&synsets)?);
@@ -432,8 +433,18 @@ struct Trie {
     children: Vec<u32>,
     /// The first of each node's paraphrases in `paraphrases`, and of one more.
     entries: Vec<u32>,
-    /// Places of paraphrases.
-    paraphrases: Vec<u32>,
+    /// Those of a node sorted.
+    paraphrases: Vec<Ranked>,
+}
+
+/// A paraphrase of a node; in the order in which they are searched.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Ranked {
+    first_word: u16,
+    /// Number among the node's paraphrases in the order of the table.
+    rank: u16,
+    /// Place of its words.
+    place: u32,
 }
 
 impl Trie {
@@ -454,10 +465,21 @@ impl Trie {
                 let mut start = node.start;
                 trie.entries
                     .push(room("paraphrases", trie.paraphrases.len())?);
+                let first = trie.paraphrases.len();
                 while start < node.end && words(start).len() == depth {
-                    trie.paraphrases.push(table.entries[start].paraphrase);
+                    let place = table.entries[start].paraphrase;
+                    let rank = trie.paraphrases.len() - first;
+                    trie.paraphrases.push(Ranked {
+                        first_word: table.words(place)[0],
+                        rank: u16::try_from(rank).map_err(|_| DataError::Room {
+                            what: "paraphrases of one phrase",
+                            limit: u64::from(u16::MAX) + 1,
+                        })?,
+                        place,
+                    });
                     start += 1;
                 }
+                trie.paraphrases[first..].sort_unstable();
                 trie.children.push(room("nodes", trie.words.len())?);
                 while start < node.end {
                     let word = words(start)[depth];
@@ -509,8 +531,16 @@ mod tests {
         let node = phrase.split(' ').try_fold(Tables::ROOT, |node, word| {
             tables.child(node, tables.word_id(word)?)
         });
-        let paraphrases = node.into_iter().flat_map(|node| tables.paraphrases(node));
+        let ids: Vec<u16> = words
+            .into_iter()
+            .filter_map(|word| tables.word_id(word))
+            .collect();
+        let mut paraphrases = Vec::new();
+        if let Some(node) = node {
+            tables.paraphrases(node, &ids, &mut paraphrases);
+        }
         paraphrases
+            .into_iter()
             .map(|paraphrase| {
                 assert_eq!(paraphrase.words().next(), Some(paraphrase.first_word));
                 let words: Option<Vec<&str>> = paraphrase.words().map(text).collect();

@@ -13,8 +13,9 @@ use super::word::{Phrase, Text, Word};
 pub(super) struct Finder<'a> {
     candidate: &'a Text<'a>,
     tables: &'a Tables,
-    candidate_words: WordSet,
-    /// Phrases of the candidate with those of their paraphrases that some reference may hold.
+    /// Numbers of the candidate's words, sorted.
+    candidate_words: Vec<u16>,
+    /// Phrases of the candidate with those of their paraphrases whose first word some reference holds.
     paraphrased: Vec<(&'a Phrase, Paraphrase<'a>)>,
     /// For each word of a reference by number, where in `words` its matches are.
     words_of: HashMap<u32, Range<usize>>,
@@ -24,6 +25,8 @@ pub(super) struct Finder<'a> {
     phrases_of: HashMap<Node, Range<usize>>,
     /// First words and lengths in the candidate.
     phrases: Vec<(u32, u16)>,
+    /// Room for the paraphrases of one phrase.
+    found: Vec<Paraphrase<'a>>,
 }
 
 impl<'a> Finder<'a> {
@@ -33,26 +36,23 @@ impl<'a> Finder<'a> {
         references: &[Text<'_>],
         tables: &'a Tables,
     ) -> Self {
-        let reference_words = WordSet::of(references.iter().flat_map(|text| &text.words));
-        let paraphrased = candidate
-            .phrases
-            .iter()
-            .flat_map(|phrase| {
-                tables
-                    .paraphrases(phrase.node)
-                    .filter(|paraphrase| reference_words.may_contain(paraphrase.first_word))
-                    .map(move |paraphrase| (phrase, paraphrase))
-            })
-            .collect();
+        let reference_words = numbers(references.iter().flat_map(|text| &text.words));
+        let mut found = Vec::new();
+        let mut paraphrased = Vec::new();
+        for phrase in candidate.phrases {
+            tables.paraphrases(phrase.node, &reference_words, &mut found);
+            paraphrased.extend(found.drain(..).map(|paraphrase| (phrase, paraphrase)));
+        }
         Self {
             candidate,
             tables,
-            candidate_words: WordSet::of(&candidate.words),
+            candidate_words: numbers(&candidate.words),
             paraphrased,
             words_of: HashMap::default(),
             words: Vec::new(),
             phrases_of: HashMap::default(),
             phrases: Vec::new(),
+            found,
         }
     }
 
@@ -132,11 +132,11 @@ impl<'a> Finder<'a> {
             return known.clone();
         }
         let start = self.phrases.len();
-        for paraphrase in self.tables.paraphrases(node) {
-            if self.candidate_words.may_contain(paraphrase.first_word) {
-                let places = places(&paraphrase, &self.candidate.words);
-                self.phrases.extend(places);
-            }
+        let words = &self.candidate_words;
+        self.tables.paraphrases(node, words, &mut self.found);
+        for paraphrase in self.found.drain(..) {
+            self.phrases
+                .extend(places(&paraphrase, &self.candidate.words));
         }
         let known = start..self.phrases.len();
         self.phrases_of.insert(node, known.clone());
@@ -175,6 +175,14 @@ fn places(paraphrase: &Paraphrase<'_>, text: &[&Word]) -> impl Iterator<Item = (
         let is_it = len <= text.len() && words.zip(text).all(|(id, word)| word.id == Some(id));
         is_it.then_some((start as u32, len as u16))
     })
+}
+
+/// The numbers of `words` in the table, sorted and without repeats.
+fn numbers<'a>(words: impl IntoIterator<Item = &'a &'a Word>) -> Vec<u16> {
+    let mut numbers: Vec<u16> = words.into_iter().filter_map(|word| word.id).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
 }
 
 /// Tells quickly that a word is not in a text: one bit for each number modulo 1024.

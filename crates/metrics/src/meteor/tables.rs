@@ -6,8 +6,8 @@
 //! changed is refused. Written by [`super::compile`].
 //!
 //! Phrases are paths in a trie whose nodes are numbered breadth first, so that the children of a node
-//! are neighbours, sorted by word. A node that ends a phrase owns a run of entries, its paraphrases in
-//! the order of the published table.
+//! are neighbours, sorted by word. A node that ends a phrase owns a run of entries, its paraphrases sorted
+//! by their first words: a phrase has hundreds of them, and the words of a caption are looked up there.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,7 +21,7 @@ use super::compile::{self, Sources};
 use super::error::DataError;
 
 pub(super) const MAGIC: [u8; 8] = *b"SLMETEOR";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Magic, version, checksum, digest.
 pub(super) const HEADER_LEN_BYTES: usize = 8 + 4 + 4 + 32;
 
@@ -44,8 +44,10 @@ pub(super) enum Section {
     NodeChildren,
     /// For each node and one more: its first entry, u32.
     NodeEntries,
-    /// For each entry the first word of its paraphrase, u16: most entries are passed over for it.
+    /// For each entry the first word of its paraphrase, u16, by which the entries of a node are sorted.
     EntryWords,
+    /// For each entry its number in the order of the published table among those of its node, u16.
+    EntryRanks,
     /// For each entry the place of its paraphrase in `Phrases`, u32.
     Entries,
     /// Phrases as u16: the number of words, then the words.
@@ -173,24 +175,38 @@ impl Tables {
         starts.get(node) < starts.get(node + 1)
     }
 
-    /// The paraphrases of the phrase that ends at `node`, in the order of the table; none where no
-    /// phrase does.
-    pub(crate) fn paraphrases(&self, node: Node) -> impl Iterator<Item = Paraphrase<'_>> {
+    /// Adds to `found`, in the order of the published table, those paraphrases of the phrase that ends at
+    /// `node` that begin with one of `first_words`, which are sorted and differ; none where no phrase ends.
+    pub(crate) fn paraphrases<'t>(
+        &'t self,
+        node: Node,
+        first_words: &[u16],
+        found: &mut Vec<Paraphrase<'t>>,
+    ) {
         let starts = self.u32s(Section::NodeEntries);
-        let first_words = self.u16s(Section::EntryWords);
+        let node = node.0 as usize;
+        let mut entries = starts.get(node) as usize..starts.get(node + 1) as usize;
+        let words = self.u16s(Section::EntryWords);
+        let ranks = self.u16s(Section::EntryRanks);
         let places = self.u32s(Section::Entries);
         let phrases = self.u16s(Section::Phrases);
-        let node = node.0 as usize;
-        let entries = starts.get(node) as usize..starts.get(node + 1) as usize;
-        first_words
-            .slice(entries.clone())
-            .zip(entries)
-            .map(move |(first_word, entry)| Paraphrase {
-                first_word,
-                places,
-                entry,
-                phrases,
-            })
+        let before = found.len();
+        for &first_word in first_words {
+            entries.start = partition_point(entries.clone(), |i| words.get(i) < first_word);
+            while entries.start < entries.end && words.get(entries.start) == first_word {
+                found.push(Paraphrase {
+                    first_word,
+                    rank: ranks.get(entries.start),
+                    place: places.get(entries.start),
+                    phrases,
+                });
+                entries.start += 1;
+            }
+            if entries.is_empty() {
+                break;
+            }
+        }
+        found[before..].sort_unstable_by_key(|one| one.rank);
     }
 
     /// The synonym sets of a lemma.
@@ -258,15 +274,16 @@ pub(crate) struct Node(u32);
 pub(crate) struct Paraphrase<'t> {
     /// Number of its first word.
     pub(crate) first_word: u16,
-    places: U32s<'t>,
-    entry: usize,
+    rank: u16,
+    /// Place of its words in `phrases`.
+    place: u32,
     phrases: U16s<'t>,
 }
 
 impl Paraphrase<'_> {
     /// Numbers of its words.
     pub(crate) fn words(&self) -> impl ExactSizeIterator<Item = u16> + use<'_> {
-        let start = self.places.get(self.entry) as usize;
+        let start = self.place as usize;
         let len = usize::from(self.phrases.get(start));
         (start + 1..start + 1 + len).map(|at| self.phrases.get(at))
     }
@@ -319,12 +336,6 @@ impl<'a> U16s<'a> {
             .0
             .get(index)
             .map_or(0, |b| u16::from_le_bytes(*b))
-    }
-
-    /// The numbers at `range`; none where the range is not within the array.
-    fn slice(self, range: Range<usize>) -> impl Iterator<Item = u16> + 'a {
-        let numbers = self.0.as_chunks().0.get(range).unwrap_or_default();
-        numbers.iter().map(|b| u16::from_le_bytes(*b))
     }
 }
 

@@ -28,8 +28,8 @@ pub(crate) struct Word {
     pub(crate) stem: u32,
     /// Its synonym sets, sorted.
     synsets: Box<[u32]>,
-    /// One bit for each of its synonym sets modulo 64: words without a common bit have no common set.
-    signature: u64,
+    /// One bit for each of its synonym sets modulo 256: words without a common bit have no common set.
+    signature: [u64; 4],
     /// Its number in the vocabulary of the paraphrase table, if it has one.
     pub(crate) id: Option<u16>,
     /// Where the phrases that begin with it are.
@@ -46,7 +46,7 @@ impl Word {
         Self {
             key,
             stem: self::key(&snowball::stem(word)),
-            signature: synsets.iter().fold(0, |bits, id| bits | 1 << (id % 64)),
+            signature: signature(&synsets),
             synsets: synsets.into(),
             id,
             phrases: id.and_then(|id| tables.child(Tables::ROOT, id)),
@@ -56,12 +56,21 @@ impl Word {
 
     /// Whether both words are in one synonym set.
     pub(crate) fn is_synonym_of(&self, other: &Self) -> bool {
-        self.signature & other.signature != 0
+        let mut bits = self.signature.iter().zip(&other.signature);
+        bits.any(|(own, other)| own & other != 0)
             && self
                 .synsets
                 .iter()
                 .any(|id| other.synsets.binary_search(id).is_ok())
     }
+}
+
+fn signature(synsets: &[u32]) -> [u64; 4] {
+    let mut bits = [0; 4];
+    for id in synsets {
+        bits[*id as usize / 64 % 4] |= 1 << (id % 64);
+    }
+    bits
 }
 
 /// The synonym sets of `word`: its own, and those of its base forms, which are listed for irregular
