@@ -21,7 +21,16 @@ bench: (_build)
 bench-photos dir checkpoint="": (_build)
     @benchmarks/photos.sh "{{ dir }}" "{{ checkpoint }}" out/photos "{{ port }}"
 
-# Time AREA (metrics or preprocess) against its reference programs, after checking that both give the same values.
+# A plan of shards on a Ray cluster of two nodes on this machine, one of which is killed half-way (a download of 90 MB).
+test-ray: (_build)
+    @integrations/ray/setup.sh
+    @.venv/ray/bin/python integrations/ray/test_cluster.py --sightline "${CARGO_TARGET_DIR:-target}/release/sightline"
+
+# The same on a Slurm cluster of two nodes on loopback: needs root and Slurm (Debian: apt-get install slurm-wlm munge).
+test-slurm: (_build)
+    @integrations/slurm/test_cluster.sh "${CARGO_TARGET_DIR:-target}/release/sightline"
+
+# Time AREA (metrics, preprocess or fetch) against its reference programs, after checking that both give the same values.
 bench-peers area *args: (_peers area) (_build)
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/run.py {{ args }}
 

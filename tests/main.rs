@@ -17,3 +17,4 @@ mod score;
 mod suite;
 mod synth;
 mod util;
+mod workers;

@@ -4,6 +4,7 @@ mod args;
 mod cache;
 mod command;
 mod exit;
+mod monitor;
 mod output;
 mod panics;
 mod signal;

@@ -1,33 +1,128 @@
 //! `sightline fetch`: a table of URLs to shards.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+use sightline_core::image_spec::Size;
+use sightline_core::{ImageFormat, Sample};
 use sightline_fetch::{
-    FetchSpec, FetchSummary, HashKind, IncrementalMode, InputFormat, NetworkSpec, fetch,
+    FetchPlan, FetchSpec, FetchSummary, HashCheck, HashKind, INDEX_FILE, IncrementalMode,
+    InputFormat, NetworkSpec, Reencode, Share, fetch, finish, state, survey, work,
 };
 use sightline_imaging::reshape::{ReshapeSpec, ResizeMode};
 use sightline_imaging::resize::opencv::Interpolation;
-use sightline_imaging::{DecodeOptions, EncodeSpec, Limits};
+use sightline_imaging::{DecodeOptions, EncodeSpec, Limits, Scale};
+use sightline_report::fetch_page::{FetchHistogram, FetchPage, FetchPicture, fetch_page};
+use sightline_store::write_atomic;
 
 use crate::args::ImageFormatArg;
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
-use crate::output::{Bar, print_either};
+use crate::monitor::{Monitor, MonitorArgs, ProgressMode};
+use crate::output::{Bar, print, print_either};
 use crate::signal::Stop;
 
 /// Different messages of a status that are printed; the rest is in the status tables.
 const MESSAGES_SHOWN: usize = 10;
 
 /// Arguments of `sightline fetch`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct FetchArgs {
+    #[command(subcommand)]
+    command: Option<FetchCommand>,
+
+    #[command(flatten)]
+    request: Option<RequestArgs>,
+}
+
+/// Many machines: a plan, any number of workers, and the end.
+#[derive(Debug, Subcommand)]
+enum FetchCommand {
+    /// Cut a table into shards once and write the plan into the output folder
+    Plan(Box<RequestArgs>),
+    /// Make shards of a plan, on as many machines as there are
+    Work(WorkArgs),
+    /// How far the workers of a plan are
+    Status(PlanArgs),
+    /// Check that every shard of a plan is there, and write the index of the dataset
+    Finish(PlanArgs),
+    /// Write a page about a folder of shards: failures, hosts, sizes, times, and some of the images
+    Report(ReportArgs),
+}
+
+/// Arguments of `sightline fetch report`.
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// Folder of shards that `fetch` made
+    folder: PathBuf,
+
+    /// The page [default: report.html in the folder]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Images on the page
+    #[arg(long, default_value_t = 48, value_name = "N")]
+    images: usize,
+}
+
+/// Names a plan.
+#[derive(Debug, Args)]
+struct PlanArgs {
+    /// The plan, or the folder that holds it
+    plan: PathBuf,
+
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `sightline fetch work`. Without a share the worker takes any shard that nobody else is making.
+#[derive(Debug, Args)]
+struct WorkArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+
+    #[command(flatten)]
+    monitor: MonitorArgs,
+
+    /// Make these shards only, such as 0-99,120
+    #[arg(long, value_name = "RANGES", value_parser = parse_ranges, conflicts_with_all = ["index", "count"])]
+    shards: Option<Shards>,
+
+    /// Make every COUNT-th shard, from this one on
+    #[arg(long, value_name = "N", requires = "count")]
+    index: Option<u64>,
+
+    /// Number of workers that share the plan by --index
+    #[arg(long, value_name = "COUNT", requires = "index", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+}
+
+/// Numbers of shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shards(Vec<u64>);
+
+impl WorkArgs {
+    fn share(&self) -> Share {
+        match (&self.shards, self.index, self.count) {
+            (Some(Shards(shards)), ..) => Share::Shards(shards.clone()),
+            (None, Some(index), Some(count)) => Share::Index { index, count },
+            _ => Share::Any,
+        }
+    }
+}
+
+/// What to fetch, and how.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
 )]
 #[derive(Debug, Args)]
-pub(crate) struct FetchArgs {
+struct RequestArgs {
     /// Table of URLs: a txt, csv, tsv, jsonl, json or parquet file, also with .gz, or a folder of them
     url_list: PathBuf,
 
@@ -96,6 +191,10 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_enum, default_value = "sha256", help_heading = "Output")]
     compute_hash: HashArg,
 
+    /// Refuse bodies that do not have the digest in COLUMN, of kind md5, sha256 or sha512; empty cells are not checked
+    #[arg(long, value_name = "COLUMN=KIND", help_heading = "Output", value_parser = parse_hash_check)]
+    verify_hash: Option<HashCheck>,
+
     /// Side length to resize to, in pixels
     #[arg(
         long,
@@ -130,6 +229,18 @@ pub(crate) struct FetchArgs {
           value_parser = clap::value_parser!(u8).range(1..=100))]
     encode_quality: u8,
 
+    /// Store files of the format as they are where nothing is done to their pixels
+    #[arg(long, help_heading = "Images")]
+    skip_reencode: bool,
+
+    /// Store every file as it is, under the extension of the format; nothing is decoded
+    #[arg(long, conflicts_with = "skip_reencode", help_heading = "Images")]
+    disable_all_reencoding: bool,
+
+    /// Blur the boxes in COLUMN, a list of [x0, y0, x1, y1] as shares of width and height, for example faces
+    #[arg(long, value_name = "COLUMN", help_heading = "Images")]
+    bbox_col: Option<String>,
+
     /// Refuse images whose shorter side is less
     #[arg(
         long,
@@ -146,6 +257,10 @@ pub(crate) struct FetchArgs {
     /// Refuse images with a larger ratio of longer to shorter side
     #[arg(long, default_value_t = f64::INFINITY, value_name = "RATIO", help_heading = "Images")]
     max_aspect_ratio: f64,
+
+    /// How JPEG files are decoded
+    #[arg(long, value_enum, default_value = "exact", help_heading = "Images")]
+    decode: DecodeArg,
 
     /// Decode nothing that declares more pixels
     #[arg(long, default_value_t = Limits::default().max_pixels, value_name = "PIXELS",
@@ -200,6 +315,24 @@ pub(crate) struct FetchArgs {
           default_values_t = NetworkSpec::default().disallowed_header_directives)]
     disallowed_header_directives: Vec<String>,
 
+    /// Obey robots.txt, its Crawl-delay included; each host is asked once in a run
+    #[arg(long, help_heading = "Network")]
+    obey_robots_txt: bool,
+
+    /// Give up bodies that come more slowly than this over five seconds
+    #[arg(long, default_value_t = NetworkSpec::default().min_bytes_per_s, value_name = "BYTES",
+          help_heading = "Network")]
+    min_bytes_per_second: u64,
+
+    /// After this many failures to answer in a row, leave a host alone for half a minute; 0 for never
+    #[arg(long, default_value_t = NetworkSpec::default().max_host_failures, value_name = "N",
+          help_heading = "Network")]
+    max_host_failures: u32,
+
+    /// Accept any certificate, also of servers that only pretend to be who they are
+    #[arg(long, visible_alias = "ignore-ssl", help_heading = "Network")]
+    accept_invalid_certificates: bool,
+
     /// Fetch also from loopback, private and other addresses that are not public: for servers of your own
     #[arg(long, help_heading = "Network")]
     allow_private_addresses: bool,
@@ -207,7 +340,7 @@ pub(crate) struct FetchArgs {
     /// Memory for images under way, in MiB
     #[arg(
         long,
-        default_value_t = 1024,
+        default_value_t = 256,
         value_name = "MIB",
         help_heading = "Machine"
     )]
@@ -216,6 +349,21 @@ pub(crate) struct FetchArgs {
     /// Threads that decode, resize and encode; all cores by default
     #[arg(long, value_name = "N", help_heading = "Machine")]
     image_threads: Option<usize>,
+
+    // Not flattened: clap knows whether these arguments were given at all only by their own fields.
+    /// How to show how far the work has come
+    #[arg(
+        long,
+        value_enum,
+        default_value = "bar",
+        value_name = "HOW",
+        help_heading = "Progress"
+    )]
+    progress: ProgressMode,
+
+    /// Serve the counts for Prometheus at http://127.0.0.1:PORT/metrics while the work lasts; 0 for any free port
+    #[arg(long, value_name = "PORT", help_heading = "Progress")]
+    metrics_port: Option<u16>,
 
     /// Print the summary as JSON
     #[arg(long)]
@@ -243,9 +391,30 @@ enum IncrementalModeArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum DecodeArg {
+    /// All pixels, then the resize, as img2dataset does
+    Exact,
+    /// Large photos at a half, a quarter or an eighth, as long as no side is shorter than the size; other pixels, sooner
+    Fast,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum HashArg {
+    Md5,
     Sha256,
+    Sha512,
     None,
+}
+
+impl HashArg {
+    fn kind(self) -> Option<HashKind> {
+        match self {
+            Self::Md5 => Some(HashKind::Md5),
+            Self::Sha256 => Some(HashKind::Sha256),
+            Self::Sha512 => Some(HashKind::Sha512),
+            Self::None => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -275,7 +444,14 @@ enum InterpolationArg {
     Lanczos,
 }
 
-impl FetchArgs {
+impl RequestArgs {
+    fn monitor(&self) -> MonitorArgs {
+        MonitorArgs {
+            progress: self.progress,
+            metrics_port: self.metrics_port,
+        }
+    }
+
     fn spec(&self) -> FetchSpec {
         let mut spec = FetchSpec::new(&self.url_list, &self.out);
         spec.input_format = self.input_format.map(|format| match format {
@@ -298,12 +474,20 @@ impl FetchArgs {
             IncrementalModeArg::Extend => IncrementalMode::Extend,
         };
         spec.extract_exif = !self.no_extract_exif;
-        spec.compute_hash = match self.compute_hash {
-            HashArg::Sha256 => Some(HashKind::Sha256),
-            HashArg::None => None,
+        spec.compute_hash = self.compute_hash.kind();
+        spec.verify_hash.clone_from(&self.verify_hash);
+        spec.bbox_col.clone_from(&self.bbox_col);
+        spec.reencode = if self.disable_all_reencoding {
+            Reencode::Never
+        } else if self.skip_reencode {
+            Reencode::WhenChanged
+        } else {
+            Reencode::Always
         };
         spec.decode = DecodeOptions {
             orient: !self.ignore_orientation,
+            scale: self.scale(),
+            coarse: matches!(self.decode, DecodeArg::Fast),
             ..DecodeOptions::sane()
         }
         .with_limits(Limits {
@@ -329,11 +513,22 @@ impl FetchArgs {
                 .filter(|directive| !directive.is_empty())
                 .cloned()
                 .collect(),
+            obey_robots_txt: self.obey_robots_txt,
+            min_bytes_per_s: self.min_bytes_per_second,
+            max_host_failures: self.max_host_failures,
+            accept_invalid_certificates: self.accept_invalid_certificates,
             allow_private_addresses: self.allow_private_addresses,
         };
         spec.memory_budget_bytes = self.memory_budget.saturating_mul(1 << 20);
         spec.threads = self.image_threads;
         spec
+    }
+
+    fn scale(&self) -> Scale {
+        match (self.decode, self.resize_mode) {
+            (DecodeArg::Exact, _) | (_, ResizeModeArg::No) => Scale::Full,
+            (DecodeArg::Fast, _) => Scale::AtLeast(Size::square(self.image_size)),
+        }
     }
 
     fn reshape(&self) -> ReshapeSpec {
@@ -365,16 +560,257 @@ impl FetchArgs {
 }
 
 pub(crate) fn run(args: &FetchArgs) -> Result<Exit, Failure> {
-    let stop = Stop::listen()?;
-    let summary = fetch(&args.spec(), &Bar::default(), &stop.flag().into()).map_err(|error| {
-        let doing = format!("fetching `{}`", args.url_list.display());
-        Failure::new(exits::fetch(&error), doing, &error)
-    })?;
-    print_either(args.json, &summary, || text(&summary))?;
+    match (&args.command, &args.request) {
+        (Some(FetchCommand::Plan(request)), _) => make_plan(request),
+        (Some(FetchCommand::Work(args)), _) => make_shards(args),
+        (Some(FetchCommand::Status(args)), _) => show_state(args),
+        (Some(FetchCommand::Finish(args)), _) => finish_plan(args),
+        (Some(FetchCommand::Report(args)), _) => write_report(args),
+        (None, Some(request)) => {
+            let doing = format!("fetching `{}`", request.url_list.display());
+            let stop = Stop::listen()?;
+            let monitor = Monitor::new(request.monitor())?;
+            let summary =
+                fetch(&request.spec(), &monitor, &stop.flag().into()).map_err(failure(&doing))?;
+            end(&summary, request.json, &stop)
+        }
+        (None, None) => Ok(Exit::Usage),
+    }
+}
+
+fn failure(doing: &str) -> impl Fn(sightline_fetch::Error) -> Failure {
+    move |error| Failure::new(exits::fetch(&error), doing.to_owned(), &error)
+}
+
+/// Prints what a run did.
+fn end(summary: &FetchSummary, json: bool, stop: &Stop) -> Result<Exit, Failure> {
+    print_either(json, summary, || text(summary))?;
     Ok(if summary.interrupted {
         stop.exit()
     } else {
         Exit::Done
+    })
+}
+
+fn make_plan(request: &RequestArgs) -> Result<Exit, Failure> {
+    let doing = format!("planning `{}`", request.url_list.display());
+    let plan = FetchPlan::new(&request.spec(), &Monitor::new(request.monitor())?)
+        .map_err(failure(&doing))?;
+    let path = plan.save().map_err(failure(&doing))?;
+    let shown = serde_json::json!({
+        "schema": plan.schema,
+        "plan": path,
+        "digest": plan.digest,
+        "rows": plan.rows,
+        "shards": plan.shards.len(),
+    });
+    print_either(request.json, &shown, || {
+        format!(
+            "{} rows in {} shards; plan {} in `{}`\non each machine: sightline fetch work {}",
+            plan.rows,
+            plan.shards.len(),
+            plan.digest.short(),
+            path.display(),
+            plan.spec.out.display()
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+fn read_plan(args: &PlanArgs) -> Result<(FetchPlan, String), Failure> {
+    let doing = format!("plan `{}`", args.plan.display());
+    let plan = FetchPlan::read(&args.plan).map_err(failure(&doing))?;
+    Ok((plan, doing))
+}
+
+fn make_shards(args: &WorkArgs) -> Result<Exit, Failure> {
+    let (plan, doing) = read_plan(&args.plan)?;
+    let stop = Stop::listen()?;
+    let monitor = Monitor::new(args.monitor)?;
+    let summary =
+        work(&plan, &args.share(), &monitor, &stop.flag().into()).map_err(failure(&doing))?;
+    end(&summary, args.plan.json, &stop)
+}
+
+fn show_state(args: &PlanArgs) -> Result<Exit, Failure> {
+    let (plan, doing) = read_plan(args)?;
+    let state = state(&plan).map_err(failure(&doing))?;
+    print_either(args.json, &state, || {
+        let mut text = format!(
+            "{} of {} shards finished, {} under way, {} open; {} of {} rows, {} images",
+            state.finished,
+            state.shards,
+            state.under_way.len(),
+            state.open.len(),
+            state.done.rows,
+            state.rows,
+            state.done.successes
+        );
+        for (id, (worker, seconds)) in &state.under_way {
+            let _ = write!(text, "\n  {id:05}: {worker}, {seconds:.0} s ago");
+        }
+        text
+    })?;
+    Ok(if state.finished == state.shards {
+        Exit::Done
+    } else {
+        Exit::Incomplete
+    })
+}
+
+fn finish_plan(args: &PlanArgs) -> Result<Exit, Failure> {
+    let (plan, doing) = read_plan(args)?;
+    match finish(&plan).map_err(failure(&doing))? {
+        Ok(index) => {
+            print_either(args.json, &index, || {
+                let mut text = format!(
+                    "{} samples in {} shards of {} bytes: `{}`\n",
+                    index.samples,
+                    index.shards.len(),
+                    index.len_bytes,
+                    plan.spec.out.join(INDEX_FILE).display()
+                );
+                text.push_str(&rows(&index.summary));
+                text.trim_end().to_owned()
+            })?;
+            Ok(Exit::Done)
+        }
+        Err(missing) => {
+            let shown = serde_json::json!({ "schema": 1, "missing": missing });
+            print_either(args.json, &shown, || {
+                let first: Vec<String> = missing.iter().take(20).map(u64::to_string).collect();
+                let more = missing.len().saturating_sub(first.len());
+                let more = if more > 0 {
+                    format!(" and {more} more")
+                } else {
+                    String::new()
+                };
+                format!(
+                    "{} of {} shards are missing: {}{more}\nmake them with `sightline fetch work`",
+                    missing.len(),
+                    plan.shards.len(),
+                    first.join(", ")
+                )
+            })?;
+            Ok(Exit::Incomplete)
+        }
+    }
+}
+
+fn write_report(args: &ReportArgs) -> Result<Exit, Failure> {
+    const SHOWN: usize = 30;
+    let doing = format!("looking at `{}`", args.folder.display());
+    let survey = survey(&args.folder, args.images, &Bar::default()).map_err(failure(&doing))?;
+    let summary = &survey.summary;
+    let failures = summary.failures.values().flatten();
+    let mut failures: Vec<(String, u64)> = failures
+        .map(|(reason, rows)| (reason.clone(), *rows))
+        .collect();
+    failures.sort_by_key(|(reason, rows)| (Reverse(*rows), reason.clone()));
+    let (mut hosts, beyond): (Vec<_>, Vec<_>) =
+        survey.hosts.iter().partition(|(name, _)| !name.is_empty());
+    hosts.sort_by_key(|(name, [rows, _])| (Reverse(*rows), *name));
+    let failed = summary.failed_to_download + summary.failed_to_resize;
+    let shown_failures = failures
+        .iter()
+        .take(SHOWN)
+        .map(|(_, rows)| rows)
+        .sum::<u64>();
+    let shown_hosts = hosts
+        .iter()
+        .take(SHOWN)
+        .map(|(_, [rows, _])| rows)
+        .sum::<u64>();
+    let command: Vec<String> = std::env::args().collect();
+    let histogram = |title: &str, bins: &[(String, u64)]| FetchHistogram {
+        title: title.to_owned(),
+        bins: bins.to_vec(),
+    };
+    let page = FetchPage {
+        version: env!("CARGO_PKG_VERSION"),
+        command: &command,
+        folder: &args.folder.display().to_string(),
+        shards: summary.shards_skipped,
+        rows: summary.rows,
+        images: summary.successes,
+        bytes_downloaded: summary.bytes_downloaded,
+        failures: (
+            failures.iter().take(SHOWN).cloned().collect(),
+            failed.saturating_sub(shown_failures),
+        ),
+        different_hosts: (hosts.len() + beyond.len()) as u64,
+        hosts: (
+            hosts
+                .iter()
+                .take(SHOWN)
+                .map(|(name, counts)| ((*name).clone(), **counts))
+                .collect(),
+            summary.rows.saturating_sub(shown_hosts),
+        ),
+        histograms: vec![
+            histogram("Shorter side of the originals, pixels", &survey.sizes),
+            histogram("Longer to shorter side of the originals", &survey.aspects),
+            histogram("Time of a request, milliseconds", &survey.latencies),
+        ],
+        pictures: survey.samples.iter().filter_map(picture).collect(),
+    };
+    let html = fetch_page(&page)
+        .map_err(|error| Failure::new(exits::report(&error), doing.clone(), &error))?;
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| args.folder.join("report.html"));
+    write_atomic(&out, html.as_bytes())
+        .map_err(|error| Failure::new(exits::store(&error), doing, &error))?;
+    print(&format!("`{}`", out.display()))?;
+    Ok(Exit::Done)
+}
+
+fn picture(sample: &Sample) -> Option<FetchPicture> {
+    let image = sample.image.as_ref()?;
+    Some(FetchPicture {
+        key: sample.key.to_string(),
+        caption: sample.captions.first().cloned().unwrap_or_default(),
+        media_type: match image.format {
+            ImageFormat::Jpg => "image/jpeg",
+            ImageFormat::Png => "image/png",
+            ImageFormat::Webp => "image/webp",
+            _ => return None,
+        },
+        bytes: image.bytes.to_vec(),
+    })
+}
+
+/// Numbers and ranges of numbers, both ends included.
+fn parse_ranges(text: &str) -> Result<Shards, String> {
+    const MOST: usize = 1 << 24;
+    let mut shards = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| {
+            let parsed = text.trim().parse::<u64>();
+            parsed.map_err(|_| format!("`{part}` is neither a number nor a range such as 0-99"))
+        };
+        let (first, last) = (number(first)?, number(last)?);
+        if last < first {
+            return Err(format!("`{part}` ends before it begins"));
+        }
+        if last - first >= (MOST - shards.len()) as u64 {
+            return Err(format!("more than {MOST} shards"));
+        }
+        shards.extend(first..=last);
+    }
+    Ok(Shards(shards))
+}
+
+fn parse_hash_check(text: &str) -> Result<HashCheck, String> {
+    // The last sign parts them: a column may be called anything, and is often called like the kind.
+    let (column, kind) = text.rsplit_once('=').unwrap_or((text, text));
+    let kind = HashArg::from_str(kind, false).ok().and_then(HashArg::kind);
+    let kind = kind.ok_or("expected COLUMN=KIND with a KIND of md5, sha256 or sha512")?;
+    Ok(HashCheck {
+        column: column.to_owned(),
+        kind,
     })
 }
 
@@ -385,7 +821,8 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-fn text(summary: &FetchSummary) -> String {
+/// What became of the rows, a line for each frequent reason.
+fn rows(summary: &FetchSummary) -> String {
     let mut text = format!(
         "{} rows: {} in shards, {} failed to download, {} failed to resize\n",
         summary.rows, summary.successes, summary.failed_to_download, summary.failed_to_resize
@@ -400,6 +837,18 @@ fn text(summary: &FetchSummary) -> String {
             let rest = messages.len() - MESSAGES_SHOWN;
             let _ = writeln!(text, "  and {rest} other messages; see the status tables");
         }
+    }
+    text
+}
+
+fn text(summary: &FetchSummary) -> String {
+    let mut text = rows(summary);
+    if summary.shards_elsewhere > 0 {
+        let _ = writeln!(
+            text,
+            "{} shards are made by other workers",
+            summary.shards_elsewhere
+        );
     }
     let _ = write!(
         text,

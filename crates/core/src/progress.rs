@@ -1,5 +1,7 @@
 //! Telling a person how far long work has come, without knowing terminals.
 
+use crate::Metadata;
+
 /// Receives how far a piece of work has come. Libraries report to it; the command line draws it.
 pub trait Progress: Send + Sync {
     /// Work of `total` steps begins (`None`: not known), described by `what` ("rows", "samples").
@@ -10,6 +12,12 @@ pub trait Progress: Send + Sync {
 
     /// A short text beside the bar: rates, failures so far.
     fn message(&self, text: &str);
+
+    /// Numbers for machines that watch, by name: what [`Self::message`] says, and more. Texts and numbers, or objects of
+    /// numbers by a text. Those who draw for people may pass over it.
+    fn facts(&self, facts: Metadata) {
+        let _ = facts;
+    }
 
     /// The work that was started has ended, well or not.
     fn finish(&self);

@@ -18,10 +18,13 @@ use tokio::sync::{AcquireError, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 
+use crate::breaker::Breaker;
 use crate::error::Error;
 use crate::limiter::{HostLimiter, MemoryBudget, Reservation};
+use crate::names::{LookupError, Resolver};
 use crate::network::NetworkSpec;
-use crate::policy::{LookupError, Resolver, RobotsPolicy, check_host, parse_url, shorten};
+use crate::policy::{RobotsPolicy, check_host, parse_url, shorten};
+use crate::robots::{self, RobotsCache, Rules};
 use crate::status::DownloadError;
 
 /// A connection that nobody used for this long is closed; at a thousand hosts a second, idle ones
@@ -42,6 +45,8 @@ pub(crate) struct Client {
     http: reqwest::Client,
     spec: NetworkSpec,
     robots: RobotsPolicy,
+    robots_txt: RobotsCache,
+    breaker: Breaker,
     hosts: HostLimiter,
     connections: Semaphore,
     memory: MemoryBudget,
@@ -69,6 +74,7 @@ impl Client {
             .connect_timeout(spec.timeout.mul_f64(CONNECT_SHARE))
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(spec.per_host_concurrency)
+            .danger_accept_invalid_certs(spec.accept_invalid_certificates)
             .dns_resolver(std::sync::Arc::new(Resolver::new(
                 spec.allow_private_addresses,
             )))
@@ -80,6 +86,8 @@ impl Client {
                 &spec.disallowed_header_directives,
                 spec.user_agent_token.as_deref(),
             ),
+            robots_txt: RobotsCache::default(),
+            breaker: Breaker::new(spec.max_host_failures),
             hosts: HostLimiter::new(spec.per_host_concurrency),
             connections: Semaphore::new(spec.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             memory: MemoryBudget::new(memory_bytes),
@@ -87,12 +95,28 @@ impl Client {
         })
     }
 
-    /// The body behind a row's URL, after as many attempts as it takes and is allowed.
-    pub(crate) async fn get(&self, text: Option<&str>) -> Result<Download, DownloadError> {
-        let url = parse_url(text)?;
+    /// The body behind a row's URL, after as many attempts as it takes and is allowed, and how long the last attempt took
+    /// on the network, if there was one.
+    pub(crate) async fn get(
+        &self,
+        text: Option<&str>,
+    ) -> (Result<Download, DownloadError>, Option<Duration>) {
+        let mut latency = None;
+        let result = match parse_url(text) {
+            Ok(url) => self.get_url(&url, &mut latency).await,
+            Err(error) => Err(error),
+        };
+        (result, latency)
+    }
+
+    async fn get_url(
+        &self,
+        url: &Url,
+        latency: &mut Option<Duration>,
+    ) -> Result<Download, DownloadError> {
         let (mut retries, mut starved) = (0, 0);
         loop {
-            let error = match self.attempt(&url).await {
+            let error = match self.attempt(url, latency).await {
                 Ok(download) => return Ok(download),
                 Err(error) => error,
             };
@@ -127,22 +151,96 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, url: &Url) -> Result<Download, DownloadError> {
+    async fn attempt(
+        &self,
+        url: &Url,
+        latency: &mut Option<Duration>,
+    ) -> Result<Download, DownloadError> {
         check_host(url, self.spec.allow_private_addresses)?;
+        let host = host_of(url);
+        self.wait_for_robots_txt(url).await?;
         // A host's rows wait among themselves before they take a connection from the others.
-        let _host = self.hosts.acquire(&host_of(url)).await.map_err(closed)?;
+        let _host = self.hosts.acquire(&host).await.map_err(closed)?;
+        if let Some(error) = self.breaker.refusal(&host) {
+            return Err(error);
+        }
         let _connection = self.connections.acquire().await.map_err(closed)?;
-        let deadline = Instant::now() + self.spec.timeout;
-        let response = timeout_at(deadline, self.follow(url.clone()))
-            .await
-            .map_err(|_| DownloadError::AnswerTimeout)??;
-        self.body(response, deadline).await
+        let began = Instant::now();
+        let deadline = began + self.spec.timeout;
+        let answer = timeout_at(
+            deadline,
+            self.follow(url.clone(), self.spec.obey_robots_txt),
+        )
+        .await
+        .unwrap_or(Err(DownloadError::AnswerTimeout));
+        self.breaker.record(&host, answer.as_ref().err());
+        let download = match answer {
+            Ok(answer) => self.body(answer, deadline).await,
+            Err(error) => Err(error),
+        };
+        *latency = Some(began.elapsed());
+        download
     }
 
-    /// The first answer that is not a redirect, if it is a success.
-    async fn follow(&self, mut url: Url) -> Result<Response, DownloadError> {
-        for _ in 0..=self.spec.max_redirects {
+    /// Waits until the host's `robots.txt` is there and its delay is over, if they are obeyed.
+    async fn wait_for_robots_txt(&self, url: &Url) -> Result<(), DownloadError> {
+        if !self.spec.obey_robots_txt {
+            return Ok(());
+        }
+        if !self.rules_allow(url).await {
+            return Err(DownloadError::RobotsTxt);
+        }
+        let host = self.robots_txt.host(&url.origin().ascii_serialization());
+        host.pace().await;
+        Ok(())
+    }
+
+    async fn rules_allow(&self, url: &Url) -> bool {
+        let host = self.robots_txt.host(&url.origin().ascii_serialization());
+        let rules = host.rules.get_or_init(|| self.robots_txt_of(url)).await;
+        rules.allow(url)
+    }
+
+    /// The rules in the `robots.txt` of the host of `url`: none if it has no such file, and all forbidden if it does not
+    /// say (RFC 9309, 2.3.1).
+    async fn robots_txt_of(&self, url: &Url) -> Rules {
+        let deadline = Instant::now() + self.spec.timeout;
+        let fetched = async {
+            let Ok(_connection) = self.connections.acquire().await else {
+                return Rules::disallow_all();
+            };
+            let Ok(file) = url.join("/robots.txt") else {
+                return Rules::disallow_all();
+            };
+            let mut response = match self.follow(file, false).await {
+                Ok(response) => response,
+                Err(DownloadError::Http { code, .. }) if code != 429 && code < 500 => {
+                    return Rules::allow_all();
+                }
+                Err(_) => return Rules::disallow_all(),
+            };
+            let mut bytes = Vec::new();
+            while bytes.len() < robots::MAX_LEN_BYTES {
+                match response.chunk().await {
+                    Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+                    Ok(None) => break,
+                    Err(_) => return Rules::disallow_all(),
+                }
+            }
+            Rules::parse(&bytes, self.spec.robots_token())
+        };
+        let rules = timeout_at(deadline, fetched).await;
+        rules.unwrap_or_else(|_| Rules::disallow_all())
+    }
+
+    /// The first answer that is not a redirect, if it is a success. Where `robots.txt` is obeyed, that of each further
+    /// host on the way is asked as well.
+    async fn follow(&self, mut url: Url, obey: bool) -> Result<Response, DownloadError> {
+        for hop in 0..=self.spec.max_redirects {
             check_host(&url, self.spec.allow_private_addresses)?;
+            if obey && hop > 0 && !Box::pin(self.rules_allow(&url)).await {
+                return Err(DownloadError::RobotsTxt);
+            }
             let sent = self.http.get(url.clone()).send().await;
             let response = sent.map_err(|e| request_error(&e))?;
             let status = response.status();
@@ -185,13 +283,17 @@ impl Client {
         let mut reservation = self.memory.reserve(declared).await.map_err(closed)?;
         deadline += asked.elapsed();
         let mut bytes: Vec<u8> = Vec::with_capacity(declared.unwrap_or(0) as usize);
+        let mut pace = Pace::new(self.spec.min_bytes_per_s);
         loop {
-            let chunk = timeout_at(deadline, response.chunk())
-                .await
-                .map_err(|_| DownloadError::Deadline {
-                    timeout: self.spec.timeout,
-                })?
-                .map_err(|e| body_error(&e, bytes.len() as u64, declared))?;
+            let Ok(chunk) = timeout_at(deadline.min(pace.due()), response.chunk()).await else {
+                pace.check()?;
+                if Instant::now() >= deadline {
+                    let timeout = self.spec.timeout;
+                    return Err(DownloadError::Deadline { timeout });
+                }
+                continue;
+            };
+            let chunk = chunk.map_err(|e| body_error(&e, bytes.len() as u64, declared))?;
             let Some(chunk) = chunk else {
                 return Ok(Download {
                     bytes,
@@ -207,7 +309,55 @@ impl Client {
             grown.map_err(closed)?;
             deadline += asked.elapsed();
             bytes.extend_from_slice(&chunk);
+            pace.add(chunk.len(), asked.elapsed());
+            pace.check()?;
         }
+    }
+}
+
+/// Time over which the rate of a body is measured.
+const PACE_WINDOW: Duration = Duration::from_secs(5);
+
+/// Measures how fast a body comes, window by window.
+struct Pace {
+    min_bytes_per_s: u64,
+    began: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(min_bytes_per_s: u64) -> Self {
+        Self {
+            min_bytes_per_s,
+            began: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    /// When the window ends.
+    fn due(&self) -> Instant {
+        self.began + PACE_WINDOW
+    }
+
+    /// Counts bytes; for `own` of the time since the last ones nobody waited for the server.
+    fn add(&mut self, bytes: usize, own: Duration) {
+        self.began += own;
+        self.bytes += bytes as u64;
+    }
+
+    /// Whether the window that has ended, if it has, brought enough.
+    fn check(&mut self) -> Result<(), DownloadError> {
+        let elapsed = self.began.elapsed();
+        if elapsed < PACE_WINDOW {
+            return Ok(());
+        }
+        if (self.bytes as f64) < elapsed.as_secs_f64() * self.min_bytes_per_s as f64 {
+            return Err(DownloadError::TooSlow {
+                min_bytes_per_s: self.min_bytes_per_s,
+            });
+        }
+        (self.began, self.bytes) = (Instant::now(), 0);
+        Ok(())
     }
 }
 
@@ -306,7 +456,10 @@ fn request_error(error: &reqwest::Error) -> DownloadError {
         if let Some(lookup) = cause.downcast_ref::<LookupError>() {
             return match lookup {
                 LookupError::Private => DownloadError::PrivateAddress,
-                LookupError::Failed(error) => resolve_error(error),
+                LookupError::Failed { errno, text } => DownloadError::Resolve {
+                    errno: *errno,
+                    text: shorten(text).to_owned(),
+                },
             };
         }
         if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
@@ -376,24 +529,6 @@ fn io_error(error: &io::Error, connecting: bool) -> DownloadError {
     }
 }
 
-/// Python prints the resolver's number and words; Rust's error has only the words.
-fn resolve_error(error: &io::Error) -> DownloadError {
-    const PREFIX: &str = "failed to lookup address information: ";
-    let text = error.to_string();
-    let text = text.strip_prefix(PREFIX).unwrap_or(&text);
-    let errno = match text {
-        "Name or service not known" => -2,
-        "Temporary failure in name resolution" => -3,
-        "Non-recoverable failure in name resolution" => -4,
-        "No address associated with hostname" => -5,
-        _ => error.raw_os_error().unwrap_or(0),
-    };
-    DownloadError::Resolve {
-        errno,
-        text: shorten(text).to_owned(),
-    }
-}
-
 fn network_error(error: &reqwest::Error) -> DownloadError {
     let innermost = causes(error).last().map(ToString::to_string);
     let reason = innermost.unwrap_or_else(|| "request failed".to_owned());
@@ -421,7 +556,7 @@ mod tests {
                 .map(|url| {
                     let (client, url) = (std::sync::Arc::clone(&client), url.clone());
                     tokio::spawn(async move {
-                        let outcome = client.get(Some(&url)).await;
+                        let (outcome, _) = client.get(Some(&url)).await;
                         outcome
                             .map(|download| download.bytes.len())
                             .map_err(|error| error.to_string())
@@ -625,5 +760,81 @@ mod tests {
         assert_eq!(server.requests("/fault/stall"), 9);
         // The server notices a little later than the client that a request has ended.
         assert!(server.peak() <= 6, "{} requests at once", server.peak());
+    }
+
+    #[test]
+    fn robots_txt_is_obeyed_when_asked_for() {
+        let (root, server) = server();
+        let rules = "User-agent: *\nDisallow: /\n\nUser-agent: sightline\nDisallow: /big\nDisallow: /fault/status\n";
+        std::fs::write(root.path().join("robots.txt"), rules).unwrap();
+        let obeying = NetworkSpec {
+            obey_robots_txt: true,
+            ..local()
+        };
+        let refused = Err("Use of image disallowed by robots.txt".to_owned());
+        let urls =
+            ["/file", "/big", "/file", "/fault/redirect?to=/big"].map(|path| server.url(path));
+        let outcomes = get_all(&obeying, &urls);
+        // A redirect within a host was asked for at its first hop and is checked at each.
+        assert_eq!(
+            outcomes,
+            [Ok(3000), refused.clone(), Ok(3000), refused.clone()]
+        );
+        assert_eq!(server.requests("/robots.txt"), 1);
+        assert_eq!(server.requests("/big"), 0);
+        let other = NetworkSpec {
+            user_agent_token: Some("somebody".to_owned()),
+            ..obeying.clone()
+        };
+        assert_eq!(get_all(&other, &urls[..1]), [refused]);
+        assert_eq!(get_all(&local(), &urls[..1]), [Ok(3000)]);
+
+        std::fs::remove_file(root.path().join("robots.txt")).unwrap();
+        assert_eq!(
+            get_all(&obeying, &urls[..1]),
+            [Ok(3000)],
+            "there is no such file"
+        );
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_is_left_alone() {
+        let closed = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap()
+        };
+        let spec = NetworkSpec {
+            max_host_failures: 2,
+            per_host_concurrency: 1,
+            ..local()
+        };
+        let (_root, server) = server();
+        let silent = server.url("/fault/stall");
+        let spec_of_stall = NetworkSpec {
+            timeout: Duration::from_millis(200),
+            ..spec.clone()
+        };
+        let outcomes = get_all(&spec_of_stall, &vec![silent; 20]);
+        assert!(outcomes.iter().all(|o| *o == Err("timed out".to_owned())));
+        assert_eq!(server.requests("/fault/stall"), 2);
+        let outcomes = get_all(&spec, &vec![format!("http://{closed}/"); 5]);
+        let refused = Err("<urlopen error [Errno 111] Connection refused>".to_owned());
+        assert!(outcomes.iter().all(|outcome| *outcome == refused));
+    }
+
+    #[test]
+    fn a_body_that_comes_too_slowly_is_given_up_before_its_deadline() {
+        let mut pace = Pace::new(1000);
+        pace.add(100, Duration::ZERO);
+        assert_eq!(pace.check(), Ok(()), "the window is not over");
+        pace.began -= PACE_WINDOW;
+        let min_bytes_per_s = 1000;
+        assert_eq!(
+            pace.check(),
+            Err(DownloadError::TooSlow { min_bytes_per_s })
+        );
+        pace.add(4950, Duration::ZERO);
+        assert_eq!(pace.check(), Ok(()));
+        assert_eq!(pace.bytes, 0, "a new window begins");
     }
 }

@@ -129,6 +129,41 @@ pub enum Error {
         /// The first of them.
         first: u64,
     },
+    /// A plan that cannot be read.
+    #[error("cannot read plan `{}`", path.display())]
+    ReadPlan {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that is no plan.
+    #[error("`{}` is no plan: {problem}", path.display())]
+    Plan {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The output folder has the plan of another request or table.
+    #[error("`{}` is the plan of another request or another table", path.display())]
+    OtherPlan {
+        /// The plan that is there.
+        path: PathBuf,
+    },
+    /// A table that has changed since it was planned.
+    #[error("table `{}` is not the one that was planned", path.display())]
+    OtherTable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder without finished shards.
+    #[error("no finished shard in `{}`", path.display())]
+    NoShards {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Another process writes to the folder.
     #[error("another process is writing to `{}`", path.display())]
     Busy {
@@ -214,6 +249,11 @@ impl Error {
         }
     }
 
+    pub(crate) fn read_plan(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::ReadPlan { path, source }
+    }
+
     pub(crate) fn read_table(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::ReadTable { path, source }
@@ -266,6 +306,12 @@ impl Hint for Error {
             Self::OtherRows { .. } | Self::ShardsBeyondTable { .. } => one(
                 "Use --incremental-mode extend to add a new table to the folder, --incremental-mode overwrite to start over, or another --out folder.",
             ),
+            Self::ReadPlan { .. } => {
+                one("`sightline fetch plan` writes it into the output folder.")
+            }
+            Self::OtherPlan { .. } | Self::OtherTable { .. } => {
+                one("Plan the table as it is now into another --out folder; a plan never changes.")
+            }
             Self::Busy { .. } => one("Wait for it to end, or use another --out folder."),
             Self::Output { source, .. } if source.kind() == io::ErrorKind::StorageFull => one(
                 "Free space on that disk and run the same command again: finished shards are kept.",

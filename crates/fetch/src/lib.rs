@@ -21,25 +21,35 @@
 //! # Ok::<(), sightline_fetch::Error>(())
 //! ```
 
+mod breaker;
 mod client;
 mod error;
+mod lease;
 mod limiter;
+mod names;
 mod network;
 mod pipeline;
+mod plan;
 pub mod policy;
 mod process;
 mod resume;
+mod robots;
 mod spec;
 mod stats;
 pub mod status;
 mod status_table;
+mod survey;
 mod table;
+mod work;
 mod writer;
 
 pub use error::{Error, Result};
 pub use network::NetworkSpec;
 pub use pipeline::{StopFlag, fetch};
-pub use spec::{FetchSpec, HashKind, IncrementalMode};
+pub use plan::{FetchPlan, PLAN_FILE, PlannedFile, PlannedShard};
+pub use spec::{FetchSpec, HashCheck, HashKind, IncrementalMode, Reencode};
 pub use stats::FetchSummary;
 pub use status::FetchStatus;
+pub use survey::{Survey, survey};
 pub use table::{InputFormat, Part, PartProblem, TABLE_THREADS, TableProblem};
+pub use work::{DatasetIndex, FetchState, INDEX_FILE, IndexedShard, Share, finish, state, work};

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How to behave on the network.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
     /// Deadline of a request, from the first packet to the last byte of the body.
     pub timeout: Duration,
@@ -21,6 +24,14 @@ pub struct NetworkSpec {
     pub user_agent_token: Option<String>,
     /// Directives of `X-Robots-Tag` headers that forbid the use of an image.
     pub disallowed_header_directives: Vec<String>,
+    /// Whether `robots.txt` files are obeyed.
+    pub obey_robots_txt: bool,
+    /// Bodies that come more slowly than this over some seconds are given up.
+    pub min_bytes_per_s: u64,
+    /// Failures of a host in a row, none of them an answer, after which its rows fail at once for a while; 0 for never.
+    pub max_host_failures: u32,
+    /// Whether any certificate will do.
+    pub accept_invalid_certificates: bool,
     /// Whether loopback, private and other addresses that are not public may be fetched from.
     pub allow_private_addresses: bool,
 }
@@ -36,6 +47,11 @@ impl NetworkSpec {
         }
     }
 
+    /// The name that groups of a `robots.txt` address us by.
+    pub(crate) fn robots_token(&self) -> &str {
+        self.user_agent_token.as_deref().unwrap_or("sightline")
+    }
+
     /// Whether the token, if any, can stand in a header and in a user agent's comment.
     pub(crate) fn token_is_valid(&self) -> bool {
         self.user_agent_token.as_ref().is_none_or(|token| {
@@ -49,7 +65,8 @@ impl NetworkSpec {
 
 impl Default for NetworkSpec {
     /// 10 seconds, no retry, 256 requests at once and 32 to a host, bodies of 50 MB, 5 redirects, the
-    /// directives noai, noimageai, noindex and noimageindex obeyed, public addresses only.
+    /// directives noai, noimageai, noindex and noimageindex obeyed, `robots.txt` not, a hundred bytes a second, hosts left
+    /// alone after 64 failures, valid certificates and public addresses only.
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(10),
@@ -62,6 +79,10 @@ impl Default for NetworkSpec {
             disallowed_header_directives: ["noai", "noimageai", "noindex", "noimageindex"]
                 .map(str::to_owned)
                 .into(),
+            obey_robots_txt: false,
+            min_bytes_per_s: 100,
+            max_host_failures: 64,
+            accept_invalid_certificates: false,
             allow_private_addresses: false,
         }
     }

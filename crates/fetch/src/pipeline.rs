@@ -15,6 +15,7 @@
 //! share of memory; the oldest row is always admitted already, so the writer never waits for a row that
 //! waits for the writer. A row whose task or thread fails still gets an outcome from its ticket.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,17 +23,18 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use polars::prelude::DataFrame;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use sightline_core::{Progress, ShardId};
-use sightline_shard::FORMATS;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc as queue, watch};
 use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::plan::{FetchPlan, PlannedShard};
 use crate::process::{Outcome, Processor};
-use crate::resume::Output;
+use crate::resume::{Output, format_of};
 use crate::spec::FetchSpec;
 use crate::stats::{FetchSummary, ShardStats};
 use crate::table::{self, Columns, InputFile, ShardRows, TableProblem, TableReader};
@@ -77,34 +79,78 @@ impl StopFlag {
 /// the same request resumes. A row's failure is in the status table and the summary, never an error.
 pub fn fetch(spec: &FetchSpec, progress: &dyn Progress, stop: &StopFlag) -> Result<FetchSummary> {
     spec.validate()?;
-    let format = FORMATS
-        .iter()
-        .find(|format| format.name() == spec.output_format)
-        .copied()
-        .ok_or_else(|| spec.unknown_format())?;
     let files = table::find(&spec.url_list, spec.input_format)?;
-    let output = Arc::new(Output::open(spec, format)?);
+    let output = Arc::new(Output::open(spec, format_of(spec)?)?);
+    let reader = table_reader(spec);
+    TableReader::clean(&spec.out)?;
+
+    progress.start("rows", reader.count(&files));
+    let table = move |feed: &Feed| read_table(&files, &reader, feed);
+    let summary = run(spec, table, &output, progress, stop);
+    progress.finish();
+    summary
+}
+
+/// Makes the shards `wanted` of `plan`, as far as they are not finished and no other worker is making them.
+pub(crate) fn run_planned(
+    plan: &FetchPlan,
+    wanted: &[u64],
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<FetchSummary> {
+    let spec = &plan.spec;
+    let output = Arc::new(Output::open_shared(spec, format_of(spec)?)?);
+    let reader = table_reader(spec);
+    // By file, each in the order in which it is first wanted.
+    let mut files: Vec<(InputFile, Vec<Planned>)> = Vec::new();
+    let mut places: HashMap<usize, usize> = HashMap::new();
+    for &id in wanted {
+        let PlannedShard {
+            file,
+            first_row,
+            rows,
+        } = plan.shards[id as usize];
+        let place = *places.entry(file).or_insert_with(|| {
+            files.push((plan.files[file].input(), Vec::new()));
+            files.len() - 1
+        });
+        let id = ShardId(id);
+        files[place].1.push(Planned {
+            id,
+            first_row,
+            rows,
+        });
+    }
+    let table = move |feed: &Feed| {
+        for (file, shards) in &files {
+            if !read_planned(file, shards, &reader, feed)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    };
+    run(spec, table, &output, progress, stop)
+}
+
+/// Reads the table of a request.
+pub(crate) fn table_reader(spec: &FetchSpec) -> TableReader {
     let columns = Columns {
         url: spec.url_col.clone(),
         caption: spec.caption_col.clone(),
-        additional: spec.save_additional_columns.clone(),
+        additional: spec.saved_columns(),
+        check: spec.verify_hash.as_ref().map(|check| check.column.clone()),
     };
     let rows = usize::try_from(spec.number_sample_per_shard)
         .ok()
         .and_then(NonZeroUsize::new)
         .unwrap_or(NonZeroUsize::MIN);
-    let reader = TableReader::new(columns, rows, &spec.out)?;
-
-    progress.start("rows", reader.count(&files));
-    let summary = run(spec, files, reader, &output, progress, stop);
-    progress.finish();
-    summary
+    TableReader::new(columns, rows, &spec.out)
 }
 
+/// Runs everything; `table` hands over the shards on a thread of its own.
 fn run(
     spec: &FetchSpec,
-    files: Vec<InputFile>,
-    reader: TableReader,
+    table: impl FnOnce(&Feed) -> Result<()> + Send + 'static,
     output: &Arc<Output>,
     progress: &dyn Progress,
     stop: &StopFlag,
@@ -127,10 +173,19 @@ fn run(
     let (events, inbox) = mpsc::channel();
     let (shards, admitted) = queue::channel(1);
 
-    let table = thread::Builder::new().name("rows".to_owned()).spawn({
-        let (output, events) = (Arc::clone(output), events.clone());
-        move || read_table(&files, &reader, &output, &shards, &events)
-    });
+    let feed = Feed {
+        output: Arc::clone(output),
+        shards,
+        events: events.clone(),
+    };
+    let table = thread::Builder::new()
+        .name("rows".to_owned())
+        .spawn(move || {
+            if let Err(error) = table(&feed) {
+                // Nobody listens only when the run has ended already.
+                let _ = feed.events.send(Event::Failed(error));
+            }
+        });
     let table = table.map_err(|e| threads(e.to_string()))?;
     let rows = ROWS_PER_CONNECTION.saturating_mul(spec.network.concurrency);
     runtime.spawn(admit(
@@ -197,51 +252,129 @@ pub(crate) enum Event {
     Shard(Begun),
     /// A shard was finished by an earlier run.
     Skipped(Box<ShardStats>),
+    /// Another worker is making a shard of `rows` rows.
+    Elsewhere { rows: u64 },
     /// A row has its outcome.
     Row { number: u64, outcome: Outcome },
     /// The table cannot be read further.
     Failed(Error),
 }
 
+/// Where the table's thread hands over shards.
+struct Feed {
+    output: Arc<Output>,
+    shards: queue::Sender<Arc<ShardRows>>,
+    events: Sender<Event>,
+}
+
+impl Feed {
+    /// Whether nobody takes shards any more: the queue has no other end once the run is cancelled.
+    fn is_closed(&self) -> bool {
+        self.shards.is_closed()
+    }
+
+    /// Hands over a shard to make; `false` when nobody takes it.
+    fn send(&self, rows: ShardRows) -> bool {
+        self.shards.blocking_send(Arc::new(rows)).is_ok()
+    }
+
+    /// Tells of a shard that is not made; `false` when nobody listens.
+    fn tell(&self, event: Event) -> bool {
+        self.events.send(event).is_ok()
+    }
+}
+
 /// Reads the table to its end and sends the shards that are not finished.
-fn read_table(
-    files: &[InputFile],
-    reader: &TableReader,
-    output: &Output,
-    shards: &queue::Sender<Arc<ShardRows>>,
-    events: &Sender<Event>,
-) {
+fn read_table(files: &[InputFile], reader: &TableReader, feed: &Feed) -> Result<()> {
     let mut next: Option<u64> = None;
-    let mut read = || {
-        for file in files {
-            // The queue has no other end once the run is cancelled.
-            let is_stopped = || shards.is_closed();
-            let mut stopped = false;
-            reader.read(file, &is_stopped, &mut |frame| {
-                let mut rows = ShardRows::new(ShardId(0), frame).map_err(|e| Error::Table {
-                    path: file.path.clone(),
-                    format: file.format.as_str(),
-                    problem: TableProblem::Other(e.to_string()),
-                })?;
-                let id = next.unwrap_or_else(|| output.first_shard(rows.digest));
-                next = Some(id + 1);
-                rows.id = ShardId(id);
-                stopped = match output.finished(&rows)? {
-                    Some(stats) => events.send(Event::Skipped(Box::new(stats))).is_err(),
-                    None => shards.blocking_send(Arc::new(rows)).is_err(),
-                };
-                Ok(!stopped)
-            })?;
-            if stopped || is_stopped() {
-                return Ok(());
+    for file in files {
+        let mut goes_on = true;
+        reader.read(file, &|| feed.is_closed(), &mut |frame| {
+            let mut rows = shard_rows(file, frame)?;
+            let id = next.unwrap_or_else(|| feed.output.first_shard(rows.digest));
+            next = Some(id + 1);
+            rows.id = ShardId(id);
+            goes_on = match feed.output.finished(&rows)? {
+                Some(stats) => feed.tell(Event::Skipped(Box::new(stats))),
+                None => feed.send(rows),
+            };
+            Ok(goes_on)
+        })?;
+        if !goes_on || feed.is_closed() {
+            return Ok(());
+        }
+    }
+    feed.output.check_end(next.unwrap_or(0))
+}
+
+fn shard_rows(file: &InputFile, frame: DataFrame) -> Result<ShardRows> {
+    ShardRows::new(ShardId(0), frame).map_err(|e| Error::Table {
+        path: file.path.clone(),
+        format: file.format.as_str(),
+        problem: TableProblem::Other(e.to_string()),
+    })
+}
+
+/// A shard that is wanted of a file.
+struct Planned {
+    id: ShardId,
+    first_row: u64,
+    rows: u64,
+}
+
+/// Sends the shards of one file that are neither finished nor made by another worker; `false` when nobody takes them any
+/// more. Parquet files are read where the shards are; others once, from their beginning.
+fn read_planned(
+    file: &InputFile,
+    shards: &[Planned],
+    reader: &TableReader,
+    feed: &Feed,
+) -> Result<bool> {
+    let is_open = |shard: &Planned| {
+        let event = match feed.output.finished_planned(shard.id)? {
+            Some(stats) => Event::Skipped(Box::new(stats)),
+            None if feed.output.lease(shard.id)? => return Ok(true),
+            None => Event::Elsewhere { rows: shard.rows },
+        };
+        feed.tell(event);
+        Ok::<_, Error>(false)
+    };
+    let send = |shard: &Planned, frame: DataFrame| {
+        if frame.height() as u64 != shard.rows {
+            return Err(Error::OtherTable {
+                path: file.path.clone(),
+            });
+        }
+        let mut rows = shard_rows(file, frame)?;
+        rows.id = shard.id;
+        Ok(feed.send(rows))
+    };
+    let is_closed = || feed.is_closed();
+    if file.can_seek() {
+        for shard in shards {
+            if is_closed() {
+                return Ok(false);
+            }
+            if is_open(shard)? {
+                let range = (shard.first_row, shard.rows);
+                reader.read_range(file, range, &is_closed, &mut |frame| send(shard, frame))?;
             }
         }
-        output.check_end(next.unwrap_or(0))
-    };
-    if let Err(error) = read() {
-        // Nobody listens only when the run has ended already.
-        let _ = events.send(Event::Failed(error));
+        return Ok(!is_closed());
     }
+    let by_row: HashMap<u64, &Planned> = shards.iter().map(|s| (s.first_row, s)).collect();
+    let (mut row, mut left) = (0, by_row.len());
+    reader.read(file, &is_closed, &mut |frame| {
+        let first_row = row;
+        row += frame.height() as u64;
+        let Some(shard) = by_row.get(&first_row) else {
+            return Ok(true);
+        };
+        left -= 1;
+        let goes_on = !is_open(shard)? || send(shard, frame)?;
+        Ok(goes_on && left > 0)
+    })?;
+    Ok(!is_closed())
 }
 
 /// Starts a task for each row, in order, and ends when all have ended or the run is cancelled.
@@ -266,7 +399,7 @@ async fn admit(
             if events.send(Event::Shard(begun)).is_err() {
                 return;
             }
-            for row in &rows.rows {
+            for at in 0..rows.rows.len() {
                 shared.window.room().await;
                 let Ok(permit) = Arc::clone(&admitted).acquire_owned().await else {
                     return;
@@ -279,7 +412,7 @@ async fn admit(
                     _permit: permit,
                 };
                 number += 1;
-                tasks.spawn(fetch_row(row.url.clone(), ticket));
+                tasks.spawn(fetch_row(Arc::clone(&rows), at, ticket));
                 while tasks.try_join_next().is_some() {}
             }
         }
@@ -292,18 +425,23 @@ async fn admit(
     tasks.shutdown().await;
 }
 
-async fn fetch_row(url: Option<String>, ticket: Ticket) {
+/// Fetches the row at `at` of `rows`.
+async fn fetch_row(rows: Arc<ShardRows>, at: usize, ticket: Ticket) {
     let shared = Arc::clone(&ticket.shared);
-    match shared.client.get(url.as_deref()).await {
-        Err(error) => ticket.report(Outcome::not_downloaded(&error)),
+    let (result, latency) = shared.client.get(rows.rows[at].url.as_deref()).await;
+    match result {
+        Err(error) => ticket.report(Outcome {
+            latency,
+            ..Outcome::not_downloaded(&error)
+        }),
         Ok(download) => shared.pool.spawn(move || {
             let shared = Arc::clone(&ticket.shared);
             if shared.cancelled.load(Ordering::Relaxed) {
                 return;
             }
-            let outcome = shared.processor.run(&download.bytes);
+            let outcome = shared.processor.run(&download.bytes, &rows.rows[at]);
             drop(download);
-            ticket.report(outcome);
+            ticket.report(Outcome { latency, ..outcome });
         }),
     }
 }

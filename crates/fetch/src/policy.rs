@@ -16,21 +16,12 @@
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 
-use std::fmt;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::HeaderMap;
-use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 use crate::status::DownloadError;
-
-/// Name look-ups under way at the same time. Each may hold a thread, and a resolver that is asked too
-/// much at once answers nobody.
-const LOOKUPS: usize = 64;
 
 /// Parses a row's URL the way urllib does, with its messages: surrounding white space, `<…>` and `URL:`
 /// are taken off; white space and control characters inside path and query are refused; schemes other
@@ -145,64 +136,6 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [first, ..] => first & 0xe000 == 0x2000,
     }
 }
-
-/// Resolves names through the system and drops addresses that are not public.
-#[derive(Debug)]
-pub(crate) struct Resolver {
-    allow_private_addresses: bool,
-    lookups: Arc<Semaphore>,
-}
-
-impl Resolver {
-    pub(crate) fn new(allow_private_addresses: bool) -> Self {
-        Self {
-            allow_private_addresses,
-            lookups: Arc::new(Semaphore::new(LOOKUPS)),
-        }
-    }
-}
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let allow_private_addresses = self.allow_private_addresses;
-        let lookups = Arc::clone(&self.lookups);
-        Box::pin(async move {
-            let _permit = lookups.acquire().await?;
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0))
-                .await
-                .map_err(LookupError::Failed)?
-                .collect();
-            let public: Vec<SocketAddr> = found
-                .into_iter()
-                .filter(|address| allow_private_addresses || is_public(address.ip()))
-                .collect();
-            if public.is_empty() {
-                return Err(LookupError::Private.into());
-            }
-            Ok(Box::new(public.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// Why a name gave no address; found again in the chain of causes of reqwest's error.
-#[derive(Debug)]
-pub(crate) enum LookupError {
-    /// The system's resolver said no.
-    Failed(io::Error),
-    /// Every address is private.
-    Private,
-}
-
-impl fmt::Display for LookupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(error) => write!(f, "{error}"),
-            Self::Private => f.write_str("private address not allowed"),
-        }
-    }
-}
-
-impl std::error::Error for LookupError {}
 
 /// Which `X-Robots-Tag` headers forbid the use of an image; the semantics are img2dataset's.
 ///

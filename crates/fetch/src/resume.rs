@@ -9,7 +9,8 @@
 //! Each appears under its name whole or not at all. A shard without its statistics is made again, and so
 //! is one whose files do not have the lengths recorded there. A shard is kept when its statistics hold the settings of this
 //! request and the digest of its rows; when they hold others, the folder belongs to another request and
-//! nothing is touched. One process at a time writes to a folder, which it locks.
+//! nothing is touched. One process at a time writes to a folder, which it locks, or any number of workers that share out
+//! the shards of a plan by [`Leases`].
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -20,10 +21,12 @@ use std::sync::OnceLock;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use sightline_core::{Digest, ShardId};
-use sightline_shard::ShardFormat;
+use sightline_shard::{FORMATS, ShardFormat};
 use sightline_store::{Folder, remove_stale_temporaries};
 
 use crate::error::{Error, Result};
+use crate::lease::Leases;
+use crate::plan::PLAN_FILE;
 use crate::spec::{FetchSpec, IncrementalMode};
 use crate::stats::{Origin, ShardStats};
 use crate::table::ShardRows;
@@ -39,6 +42,8 @@ pub(crate) struct Output {
     existing: BTreeMap<u64, (ShardStats, Origin)>,
     /// Number of this table's first shard, known with its first rows.
     first: OnceLock<u64>,
+    /// Of the worker of a plan.
+    leases: Option<Leases>,
     _lock: File,
 }
 
@@ -46,7 +51,11 @@ impl Output {
     /// Makes or opens the folder, and refuses one that belongs to another request.
     pub(crate) fn open(spec: &FetchSpec, format: &'static dyn ShardFormat) -> Result<Self> {
         let folder = Folder::create(&spec.out)?;
-        let lock = lock(&spec.out)?;
+        let lock = lock(&spec.out, File::try_lock)?;
+        let plan = spec.out.join(PLAN_FILE);
+        if plan.exists() {
+            return Err(Error::OtherPlan { path: plan });
+        }
         remove_stale_temporaries(&spec.out)?;
         if spec.incremental_mode == IncrementalMode::Overwrite {
             remove_shards(&spec.out, format)?;
@@ -58,10 +67,40 @@ impl Output {
             extend: spec.incremental_mode == IncrementalMode::Extend,
             existing: BTreeMap::new(),
             first: OnceLock::new(),
+            leases: None,
             _lock: lock,
         };
         output.read_existing(&spec.out)?;
         Ok(output)
+    }
+
+    /// Opens the folder for one of several workers.
+    pub(crate) fn open_shared(spec: &FetchSpec, format: &'static dyn ShardFormat) -> Result<Self> {
+        let folder = Folder::create(&spec.out)?;
+        Ok(Self {
+            folder,
+            format,
+            settings: spec.settings(),
+            extend: false,
+            existing: BTreeMap::new(),
+            first: OnceLock::from(0),
+            leases: Some(Leases::new(&spec.out)?),
+            _lock: lock(&spec.out, File::try_lock_shared)?,
+        })
+    }
+
+    /// Whether this process may make a shard.
+    pub(crate) fn lease(&self, id: ShardId) -> Result<bool> {
+        self.leases
+            .as_ref()
+            .map_or(Ok(true), |leases| leases.take(id))
+    }
+
+    /// A shard is finished.
+    pub(crate) fn release(&self, id: ShardId) -> Result<()> {
+        self.leases
+            .as_ref()
+            .map_or(Ok(()), |leases| leases.release(id))
     }
 
     fn read_existing(&mut self, out: &Path) -> Result<()> {
@@ -72,26 +111,9 @@ impl Output {
                 unfinished.extend(files.shard.clone());
                 continue;
             };
-            let text = fs::read(path).map_err(Error::output("read", path))?;
-            if serde_json::from_slice::<IgnoredAny>(&text).is_err() {
-                tracing::warn!(path = %path.display(), "statistics are no JSON, the shard is made again");
-                continue;
+            if let Some(found) = read_stats(path, &self.settings)? {
+                self.existing.insert(id, found);
             }
-            let stats = ShardStats::from_text(&text).ok().and_then(|mut stats| {
-                let origin = stats.sightline.take().filter(Origin::is_known)?;
-                Some((stats, origin))
-            });
-            let Some((stats, origin)) = stats else {
-                return Err(Error::ForeignShard { path: path.clone() });
-            };
-            let differences = differences(&origin.settings, &self.settings);
-            if !differences.is_empty() {
-                return Err(Error::OtherSettings {
-                    path: path.clone(),
-                    differences,
-                });
-            }
-            self.existing.insert(id, (stats, origin));
         }
         // A killed run leaves one shard without statistics at most; more of them are not ours.
         match unfinished.into_iter().nth(1) {
@@ -126,11 +148,7 @@ impl Output {
                 path: self.stats_path(rows.id),
             });
         }
-        let has_length = |path: &Path, len_bytes: u64| {
-            fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == len_bytes)
-        };
-        let is_whole = has_length(&self.shard_path(rows.id), origin.shard.len_bytes)
-            && has_length(&self.table_path(rows.id), origin.table_len_bytes);
+        let is_whole = is_whole(self.folder.root(), self.format, rows.id, origin);
         Ok(is_whole.then(|| ShardStats {
             sightline: Some(origin.clone()),
             ..stats.clone()
@@ -160,12 +178,13 @@ impl Output {
         remove(&self.stats_path(id))
     }
 
-    pub(crate) fn shard_path(&self, id: ShardId) -> PathBuf {
-        self.folder.root().join(self.format.file_name(id))
+    /// The statistics of a shard of a plan, if it is finished.
+    pub(crate) fn finished_planned(&self, id: ShardId) -> Result<Option<ShardStats>> {
+        read_finished(self.folder.root(), self.format, &self.settings, id)
     }
 
     pub(crate) fn table_path(&self, id: ShardId) -> PathBuf {
-        self.folder.root().join(format!("{id}.parquet"))
+        table_path(self.folder.root(), id)
     }
 
     pub(crate) fn stats_path(&self, id: ShardId) -> PathBuf {
@@ -176,11 +195,92 @@ impl Output {
 /// End of the names of statistics.
 const STATS: &str = "_stats.json";
 
+pub(crate) fn table_path(out: &Path, id: ShardId) -> PathBuf {
+    out.join(format!("{id}.parquet"))
+}
+
+/// The format of a request.
+pub(crate) fn format_of(spec: &FetchSpec) -> Result<&'static dyn ShardFormat> {
+    let mut formats = FORMATS.iter().copied();
+    let found = formats.find(|format| format.name() == spec.output_format);
+    found.ok_or_else(|| spec.unknown_format())
+}
+
+/// The statistics of shard `id` in `out`, if it is finished. Refuses those of another request.
+pub(crate) fn read_finished(
+    out: &Path,
+    format: &dyn ShardFormat,
+    settings: &Map<String, Value>,
+    id: ShardId,
+) -> Result<Option<ShardStats>> {
+    let path = out.join(format!("{id}{STATS}"));
+    if !path.exists() {
+        return Ok(None);
+    }
+    let found = read_stats(&path, settings)?;
+    Ok(found
+        .filter(|(_, origin)| is_whole(out, format, id, origin))
+        .map(|(stats, origin)| ShardStats {
+            sightline: Some(origin),
+            ..stats
+        }))
+}
+
+/// The statistics of every shard in `out` that some run of this program finished, in order, whatever its settings were.
+pub(crate) fn finished_shards(
+    out: &Path,
+    format: &dyn ShardFormat,
+) -> Result<Vec<(ShardId, ShardStats)>> {
+    let mut finished = Vec::new();
+    for (id, files) in shard_files(out, format)? {
+        let (Some(path), Some(_), Some(_)) = (&files.stats, &files.shard, &files.table) else {
+            continue;
+        };
+        let text = fs::read(path).map_err(Error::output("read", path))?;
+        let stats =
+            ShardStats::from_text(&text).map_err(|_| Error::ForeignShard { path: path.clone() })?;
+        finished.push((ShardId(id), stats));
+    }
+    Ok(finished)
+}
+
+/// The statistics at `path` and what they say of their origin; `None` if they are no JSON. Refuses those of another program
+/// and of other settings.
+fn read_stats(path: &Path, settings: &Map<String, Value>) -> Result<Option<(ShardStats, Origin)>> {
+    let text = fs::read(path).map_err(Error::output("read", path))?;
+    if serde_json::from_slice::<IgnoredAny>(&text).is_err() {
+        tracing::warn!(path = %path.display(), "statistics are no JSON, the shard is made again");
+        return Ok(None);
+    }
+    let stats = ShardStats::from_text(&text).ok().and_then(|mut stats| {
+        let origin = stats.sightline.take().filter(Origin::is_known)?;
+        Some((stats, origin))
+    });
+    let path = path.to_owned();
+    let Some((stats, origin)) = stats else {
+        return Err(Error::ForeignShard { path });
+    };
+    let differences = differences(&origin.settings, settings);
+    if !differences.is_empty() {
+        return Err(Error::OtherSettings { path, differences });
+    }
+    Ok(Some((stats, origin)))
+}
+
+/// Whether the files of a shard have the lengths that its statistics say.
+fn is_whole(out: &Path, format: &dyn ShardFormat, id: ShardId, origin: &Origin) -> bool {
+    let has_length = |path: &Path, len_bytes: u64| {
+        fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == len_bytes)
+    };
+    has_length(&out.join(format.file_name(id)), origin.shard.len_bytes)
+        && has_length(&table_path(out, id), origin.table_len_bytes)
+}
+
 /// Locks the folder itself, which leaves nothing behind. Where folders cannot be locked (some network
 /// file systems) nothing is, and keeping other processes away is up to the person.
-fn lock(out: &Path) -> Result<File> {
+fn lock(out: &Path, lock: fn(&File) -> Result<(), TryLockError>) -> Result<File> {
     let folder = File::open(out).map_err(Error::output("open", out))?;
-    match folder.try_lock() {
+    match lock(&folder) {
         Err(TryLockError::WouldBlock) => Err(Error::Busy {
             path: out.to_owned(),
         }),
@@ -280,9 +380,13 @@ mod tests {
     #[test]
     fn a_folder_is_locked_by_one() {
         let dir = tempfile::tempdir().unwrap();
-        let first = lock(dir.path()).unwrap();
-        assert!(matches!(lock(dir.path()), Err(Error::Busy { .. })));
+        let first = lock(dir.path(), File::try_lock).unwrap();
+        for how in [File::try_lock, File::try_lock_shared] {
+            assert!(matches!(lock(dir.path(), how), Err(Error::Busy { .. })));
+        }
         drop(first);
-        assert!(lock(dir.path()).is_ok());
+        let _worker = lock(dir.path(), File::try_lock_shared).unwrap();
+        let _another = lock(dir.path(), File::try_lock_shared).unwrap();
+        assert!(lock(dir.path(), File::try_lock).is_err());
     }
 }

@@ -1,9 +1,12 @@
 //! What to fetch, and how; img2dataset's names and defaults where the meaning is the same.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use md5::Md5;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256, Sha512};
 use sightline_core::registry::UnknownName;
 use sightline_imaging::reshape::ReshapeSpec;
 use sightline_imaging::{Channels, DecodeOptions, EncodeSpec, Pixels, encode};
@@ -18,7 +21,8 @@ use crate::table::InputFormat;
 pub(crate) const SHARD_DIGITS: usize = 5;
 
 /// A request to fetch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FetchSpec {
     /// The table of URLs: a file, or a folder of files of one format.
     pub url_list: PathBuf,
@@ -44,10 +48,17 @@ pub struct FetchSpec {
     pub image: ReshapeSpec,
     /// How images are stored.
     pub encode: EncodeSpec,
+    /// When they are encoded at all.
+    pub reencode: Reencode,
+    /// Column of the boxes to blur, lists of `[x0, y0, x1, y1]` as shares of the width and the height of the image as it
+    /// is decoded, or such a list as JSON. It is kept, like [`Self::save_additional_columns`].
+    pub bbox_col: Option<String>,
     /// Whether to record the EXIF of the downloaded bytes.
     pub extract_exif: bool,
     /// Which digest of the downloaded bytes to record.
     pub compute_hash: Option<HashKind>,
+    /// What the downloaded bytes are compared with. A row without a digest in its column is not compared.
+    pub verify_hash: Option<HashCheck>,
     /// How to behave on the network.
     pub network: NetworkSpec,
     /// Memory for images under way. Half of it is for bodies, half for finished samples that wait for
@@ -76,17 +87,59 @@ pub enum IncrementalMode {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum HashKind {
+    /// MD5, for tables that were made with it; it does not resist an attacker.
+    Md5,
     /// SHA-256.
     Sha256,
+    /// SHA-512.
+    Sha512,
 }
 
 impl HashKind {
     /// Name of its column.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Md5 => "md5",
             Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
         }
     }
+
+    /// The digest of `bytes` in lower-case hexadecimal digits.
+    pub(crate) fn digest(self, bytes: &[u8]) -> String {
+        let digest: &[u8] = match self {
+            Self::Md5 => &Md5::digest(bytes),
+            Self::Sha256 => &Sha256::digest(bytes),
+            Self::Sha512 => &Sha512::digest(bytes),
+        };
+        digest.iter().fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+/// A column of digests that the downloaded bytes must have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashCheck {
+    /// Column of the table, which is not kept.
+    pub column: String,
+    /// Digest of what kind.
+    pub kind: HashKind,
+}
+
+/// When images are encoded anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reencode {
+    /// Always.
+    #[default]
+    Always,
+    /// Files of the wanted format are stored as they are if nothing was done to their pixels.
+    WhenChanged,
+    /// Files are stored as they are and not even decoded, so they have no sizes; what is no image is refused.
+    Never,
 }
 
 impl FetchSpec {
@@ -105,12 +158,27 @@ impl FetchSpec {
             decode: DecodeOptions::sane(),
             image: ReshapeSpec::default(),
             encode: EncodeSpec::default(),
+            reencode: Reencode::default(),
+            bbox_col: None,
             extract_exif: true,
             compute_hash: Some(HashKind::Sha256),
+            verify_hash: None,
             network: NetworkSpec::default(),
-            memory_budget_bytes: 1 << 30,
+            memory_budget_bytes: 256 << 20,
             threads: None,
         }
+    }
+
+    /// Columns that are kept beside URL and caption: those that were asked for and that of the boxes.
+    pub(crate) fn saved_columns(&self) -> Vec<String> {
+        let mut columns = self.save_additional_columns.clone();
+        let boxes = self.bbox_col.iter();
+        columns.extend(
+            boxes
+                .filter(|column| !self.save_additional_columns.contains(column))
+                .cloned(),
+        );
+        columns
     }
 
     /// Digits of a sample's number within its shard.
@@ -140,7 +208,7 @@ impl FetchSpec {
             "",
             json!({
                 "caption": self.caption_col.is_some(),
-                "save_additional_columns": self.save_additional_columns,
+                "save_additional_columns": self.saved_columns(),
                 "output_format": self.output_format,
                 "number_sample_per_shard": self.number_sample_per_shard,
                 "decode": {
@@ -153,12 +221,17 @@ impl FetchSpec {
                 },
                 "image": self.image,
                 "encode": self.encode,
+                "reencode": self.reencode,
+                "blur": self.bbox_col.is_some(),
                 "extract_exif": self.extract_exif,
                 "compute_hash": self.compute_hash,
+                "verify_hash": self.verify_hash.as_ref().map(|check| check.kind),
                 "max_body_bytes": network.max_body_bytes,
                 "max_redirects": network.max_redirects,
                 "user_agent_token": network.user_agent_token,
                 "disallowed_header_directives": network.disallowed_header_directives,
+                "obey_robots_txt": network.obey_robots_txt,
+                "accept_invalid_certificates": network.accept_invalid_certificates,
                 "allow_private_addresses": network.allow_private_addresses,
             }),
         );
@@ -189,6 +262,10 @@ impl FetchSpec {
             && let Err(error) = encode(&pixel, &self.encode)
         {
             return refuse("--encode-format", error.to_string());
+        }
+        if self.bbox_col.is_some() && self.reencode == Reencode::Never {
+            let problem = "files are stored as they are, so --bbox-col cannot blur anything";
+            return refuse("--disable-all-reencoding", problem.to_owned());
         }
         if self.network.timeout.is_zero() {
             return refuse("--timeout", "must be more than 0 seconds".to_owned());
@@ -232,8 +309,9 @@ impl FetchSpec {
             "sha256",
             "sha512",
         ];
-        for (at, column) in self.save_additional_columns.iter().enumerate() {
-            let problem = if self.save_additional_columns[..at].contains(column) {
+        let saved = self.saved_columns();
+        for (at, column) in saved.iter().enumerate() {
+            let problem = if saved[..at].contains(column) {
                 "it is named twice"
             } else if OURS.contains(&column.as_str())
                 || (column == "caption" && self.caption_col.is_some())

@@ -57,8 +57,28 @@ pub(crate) struct Origin {
     pub(crate) table_len_bytes: u64,
     /// Bytes of bodies received.
     pub(crate) bytes_downloaded: u64,
+    /// Rows by the time from the first request to the body or the failure; see [`latency_bin_ms`].
+    #[serde(default)]
+    pub(crate) latency: Vec<u64>,
     /// Failed rows by status and message.
     pub(crate) failures: BTreeMap<FetchStatus, BTreeMap<String, u64>>,
+}
+
+/// Bins of latencies, each twice as wide as the one before.
+pub(crate) const LATENCY_BINS: usize = 24;
+
+/// The lower end of a bin in milliseconds: 0, 1, 2, 4, …
+pub(crate) fn latency_bin_ms(bin: usize) -> u64 {
+    match bin {
+        0 => 0,
+        bin => 1 << (bin - 1),
+    }
+}
+
+/// The bin of a latency.
+fn latency_bin(latency: Duration) -> usize {
+    let bins = u128::BITS - latency.as_millis().leading_zeros();
+    (bins as usize).min(LATENCY_BINS - 1)
 }
 
 impl Origin {
@@ -83,6 +103,7 @@ impl Origin {
             shard,
             table_len_bytes,
             bytes_downloaded: counts.bytes_downloaded,
+            latency: counts.latency.to_vec(),
             failures: counts.failures(),
         }
     }
@@ -132,6 +153,7 @@ pub(crate) struct Counts {
     positions: std::collections::HashMap<(FetchStatus, String), usize>,
     by_status: BTreeMap<FetchStatus, u64>,
     pub(crate) bytes_downloaded: u64,
+    latency: [u64; LATENCY_BINS],
 }
 
 impl Counts {
@@ -152,6 +174,11 @@ impl Counts {
         }
         self.positions.insert(key.clone(), self.by_message.len());
         self.by_message.push((key.0, key.1, 1));
+    }
+
+    /// Counts the time that a row took on the network.
+    pub(crate) fn add_latency(&mut self, latency: Duration) {
+        self.latency[latency_bin(latency)] += 1;
     }
 
     fn keep_most_frequent(&mut self) {
@@ -184,6 +211,20 @@ impl Counts {
         dict
     }
 
+    /// The `most` frequent reasons of failure with their rows, the most frequent first.
+    pub(crate) fn most_frequent_failures(&self, most: usize) -> Vec<(&str, u64)> {
+        let failures = self
+            .by_message
+            .iter()
+            .filter(|(status, ..)| *status != FetchStatus::Success);
+        let mut failures: Vec<(&str, u64)> = failures
+            .map(|(_, message, count)| (message.as_str(), *count))
+            .collect();
+        failures.sort_by_key(|(message, count)| (std::cmp::Reverse(*count), *message));
+        failures.truncate(most);
+        failures
+    }
+
     fn failures(&self) -> BTreeMap<FetchStatus, BTreeMap<String, u64>> {
         let mut failures: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for (status, message, count) in &self.by_message {
@@ -207,6 +248,8 @@ pub struct FetchSummary {
     pub shards_done: u64,
     /// Shards that were finished already.
     pub shards_skipped: u64,
+    /// Shards that another worker was making.
+    pub shards_elsewhere: u64,
     /// Rows of finished shards, now and before.
     pub rows: u64,
     /// Of these, rows whose image is in a shard.
@@ -332,6 +375,24 @@ mod tests {
             "duration": 1.5, "start_time": 1.0, "end_time": 2.5, "status_dict": {"success": 2}}"#;
         let stats = ShardStats::from_text(text).unwrap();
         assert_eq!((stats.count, stats.sightline), (2, None));
+    }
+
+    #[test]
+    fn latencies_are_counted_in_bins_that_double() {
+        let bins: Vec<usize> = [0, 1, 2, 3, 4, 7, 8, u64::MAX]
+            .map(|ms| latency_bin(Duration::from_millis(ms)))
+            .into();
+        assert_eq!(bins, [0, 1, 2, 2, 3, 3, 4, LATENCY_BINS - 1]);
+        assert_eq!([0, 1, 2, 3, 4].map(latency_bin_ms), [0, 1, 2, 4, 8]);
+    }
+
+    #[test]
+    fn the_most_frequent_failures_come_first() {
+        let expected = [
+            ("HTTP Error 404: Not Found", 2),
+            ("Image decoding error", 1),
+        ];
+        assert_eq!(counts().most_frequent_failures(2), expected);
     }
 
     #[test]

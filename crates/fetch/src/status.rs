@@ -177,6 +177,15 @@ pub enum DownloadError {
         /// The limit.
         max: usize,
     },
+    /// The host's `robots.txt` forbids the path, or could not be had.
+    #[error("Use of image disallowed by robots.txt")]
+    RobotsTxt,
+    /// The body came too slowly.
+    #[error("slower than {min_bytes_per_s} bytes/s")]
+    TooSlow {
+        /// The limit.
+        min_bytes_per_s: u64,
+    },
     /// The server opted out.
     #[error("Use of image disallowed by X-Robots-Tag directive")]
     Robots,
@@ -226,6 +235,19 @@ pub enum DownloadError {
 }
 
 impl DownloadError {
+    /// Whether the host gave no sign of life.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Resolve { .. }
+                | Self::Connect { .. }
+                | Self::Tls { .. }
+                | Self::Certificate { .. }
+                | Self::ConnectTimeout
+                | Self::AnswerTimeout
+        )
+    }
+
     /// Whether trying again can help: errors of the network, statuses 429 and 5xx. Never when the
     /// server said no, and never when the URL itself is refused.
     pub fn is_retryable(&self) -> bool {
@@ -237,6 +259,7 @@ impl DownloadError {
             | Self::ConnectTimeout
             | Self::AnswerTimeout
             | Self::Deadline { .. }
+            | Self::TooSlow { .. }
             | Self::Incomplete { .. }
             | Self::NoResponse
             | Self::Io { .. }

@@ -64,11 +64,10 @@ impl StatusTable {
         self.statuses.push(outcome.status.as_str());
         self.messages.push(outcome.message.clone());
         for (at, column) in self.sizes.iter_mut().enumerate() {
-            column.push(done.map(|done| done.sizes[at]));
+            column.push(done.and_then(|done| done.sizes).map(|sizes| sizes[at]));
         }
         self.exifs.push(done.and_then(|done| done.exif.clone()));
-        let digest = done.and_then(|done| done.digest);
-        self.digests.push(digest.map(|digest| digest.to_string()));
+        self.digests.push(done.and_then(|done| done.digest.clone()));
     }
 
     /// Gives the last row another outcome.

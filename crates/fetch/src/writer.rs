@@ -1,11 +1,12 @@
 //! Outcomes, in row order, into shards: one shard at a time, its statistics last.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sightline_core::{Metadata, Progress, Sample, SampleKey, ShardId};
 use sightline_shard::Error as ShardError;
 use sightline_store::write_atomic;
@@ -24,6 +25,9 @@ use crate::table::Row;
 const POLL: Duration = Duration::from_millis(50);
 /// Time between two messages beside the progress bar.
 const MESSAGES: Duration = Duration::from_millis(500);
+/// Reasons of failure in the message, and among the numbers for machines.
+const FAILURES_SHOWN: usize = 2;
+const FAILURES_COUNTED: usize = 20;
 /// Metadata field in which shards keep several captions.
 const CAPTIONS: &str = "captions";
 
@@ -141,6 +145,10 @@ impl<'a> Writer<'a> {
                 self.progress.advance(stats.count);
                 self.summary.add(&stats, true);
             }
+            Ok(Event::Elsewhere { rows }) => {
+                self.progress.advance(rows);
+                self.summary.shards_elsewhere += 1;
+            }
             Ok(Event::Row { number, outcome }) => {
                 self.waiting.insert(number, outcome);
             }
@@ -176,6 +184,7 @@ impl<'a> Writer<'a> {
                     let message = too_large(error)?;
                     outcome = Outcome {
                         downloaded: outcome.downloaded,
+                        latency: outcome.latency,
                         ..Outcome::failed(FetchStatus::FailedToResize, message)
                     };
                     table.replace_last(&outcome);
@@ -183,10 +192,14 @@ impl<'a> Writer<'a> {
             }
             counts.add(outcome.status, outcome.message.as_deref());
             counts.bytes_downloaded += outcome.downloaded;
+            if let Some(latency) = outcome.latency {
+                counts.add_latency(latency);
+            }
             self.meter.add(&outcome);
             self.progress.advance(1);
-            if let Some(message) = self.meter.message() {
-                self.progress.message(&message);
+            if self.meter.is_due() {
+                self.progress.message(&self.meter.message());
+                self.progress.facts(self.meter.facts());
             }
         }
 
@@ -208,6 +221,7 @@ impl<'a> Writer<'a> {
             source: e.into(),
         })?;
         write_atomic(&path, text.as_bytes())?;
+        output.release(rows.id)?;
         tracing::info!(
             shard = rows.id.0,
             rows = stats.count,
@@ -292,8 +306,7 @@ fn too_large(error: ShardError) -> Result<String> {
 struct Meter {
     start: Instant,
     shown: Instant,
-    bytes: u64,
-    failed: [u64; 2],
+    counts: Counts,
 }
 
 impl Meter {
@@ -302,38 +315,80 @@ impl Meter {
         Self {
             start: now,
             shown: now,
-            bytes: 0,
-            failed: [0; 2],
+            counts: Counts::default(),
         }
     }
 
     fn add(&mut self, outcome: &Outcome) {
-        self.bytes += outcome.downloaded;
-        match outcome.status {
-            FetchStatus::Success => {}
-            FetchStatus::FailedToDownload => self.failed[0] += 1,
-            FetchStatus::FailedToResize => self.failed[1] += 1,
-        }
+        self.counts.add(outcome.status, outcome.message.as_deref());
+        self.counts.bytes_downloaded += outcome.downloaded;
     }
 
-    /// The message, when it is time for another one.
-    fn message(&mut self) -> Option<String> {
-        if self.shown.elapsed() < MESSAGES {
-            return None;
+    /// Whether it is time for another message; if so, the next one is due later.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.shown.elapsed() >= MESSAGES;
+        if is_due {
+            self.shown = Instant::now();
         }
-        self.shown = Instant::now();
-        let rate = self.bytes as f64 / 1e6 / self.start.elapsed().as_secs_f64();
-        let [download, resize] = self.failed;
-        Some(format!(
-            "{rate:.1} MB/s, {download} not downloaded, {resize} not resized"
-        ))
+        is_due
+    }
+
+    fn rate(&self, count: u64) -> f64 {
+        count as f64 / self.start.elapsed().as_secs_f64()
+    }
+
+    /// Images a second, megabytes a second, the share of successes, and what fails most.
+    fn message(&self) -> String {
+        let (rows, images) = (self.counts.rows(), self.counts.of(FetchStatus::Success));
+        let mut text = format!(
+            "{:.0} images/s, {:.1} MB/s, {:.1} % stored",
+            self.rate(images),
+            self.rate(self.counts.bytes_downloaded) / 1e6,
+            100.0 * images as f64 / rows.max(1) as f64
+        );
+        for (message, count) in self.counts.most_frequent_failures(FAILURES_SHOWN) {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "; {count} {message}");
+        }
+        text
+    }
+
+    fn facts(&self) -> Metadata {
+        let images = self.counts.of(FetchStatus::Success);
+        let failures: Metadata = self
+            .counts
+            .most_frequent_failures(FAILURES_COUNTED)
+            .into_iter()
+            .map(|(message, count)| (message.to_owned(), count.into()))
+            .collect();
+        let facts = [
+            ("images", json!(images)),
+            (
+                "failed_to_download",
+                json!(self.counts.of(FetchStatus::FailedToDownload)),
+            ),
+            (
+                "failed_to_resize",
+                json!(self.counts.of(FetchStatus::FailedToResize)),
+            ),
+            ("bytes_downloaded", json!(self.counts.bytes_downloaded)),
+            ("images_per_second", json!(self.rate(images))),
+            (
+                "bytes_per_second",
+                json!(self.rate(self.counts.bytes_downloaded)),
+            ),
+            ("failures", Value::Object(failures)),
+        ];
+        facts
+            .map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn keys_are_those_of_img2dataset() {
@@ -360,6 +415,7 @@ mod tests {
             url: None,
             caption,
             columns: meta.clone(),
+            check: None,
         };
         let captions = captions(&row, &mut meta);
         (captions, meta.keys().cloned().collect())

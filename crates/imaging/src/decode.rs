@@ -11,6 +11,7 @@ mod webp;
 
 use std::fmt::Display;
 
+use serde::{Deserialize, Serialize};
 use sightline_core::image_spec::Size;
 use sightline_core::{Hint, ImageFormat};
 
@@ -23,7 +24,8 @@ pub use jpeg::{JPEG_DECODER, JpegDecoder};
 pub use scale::{Announced, Scale};
 
 /// How a file becomes RGB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DecodeOptions {
     /// What is accepted at all.
     pub limits: Limits,
@@ -41,7 +43,8 @@ pub struct DecodeOptions {
 }
 
 /// What becomes of transparency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Alpha {
     /// The colour is kept as stored, also where it cannot be seen (Pillow's `convert("RGB")`).
     Drop,
@@ -50,7 +53,8 @@ pub enum Alpha {
 }
 
 /// What becomes of 16-bit grey.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Deep {
     /// Values above 255 become 255 (Pillow), which turns nearly every photo white.
     Clip,
@@ -247,7 +251,7 @@ pub fn decode_rgb_window(
 
 /// Decodes `bytes` in the mode of the file; not turned upright, the first frame of an animation.
 pub fn decode_native(bytes: &[u8], limits: &Limits) -> Result<Native, DecodeError> {
-    decode_as(format_of(bytes, limits)?, bytes, limits)
+    decode_as(image_format(bytes, limits)?, bytes, limits)
 }
 
 /// Decodes one file after another and keeps the memory that this takes.
@@ -299,7 +303,7 @@ impl Decoder {
                 Err(DecodeError::WindowOutside { window, size })
             }
         };
-        let format = format_of(bytes, &options.limits)?;
+        let format = image_format(bytes, &options.limits)?;
         if format == ImageFormat::Jpg {
             return self.decode_jpeg(bytes, options, &mut choose);
         }
@@ -372,8 +376,8 @@ impl std::fmt::Debug for Decoder {
     }
 }
 
-/// The format of a file that is not refused at once.
-fn format_of(bytes: &[u8], limits: &Limits) -> Result<ImageFormat, DecodeError> {
+/// The format of a file by its first bytes, if it is one that is decoded here and no larger than the limits allow.
+pub fn image_format(bytes: &[u8], limits: &Limits) -> Result<ImageFormat, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }

@@ -20,6 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod blur;
 pub mod crop;
 pub mod decode;
 pub mod encode;
@@ -34,9 +35,10 @@ pub mod sizes;
 pub mod sniff;
 pub mod window;
 
+pub use blur::{RelativeBox, blur_boxes};
 pub use decode::{
     Alpha, Announced, DecodeError, DecodeOptions, Decoded, Decoder, Deep, Scale, decode_native,
-    decode_rgb, decode_rgb_window,
+    decode_rgb, decode_rgb_window, image_format,
 };
 pub use encode::{EncodeError, EncodeSpec, encode};
 pub use exif::{ExifError, exif};

@@ -23,7 +23,7 @@ pub fn upright(pixels: Pixels, orientation: u8) -> Pixels {
 }
 
 /// The size that an image stored with `orientation` has upright.
-pub(crate) fn upright_size(size: Size, orientation: u8) -> Size {
+pub fn upright_size(size: Size, orientation: u8) -> Size {
     let turned = Size {
         width: size.height,
         height: size.width,

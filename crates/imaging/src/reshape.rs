@@ -28,6 +28,7 @@ use sightline_core::Hint;
 use sightline_core::image_spec::{CropRounding, Size};
 use sightline_core::registry::UnknownName;
 
+use crate::blur::{RelativeBox, blur_boxes};
 use crate::crop::{Padding, centre_crop};
 use crate::resize::ResizeError;
 use crate::resize::opencv::{Interpolation, resize_opencv};
@@ -230,18 +231,28 @@ pub struct Reshaped {
 
 /// Accepts or refuses an image and brings it to its size.
 pub fn reshape(pixels: Pixels, spec: &ReshapeSpec) -> Result<Reshaped, ReshapeError> {
-    let from = pixels.size();
+    let size = pixels.size();
+    reshape_of(pixels, size, spec, &[])
+}
+
+/// [`reshape`] of an image of size `from` whose pixels may have been decoded at a smaller scale, with `boxes` of it blurred
+/// once it is resized, before anything is cut off or put around it.
+pub fn reshape_of(
+    pixels: Pixels,
+    from: Size,
+    spec: &ReshapeSpec,
+    boxes: &[RelativeBox],
+) -> Result<Reshaped, ReshapeError> {
     accept(from, spec)?;
     let matted = pixels.channels().has_alpha();
     let pixels = matte_white(pixels);
+    let unresized = |pixels| Reshaped {
+        pixels: blur_boxes(pixels, boxes),
+        changed: matted || !boxes.is_empty(),
+    };
     let edge = spec.image_size;
     let (decisive, target) = match spec.mode {
-        ResizeMode::No => {
-            return Ok(Reshaped {
-                pixels,
-                changed: matted,
-            });
-        }
+        ResizeMode::No => return Ok(unresized(pixels)),
         ResizeMode::KeepRatio | ResizeMode::CenterCrop => {
             (from.width.min(from.height), smallest_max_size(from, edge))
         }
@@ -251,10 +262,7 @@ pub fn reshape(pixels: Pixels, spec: &ReshapeSpec) -> Result<Reshaped, ReshapeEr
     };
     let shrinks = decisive > edge;
     if spec.only_if_bigger && !shrinks {
-        return Ok(Reshaped {
-            pixels,
-            changed: matted,
-        });
+        return Ok(unresized(pixels));
     }
     let square = Size {
         width: edge,
@@ -269,11 +277,12 @@ pub fn reshape(pixels: Pixels, spec: &ReshapeSpec) -> Result<Reshaped, ReshapeEr
     } else {
         spec.upscale
     };
-    let resized = if target == from {
+    let resized = if target == pixels.size() {
         pixels
     } else {
         resize_opencv(&pixels, target, interpolation)?
     };
+    let resized = blur_boxes(resized, boxes);
     let pixels = match spec.mode {
         ResizeMode::CenterCrop => centre_crop(
             &resized,

@@ -19,6 +19,7 @@
 pub mod captions;
 pub mod contact_sheet;
 mod error;
+pub mod fetch_page;
 mod format;
 pub mod leaderboard;
 mod page;
@@ -30,6 +31,7 @@ mod table;
 pub use captions::caption_page;
 pub use contact_sheet::contact_sheet;
 pub use error::Error;
+pub use fetch_page::fetch_page;
 pub use leaderboard::{Summary, board};
 pub use record::Record;
 pub use store::{Stored, current, read_records, write_record};

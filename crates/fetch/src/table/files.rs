@@ -73,6 +73,13 @@ pub(crate) struct InputFile {
     pub(crate) gzip: bool,
 }
 
+impl InputFile {
+    /// Whether rows can be read without those before them.
+    pub(crate) fn can_seek(&self) -> bool {
+        self.format == InputFormat::Parquet && !self.gzip
+    }
+}
+
 /// The files of the table at `path`, in order.
 pub(crate) fn find(path: &Path, format: Option<InputFormat>) -> Result<Vec<InputFile>> {
     let metadata = fs::metadata(path).map_err(Error::read_table(path))?;

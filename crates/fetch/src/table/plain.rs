@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 
 /// How `serde_json` says that a text is not UTF-8.
 const NOT_UTF8: &str = "invalid unicode code point";
-/// Name of the rewritten table in the output folder.
+/// How the name of the rewritten table in the output folder begins; the number of the process follows.
 const SCRATCH: &str = ".table.scratch";
 
 /// A file that can be scanned.
@@ -49,7 +49,7 @@ impl Plain {
             }));
         }
         let plain = Self {
-            path: scratch.join(SCRATCH),
+            path: scratch.join(format!("{SCRATCH}.{}", std::process::id())),
             format: match file.format {
                 InputFormat::Json => InputFormat::Jsonl,
                 format => format,
@@ -94,11 +94,20 @@ impl Plain {
 
     /// Removes what a killed run left in the folder `scratch`.
     pub(super) fn clean(scratch: &Path) -> Result<()> {
-        let path = scratch.join(SCRATCH);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::output("remove", &path)(e)),
-            _ => Ok(()),
+        for entry in fs::read_dir(scratch).map_err(Error::output("list", scratch))? {
+            let entry = entry.map_err(Error::output("list", scratch))?;
+            if !entry.file_name().to_string_lossy().starts_with(SCRATCH) {
+                continue;
+            }
+            let path = entry.path();
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::output("remove", &path)(e));
+                }
+                _ => {}
+            }
         }
+        Ok(())
     }
 }
 

@@ -27,11 +27,16 @@ pub(crate) struct Row {
     pub(crate) caption: Option<String>,
     /// All input columns, in the order of the status table.
     pub(crate) columns: Metadata,
+    /// The digest that the body must have.
+    pub(crate) check: Option<String>,
 }
+
+/// Name of the column of [`Row::check`], which is not kept. Saved columns cannot be called so.
+pub(super) const CHECK: &str = "__check";
 
 impl ShardRows {
     /// The rows in `frame`, whose columns have the names of the status table.
-    pub(crate) fn new(id: ShardId, frame: DataFrame) -> PolarsResult<Self> {
+    pub(crate) fn new(id: ShardId, mut frame: DataFrame) -> PolarsResult<Self> {
         let mut rows: Vec<Row> = Vec::with_capacity(frame.height());
         let columns: Vec<&Series> = frame
             .columns()
@@ -49,19 +54,23 @@ impl ShardRows {
                 let value = to_json(&series.get(at)?);
                 values.insert(series.name().to_string(), value);
             }
-            let text = |name: &str| values.get(name).and_then(Value::as_str).map(str::to_owned);
             hasher.update(b"\n");
             for value in values.values() {
                 // A JSON text holds no line break and no NUL, so values cannot run together.
                 hasher.update(value.to_string().as_bytes());
                 hasher.update(b"\0");
             }
+            let check = values.shift_remove(CHECK);
+            let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
             rows.push(Row {
-                url: text("url"),
-                caption: text("caption"),
+                url: text(values.get("url")),
+                caption: text(values.get("caption")),
+                check: text(check.as_ref()),
                 columns: values,
             });
         }
+        // It is there only if it was asked for.
+        let _ = frame.drop_in_place(CHECK);
         Ok(Self {
             id,
             rows,

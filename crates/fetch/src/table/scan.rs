@@ -13,7 +13,7 @@ use super::diagnose::{Refusal, unreadable};
 use super::files::{InputFile, InputFormat};
 use super::plain::{Plain, open};
 use super::problem::{Part, PartProblem, TableProblem};
-use super::rows::is_representable;
+use super::rows::{CHECK, is_representable};
 use super::types::{all_are, check_readable, storable, truth};
 use crate::error::{Error, Result};
 
@@ -38,6 +38,8 @@ pub(crate) struct Columns {
     pub(crate) caption: Option<String>,
     /// Kept as they are.
     pub(crate) additional: Vec<String>,
+    /// Of the digests that bodies must have; not kept.
+    pub(crate) check: Option<String>,
 }
 
 /// Reads the files of a table.
@@ -50,13 +52,17 @@ pub(crate) struct TableReader {
 
 impl TableReader {
     /// A reader of batches of `rows` rows, with room for rewritten tables in the folder `scratch`.
-    pub(crate) fn new(columns: Columns, rows: NonZeroUsize, scratch: &Path) -> Result<Self> {
-        Plain::clean(scratch)?;
-        Ok(Self {
+    pub(crate) fn new(columns: Columns, rows: NonZeroUsize, scratch: &Path) -> Self {
+        Self {
             columns,
             rows,
             scratch: scratch.to_owned(),
-        })
+        }
+    }
+
+    /// Removes what killed runs left in the folder `scratch`, which no other process may be using.
+    pub(crate) fn clean(scratch: &Path) -> Result<()> {
+        Plain::clean(scratch)
     }
 
     /// Hands over the rows of `file` in order, in batches of exactly the wanted size but for the last,
@@ -65,6 +71,28 @@ impl TableReader {
     pub(crate) fn read(
         &self,
         file: &InputFile,
+        is_stopped: &dyn Fn() -> bool,
+        each: &mut dyn FnMut(DataFrame) -> Result<bool>,
+    ) -> Result<()> {
+        self.read_some(file, None, is_stopped, each)
+    }
+
+    /// [`Self::read`] of some rows: the first, from 0 on, and their number. For files that can be read so
+    /// ([`InputFile::can_seek`]).
+    pub(crate) fn read_range(
+        &self,
+        file: &InputFile,
+        range: (u64, u64),
+        is_stopped: &dyn Fn() -> bool,
+        each: &mut dyn FnMut(DataFrame) -> Result<bool>,
+    ) -> Result<()> {
+        self.read_some(file, Some(range), is_stopped, each)
+    }
+
+    fn read_some(
+        &self,
+        file: &InputFile,
+        range: Option<(u64, u64)>,
         is_stopped: &dyn Fn() -> bool,
         each: &mut dyn FnMut(DataFrame) -> Result<bool>,
     ) -> Result<()> {
@@ -109,6 +137,9 @@ impl TableReader {
             self.check_types(file, &schema)?;
             self.selection(false, |column| schema.get(column).map(storable))
         };
+        if let Some((first, rows)) = range {
+            lazy = lazy.slice(first as i64, rows as IdxSize);
+        }
         batches(lazy.select(selection), self.rows, &refused, each)
     }
 
@@ -138,8 +169,7 @@ impl TableReader {
         file: &InputFile,
         each: &mut dyn FnMut(DataFrame) -> Result<bool>,
     ) -> Result<()> {
-        let asked = self.columns.caption.iter().chain(&self.columns.additional);
-        if let Some(column) = asked.into_iter().next() {
+        if let Some(column) = self.asked().find(|column| **column != self.columns.url) {
             return Err(Error::MissingColumn {
                 path: file.path.clone(),
                 column: column.clone(),
@@ -178,6 +208,7 @@ impl TableReader {
             .additional
             .iter()
             .chain(&self.columns.caption)
+            .chain(&self.columns.check)
             .chain([&self.columns.url])
     }
 
@@ -209,8 +240,11 @@ impl TableReader {
             let Some(dtype) = schema.get(column) else {
                 continue;
             };
-            let is_text =
-                Some(column) == self.columns.caption.as_ref() || *column == self.columns.url;
+            let is_text = [&self.columns.caption, &self.columns.check]
+                .into_iter()
+                .flatten()
+                .chain([&self.columns.url])
+                .any(|text| text == column);
             let problem = if is_text && (dtype.is_nested() || dtype.is_binary()) {
                 "is no text; lists can be kept with --save-additional-columns"
             } else if !is_text && !is_representable(&storable(dtype)) {
@@ -245,6 +279,10 @@ impl TableReader {
         }
         let url = col(self.columns.url.as_str()).cast(DataType::String);
         selection.push(url.alias("url"));
+        if let Some(column) = &self.columns.check {
+            let text = col(column.as_str()).cast(DataType::String);
+            selection.push(text.alias(CHECK));
+        }
         // Two columns of the output may come from one of the input, so aliases are for all.
         for (expression, column) in selection.iter_mut().zip(&self.columns.additional) {
             *expression = expression.clone().alias(column.as_str());
@@ -465,8 +503,9 @@ mod tests {
             url: "url".to_owned(),
             caption: caption.map(str::to_owned),
             additional: additional.iter().map(|&c| c.to_owned()).collect(),
+            check: None,
         };
-        TableReader::new(columns, NonZeroUsize::new(rows).unwrap(), dir).unwrap()
+        TableReader::new(columns, NonZeroUsize::new(rows).unwrap(), dir)
     }
 
     fn write(dir: &Path, name: &str, content: &[u8]) -> InputFile {

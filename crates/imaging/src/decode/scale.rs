@@ -1,10 +1,12 @@
 //! Decoding JPEG files smaller than they are.
 
+use serde::{Deserialize, Serialize};
 use sightline_core::image_spec::Size;
 
 /// How small a JPEG file is decoded. Its blocks of 8 by 8 are transformed into smaller ones, which is faster than
 /// decoding all pixels and resizing them, and gives other pixels: those of libjpeg's scaled decoding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Scale {
     /// As large as it is.
     #[default]

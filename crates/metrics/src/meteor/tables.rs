@@ -329,7 +329,7 @@ impl<'a> U32s<'a> {
 #[derive(Clone, Copy)]
 struct U16s<'a>(&'a [u8]);
 
-impl<'a> U16s<'a> {
+impl U16s<'_> {
     fn get(self, index: usize) -> u16 {
         self.0
             .as_chunks()

@@ -1,0 +1,259 @@
+//! Shards of a plan, made by one of many workers; how far all of them are; and the end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use sightline_core::{Digest, Progress, ShardId};
+use sightline_store::{remove_stale_temporaries, write_atomic};
+
+use crate::error::{Error, Result};
+use crate::lease::{self, LEASE};
+use crate::pipeline::{StopFlag, run_planned};
+use crate::plan::FetchPlan;
+use crate::resume::{format_of, read_finished};
+use crate::stats::{FetchSummary, ShardStats};
+use crate::table::TableReader;
+
+/// Version of [`FetchState`] and [`DatasetIndex`].
+const SCHEMA: u32 = 1;
+/// Name of the index that [`finish`] writes.
+pub const INDEX_FILE: &str = "dataset.json";
+
+/// Which shards of a plan a worker takes. Those that are finished, or that another worker is making, are passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Share {
+    /// Every shard, from a place on that depends on the machine and the process, so that workers seldom meet.
+    #[default]
+    Any,
+    /// Those whose number leaves `index` when divided by `count`.
+    Index {
+        /// From 0 on.
+        index: u64,
+        /// Number of workers.
+        count: u64,
+    },
+    /// These.
+    Shards(Vec<u64>),
+}
+
+impl Share {
+    /// The numbers of the shards, in the order in which they are made.
+    fn of(&self, plan: &FetchPlan) -> Result<Vec<u64>> {
+        let count = plan.shards.len() as u64;
+        match self {
+            Self::Any => {
+                let own = Digest::of(lease::owner().as_bytes());
+                let start = u64::from_le_bytes(own.as_bytes()[..8].try_into().unwrap_or_default());
+                let start = start.checked_rem(count).unwrap_or(0);
+                Ok((start..count).chain(0..start).collect())
+            }
+            Self::Index {
+                index,
+                count: workers,
+            } => {
+                if index >= workers {
+                    return Err(Error::Spec {
+                        field: "--index",
+                        problem: format!(
+                            "{index} is none of {workers} workers, which count from 0"
+                        ),
+                    });
+                }
+                Ok((*index..count)
+                    .step_by((*workers).max(1) as usize)
+                    .collect())
+            }
+            Self::Shards(shards) => match shards.iter().find(|id| **id >= count) {
+                Some(id) => Err(Error::Spec {
+                    field: "--shards",
+                    problem: format!(
+                        "the plan has no shard {id}, only 0 to {}",
+                        count.saturating_sub(1)
+                    ),
+                }),
+                None => Ok(shards.clone()),
+            },
+        }
+    }
+}
+
+/// Makes the shards of `plan` that are in `share`, and returns when each is finished or in the hands of another worker.
+pub fn work(
+    plan: &FetchPlan,
+    share: &Share,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<FetchSummary> {
+    let wanted = share.of(plan)?;
+    let files: std::collections::BTreeSet<usize> = wanted
+        .iter()
+        .map(|id| plan.shards[*id as usize].file)
+        .collect();
+    plan.check_files(|file| files.contains(&file))?;
+    let rows = wanted.iter().map(|id| plan.shards[*id as usize].rows).sum();
+    progress.start("rows", Some(rows));
+    let summary = run_planned(plan, &wanted, progress, stop);
+    progress.finish();
+    summary
+}
+
+/// How far the workers are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FetchState {
+    /// Version of this structure.
+    pub schema: u32,
+    /// Digest of the plan.
+    pub plan: Digest,
+    /// Shards of the plan.
+    pub shards: u64,
+    /// Shards that are finished.
+    pub finished: u64,
+    /// Shards that a worker is making, with the worker and the seconds since it said so.
+    pub under_way: BTreeMap<u64, (String, f64)>,
+    /// Shards that nobody has begun, or whose worker is gone.
+    pub open: Vec<u64>,
+    /// Rows of the plan.
+    pub rows: u64,
+    /// What is in the finished shards.
+    pub done: FetchSummary,
+}
+
+/// Looks at the output folder of `plan`.
+pub fn state(plan: &FetchPlan) -> Result<FetchState> {
+    let mut state = FetchState {
+        schema: SCHEMA,
+        plan: plan.digest,
+        shards: plan.shards.len() as u64,
+        finished: 0,
+        under_way: BTreeMap::new(),
+        open: Vec::new(),
+        rows: plan.rows,
+        done: FetchSummary::new(),
+    };
+    for id in (0..state.shards).map(ShardId) {
+        if let Some(stats) = finished(plan, id)? {
+            state.finished += 1;
+            state.done.add(&stats, true);
+            continue;
+        }
+        let path = plan.spec.out.join(format!("{id}{LEASE}"));
+        let age = lease::age(&plan.spec.out, &path).map_err(Error::output("read", &path))?;
+        match age {
+            Some(age) if age < lease::STALE => {
+                let owner = fs::read_to_string(&path).unwrap_or_default();
+                let owner = owner.trim().to_owned();
+                state.under_way.insert(id.0, (owner, age.as_secs_f64()));
+            }
+            _ => state.open.push(id.0),
+        }
+    }
+    state.done.close(Duration::ZERO, 0);
+    Ok(state)
+}
+
+/// The statistics of a shard that is finished.
+fn finished(plan: &FetchPlan, id: ShardId) -> Result<Option<ShardStats>> {
+    read_finished(
+        &plan.spec.out,
+        format_of(&plan.spec)?,
+        &plan.spec.settings(),
+        id,
+    )
+}
+
+/// What is in a dataset, shard by shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DatasetIndex {
+    /// Version of this structure.
+    pub schema: u32,
+    /// Digest of the plan.
+    pub plan: Digest,
+    /// Samples in all shards.
+    pub samples: u64,
+    /// Bytes of all shards.
+    pub len_bytes: u64,
+    /// The shards in order.
+    pub shards: Vec<IndexedShard>,
+    /// What became of the rows.
+    pub summary: FetchSummary,
+}
+
+/// A shard of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexedShard {
+    /// Its file.
+    pub name: String,
+    /// Samples in it.
+    pub samples: u64,
+    /// Its length.
+    pub len_bytes: u64,
+    /// Its digest.
+    pub sha256: Digest,
+}
+
+/// Writes the index of the dataset, once every shard is there, and removes what killed workers left. Returns the shards
+/// that are missing otherwise.
+pub fn finish(plan: &FetchPlan) -> Result<std::result::Result<DatasetIndex, Vec<u64>>> {
+    let start = Instant::now();
+    let format = format_of(&plan.spec)?;
+    let mut index = DatasetIndex {
+        schema: SCHEMA,
+        plan: plan.digest,
+        samples: 0,
+        len_bytes: 0,
+        shards: Vec::new(),
+        summary: FetchSummary::new(),
+    };
+    let mut missing = Vec::new();
+    for id in (0..plan.shards.len() as u64).map(ShardId) {
+        let stats = finished(plan, id)?;
+        let Some((stats, origin)) = stats.and_then(|stats| Some((stats.clone(), stats.sightline?)))
+        else {
+            missing.push(id.0);
+            continue;
+        };
+        index.samples += origin.shard.samples;
+        index.len_bytes += origin.shard.len_bytes;
+        index.shards.push(IndexedShard {
+            name: format.file_name(id),
+            samples: origin.shard.samples,
+            len_bytes: origin.shard.len_bytes,
+            sha256: origin.shard.sha256,
+        });
+        index.summary.add(&stats, true);
+    }
+    if !missing.is_empty() {
+        return Ok(Err(missing));
+    }
+    index.summary.close(Duration::ZERO, 0);
+    remove_leases(&plan.spec.out)?;
+    remove_stale_temporaries(&plan.spec.out)?;
+    TableReader::clean(&plan.spec.out)?;
+    let path = plan.spec.out.join(INDEX_FILE);
+    let mut text = serde_json::to_string_pretty(&index)
+        .map_err(|source| Error::output("write", &path)(source.into()))?;
+    text.push('\n');
+    write_atomic(&path, text.as_bytes())?;
+    tracing::debug!(seconds = start.elapsed().as_secs_f64(), "dataset indexed");
+    Ok(Ok(index))
+}
+
+/// Every shard is finished, so no lease means anything.
+fn remove_leases(out: &Path) -> Result<()> {
+    let paths: Vec<PathBuf> = fs::read_dir(out)
+        .map_err(Error::output("list", out))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.and_then(|name| name.strip_suffix(LEASE))
+                .is_some_and(|id| id.bytes().all(|b| b.is_ascii_digit()))
+        })
+        .collect();
+    for path in paths {
+        fs::remove_file(&path).map_err(Error::output("remove", &path))?;
+    }
+    Ok(())
+}
