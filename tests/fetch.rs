@@ -125,3 +125,62 @@ fn hostile_images_end_as_rows() {
         "classes of errors are told apart: {reasons:?}"
     );
 }
+
+#[test]
+fn a_run_can_be_watched_by_machines_and_looked_at_afterwards() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .sightline("synth scenes --out scenes --train 1 --val 1 --test 30")
+        .expect(0);
+    let server = Server::start(sandbox.path("scenes")).unwrap();
+    let table = std::fs::read_to_string(sandbox.path("scenes/urls/test.csv")).unwrap();
+    let base = server.url("");
+    let table = table.replace("http://127.0.0.1:8000", base.trim_end_matches('/'));
+    let header = table.lines().next().unwrap().split(',').count();
+    sandbox.write(
+        "urls.csv",
+        format!(
+            "{table}{}{}\n",
+            server.url("/missing.jpg"),
+            ",".repeat(header - 1)
+        ),
+    );
+    let outcome = sandbox
+        .sightline(
+            "fetch urls.csv --out shards --caption-col caption --number-sample-per-shard 10 \
+             --allow-private-addresses --progress json --metrics-port 0",
+        )
+        .expect(0);
+    assert!(
+        outcome.stderr.contains("counts at http://127.0.0.1:"),
+        "{}",
+        outcome.stderr
+    );
+    let last = outcome.stderr.lines().last().unwrap();
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(
+        (&last["done"], &last["total"]),
+        (&31.into(), &31.into()),
+        "{last}"
+    );
+    assert_eq!(
+        (&last["images"], &last["failed_to_download"]),
+        (&30.into(), &1.into())
+    );
+    assert_eq!(last["failures"]["HTTP Error 404: Not Found"], 1);
+
+    sandbox
+        .sightline("fetch report shards --images 12")
+        .expect(0);
+    let page = std::fs::read_to_string(sandbox.path("shards/report.html")).unwrap();
+    for text in [
+        "HTTP Error 404: Not Found",
+        "30 (96.8 %)",
+        "127.0.0.1",
+        "data:image",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert_eq!(page.matches("<img ").count(), 12);
+    sandbox.sightline("fetch report scenes").expect(2);
+}

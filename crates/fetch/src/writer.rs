@@ -229,6 +229,7 @@ impl<'a> Writer<'a> {
             "shard finished"
         );
         self.summary.add(&stats, false);
+        self.progress.facts(self.meter.facts());
         Ok(())
     }
 }
