@@ -837,4 +837,12 @@ mod tests {
         assert_eq!(pace.check(), Ok(()));
         assert_eq!(pace.bytes, 0, "a new window begins");
     }
+
+    #[test]
+    fn a_row_that_waits_takes_little_memory() {
+        let client = Client::new(&local(), 1 << 20).unwrap();
+        let waiting = client.get(Some("http://127.0.0.1/"));
+        let size = std::mem::size_of_val(&waiting);
+        assert!(size <= 4096, "{size} bytes");
+    }
 }
