@@ -192,6 +192,48 @@ fn flags_that_the_changelog_and_the_readme_name_exist() {
 }
 
 #[test]
+fn every_published_checkpoint_has_its_row_on_the_page_of_models() {
+    let (sandbox, documents) = (Sandbox::new(), documents());
+    let rows = documents["docs/models.md"].lines();
+    let rows: Vec<Vec<&str>> = rows
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let mut listed = 0;
+    for entry in fs::read_dir("manifests/models").unwrap() {
+        let path = std::path::absolute(entry.unwrap().path()).unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let manifests = path.parent().unwrap().parent().unwrap().to_str().unwrap();
+        if ["clip", "constant", "random"].contains(&name) {
+            // The family of that name is shown.
+            continue;
+        }
+        let shown = ["models", "show", name, "--json", "--manifests", manifests];
+        let card = sandbox.run(shown).expect(0).json();
+        assert_eq!(card["schema"], 1);
+        let published = &card["published"];
+        if published.is_null() {
+            continue;
+        }
+        let named = format!("`{name}`");
+        let row = rows.iter().find(|row| row[0] == named);
+        let row = row.unwrap_or_else(|| panic!("docs/models.md has no row of {name}"));
+        let source = published["source"].as_str().unwrap();
+        assert_eq!(row[1], source.trim_start_matches("https://"), "{name}");
+        assert_eq!(row[2], published["licence"], "{name}");
+        let millions: f64 = row[3].parse().unwrap();
+        assert_eq!(published["parameters_millions"], millions, "{name}");
+        let run_with = published["run_with"].as_str().unwrap();
+        assert_eq!(row[4], run_with.replace('-', " "), "{name}");
+        listed += 1;
+    }
+    let of_checkpoints = rows
+        .iter()
+        .filter(|row| row.len() == 5 && row[3].parse::<f64>().is_ok());
+    assert_eq!(of_checkpoints.count(), listed);
+}
+
+#[test]
 fn the_readme_names_every_command() {
     let documents = documents();
     let readme = &documents["README.md"];

@@ -7,9 +7,11 @@
 
 mod bad_input;
 mod benchmarks;
+mod direct;
 mod docs;
 mod fetch;
 mod help;
+mod hub;
 mod kill;
 mod models;
 mod preprocess;

@@ -1,4 +1,4 @@
-//! `sightline models import`.
+//! `sightline models check` and `import`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -137,4 +137,123 @@ fn an_attack_is_named_and_leaves_nothing() {
         .sightline("models import nowhere --out made")
         .expect(2)
         .says(&["cannot read `nowhere`"]);
+}
+
+/// A tiny checkpoint with recorded outputs.
+fn recorded(name: &str) -> PathBuf {
+    workspace().join("tests/fixtures/models").join(name)
+}
+
+/// A copy of it in the sandbox, as the folder `ported`.
+fn ported(sandbox: &Sandbox, name: &str) {
+    for entry in fs::read_dir(recorded(name)).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        sandbox.write(&format!("ported/{name}"), fs::read(&path).unwrap());
+    }
+}
+
+#[test]
+fn every_recorded_output_is_compared_and_shown() {
+    let sandbox = Sandbox::new();
+    let folder = recorded("clip/hf_quickgelu_eos2");
+    let check = ["models", "check", folder.to_str().unwrap()];
+    let text = sandbox.run(check).expect(0).stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].ends_with("hf_quickgelu_eos2 (clip)"), "{text}");
+    let columns: Vec<&str> = lines[1].split_whitespace().collect();
+    assert_eq!(
+        columns,
+        ["output", "elements", "absolute", "relative", "allowed"]
+    );
+    assert!(text.contains("  image_features "), "{text}");
+    assert!(
+        text.ends_with("outputs: all within their tolerance\n"),
+        "{text}"
+    );
+
+    let json = sandbox
+        .run(check.iter().chain(&["--json"]))
+        .expect(0)
+        .json();
+    assert_eq!(
+        (&json["schema"], &json["within"]),
+        (&1.into(), &true.into())
+    );
+    let outputs = json["cases"][0]["outputs"].as_array().unwrap();
+    let loss = outputs
+        .iter()
+        .find(|output| output["name"] == "loss")
+        .unwrap();
+    assert_eq!(loss["difference"]["elements"], 1);
+    assert_eq!(loss["difference"]["tolerance"]["absolute"], 1e-4);
+    assert!(loss["difference"]["absolute"].as_f64().unwrap() < 1e-4);
+
+    // A folder of such folders stands for all of them.
+    let family = recorded("clip");
+    let all = ["models", "check", family.to_str().unwrap(), "--json"];
+    let all = sandbox.run(all).expect(0).json();
+    let cases = all["cases"].as_array().unwrap();
+    assert!(cases.len() > 1 && cases.iter().all(|case| case["within"] == true));
+}
+
+#[test]
+fn weights_that_were_ported_wrongly_end_the_check_with_1() {
+    let sandbox = Sandbox::new();
+    ported(&sandbox, "clip/hf_quickgelu_eos2");
+    // The last bytes of the weights belong to the last tensor.
+    let path = sandbox.path("ported/model.safetensors");
+    let mut weights = fs::read(&path).unwrap();
+    let end = weights.len();
+    weights[end - 4..].copy_from_slice(&9f32.to_le_bytes());
+    fs::write(&path, weights).unwrap();
+    let told = sandbox.sightline("models check ported").expect(1).stdout;
+    assert!(told.contains("NOT WITHIN"), "{told}");
+    assert!(
+        told.contains("times the tolerance 2e-5 + 2e-5 * |x|"),
+        "{told}"
+    );
+    assert!(told.contains("not within their tolerance"), "{told}");
+    let json = sandbox
+        .sightline("models check ported --json")
+        .expect(1)
+        .json();
+    assert_eq!(json["within"], false);
+    // What is allowed may be said for all outputs.
+    let wide = "models check ported --absolute 1e9 --relative 1";
+    sandbox.sightline(wide).expect(0);
+}
+
+#[test]
+fn an_unknown_output_a_wrong_family_and_an_empty_folder_are_told() {
+    let sandbox = Sandbox::new();
+    ported(&sandbox, "align/small_3stage");
+    let check = "models check ported --family";
+    sandbox
+        .sightline(&format!("{check} clip"))
+        .expect(2)
+        .says(&["says that its family is `align`, not `clip`"]);
+    sandbox
+        .sightline(&format!("{check} alingn"))
+        .expect(2)
+        .says(&["Did you mean `align`?"]);
+    sandbox
+        .sightline("models check nowhere")
+        .expect(2)
+        .says(&["cannot read `nowhere`"]);
+    sandbox.write("none/README.md", "nothing");
+    sandbox
+        .sightline("models check none")
+        .expect(2)
+        .says(&["holds no `io.safetensors`", "docs/models.md"]);
+    // Beside a case, what is none is a failure of its own and the case is compared.
+    let sandbox = Sandbox::new();
+    ported(&sandbox, "align/small_3stage");
+    sandbox.write("stray/notes.txt", "");
+    let told = sandbox.sightline("models check .").expect(1).stdout;
+    assert!(told.contains("./stray (no family)"), "{told}");
+    assert!(
+        told.ends_with("0 not within their tolerance; 1 folder without any\n"),
+        "{told}"
+    );
 }

@@ -40,9 +40,16 @@ pub(crate) enum Command {
     Synth(command::synth::SynthCommand),
     /// Write exactly the tensors that a model would be fed
     Preprocess(command::preprocess::PreprocessArgs),
-    /// Model families and what they can do; checkpoints of any form as safetensors
+    /// Model families and what they can do; checkpoints of any form as safetensors;
+    /// how far a checkpoint is from recorded outputs
     #[command(subcommand)]
     Models(command::models::ModelsCommand),
+    /// Images or texts as vectors of one space
+    Embed(Box<command::embed::EmbedArgs>),
+    /// Write captions for images
+    Caption(Box<command::caption::CaptionArgs>),
+    /// Ask a model a question about an image
+    Ask(Box<command::ask::AskArgs>),
     /// Metrics, and the data that some of them need
     #[command(subcommand)]
     Metrics(command::metrics::MetricsCommand),
@@ -68,9 +75,13 @@ pub(crate) struct SuiteArgs {
     #[arg(long, default_value = ".", value_name = "DIR")]
     pub(crate) data: PathBuf,
 
-    /// Checkpoint folder of a model, as NAME=DIR; may be given several times
+    /// Checkpoint folder of a model, as NAME=DIR, or NAME=hf:OWNER/NAME@REVISION; may be given several times
     #[arg(long, value_name = "NAME=DIR", value_parser = parse_checkpoint)]
     pub(crate) checkpoint: Vec<(String, PathBuf)>,
+
+    /// Ask nothing of the network: checkpoints on the hub (hf:…) have to be in its cache
+    #[arg(long)]
+    pub(crate) offline: bool,
 
     /// Run these models instead of the suite's
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]

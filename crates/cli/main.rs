@@ -5,6 +5,7 @@ mod cache;
 mod command;
 mod exit;
 mod monitor;
+mod hub;
 mod output;
 mod panics;
 mod signal;
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
         Command::Synth(command) => command::synth::run(&command),
         Command::Preprocess(args) => command::preprocess::run(&args),
         Command::Models(command) => command::models::run(&command),
+        Command::Embed(args) => command::embed::run(&args),
+        Command::Caption(args) => command::caption::run(&args),
+        Command::Ask(args) => command::ask::run(&args),
         Command::Metrics(command) => command::metrics::run(&command),
         Command::Score(args) => command::score::run(&args),
         Command::Plan(args) => command::plan::run(&args),

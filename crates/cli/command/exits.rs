@@ -49,6 +49,38 @@ pub(crate) fn manifest(error: &sightline_manifest::Error) -> Exit {
     }
 }
 
+pub(crate) fn direct(error: &sightline_harness::direct::DirectError) -> Exit {
+    use sightline_harness::direct::DirectError;
+    match error {
+        DirectError::Model(error) => models(error),
+        DirectError::Regions(error) => regions(error),
+        DirectError::Tensor(_) => Exit::Environment,
+        _ => Exit::Usage,
+    }
+}
+
+pub(crate) fn models(error: &sightline_models::Error) -> Exit {
+    match error {
+        sightline_models::Error::Read { source, .. } => io(source),
+        sightline_models::Error::Nn(error) => nn(error),
+        sightline_models::Error::Tensor(_) => Exit::Environment,
+        _ => Exit::Usage,
+    }
+}
+
+/// What is wrong with the files is their giver's to mend; a disk is not.
+pub(crate) fn regions(error: &sightline_preprocess::regions::RegionsError) -> Exit {
+    use sightline_preprocess::regions::{Problem, RegionsError};
+    match error {
+        RegionsError::Write(_) | RegionsError::Tensor(_) => Exit::Environment,
+        RegionsError::File { problem, .. } => match &**problem {
+            Problem::Io(error) => io(error),
+            _ => Exit::No,
+        },
+        _ => Exit::Usage,
+    }
+}
+
 pub(crate) fn nn(error: &sightline_nn::Error) -> Exit {
     match error {
         sightline_nn::Error::Read { source, .. } => io(source),

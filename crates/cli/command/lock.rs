@@ -25,7 +25,8 @@ pub(crate) struct LockArgs {
 }
 
 pub(crate) fn run(args: &LockArgs) -> Result<Exit, Failure> {
-    let suite = suite::load(&args.suite)?;
+    let mut suite = suite::load(&args.suite)?;
+    suite.fetch_checkpoints(args.suite.offline)?;
     let lock = suite.lock(&Bar::default())?;
     let doing = || format!("writing lock `{}`", args.out.display());
     let text = lock

@@ -1,11 +1,19 @@
-//! One module per command: its arguments, its calls into the libraries, what it prints.
+//! One module per command: its arguments, its calls into the libraries, what it prints. Between them, what several
+//! commands share: the model, the images and the files that a person names.
 
+pub(crate) mod ask;
 pub(crate) mod board;
+pub(crate) mod caption;
+pub(crate) mod decoding;
+pub(crate) mod embed;
 pub(crate) mod exits;
 pub(crate) mod fetch;
+pub(crate) mod inputs;
 pub(crate) mod lock;
 pub(crate) mod metrics;
+pub(crate) mod model;
 pub(crate) mod models;
+pub(crate) mod pictures;
 pub(crate) mod plan;
 pub(crate) mod preprocess;
 pub(crate) mod run;
@@ -14,3 +22,4 @@ pub(crate) mod shards;
 pub(crate) mod suite;
 pub(crate) mod synth;
 pub(crate) mod target;
+pub(crate) mod tensor_file;

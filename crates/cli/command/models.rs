@@ -1,5 +1,7 @@
 //! `sightline models`: families and what they can do; checkpoints as safetensors.
 
+mod card;
+mod check;
 mod import;
 
 use std::fmt::Write as _;
@@ -20,8 +22,10 @@ use crate::output::print_either;
 pub(crate) enum ModelsCommand {
     /// Every family, one a line
     List(ListArgs),
-    /// What a family can do, and where it is described
+    /// What a family can do and where it is described, or what is known of a published checkpoint
     Show(ShowArgs),
+    /// How far a checkpoint is from the recorded outputs of another program; 1 when an output is beyond its tolerance
+    Check(check::CheckArgs),
     /// Write the network for images of a VirTex checkpoint as safetensors, under torchvision's names
     ExportBackbone(ExportBackboneArgs),
     /// Any checkpoint as one safetensors file, with copies of its configuration and tokenizer files
@@ -39,8 +43,12 @@ pub(crate) struct ListArgs {
 /// Arguments of `sightline models show`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Name of the family
+    /// Name of the family, or of a model manifest
     name: String,
+
+    /// Folder of the manifests
+    #[arg(long, value_name = "DIR", default_value = "manifests")]
+    manifests: PathBuf,
 
     /// Print as JSON
     #[arg(long)]
@@ -121,10 +129,15 @@ pub(crate) fn run(command: &ModelsCommand) -> Result<Exit, Failure> {
                 text.trim_end().to_owned()
             })?;
         }
+        ModelsCommand::Check(args) => return check::run(args),
         ModelsCommand::Import(args) => return import::run(args),
         ModelsCommand::Show(args) => {
+            if let Some(card) = card::find(&args.manifests, &args.name)? {
+                print_either(args.json, &card, || card.text())?;
+                return Ok(Exit::Done);
+            }
             let family: Entry = family(&args.name)
-                .map_err(|error| Failure::new(Exit::Usage, "looking up a family", &error))?
+                .map_err(|error| card::unknown(&args.manifests, &error))?
                 .into();
             let shown = Shown {
                 schema: SCHEMA,

@@ -75,6 +75,7 @@ fn place(place: &Place) -> String {
     match place {
         Place::Data(path) => format!("DATA/{path}"),
         Place::Manifests(path) => format!("MANIFESTS/{path}"),
+        Place::Hub(name) => name.clone(),
         Place::Given(name) => format!("given for {name}"),
     }
 }

@@ -1,9 +1,7 @@
 //! `sightline preprocess`: exactly the tensors that a model would be fed.
 
-mod inputs;
 mod regions;
 mod sheet;
-mod tensor_file;
 mod timing;
 
 use std::cell::RefCell;
@@ -20,16 +18,16 @@ use sightline_core::image_spec::{Dtype, ImageSpec, Layout};
 use sightline_core::{Digest, PixelDeviation, Progress};
 use sightline_imaging::Limits;
 use sightline_manifest::{image_spec_toml, read_image_spec};
-use sightline_preprocess::{Element, Mode, PrepareError, Preprocessor};
+use sightline_preprocess::{Element, Mode, Preprocessor};
 use sightline_store::write_atomic;
 
+use crate::command::inputs::{Broken, Inputs};
+use crate::command::tensor_file::{TensorFile, TensorForm};
 use crate::command::{exits, target};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
-use inputs::Inputs;
 use regions::RegionArgs;
 use sheet::Named;
-use tensor_file::TensorFile;
 use timing::{Timed, in_flight};
 
 /// Arguments of `sightline preprocess`.
@@ -44,7 +42,7 @@ pub(crate) struct PreprocessArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "regions")]
     spec: Option<PathBuf>,
 
-    /// Image files, folders of them, and shards (.tar)
+    /// Image files, folders of them, patterns, and shards (.tar)
     #[arg(long, num_args = 1.., value_name = "PATH", required_unless_present_any = ["explain", "regions"])]
     images: Vec<PathBuf>,
 
@@ -164,13 +162,6 @@ struct Printed {
     steps: Option<Vec<String>>,
 }
 
-#[derive(Debug, Serialize)]
-struct Broken {
-    name: String,
-    class: &'static str,
-    message: String,
-}
-
 pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
     let Some(spec_file) = &args.spec else {
         let out = args.out.as_deref();
@@ -254,6 +245,19 @@ fn explained(spec: &ImageSpec, printed: &Printed) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// The tensor of images.
+fn of_images(spec: &ImageSpec) -> TensorForm {
+    let (width, height) = (u64::from(spec.size.width), u64::from(spec.size.height));
+    TensorForm {
+        name: "pixel_values",
+        row: match spec.layout {
+            Layout::Nchw => vec![3, height, width],
+            Layout::Nhwc => vec![height, width, 3],
+        },
+        dtype: spec.dtype,
+    }
+}
+
 /// Prepares every image into the file at `path`; says what the file holds, unless nothing was written.
 fn write_tensors<T: Element>(
     args: &PreprocessArgs,
@@ -262,7 +266,7 @@ fn write_tensors<T: Element>(
     threads: NonZeroUsize,
     printed: &mut Printed,
 ) -> Result<Option<String>, Failure> {
-    let mut file = TensorFile::create(path, preprocessor.spec())?;
+    let mut file = TensorFile::create(path, of_images(preprocessor.spec()))?;
     let bar = Bar::default();
     bar.start("images", None);
     // Names of the images in flight; what ends the stream before its end.
@@ -289,7 +293,7 @@ fn write_tensors<T: Element>(
                     failure.borrow_mut().get_or_insert(error);
                 }
             }
-            Err(error) => printed.broken.push(broken(name, &error)),
+            Err(error) => printed.broken.push(Broken::tell(name, &error)),
         }
         bar.advance(1);
     });
@@ -307,17 +311,6 @@ fn write_tensors<T: Element>(
         return Ok(None);
     }
     file.finish(args.force).map(Some)
-}
-
-/// Says that an image is broken.
-fn broken(name: String, error: &PrepareError) -> Broken {
-    let doing = format!("preparing `{name}`");
-    note(&Failure::new(Exit::No, doing, error).to_string());
-    Broken {
-        name,
-        class: error.class(),
-        message: error.to_string(),
-    }
 }
 
 /// How far the first images are from those of the exact mode.

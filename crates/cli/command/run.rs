@@ -44,7 +44,8 @@ struct Printed<'a> {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    let suite = suite::load(&args.suite)?;
+    let mut suite = suite::load(&args.suite)?;
+    suite.fetch_checkpoints(args.suite.offline)?;
     let stop = Stop::listen()?;
     let lock = suite.lock(&Bar::default())?;
     if let Some(path) = &args.locked

@@ -1,12 +1,17 @@
 //! What `plan`, `lock` and `run` share: from a suite's file to a plan and where its files are.
 
+use std::path::PathBuf;
+
 use sightline_core::Progress;
 use sightline_harness::make_lock;
-use sightline_manifest::{Error, Lock, Overrides, Plan, Roots, load_suite, manifests_folder};
+use sightline_manifest::{
+    Error, Lock, Overrides, Place, Plan, Roots, load_suite, manifests_folder,
+};
 
 use crate::args::SuiteArgs;
 use crate::command::exits;
 use crate::exit::Failure;
+use crate::hub;
 
 /// The plan of a suite, and where its places are on this machine.
 #[derive(Debug)]
@@ -16,6 +21,26 @@ pub(crate) struct Suite {
 }
 
 impl Suite {
+    /// Finds the checkpoints that are on the hub, downloading what is not in its cache.
+    pub(crate) fn fetch_checkpoints(&mut self, offline: bool) -> Result<(), Failure> {
+        for (name, model) in &self.plan.models {
+            let Some(Place::Given(key) | Place::Hub(key)) = &model.checkpoint else {
+                continue;
+            };
+            // What was given for a model, or else what stands in its manifest.
+            let written = self.roots.checkpoints.get(key);
+            let written = written.map_or_else(|| PathBuf::from(key), Clone::clone);
+            if let Some(on_hub) = hub::name(&written) {
+                let (folder, resolved) = hub::fetch(&on_hub?, offline)?;
+                self.roots.checkpoints.insert(key.clone(), folder);
+                self.roots
+                    .sources
+                    .insert(name.clone(), resolved.to_string());
+            }
+        }
+        Ok(())
+    }
+
     /// Digests every file that the plan reads.
     pub(crate) fn lock(&self, progress: &dyn Progress) -> Result<Lock, Failure> {
         make_lock(&self.plan, &self.roots, progress).map_err(|error| {
@@ -56,6 +81,7 @@ pub(crate) fn load(args: &SuiteArgs) -> Result<Suite, Failure> {
             data: args.data.clone(),
             manifests,
             checkpoints: args.checkpoint.iter().cloned().collect(),
+            ..Roots::default()
         },
     })
 }

@@ -17,6 +17,7 @@
 pub mod deviation;
 pub mod digest;
 pub mod hint;
+pub mod hub;
 pub mod image_spec;
 pub mod io;
 pub mod key;
@@ -31,6 +32,7 @@ pub mod text;
 pub use deviation::PixelDeviation;
 pub use digest::Digest;
 pub use hint::Hint;
+pub use hub::HubName;
 pub use image_spec::ImageSpec;
 pub use io::{ObjectSink, ObjectSource, ObjectWriter, ReadAt};
 pub use key::{SampleKey, ShardId};

@@ -1,4 +1,4 @@
-//! Tools over whole datasets of shards.
+//! Tools over whole datasets: of shards, and of what models make of them.
 //!
 //! ```
 //! use sightline_core::io::Memory;
@@ -20,6 +20,7 @@
 //! # Ok::<(), sightline_shard::Error>(())
 //! ```
 
+pub mod embeddings;
 pub mod info;
 
 pub use info::{Info, ShardInfo, info};

@@ -6,6 +6,8 @@
 //! at any moment; the same request then makes what is missing, and ends with the same bytes as a run
 //! that nobody disturbed.
 //!
+//! [`hub`] keeps snapshots of model repositories, the other thing that comes over the network.
+//!
 //! ```no_run
 //! use sightline_core::progress::Silent;
 //! use sightline_fetch::{FetchSpec, StopFlag, fetch};
@@ -25,6 +27,7 @@ mod breaker;
 mod client;
 mod error;
 mod lease;
+pub mod hub;
 mod limiter;
 mod names;
 mod network;

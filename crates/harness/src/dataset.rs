@@ -226,7 +226,7 @@ pub(crate) fn folder_of(roots: &Roots, place: &Place) -> Result<Folder> {
     Ok(Folder::open(match place {
         Place::Data(_) => roots.data.clone(),
         Place::Manifests(_) => roots.manifests.clone(),
-        Place::Given(_) => path_of(roots, place)?,
+        Place::Given(_) | Place::Hub(_) => path_of(roots, place)?,
     })?)
 }
 
@@ -234,7 +234,7 @@ pub(crate) fn folder_of(roots: &Roots, place: &Place) -> Result<Folder> {
 pub(crate) fn below(place: &Place) -> &str {
     match place {
         Place::Data(path) | Place::Manifests(path) => path,
-        Place::Given(_) => "",
+        Place::Given(_) | Place::Hub(_) => "",
     }
 }
 
@@ -242,7 +242,7 @@ pub(crate) fn below(place: &Place) -> &str {
 pub(crate) fn path_of(roots: &Roots, place: &Place) -> Result<PathBuf> {
     roots.path(place).ok_or_else(|| Error::NotGiven {
         model: match place {
-            Place::Given(model) => model.clone(),
+            Place::Given(model) | Place::Hub(model) => model.clone(),
             Place::Data(path) | Place::Manifests(path) => path.clone(),
         },
     })

@@ -27,6 +27,7 @@ mod batches;
 pub mod captions;
 mod catalog;
 mod dataset;
+pub mod direct;
 mod environment;
 mod error;
 mod execute;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 use sightline_core::Progress;
 use sightline_manifest::lock::SCHEMA;
-use sightline_manifest::{Lock, LockedFile, Plan, Roots};
+use sightline_manifest::{Lock, LockedFile, LockedSource, Plan, Roots};
 use sightline_store::digest_file;
 
 use crate::Result;
@@ -67,6 +67,14 @@ pub fn make_lock(plan: &Plan, roots: &Roots, progress: &dyn Progress) -> Result<
         inputs.push(planned.input()?);
     }
 
+    let sources = roots.sources.iter();
+    let sources = sources.filter(|(name, _)| plan.models.contains_key(*name));
+    let sources = sources.map(|(name, source)| LockedSource {
+        owner: format!("model:{name}"),
+        source: source.clone(),
+    });
+    let sources = sources.collect();
+
     progress.start("files", Some(found.len() as u64));
     let files: Result<Vec<LockedFile>> = found
         .into_par_iter()
@@ -91,5 +99,6 @@ pub fn make_lock(plan: &Plan, roots: &Roots, progress: &dyn Progress) -> Result<
         plan: plan.digest()?,
         files,
         inputs,
+        sources,
     })
 }

@@ -20,6 +20,7 @@ pub(crate) fn record_of(
     let mut lock = lock.clone();
     lock.files.retain(|file| owners.contains(&file.owner));
     lock.files.sort();
+    lock.sources.retain(|source| owners.contains(&source.owner));
     Ok(Record {
         schema: SCHEMA,
         suite: planned.plan.suite.clone(),
@@ -28,6 +29,7 @@ pub(crate) fn record_of(
             family: planned.model.family.clone(),
             description: planned.model.description.clone(),
             baseline: !planned.family()?.needs_checkpoint,
+            source: lock.sources.first().map(|source| source.source.clone()),
         },
         created: environment::now(),
         supersedes: None,

@@ -98,9 +98,12 @@ impl Checker<'_> {
             None => known.first().cloned(),
         };
         let checkpoint = written.checkpoint.as_ref().and_then(|path| {
-            let place = rules::place(path.get_ref(), Kind::Model.folder());
+            let place = rules::checkpoint(path.get_ref(), Kind::Model.folder());
             self.keep(file, path.span(), place)
         });
+
+        // No part of a plan, but what is wrong with it is told.
+        self.published(file, &written);
 
         let family_name = written.family.get_ref();
         let catalog = self.catalog;

@@ -25,6 +25,7 @@
 //! # Ok::<(), sightline_manifest::Error>(())
 //! ```
 
+mod card;
 pub mod catalog;
 mod check;
 mod entries;
@@ -38,12 +39,13 @@ mod schema;
 pub mod span;
 mod validate;
 
+pub use card::{ModelCard, PaperTarget, Published, RunWith, load_card};
 pub use catalog::{Catalog, FamilyInfo, TaskInfo};
 pub use entries::{load_dataset, load_model};
 pub use error::{Error, Fault, Lack, Problem, Where};
 pub use folder::{Entry, Listing, list, manifests_folder};
 pub use image_spec::{SpecFileError, image_spec_toml, read_image_spec};
-pub use lock::{Difference, Lock, LockedFile, LockedInput};
+pub use lock::{Difference, Lock, LockedFile, LockedInput, LockedSource};
 pub use plan::{Bootstrap, Place, Plan, PlannedDataset, PlannedModel, PlannedTask, Roots};
 pub use rules::{MAX_BATCH_SIZE, MAX_RESAMPLES};
 pub use schema::SCHEMA;

@@ -36,6 +36,18 @@ pub struct Lock {
     /// How each model's images are prepared, sorted by owner.
     #[serde(default)]
     pub inputs: Vec<LockedInput>,
+    /// Checkpoints that are from the hub, sorted by owner.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<LockedSource>,
+}
+
+/// Where a checkpoint is from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LockedSource {
+    /// The model: `model:clip-vit-b32`.
+    pub owner: String,
+    /// `hf:OWNER/NAME@COMMIT`, whatever revision was asked for.
+    pub source: String,
 }
 
 /// How images are prepared for a model: the same specification gives other pixels where the program
@@ -146,7 +158,7 @@ impl Lock {
                 .map(|file| ((file.owner.clone(), file.name.clone()), file.clone()))
                 .collect()
         };
-        let inputs = &found.inputs;
+        let (inputs, sources) = (&found.inputs, &found.sources);
         let (mut locked, found) = (by_name(self), by_name(found));
         let mut of_files = Vec::new();
         for (key, found) in found {
@@ -162,7 +174,23 @@ impl Lock {
         of_files.sort_by(|(a, _), (b, _)| a.cmp(b));
         differences.extend(of_files.into_iter().map(|(_, difference)| difference));
         differences.extend(self.compare_inputs(inputs));
+        differences.extend(self.compare_sources(sources));
         differences
+    }
+
+    /// Models whose checkpoint is from elsewhere. One that was given as a folder this time has its files compared, and
+    /// no more.
+    fn compare_sources(&self, found: &[LockedSource]) -> Vec<Difference> {
+        let of = |owner: &str| found.iter().find(|source| source.owner == owner);
+        self.sources
+            .iter()
+            .filter_map(|locked| Some((locked, of(&locked.owner)?)))
+            .filter(|(locked, found)| locked != found)
+            .map(|(locked, found)| Difference::Source {
+                locked: locked.clone(),
+                found: found.clone(),
+            })
+            .collect()
     }
 
     /// Models whose images are prepared in another way. A model that only one lock has differs by its
@@ -184,6 +212,7 @@ impl Lock {
         let mut lock = self.clone();
         lock.files.sort();
         lock.inputs.sort();
+        lock.sources.sort();
         lock
     }
 
@@ -232,6 +261,13 @@ pub enum Difference {
         /// As it is.
         found: LockedFile,
     },
+    /// A model's checkpoint is from elsewhere.
+    Source {
+        /// As locked.
+        locked: LockedSource,
+        /// As it is.
+        found: LockedSource,
+    },
     /// A model's images are prepared in another way.
     Input {
         /// As locked.
@@ -267,6 +303,11 @@ impl fmt::Display for Difference {
                 name(locked),
                 bytes(locked),
                 bytes(found)
+            ),
+            Self::Source { locked, found } => write!(
+                f,
+                "{} is from elsewhere: locked {}, now {}",
+                locked.owner, locked.source, found.source
             ),
             Self::Input { locked, found } if locked.image_spec != found.image_spec => write!(
                 f,
@@ -311,6 +352,7 @@ mod tests {
             plan: Digest::of(b"plan"),
             files: vec![file("00000.tar", "zero"), file("00001.tar", "one")],
             inputs: vec![input("spec", "pixels")],
+            sources: Vec::new(),
         }
     }
 
@@ -388,6 +430,16 @@ mod tests {
             let text = lock().compare(&found)[0].to_string();
             assert!(text.contains(words), "{text}");
         }
+        let at = |commit: &str| LockedSource {
+            owner: "model:clip".to_owned(),
+            source: format!("hf:a/b@{commit}"),
+        };
+        let (mut locked, mut found) = (lock(), lock());
+        locked.sources = vec![at("1")];
+        assert_eq!(locked.compare(&found), []);
+        found.sources = vec![at("2")];
+        let text = locked.compare(&found)[0].to_string();
+        assert!(text.contains("locked hf:a/b@1, now hf:a/b@2"), "{text}");
         // Locks of versions that did not have inputs say nothing about them.
         let mut old = lock();
         old.inputs.clear();

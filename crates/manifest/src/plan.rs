@@ -127,6 +127,8 @@ pub enum Place {
     Data(String),
     /// Below the folder of the manifests.
     Manifests(String),
+    /// A repository on Hugging Face's hub, `hf:OWNER/NAME@REVISION`.
+    Hub(String),
     /// The folder given for the model of this name on the command line.
     Given(String),
 }
@@ -138,8 +140,10 @@ pub struct Roots {
     pub data: PathBuf,
     /// The folder that holds `datasets/`, `models/` and `suites/`.
     pub manifests: PathBuf,
-    /// Checkpoint folders given for models by name.
+    /// Checkpoint folders: those given for models by the model's name, those from the hub by their name there.
     pub checkpoints: BTreeMap<String, PathBuf>,
+    /// Models whose checkpoint is from the hub, and where it is there: `hf:OWNER/NAME@COMMIT`.
+    pub sources: BTreeMap<String, String>,
 }
 
 impl Roots {
@@ -148,7 +152,7 @@ impl Roots {
         Some(match place {
             Place::Data(path) => self.data.join(path),
             Place::Manifests(path) => self.manifests.join(path),
-            Place::Given(model) => self.checkpoints.get(model)?.clone(),
+            Place::Given(name) | Place::Hub(name) => self.checkpoints.get(name)?.clone(),
         })
     }
 }

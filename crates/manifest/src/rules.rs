@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use sightline_core::{HubName, hub};
+
 use crate::error::Fault;
 use crate::plan::Place;
 
@@ -76,6 +78,20 @@ pub(crate) fn place(written: &str, folder: &str) -> Result<Place, Fault> {
         path: written.to_owned(),
         reason,
     })
+}
+
+/// The place of a checkpoint: on the hub, or as [`place`].
+pub(crate) fn checkpoint(written: &str, folder: &str) -> Result<Place, Fault> {
+    if !written.starts_with(hub::PREFIX) {
+        return place(written, folder);
+    }
+    match written.parse::<HubName>() {
+        Ok(name) => Ok(Place::Hub(name.to_string())),
+        Err(error) => Err(Fault::Path {
+            path: written.to_owned(),
+            reason: error.reason,
+        }),
+    }
 }
 
 /// Checks a number against the values it may have.
@@ -165,6 +181,18 @@ mod tests {
         ] {
             assert!(place(bad, "datasets").is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_checkpoint_may_be_on_the_hub_at_a_revision() {
+        let on_hub = "hf:openai/clip-vit-base-patch32@main";
+        let place = checkpoint(on_hub, "models").unwrap();
+        assert_eq!(place, Place::Hub(on_hub.to_owned()));
+        let error = checkpoint("hf:openai/clip-vit-base-patch32", "models").unwrap_err();
+        let ending = "lacks `@` and a revision";
+        assert!(error.to_string().ends_with(ending), "{error}");
+        let below = checkpoint("clip", "models").unwrap();
+        assert_eq!(below, Place::Data("clip".to_owned()));
     }
 
     #[test]

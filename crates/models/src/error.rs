@@ -55,6 +55,14 @@ pub enum Error {
         /// What it lacks, as "neither … nor …".
         wanted: &'static str,
     },
+    /// A checkpoint whose configuration says nothing of a known family.
+    #[error("`{}` is {}", folder.display(), unrecognised(found.as_deref()))]
+    Unrecognised {
+        /// The folder.
+        folder: PathBuf,
+        /// The type that its configuration names.
+        found: Option<String>,
+    },
     /// A configuration in YAML has a line that is not read.
     #[error("`{}` is not a configuration that can be read", path.display())]
     Yaml {
@@ -182,6 +190,13 @@ pub enum Error {
     Tensor(#[from] candle_core::Error),
 }
 
+fn unrecognised(found: Option<&str>) -> String {
+    match found {
+        Some(found) => format!("of the type `{found}`, which no family reads"),
+        None => "of no family that is known".to_owned(),
+    }
+}
+
 impl Hint for Error {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
@@ -195,6 +210,7 @@ impl Hint for Error {
             Self::NoConfig { .. } => {
                 "Put the configuration that belongs to the weights into the folder, beside them."
             }
+            Self::Unrecognised { .. } => "Name the family with --family, if it is one of these.",
             Self::Config { .. } => {
                 "The checkpoint is of another family, or its configuration was edited: fetch it again."
             }

@@ -25,9 +25,14 @@ pub mod families;
 pub mod family;
 mod folder;
 pub mod generate;
+pub mod publication;
+mod recognise;
+pub mod recorded;
 mod yaml;
 
 pub use bert_config::BertConfig;
+/// Where a model's tensors are.
+pub use candle_core::Device;
 pub use capability::{
     Capability, Choose, Classify, Embed, Ground, Match, Model, Phrases, Question, TaggedText,
     Visual, VisualSpec,
@@ -36,4 +41,5 @@ pub use error::{Error, Result};
 pub use families::{FAMILIES, family};
 pub use family::{CheckpointFile, Family, FileRole, ModelSpec, TokenizerChoice};
 pub use generate::{Decoding, Generate, Generated, Prompt, Segment, Strategy};
+pub use recognise::recognise;
 pub use yaml::YamlError;

@@ -40,6 +40,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -55,6 +56,33 @@ const MAX_HEAD: u64 = 64 << 10;
 const SINGLE_WRITE: u64 = 1 << 20;
 /// Time between two bytes of `/fault/drip`.
 const DRIP: Duration = Duration::from_millis(20);
+
+/// What a route is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Percent-decoded, without the query.
+    pub path: &'a str,
+    /// Whether only the head is wanted.
+    pub head_only: bool,
+    /// First byte that is wanted (`Range: bytes=N-`).
+    pub from: Option<u64>,
+}
+
+/// What a route answers.
+#[derive(Clone, Debug, Default)]
+pub struct Reply {
+    /// As "200 OK".
+    pub status: &'static str,
+    /// Headers beside the type and the length.
+    pub headers: Vec<(&'static str, String)>,
+    /// All of the body, which the length is that of.
+    pub body: Vec<u8>,
+    /// Closes the connection behind so many bytes of the body.
+    pub cut: Option<usize>,
+}
+
+/// Answers some requests before files and faults do.
+pub type Route = dyn Fn(&Asked<'_>) -> Option<Reply> + Send + Sync;
 
 /// A running server; it stops, and every connection ends, when this is dropped.
 #[derive(Debug)]
@@ -73,6 +101,11 @@ impl Server {
 
     /// Serves the folder `root` on `port` of 127.0.0.1.
     pub fn start_on(root: impl Into<PathBuf>, port: u16) -> io::Result<Self> {
+        Self::start_with(root, port, Box::new(|_| None))
+    }
+
+    /// The same, with answers of `route` to the requests that it knows.
+    pub fn start_with(root: impl Into<PathBuf>, port: u16, route: Box<Route>) -> io::Result<Self> {
         let root = root.into();
         if !root.is_dir() {
             let message = format!("`{}` is not a folder", root.display());
@@ -82,6 +115,7 @@ impl Server {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             root,
+            route: OwnRoute(route),
             stopped: AtomicBool::new(false),
             requests: Mutex::default(),
             connections: Mutex::default(),
@@ -134,9 +168,19 @@ impl Drop for Server {
     }
 }
 
+/// A function has no other form for people.
+struct OwnRoute(Box<Route>);
+
+impl fmt::Debug for OwnRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnRoute")
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     root: PathBuf,
+    route: OwnRoute,
     stopped: AtomicBool,
     requests: Mutex<HashMap<String, u64>>,
     connections: Mutex<HashMap<u64, TcpStream>>,
@@ -210,6 +254,8 @@ struct Request {
     /// Path and query as sent.
     target: String,
     keep_alive: bool,
+    /// First byte of a range.
+    from: Option<u64>,
 }
 
 impl Request {
@@ -224,6 +270,7 @@ impl Request {
         let method = words.next().unwrap_or_default().to_owned();
         let target = words.next().unwrap_or("/").to_owned();
         let mut keep_alive = words.next() != Some("HTTP/1.0");
+        let mut from = None;
         loop {
             line.clear();
             if head.read_line(&mut line)? == 0 {
@@ -235,6 +282,9 @@ impl Request {
             }
             if let Some(value) = header.strip_prefix("connection:") {
                 keep_alive = keep_alive && value.trim() != "close";
+            }
+            if let Some(value) = header.strip_prefix("range: bytes=") {
+                from = value.trim_end_matches('-').parse().ok();
             }
         }
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
@@ -249,6 +299,7 @@ impl Request {
                 .collect(),
             target,
             keep_alive,
+            from,
         }))
     }
 
@@ -266,6 +317,14 @@ fn answer(request: &Request, stream: &TcpStream, shared: &Shared) -> io::Result<
     };
     if !request.known_method {
         return out.text("405 Method Not Allowed", &[], "GET or HEAD only\n");
+    }
+    let asked = Asked {
+        path: &request.path,
+        head_only: request.head_only,
+        from: request.from,
+    };
+    if let Some(reply) = (shared.route.0)(&asked) {
+        return out.reply(&reply);
     }
     if let Some(fault) = request.path.strip_prefix("/fault/") {
         return misbehave(fault, request, &mut out, shared);
@@ -458,6 +517,24 @@ impl Response<'_> {
         }
         self.stream.write_all(&bytes)?;
         Ok(self.keep_alive)
+    }
+
+    fn reply(&mut self, reply: &Reply) -> io::Result<bool> {
+        let headers: Vec<(&str, &str)> = reply
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let Some(cut) = reply.cut.filter(|_| !self.head_only) else {
+            let content_type = "application/octet-stream";
+            return self.body(reply.status, content_type, &headers, &reply.body);
+        };
+        let len = reply.body.len().to_string();
+        let headers = [&headers[..], &[("Content-Length", &len)]].concat();
+        self.head(reply.status, &headers)?;
+        self.stream
+            .write_all(&reply.body[..cut.min(reply.body.len())])?;
+        Ok(false)
     }
 
     fn file(&mut self, root: &Path, path: &str, headers: &[(&str, &str)]) -> io::Result<bool> {

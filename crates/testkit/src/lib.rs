@@ -1,5 +1,6 @@
-//! For tests only: golden files from reference programs, and an HTTP server with faults.
+//! For tests only: golden files from reference programs, an HTTP server with faults, and a hub of models.
 
 pub mod cache;
 pub mod golden;
 pub mod http;
+pub mod hub;

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use sightline_core::text::counted;
 use sightline_preprocess::regions::{
-    BatchSpec, BoxForm, Order, Problem, RegionLimits, RegionsError, Source, export, open,
+    BatchSpec, BoxForm, Order, RegionLimits, RegionsError, Source, export, open,
 };
 use sightline_store::AtomicFile;
 
@@ -273,15 +273,6 @@ fn write(
     })
 }
 
-/// What is wrong with the files is their giver's to mend; a disk is not.
 fn failure(doing: impl Into<String>, error: &RegionsError) -> Failure {
-    let exit = match error {
-        RegionsError::Write(_) | RegionsError::Tensor(_) => Exit::Environment,
-        RegionsError::File { problem, .. } => match &**problem {
-            Problem::Io(error) => exits::io(error),
-            _ => Exit::No,
-        },
-        _ => Exit::Usage,
-    };
-    Failure::new(exit, doing, error)
+    Failure::new(exits::regions(error), doing, error)
 }

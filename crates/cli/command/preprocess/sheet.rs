@@ -12,7 +12,7 @@ use sightline_report::contact_sheet::{
     ContactSheet, Picture, PictureDifference, SheetImage, SheetSpec, contact_sheet, kilobytes,
 };
 
-use super::inputs::{Input, Inputs};
+use crate::command::inputs::{Input, Inputs};
 use crate::exit::{Exit, Failure};
 
 /// Images on a sheet; the page holds every picture.

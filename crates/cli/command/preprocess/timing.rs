@@ -7,7 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use sightline_preprocess::Preprocessor;
 
-use super::inputs::Inputs;
+use crate::command::inputs::Inputs;
 use crate::exit::{Exit, Failure};
 
 /// Images that are in work or wait for their turn, for each thread.

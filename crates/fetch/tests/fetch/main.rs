@@ -6,6 +6,7 @@
 )]
 
 mod faults;
+mod hub;
 mod layout;
 mod resume;
 mod table;

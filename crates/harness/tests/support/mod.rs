@@ -79,6 +79,7 @@ impl Suite {
             data: dir.path().join("data"),
             manifests,
             checkpoints: [("clip".to_owned(), clip)].into(),
+            ..Roots::default()
         };
         Self { dir, plan, roots }
     }

@@ -15,7 +15,7 @@ mod read;
 mod suite;
 
 pub(crate) use dataset::Dataset;
-pub(crate) use model::Model;
+pub(crate) use model::{Model, WrittenPublished, WrittenTarget};
 pub(crate) use read::{Parsed, parse};
 pub(crate) use suite::{Suite, Task};
 

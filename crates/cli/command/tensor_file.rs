@@ -3,7 +3,7 @@
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use sightline_core::image_spec::{Dtype, ImageSpec, Layout, Size};
+use sightline_core::image_spec::Dtype;
 use sightline_store::AtomicFile;
 
 use crate::command::{exits, target};
@@ -19,20 +19,27 @@ enum Form {
     Npy,
 }
 
-/// The tensor `pixel_values` of a batch that grows.
-pub(super) struct TensorFile {
+/// A tensor that grows row by row.
+pub(crate) struct TensorForm {
+    /// What it is called where the file has names.
+    pub(crate) name: &'static str,
+    /// Shape of a row.
+    pub(crate) row: Vec<u64>,
+    pub(crate) dtype: Dtype,
+}
+
+/// A file with one tensor, which grows.
+pub(crate) struct TensorFile {
     path: PathBuf,
     file: AtomicFile,
     form: Form,
-    /// Without the rows.
-    shape: [u32; 3],
-    dtype: Dtype,
+    tensor: TensorForm,
     rows: u64,
 }
 
 impl TensorFile {
-    /// Begins a file for images of `spec`, safetensors or NPY by its ending.
-    pub(super) fn create(path: &Path, spec: &ImageSpec) -> Result<Self, Failure> {
+    /// Begins a file, safetensors or NPY by its ending.
+    pub(crate) fn create(path: &Path, tensor: TensorForm) -> Result<Self, Failure> {
         let doing = || format!("writing `{}`", path.display());
         let extension = path
             .extension()
@@ -46,50 +53,44 @@ impl TensorFile {
                 return Err(Failure::usage(doing(), problem));
             }
         };
-        if form == Form::Npy && spec.dtype == Dtype::Bf16 {
+        if form == Form::Npy && tensor.dtype == Dtype::Bf16 {
             let problem = "NPY has no bfloat16";
             return Err(Failure::usage(doing(), problem)
                 .with_hint("Use a `.safetensors` file, or `--dtype f16`."));
         }
-        let Size { width, height } = spec.size;
-        let mut tensor = Self {
+        let mut file = Self {
             path: path.to_owned(),
             file: AtomicFile::create(path)
                 .map_err(|error| Failure::new(exits::store(&error), doing(), &error))?,
             form,
-            shape: match spec.layout {
-                Layout::Nchw => [3, height, width],
-                Layout::Nhwc => [height, width, 3],
-            },
-            dtype: spec.dtype,
+            tensor,
             rows: 0,
         };
-        tensor
-            .file
+        file.file
             .write_all(&[b' '; HEADER_LEN_BYTES])
-            .map_err(|e| tensor.failure(&e))?;
-        Ok(tensor)
+            .map_err(|e| file.failure(&e))?;
+        Ok(file)
     }
 
-    /// Appends the bytes of one image's values, little-endian.
-    pub(super) fn push(&mut self, row: &[u8]) -> Result<(), Failure> {
+    /// Appends the bytes of one row's values, little-endian.
+    pub(crate) fn push(&mut self, row: &[u8]) -> Result<(), Failure> {
         self.rows += 1;
         self.file.write_all(row).map_err(|e| self.failure(&e))
     }
 
     /// Writes the header and gives the file its name; says what it holds. Another file of that name is
     /// replaced only with `force`.
-    pub(super) fn finish(mut self, force: bool) -> Result<String, Failure> {
+    pub(crate) fn finish(mut self, force: bool) -> Result<String, Failure> {
         let header = self.header();
         self.file
             .seek(SeekFrom::Start(0))
             .and_then(|_| self.file.write_all(&header))
             .map_err(|e| self.failure(&e))?;
-        let [a, b, c] = self.shape;
         let about = format!(
-            "pixel_values [{}, {a}, {b}, {c}] {} in {}",
-            self.rows,
-            name(self.dtype),
+            "{} [{}] {} in {}",
+            self.tensor.name,
+            self.shape(),
+            name(self.tensor.dtype),
             self.path.display()
         );
         self.file.flush().map_err(|e| self.failure(&e))?;
@@ -106,32 +107,40 @@ impl TensorFile {
         Failure::io(format!("writing `{}`", self.path.display()), error).with_exit(exits::io(error))
     }
 
+    /// The tensor's shape, rows first; a comma behind every number but the last.
+    fn shape(&self) -> String {
+        let all = std::iter::once(&self.rows).chain(&self.tensor.row);
+        let all: Vec<String> = all.map(u64::to_string).collect();
+        all.join(", ")
+    }
+
     fn header(&self) -> [u8; HEADER_LEN_BYTES] {
         let mut header = [b' '; HEADER_LEN_BYTES];
-        let [a, b, c] = self.shape;
-        let rows = self.rows;
+        let TensorForm { name, row, dtype } = &self.tensor;
         match self.form {
             Form::Safetensors => {
-                let bytes = rows * u64::from(a) * u64::from(b) * u64::from(c) * width(self.dtype);
-                let dtype = match self.dtype {
+                let bytes = self.rows * row.iter().product::<u64>() * width(*dtype);
+                let shape = self.shape().replace(' ', "");
+                let dtype = match dtype {
                     Dtype::F32 => "F32",
                     Dtype::F16 => "F16",
                     Dtype::Bf16 => "BF16",
                 };
                 let json = format!(
-                    r#"{{"pixel_values":{{"dtype":"{dtype}","shape":[{rows},{a},{b},{c}],"data_offsets":[0,{bytes}]}}}}"#
+                    r#"{{"{name}":{{"dtype":"{dtype}","shape":[{shape}],"data_offsets":[0,{bytes}]}}}}"#
                 );
                 let len = (HEADER_LEN_BYTES - 8) as u64;
                 header[..8].copy_from_slice(&len.to_le_bytes());
                 header[8..8 + json.len()].copy_from_slice(json.as_bytes());
             }
             Form::Npy => {
-                let descr = match self.dtype {
+                let descr = match dtype {
                     Dtype::F16 => "<f2",
                     _ => "<f4",
                 };
                 let text = format!(
-                    "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {a}, {b}, {c}), }}"
+                    "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}",
+                    self.shape()
                 );
                 let len = (HEADER_LEN_BYTES - 10) as u16;
                 header[..8].copy_from_slice(b"\x93NUMPY\x01\x00");

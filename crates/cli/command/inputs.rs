@@ -1,39 +1,66 @@
-//! The images that a person names: files, folders of files, and shards.
+//! The images that a person names: files, folders of files, patterns of files, and shards.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use sightline_core::ImageFormat;
+use sightline_preprocess::PrepareError;
 use sightline_shard::{FORMATS, ShardReader};
 use sightline_store::Folder;
 
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
+use crate::output::note;
 
 /// An image as it is stored.
-pub(super) struct Input {
+pub(crate) struct Input {
     /// Its file, or its shard and key.
-    pub(super) name: String,
-    pub(super) bytes: Vec<u8>,
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// An image that cannot be prepared.
+#[derive(Debug, Serialize)]
+pub(crate) struct Broken {
+    name: String,
+    class: &'static str,
+    message: String,
+}
+
+impl Broken {
+    /// Says that the image called `name` is broken.
+    pub(crate) fn tell(name: String, error: &PrepareError) -> Self {
+        let doing = format!("preparing `{name}`");
+        note(&Failure::new(Exit::No, doing, error).to_string());
+        Self {
+            name,
+            class: error.class(),
+            message: error.to_string(),
+        }
+    }
 }
 
 /// Goes over the images one by one, in the order given; folders by name.
-pub(super) struct Inputs {
+pub(crate) struct Inputs {
     /// In reverse.
     files: Vec<PathBuf>,
     shard: Option<(PathBuf, Box<dyn ShardReader>)>,
 }
 
 impl Inputs {
-    /// Lists folders; a path that is not there is an error before anything is read.
-    pub(super) fn new(paths: &[PathBuf]) -> Result<Self, Failure> {
+    /// Lists folders and expands patterns; a path that is not there is an error before anything is read.
+    pub(crate) fn new(paths: &[PathBuf]) -> Result<Self, Failure> {
         let mut files = Vec::new();
         for path in paths {
-            let about = fs::metadata(path).map_err(|error| reading(path, &error))?;
-            if about.is_dir() {
-                files.extend(folder(path)?);
-            } else {
-                files.push(path.clone());
+            match fs::metadata(path) {
+                Ok(about) if about.is_dir() => files.extend(folder(path)?),
+                Ok(_) => files.push(path.clone()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && is_pattern(path) => {
+                    files.extend(expand(path)?);
+                }
+                Err(error) => return Err(reading(path, &error)),
             }
         }
         files.reverse();
@@ -103,6 +130,31 @@ fn is_shard(path: &Path) -> bool {
     extension(path).eq_ignore_ascii_case("tar")
 }
 
+/// Whether a path that is no file's name stands for several.
+fn is_pattern(path: &Path) -> bool {
+    path.to_string_lossy().contains(['*', '?', '[', '{'])
+}
+
+/// The files that a pattern stands for, by name.
+fn expand(pattern: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let is_part = |part: &std::path::Component<'_>| is_pattern(Path::new(part));
+    let at = pattern
+        .components()
+        .take_while(|part| !is_part(part))
+        .count();
+    let mut parts = pattern.components();
+    let root: PathBuf = parts.by_ref().take(at).collect();
+    let below = parts.as_path().to_string_lossy();
+    let here = if at == 0 { Path::new(".") } else { &root };
+    let doing = || format!("looking for `{}`", pattern.display());
+    let failed =
+        |error: sightline_store::Error| Failure::new(exits::store(&error), doing(), &error);
+    let names = Folder::open(here)
+        .and_then(|folder| folder.expand(&[below]))
+        .map_err(failed)?;
+    Ok(names.iter().map(|name| root.join(name)).collect())
+}
+
 /// The images and shards of a folder and of those below it, by name.
 fn folder(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
@@ -136,4 +188,33 @@ fn open_shard(path: &Path) -> Result<Box<dyn ShardReader>, Failure> {
     FORMATS[0]
         .open(&folder, name)
         .map_err(|error| Failure::new(Exit::Environment, doing(), &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_stand_for_files_and_a_name_with_a_star_for_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("a")).unwrap();
+        for name in ["a/2.jpg", "a/1.jpg", "a/1.txt", "b*.jpg", "bc.jpg"] {
+            fs::write(at(name), name).unwrap();
+        }
+        let names = |pattern: &str| -> Vec<String> {
+            let inputs = Inputs::new(&[at(pattern)]).unwrap();
+            inputs
+                .map(|input| String::from_utf8(input.unwrap().bytes).unwrap())
+                .collect()
+        };
+        assert_eq!(names("a/*.jpg"), ["a/1.jpg", "a/2.jpg"]);
+        assert_eq!(names("**/{1,2}.jpg"), ["a/1.jpg", "a/2.jpg"]);
+        assert_eq!(names("b*.jpg"), ["b*.jpg"]);
+        let failure = Inputs::new(&[at("a/*.png")]).err().unwrap();
+        assert!(
+            failure.to_string().contains("no file matches `*.png`"),
+            "{failure}"
+        );
+    }
 }

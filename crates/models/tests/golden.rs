@@ -1,0 +1,69 @@
+//! Golden files of models: every recorded output of every checkpoint.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use candle_core::Device;
+use sightline_models::family;
+use sightline_models::recorded::{Case, Difference, RecordedError, cases};
+use sightline_testkit::golden::{Report, Root};
+
+#[test]
+fn models_align() {
+    run("align");
+}
+
+#[test]
+fn models_clip() {
+    run("clip");
+}
+
+#[test]
+fn models_virtex() {
+    run("virtex");
+}
+
+#[test]
+fn models_visualbert() {
+    run("visualbert");
+}
+
+/// Compares every output of every case of the area `models/<name>`. What is no case of that family fails.
+fn run(name: &str) {
+    let area = format!("models/{name}");
+    let Some(folder) = Root::find().area(&area) else {
+        return;
+    };
+    let family = family(name).expect("the family is registered");
+    let mut report = Report::new(&area);
+    for path in cases(&folder).expect("the area's folder can be listed") {
+        let case_name = path.file_name().unwrap_or_default().to_string_lossy();
+        match Case::open(&path, Some(family), &Device::Cpu) {
+            Ok(case) => {
+                for output in case.outputs() {
+                    report.case(&case_name, output, outcome(case.compare(output, None)));
+                }
+            }
+            Err(error) => report.case(&case_name, "case", Err(chain(&error))),
+        }
+    }
+    report.finish();
+}
+
+fn outcome(compared: Result<Difference, RecordedError>) -> Result<(), String> {
+    match compared {
+        Ok(difference) if difference.is_within() => Ok(()),
+        Ok(difference) => Err(difference.to_string()),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+/// An error and its causes.
+fn chain(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
