@@ -18,5 +18,6 @@ mod preprocess;
 mod score;
 mod suite;
 mod synth;
+mod tasks;
 mod util;
 mod workers;

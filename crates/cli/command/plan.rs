@@ -40,12 +40,20 @@ fn text(plan: &Plan) -> String {
         let _ = writeln!(text, "plan {digest}");
     }
     for (name, dataset) in &plan.datasets {
-        let _ = writeln!(
-            text,
-            "dataset {name}: {} {}",
-            dataset.format,
-            place(&dataset.shards)
-        );
+        let form = match &dataset.annotations {
+            Some(annotations) => annotations.form.as_str(),
+            None => dataset.format.as_deref().unwrap_or_default(),
+        };
+        let annotations = dataset.annotations.iter().flat_map(|a| a.files.values());
+        let places: Vec<String> = dataset
+            .shards
+            .iter()
+            .chain(annotations)
+            .chain(&dataset.images)
+            .chain(&dataset.regions)
+            .map(place)
+            .collect();
+        let _ = writeln!(text, "dataset {name}: {form} {}", places.join(", "));
     }
     for (name, model) in &plan.models {
         let checkpoint = model.checkpoint.as_ref().map_or_else(String::new, |at| {

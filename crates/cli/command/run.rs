@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use sightline_harness::{Options, RunOutcome, State};
-use sightline_manifest::Lock;
+use sightline_manifest::{Lock, Plan};
+use sightline_metrics::Resources;
 use sightline_report::record::{Record, Tool};
 use sightline_report::text_table;
 
 use crate::args::SuiteArgs;
 use crate::command::suite::Suite;
-use crate::command::{exits, suite};
+use crate::command::{exits, metrics, suite};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
 use crate::signal::Stop;
@@ -94,6 +95,7 @@ fn execute(suite: &Suite, lock: &Lock, args: &RunArgs, stop: &Stop) -> Result<Ru
                     .map(|argument| argument.to_string_lossy().into_owned()),
             )
             .collect(),
+        resources: resources(&suite.plan)?,
     };
     let bar = Bar::default();
     sightline_harness::run(
@@ -107,6 +109,20 @@ fn execute(suite: &Suite, lock: &Lock, args: &RunArgs, stop: &Stop) -> Result<Ru
     .map_err(|error| {
         let doing = format!("running suite `{}`", suite.plan.suite);
         Failure::new(exits::harness(&error), doing, &error)
+    })
+}
+
+/// The tables that the metrics of `plan` need, of those that are there.
+fn resources(plan: &Plan) -> Result<Resources, Failure> {
+    let mut metrics = plan.tasks.iter().flat_map(|task| &task.metrics);
+    let meteor = if metrics.any(|metric| metric == "meteor") {
+        metrics::meteor_tables()?
+    } else {
+        None
+    };
+    Ok(Resources {
+        meteor,
+        ..Resources::default()
     })
 }
 

@@ -1,32 +1,33 @@
-//! From shards to batches of prepared samples, ahead of the model.
+//! From a dataset to batches of prepared examples, ahead of the model.
 //!
 //! Batches are cut at multiples of the batch size in the order of the dataset, whatever was predicted
 //! before: a batch that is partly done is predicted again as a whole, and only its missing lines are
 //! written.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
-use sightline_core::{Sample, SampleKey};
-use sightline_preprocess::Preprocessor;
+use bytes::Bytes;
+use sightline_core::SampleKey;
 
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Read};
 use crate::error::LineProblem;
+use crate::example::Truth;
 use crate::predictions::Outcome;
-use crate::task::{Task, Work};
-use crate::truth::Truth;
+use crate::task::{Ask, Task, Work};
+use crate::visuals::{Library, Prepared, Preparer};
 use crate::{Error, Result};
 
 /// Batches that wait for the model, beside the one being prepared.
 pub(crate) const AHEAD: usize = 2;
 
-/// Consecutive samples.
+/// Consecutive examples.
 pub(crate) struct Batch {
     /// Number of the first.
     pub(crate) first: usize,
-    /// Keys, and what the model has to do, or what became of the sample without it.
+    /// Keys, and what the model has to do, or what became of the example without it.
     pub(crate) items: Vec<(SampleKey, Result<Work, Outcome>)>,
 }
 
@@ -34,7 +35,10 @@ pub(crate) struct Batch {
 pub(crate) struct Feed<'a> {
     pub(crate) dataset: &'a Dataset,
     pub(crate) task: &'a dyn Task,
-    pub(crate) preprocessor: &'a Preprocessor,
+    pub(crate) library: &'a Library,
+    pub(crate) preparer: &'a Preparer,
+    /// Name of the model, for messages.
+    pub(crate) model: &'a str,
     pub(crate) batch_size: usize,
     pub(crate) limit: Option<u64>,
     /// Keys of the samples that have their lines already.
@@ -50,37 +54,38 @@ impl Feed<'_> {
     /// shard is sent before.
     pub(crate) fn run(&self, batches: &SyncSender<Batch>) -> Result<Truth> {
         let mut truth = Truth {
-            samples: Vec::new(),
+            examples: Vec::new(),
             classes: self.dataset.classes.names.len(),
         };
         let mut seen = HashSet::new();
-        let mut waiting: Vec<(Sample, bool)> = Vec::new();
-        let mut samples = self.dataset.samples(self.limit);
+        let mut waiting: Vec<(Read, bool)> = Vec::new();
+        let mut examples = self.dataset.examples(self.limit);
         loop {
-            let next = samples.next();
-            if let Some(Ok(sample)) = next {
-                self.check(truth.samples.len(), &sample)?;
-                truth.samples.push(self.dataset.classes.truth(&sample));
-                let is_new = seen.insert(sample.key.clone());
-                waiting.push((sample, is_new));
+            let next = examples.next();
+            if let Some(Ok(read)) = next {
+                let key = &read.example.key;
+                self.check(truth.examples.len(), key)?;
+                truth.examples.push(read.example.clone());
+                let is_new = seen.insert(key.clone());
+                waiting.push((read, is_new));
                 if waiting.len() < self.batch_size {
                     continue;
                 }
-                if !self.send(&mut waiting, &truth, batches) {
+                if !self.send(&mut waiting, &truth, batches)? {
                     return Ok(truth);
                 }
                 continue;
             }
-            if !self.send(&mut waiting, &truth, batches) {
+            if !self.send(&mut waiting, &truth, batches)? {
                 return Ok(truth);
             }
             return match next {
                 Some(Err(error)) => Err(error),
-                _ if truth.samples.len() < self.done.len() => Err(self.refuse(
-                    truth.samples.len(),
+                _ if truth.examples.len() < self.done.len() => Err(self.refuse(
+                    truth.examples.len(),
                     LineProblem::Count {
                         found: self.done.len() as u64,
-                        expected: truth.samples.len() as u64,
+                        expected: truth.examples.len() as u64,
                     },
                 )),
                 _ => Ok(truth),
@@ -91,73 +96,137 @@ impl Feed<'_> {
     /// Prepares what waits and sends it; whether to go on.
     fn send(
         &self,
-        waiting: &mut Vec<(Sample, bool)>,
+        waiting: &mut Vec<(Read, bool)>,
         truth: &Truth,
         batches: &SyncSender<Batch>,
-    ) -> bool {
+    ) -> Result<bool> {
         if self.stop.load(Ordering::Relaxed) {
-            return false;
+            return Ok(false);
         }
-        let samples = std::mem::take(waiting);
-        if samples.is_empty() || truth.samples.len() <= self.done.len() {
-            return true;
+        let read = std::mem::take(waiting);
+        if read.is_empty() || truth.examples.len() <= self.done.len() {
+            return Ok(true);
         }
-        let first = truth.samples.len() - samples.len();
-        let items = self.prepare(samples);
-        batches.send(Batch { first, items }).is_ok()
+        let first = truth.examples.len() - read.len();
+        let items = self.prepare(read)?;
+        Ok(batches.send(Batch { first, items }).is_ok())
     }
 
-    fn prepare(&self, samples: Vec<(Sample, bool)>) -> Vec<(SampleKey, Result<Work, Outcome>)> {
-        let asked: Vec<_> = samples
+    fn prepare(&self, read: Vec<(Read, bool)>) -> Result<Vec<(SampleKey, Result<Work, Outcome>)>> {
+        let asked: Vec<Result<Ask, Outcome>> = read
             .iter()
-            .map(|(sample, is_new)| self.ask(sample, *is_new))
+            .map(|(read, is_new)| self.ask(read, *is_new))
             .collect();
-        let images: Vec<&[u8]> = asked
-            .iter()
-            .filter_map(|asked| asked.as_ref().ok().map(|(image, _)| *image))
-            .collect();
-        let mut prepared = self.preprocessor.prepare_all(&images).into_iter();
-        let works: Vec<Result<Work, Outcome>> = asked
-            .into_iter()
-            .map(|asked| {
-                let (_, texts) = asked?;
-                match prepared.next() {
-                    Some(Ok(pixels)) => Ok(Work { pixels, texts }),
-                    Some(Err(error)) => {
-                        tracing::debug!(%error, "image cannot be prepared");
-                        Err(Outcome::Failed(format!("image: {}", error.class())))
-                    }
-                    None => Err(Outcome::Failed("image: lost".to_owned())),
-                }
+        let images = match self.preparer {
+            Preparer::Pixels(_) => self.pixels(&read, &asked),
+            Preparer::Regions { width, .. } => self.regions(&read, &asked, *width)?,
+        };
+        let keys = read.into_iter().map(|(read, _)| read.example.key);
+        let all = keys.zip(asked.into_iter().zip(images));
+        Ok(all
+            .map(|(key, (asked, images))| {
+                let work = asked.and_then(|ask| {
+                    let (key, images) = (key.clone(), images?);
+                    Ok(Work { key, images, ask })
+                });
+                (key, work)
             })
-            .collect();
-        let keys = samples.into_iter().map(|(sample, _)| sample.key);
-        keys.zip(works).collect()
+            .collect())
     }
 
-    /// The image and the texts of a sample, or what becomes of it without the model.
-    fn ask<'s>(
+    /// The prepared pixels of each example's images, prepared on all threads, an image that several examples of the
+    /// batch are about once; an example that is not asked has none.
+    fn pixels(
         &self,
-        sample: &'s Sample,
-        is_new: bool,
-    ) -> Result<(&'s [u8], Vec<String>), Outcome> {
+        read: &[(Read, bool)],
+        asked: &[Result<Ask, Outcome>],
+    ) -> Vec<Result<Vec<Prepared>, Outcome>> {
+        let Preparer::Pixels(preprocessor) = self.preparer else {
+            return Vec::new();
+        };
+        let mut files: Vec<Bytes> = Vec::new();
+        let mut by_name: HashMap<&str, usize> = HashMap::new();
+        let mut places: Vec<Result<Vec<usize>, Outcome>> = Vec::with_capacity(read.len());
+        for ((read, _), asked) in read.iter().zip(asked) {
+            let mut file = |bytes| {
+                files.push(bytes);
+                files.len() - 1
+            };
+            places.push(match (asked, &read.image) {
+                (Err(_), _) => Ok(Vec::new()),
+                (Ok(_), Some(image)) => Ok(vec![file(image.clone())]),
+                (Ok(_), None) => {
+                    let mut place = |name: &String| match by_name.get(name.as_str()) {
+                        Some(&place) => Ok(place),
+                        None => Ok(file(self.library.bytes(name)?.into())),
+                    };
+                    let places = read.example.images.iter().map(&mut place);
+                    let places: Result<Vec<usize>, Outcome> = places.collect();
+                    for (name, &place) in read.example.images.iter().zip(places.iter().flatten()) {
+                        by_name.insert(name, place);
+                    }
+                    places
+                }
+            });
+        }
+        let bytes: Vec<&[u8]> = files.iter().map(|file| &file[..]).collect();
+        let prepared = preprocessor.prepare_all(&bytes);
+        let one = |place: usize| match &prepared[place] {
+            Ok(pixels) => Ok(Prepared::Pixels(pixels.clone())),
+            Err(error) => {
+                tracing::debug!(%error, "image cannot be prepared");
+                Err(Outcome::Failed(format!("image: {}", error.class())))
+            }
+        };
+        let all = places.into_iter();
+        all.map(|places| places?.into_iter().map(one).collect())
+            .collect()
+    }
+
+    /// The regions of each example's images; an example that is not asked has none.
+    fn regions(
+        &self,
+        read: &[(Read, bool)],
+        asked: &[Result<Ask, Outcome>],
+        width: usize,
+    ) -> Result<Vec<Result<Vec<Prepared>, Outcome>>> {
+        let dataset = &self.dataset.name;
+        let mut all = Vec::with_capacity(read.len());
+        for ((read, _), asked) in read.iter().zip(asked) {
+            let mut images = Ok(Vec::new());
+            let names = asked.is_ok().then_some(&read.example.images);
+            for name in names.into_iter().flatten() {
+                let found = self.library.regions_of(dataset, self.model, name, width)?;
+                images = images.and_then(|mut images: Vec<Prepared>| {
+                    images.push(Prepared::Regions(found?));
+                    Ok(images)
+                });
+            }
+            all.push(images);
+        }
+        Ok(all)
+    }
+
+    /// What an example puts before the model, or what becomes of it without the model.
+    fn ask(&self, read: &Read, is_new: bool) -> Result<Ask, Outcome> {
         if !is_new {
             return Err(Outcome::Failed("the key occurs twice".to_owned()));
         }
         let skip = |why: &str| Outcome::Skipped(why.to_owned());
-        let image = sample.image.as_ref().ok_or_else(|| skip("no image"))?;
-        let texts = self.task.texts(sample).map_err(skip)?;
-        Ok((&image.bytes, texts))
+        if matches!(self.library, Library::Shards) && read.image.is_none() {
+            return Err(skip("no image"));
+        }
+        self.task.ask(&read.example.content).map_err(skip)
     }
 
-    /// Checks that the line of a sample that is done is that sample's.
-    fn check(&self, number: usize, sample: &Sample) -> Result<()> {
+    /// Checks that the line of an example that is done is that example's.
+    fn check(&self, number: usize, expected: &SampleKey) -> Result<()> {
         match self.done.get(number) {
-            Some(key) if *key != sample.key => Err(self.refuse(
+            Some(key) if key != expected => Err(self.refuse(
                 number,
                 LineProblem::Key {
                     found: key.to_string(),
-                    expected: sample.key.to_string(),
+                    expected: expected.to_string(),
                 },
             )),
             _ => Ok(()),

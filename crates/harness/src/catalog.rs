@@ -1,12 +1,13 @@
 //! The registries as plain data, for checking manifests.
 
-use sightline_manifest::{Catalog, FamilyInfo, TaskInfo};
-use sightline_models::FAMILIES;
+use sightline_manifest::{Catalog, FamilyInfo, FormFile, FormInfo, TaskInfo};
+use sightline_models::{Capability, FAMILIES, Way};
 use sightline_preprocess::Mode;
 use sightline_shard::FORMATS;
 
+use crate::annotations::FORMS;
 use crate::models::TOKENIZERS;
-use crate::task::TASKS;
+use crate::task::{ClassUse, TASKS, Task};
 
 /// Every registered family, task kind, shard format, tokenizer and mode of pixels.
 pub fn catalog() -> Catalog {
@@ -28,9 +29,27 @@ pub fn catalog() -> Catalog {
             .iter()
             .map(|task| TaskInfo {
                 kind: task.kind().to_owned(),
-                needs: task.needs().name().to_owned(),
+                needs: needs(*task),
                 metrics: owned(task.metrics()),
-                needs_classes: task.needs_classes(),
+                more_metrics: owned(task.more_metrics()),
+                forms: owned(task.forms()),
+                options: owned(task.options()),
+                needs_classes: task.classes() == ClassUse::Needed,
+            })
+            .collect(),
+        forms: FORMS
+            .iter()
+            .map(|form| FormInfo {
+                name: form.name().to_owned(),
+                files: form
+                    .files()
+                    .iter()
+                    .map(|role| FormFile {
+                        name: role.name.to_owned(),
+                        is_required: role.is_required,
+                    })
+                    .collect(),
+                has_splits: form.has_splits(),
             })
             .collect(),
         formats: FORMATS
@@ -42,8 +61,21 @@ pub fn catalog() -> Catalog {
     }
 }
 
+/// Names of the capabilities by which a model can do `task`: those that it needs, and those from which one follows.
+fn needs(task: &dyn Task) -> Vec<String> {
+    let able = |capability: &&Capability| Way::to(task.needs(), &[**capability]).is_some();
+    let derived = Capability::ALL.iter().filter(able);
+    let mut all: Vec<Capability> = task.needs().to_vec();
+    all.extend(derived.filter(|capability| !task.needs().contains(capability)));
+    all.iter()
+        .map(|capability| capability.name().to_owned())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use sightline_manifest::SHARDS;
+
     use super::*;
 
     #[test]
@@ -54,7 +86,21 @@ mod tests {
             .iter()
             .map(|task| task.kind.as_str())
             .collect();
-        assert_eq!(kinds, ["retrieval", "zero-shot"]);
+        assert_eq!(
+            kinds,
+            [
+                "caption",
+                "grounding",
+                "matching",
+                "nlvr2",
+                "pope",
+                "retrieval",
+                "snli-ve",
+                "vcr",
+                "vqa",
+                "zero-shot"
+            ]
+        );
         assert!(
             catalog
                 .task("zero-shot")
@@ -62,8 +108,16 @@ mod tests {
         );
         assert_eq!(catalog.formats, ["webdataset"]);
         assert_eq!(catalog.tokenizers, ["checkpoint", "word-hash"]);
+        let vqa = catalog.task("vqa").unwrap();
+        assert_eq!(vqa.needs, ["classify", "answer", "embed", "score"]);
         for task in &catalog.tasks {
-            let able = |family: &&FamilyInfo| family.capabilities.contains(&task.needs);
+            for form in &task.forms {
+                assert!(form == SHARDS || catalog.form(form).is_some(), "{form}");
+            }
+            let able = |family: &&FamilyInfo| {
+                let mut needs = task.needs.iter();
+                needs.any(|need| family.capabilities.contains(need))
+            };
             assert!(
                 catalog.families.iter().any(|family| able(&family)),
                 "{}",

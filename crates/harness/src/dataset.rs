@@ -1,33 +1,62 @@
-//! A planned dataset on this machine: its locked shards as one stream of samples, and its classes.
+//! A planned dataset on this machine: its locked files as one stream of examples, and its classes.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sightline_core::Sample;
+use bytes::Bytes;
 use sightline_core::registry::UnknownName;
 use sightline_manifest::{Lock, LockedFile, Place, Plan, PlannedDataset, PlannedTask, Roots};
+use sightline_models::VisualSpec;
 use sightline_shard::{FORMATS, ShardFormat, ShardReader};
 use sightline_store::Folder;
 
+use crate::annotations::{Files, form};
 use crate::error::ClassesProblem;
+use crate::example::Example;
+use crate::task::ClassUse;
+use crate::visuals::{Library, field_for};
 use crate::{Error, Result};
 
 /// Role of a shard in a lock.
 pub(crate) const SHARD: &str = "shard";
 /// Role of the list of classes in a lock.
 pub(crate) const CLASSES: &str = "classes";
+/// Role of an image file in a lock.
+pub(crate) const IMAGE: &str = "image";
+/// Role of a file of region features in a lock.
+pub(crate) const REGIONS: &str = "regions";
+/// Role of a file of annotations in a lock, before what it is for.
+const ANNOTATIONS: &str = "annotations-";
 
 /// Longest list of classes in bytes.
 const MAX_CLASSES_BYTES: u64 = 16 << 20;
 
 /// A dataset whose files are where the lock says.
-#[derive(Debug)]
 pub(crate) struct Dataset {
-    folder: Folder,
-    shards: Vec<String>,
-    format: &'static dyn ShardFormat,
+    /// Its name.
+    pub(crate) name: String,
+    source: Source,
+    images: Vec<PathBuf>,
+    regions: Vec<PathBuf>,
     pub(crate) classes: Classes,
+}
+
+/// Where examples come from.
+enum Source {
+    Shards {
+        folder: Folder,
+        shards: Vec<String>,
+        format: &'static dyn ShardFormat,
+    },
+    /// Read as a whole: the largest published file has half a million examples.
+    Annotations(Vec<Example>),
+}
+
+/// An example, and the bytes of its image where shards hold them.
+pub(crate) struct Read {
+    pub(crate) example: Example,
+    pub(crate) image: Option<Bytes>,
 }
 
 /// The classes of a dataset, and where a sample names its own.
@@ -50,8 +79,8 @@ pub(crate) enum Name {
 }
 
 impl Dataset {
-    /// The dataset of `task`: the shards are those of the lock, in the order of their names. Classes
-    /// are read only for tasks that need them.
+    /// The dataset of `task`: its files are those of the lock, in the order of their names. Classes are read only for
+    /// tasks that use them.
     pub(crate) fn open(
         plan: &Plan,
         lock: &Lock,
@@ -59,31 +88,56 @@ impl Dataset {
         task: &PlannedTask,
     ) -> Result<Self> {
         let planned = planned(plan, task)?;
-        let owner = owner(&task.dataset);
-        let locked = |role: &str| -> Vec<&LockedFile> {
-            let mut files: Vec<&LockedFile> = lock
-                .files
-                .iter()
-                .filter(|file| file.owner == owner && file.role == role)
-                .collect();
-            files.sort_by(|a, b| a.name.cmp(&b.name));
-            files
+        let found = Found {
+            owner: owner(&task.dataset),
+            lock,
+            roots,
         };
-        let shards = locked(SHARD);
-        if shards.is_empty() {
-            return Err(Error::NotLocked { owner, role: SHARD });
-        }
-        let folder = folder_of(roots, &planned.shards)?;
-        for shard in &shards {
-            unchanged(&folder.path_of(&shard.name)?, shard)?;
-        }
-        let mut classes = Classes::default();
-        let needs_classes = crate::task::task(&task.kind)?.needs_classes();
-        if let Some(place) = planned.classes.as_ref().filter(|_| needs_classes) {
-            let [file] = locked(CLASSES)[..] else {
+        let source = match (&planned.shards, &planned.format, &planned.annotations) {
+            (Some(place), Some(name), _) => {
+                found.paths(SHARD, place)?;
+                Source::Shards {
+                    folder: folder_of(roots, place)?,
+                    shards: found.names(SHARD),
+                    format: format(name)?,
+                }
+            }
+            (_, _, Some(annotations)) => {
+                let mut paths = Vec::new();
+                for (role, place) in &annotations.files {
+                    let files = found.paths(&annotation_role(role), place)?;
+                    paths.extend(files.into_iter().map(|path| (role.clone(), path)));
+                }
+                let form = form(&annotations.form)?;
+                let files = Files::new(form, annotations.split.as_deref(), paths);
+                Source::Annotations(form.read(&files)?)
+            }
+            _ => {
                 return Err(Error::NotLocked {
-                    owner,
-                    role: CLASSES,
+                    owner: found.owner,
+                    role: SHARD.to_owned(),
+                });
+            }
+        };
+        let all = |role, place: &Option<Place>| match place {
+            Some(place) => found.paths(role, place),
+            None => Ok(Vec::new()),
+        };
+        let (images, regions) = (
+            all(IMAGE, &planned.images)?,
+            all(REGIONS, &planned.regions)?,
+        );
+        let mut classes = Classes::default();
+        let use_of_classes = crate::task::task(&task.kind)?.classes();
+        if let Some(place) = planned
+            .classes
+            .as_ref()
+            .filter(|_| use_of_classes != ClassUse::No)
+        {
+            let [file] = found.locked(CLASSES)[..] else {
+                return Err(Error::NotLocked {
+                    owner: found.owner,
+                    role: CLASSES.to_owned(),
                 });
             };
             let path = path_of(roots, place)?;
@@ -91,59 +145,188 @@ impl Dataset {
             classes = Classes::read(planned.class_field.clone(), &path)?;
         }
         Ok(Self {
-            folder,
-            shards: shards.into_iter().map(|file| file.name.clone()).collect(),
-            format: format(&planned.format)?,
+            name: task.dataset.clone(),
+            source,
+            images,
+            regions,
             classes,
         })
     }
 
-    /// The first `limit` samples of all shards, in order; after an error nothing more.
-    pub(crate) fn samples(&self, limit: Option<u64>) -> Samples<'_> {
-        Samples {
+    /// The first `limit` examples, in order; after an error nothing more.
+    pub(crate) fn examples(&self, limit: Option<u64>) -> Examples<'_> {
+        Examples {
             dataset: self,
-            shards: self.shards.iter(),
-            reader: None,
+            rest: match &self.source {
+                Source::Shards { shards, .. } => Rest::Shards {
+                    shards: shards.iter(),
+                    reader: None,
+                },
+                Source::Annotations(examples) => Rest::Annotations(examples.iter()),
+            },
             left: limit.unwrap_or(u64::MAX),
         }
     }
-}
 
-/// Samples of a dataset in order.
-pub(crate) struct Samples<'a> {
-    dataset: &'a Dataset,
-    shards: std::slice::Iter<'a, String>,
-    reader: Option<Box<dyn ShardReader>>,
-    left: u64,
-}
-
-impl Samples<'_> {
-    fn read(&mut self) -> sightline_shard::Result<Option<Sample>> {
-        loop {
-            if let Some(reader) = &mut self.reader
-                && let Some(sample) = reader.next_sample()?
-            {
-                return Ok(Some(sample));
+    /// Its images as a model with this `input` takes them.
+    pub(crate) fn library(&self, input: &VisualSpec) -> Result<Library> {
+        match (input, &self.source) {
+            (VisualSpec::Pixels(_), Source::Shards { .. }) => Ok(Library::Shards),
+            (VisualSpec::Pixels(_), _) if !self.images.is_empty() => {
+                Library::files(&self.name, self.images.clone())
             }
-            let Some(shard) = self.shards.next() else {
-                self.reader = None;
-                return Ok(None);
-            };
-            self.reader = Some(self.dataset.format.open(&self.dataset.folder, shard)?);
+            (VisualSpec::Regions { .. }, _) if !self.regions.is_empty() => {
+                Library::regions(&self.name, &self.regions)
+            }
+            _ => Err(Error::NoVisuals {
+                dataset: self.name.clone(),
+                field: field_for(input),
+            }),
         }
     }
 }
 
-impl Iterator for Samples<'_> {
-    type Item = Result<Sample>;
+/// Checks that a planned dataset has what a model with this `input` takes.
+pub(crate) fn check_visuals(
+    name: &str,
+    dataset: &PlannedDataset,
+    input: &VisualSpec,
+) -> Result<()> {
+    let has = match input {
+        VisualSpec::Pixels(_) => dataset.shards.is_some() || dataset.images.is_some(),
+        VisualSpec::Regions { .. } => dataset.regions.is_some(),
+        _ => false,
+    };
+    if has {
+        return Ok(());
+    }
+    Err(Error::NoVisuals {
+        dataset: name.to_owned(),
+        field: field_for(input),
+    })
+}
 
-    fn next(&mut self) -> Option<Result<Sample>> {
+/// Every file of a planned dataset: its place and its role in the lock.
+pub(crate) fn places(dataset: &PlannedDataset) -> Vec<(String, &Place)> {
+    let annotations = dataset.annotations.iter().flat_map(|a| &a.files);
+    [
+        (SHARD, &dataset.shards),
+        (CLASSES, &dataset.classes),
+        (IMAGE, &dataset.images),
+        (REGIONS, &dataset.regions),
+    ]
+    .into_iter()
+    .filter_map(|(role, place)| Some((role.to_owned(), place.as_ref()?)))
+    .chain(annotations.map(|(role, place)| (annotation_role(role), place)))
+    .collect()
+}
+
+fn annotation_role(role: &str) -> String {
+    format!("{ANNOTATIONS}{role}")
+}
+
+/// The locked files of a dataset.
+struct Found<'a> {
+    owner: String,
+    lock: &'a Lock,
+    roots: &'a Roots,
+}
+
+impl<'a> Found<'a> {
+    /// Those of `role`, in the order of their names.
+    fn locked(&self, role: &str) -> Vec<&'a LockedFile> {
+        let mut files: Vec<&LockedFile> = self
+            .lock
+            .files
+            .iter()
+            .filter(|file| file.owner == self.owner && file.role == role)
+            .collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files
+    }
+
+    fn names(&self, role: &str) -> Vec<String> {
+        let files = self.locked(role).into_iter();
+        files.map(|file| file.name.clone()).collect()
+    }
+
+    /// Where the files of `role` are, which start from `place`; none may have changed its length.
+    fn paths(&self, role: &str, place: &Place) -> Result<Vec<PathBuf>> {
+        let files = self.locked(role);
+        if files.is_empty() {
+            return Err(Error::NotLocked {
+                owner: self.owner.clone(),
+                role: role.to_owned(),
+            });
+        }
+        let folder = folder_of(self.roots, place)?;
+        files
+            .into_iter()
+            .map(|file| {
+                let path = folder.path_of(&file.name)?;
+                unchanged(&path, file)?;
+                Ok(path)
+            })
+            .collect()
+    }
+}
+
+/// Examples of a dataset in order.
+pub(crate) struct Examples<'a> {
+    dataset: &'a Dataset,
+    rest: Rest<'a>,
+    left: u64,
+}
+
+enum Rest<'a> {
+    Shards {
+        shards: std::slice::Iter<'a, String>,
+        reader: Option<Box<dyn ShardReader>>,
+    },
+    Annotations(std::slice::Iter<'a, Example>),
+}
+
+impl Examples<'_> {
+    fn read(&mut self) -> sightline_shard::Result<Option<Read>> {
+        let Source::Shards { folder, format, .. } = &self.dataset.source else {
+            return Ok(match &mut self.rest {
+                Rest::Annotations(examples) => examples.next().map(|example| Read {
+                    example: example.clone(),
+                    image: None,
+                }),
+                Rest::Shards { .. } => None,
+            });
+        };
+        let Rest::Shards { shards, reader } = &mut self.rest else {
+            return Ok(None);
+        };
+        loop {
+            if let Some(reader) = reader
+                && let Some(mut sample) = reader.next_sample()?
+            {
+                let image = sample.image.take().map(|image| image.bytes);
+                let example = self.dataset.classes.example(sample);
+                return Ok(Some(Read { example, image }));
+            }
+            let Some(shard) = shards.next() else {
+                *reader = None;
+                return Ok(None);
+            };
+            *reader = Some(format.open(folder, shard)?);
+        }
+    }
+}
+
+impl Iterator for Examples<'_> {
+    type Item = Result<Read>;
+
+    fn next(&mut self) -> Option<Result<Read>> {
         if self.left == 0 {
             return None;
         }
         self.left -= 1;
         match self.read() {
-            Ok(sample) => sample.map(Ok),
+            Ok(read) => read.map(Ok),
             Err(source) => {
                 self.left = 0;
                 Some(Err(Error::Shard { source }))

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use sightline_core::Hint;
 use sightline_core::registry::UnknownName;
 
+use crate::annotations::{AnnotationProblem, Spot};
 use crate::captions::CaptionError;
 
 /// A result of this crate.
@@ -82,7 +83,7 @@ pub enum Error {
         /// Its name.
         model: String,
         /// What is needed.
-        capability: &'static str,
+        capability: String,
         /// The task.
         task: String,
     },
@@ -131,7 +132,7 @@ pub enum Error {
         /// The dataset or model.
         owner: String,
         /// What is missing.
-        role: &'static str,
+        role: String,
     },
     /// A file that is not the one that was locked.
     #[error("`{}` is {found} bytes, it was locked with {locked}", path.display())]
@@ -156,6 +157,99 @@ pub enum Error {
         model: String,
         /// Its family.
         family: String,
+    },
+    /// Annotations that cannot be used.
+    #[error("`{}`{spot}: {problem}", path.display())]
+    Annotations {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        spot: Spot,
+        /// What is wrong there.
+        problem: Box<AnnotationProblem>,
+        /// What file it should be.
+        published: &'static str,
+    },
+    /// Two files of a dataset for one image.
+    #[error("dataset `{dataset}` has two files for the image of `{image}`")]
+    ImageTwice {
+        /// The dataset.
+        dataset: String,
+        /// The second file.
+        image: String,
+    },
+    /// A dataset without images of the form that a model takes.
+    #[error("dataset `{dataset}` has no `{field}`, which a model of this task takes")]
+    NoVisuals {
+        /// The dataset.
+        dataset: String,
+        /// The field of its manifest that is missing.
+        field: &'static str,
+    },
+    /// Files of region features that cannot be used.
+    #[error("region features of dataset `{dataset}` cannot be read")]
+    Regions {
+        /// The dataset.
+        dataset: String,
+        /// Why.
+        #[source]
+        source: Box<sightline_preprocess::regions::RegionsError>,
+    },
+    /// Region features of another length than a model takes.
+    #[error("regions of dataset `{dataset}` have {found} values, model `{model}` takes {expected}")]
+    RegionWidth {
+        /// The dataset.
+        dataset: String,
+        /// The model.
+        model: String,
+        /// Values of a region.
+        found: usize,
+        /// Values that the model takes.
+        expected: usize,
+    },
+    /// A classifier whose labels have no names, and a dataset that does not name as many.
+    #[error(
+        "model `{model}` has {labels} labels without names at task `{task}`, dataset names {classes}"
+    )]
+    Labels {
+        /// The model.
+        model: String,
+        /// The task.
+        task: String,
+        /// Labels of the model, 0 where it takes any.
+        labels: usize,
+        /// Names in the dataset's list of classes.
+        classes: usize,
+    },
+    /// A classifier without the labels that a task is about.
+    #[error("model `{model}` has no label `{label}`, which task `{task}` is about")]
+    NoLabel {
+        /// The model.
+        model: String,
+        /// The task.
+        task: String,
+        /// The label.
+        label: String,
+    },
+    /// A classifier of another number of images than a task's examples have.
+    #[error("model `{model}` takes {found} images at once, task `{task}` has {expected}")]
+    Images {
+        /// The model.
+        model: String,
+        /// The task.
+        task: String,
+        /// Images that the model takes.
+        found: usize,
+        /// Images of an example.
+        expected: usize,
+    },
+    /// A task that scores with tables which were not given.
+    #[error("task `{task}` scores with `{metric}`, whose tables are not there")]
+    NoTables {
+        /// The task.
+        task: String,
+        /// The metric.
+        metric: String,
     },
     /// A list of classes that cannot be used.
     #[error("`{}`, line {line}: {problem}", path.display())]
@@ -320,6 +414,32 @@ impl Hint for Error {
             Self::UnknownName { source } => return source.hints(),
             Self::Metric { source } => return source.hints(),
             Self::Report { source } => return source.hints(),
+            Self::Regions { source, .. } => return source.hints(),
+            Self::Annotations { published, .. } => {
+                format!("The file should be like {published}: fetch it again, or name the right one in the dataset's manifest.")
+            }
+            Self::ImageTwice { .. } => {
+                "Name files of one size and one split of each image, or put the others elsewhere."
+                    .to_owned()
+            }
+            Self::NoVisuals { dataset, field } => format!(
+                "Add `{field}` to `datasets/{dataset}.toml`: a pattern for {}.",
+                if *field == "regions" {
+                    "files of region features"
+                } else {
+                    "image files"
+                }
+            ),
+            Self::RegionWidth { .. } => {
+                "Take the region features that the model was trained with.".to_owned()
+            }
+            Self::Labels { .. } | Self::NoLabel { .. } => {
+                "Name the labels in the order of the model's outputs in a file, one a line, as `classes` of the dataset."
+                    .to_owned()
+            }
+            Self::NoTables { .. } => {
+                "Make the tables with `sightline metrics setup`, or leave the metric out.".to_owned()
+            }
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "Free space on that disk and run the same command again.".to_owned()
             }

@@ -21,22 +21,26 @@ use candle_core::Device;
 use serde_json::json;
 use sightline_core::{Digest, Progress, SampleKey};
 use sightline_manifest::{Lock, LockedFile, Plan, PlannedTask, Roots};
-use sightline_report::record::{Predictions, Record, TaskOutcome, Throughput, Tool};
+use sightline_metrics::Resources;
+use sightline_models::{Capability, Way};
+use sightline_report::record::{Asked, Predictions, Record, TaskOutcome, Throughput, Tool};
 use sightline_report::{Stored, read_records, write_record};
 
 use crate::batches::{AHEAD, Batch, Feed};
 use crate::dataset::{CLASSES, Dataset, owner};
+use crate::example::{Truth, read_truth};
 use crate::forward::Forward;
 use crate::models::{Loaded, Planned};
 use crate::predictions::{self, Header, Line, Outcome, Reader, Writer};
 use crate::recording::{record_of, same_outcome};
 use crate::score::score;
-use crate::task::{self, Predictor, Setting};
-use crate::truth::{Truth, read_truth};
+use crate::task::{self, ClassUse, Predictor, Setting, Task, decoding};
 use crate::{Error, Result};
 
 /// Folder of the predictions below that of a model.
 const PREDICTIONS: &str = "predictions";
+/// The metric that scores with tables of its own.
+const METEOR: &str = "meteor";
 
 /// Where a run writes, and what it says about itself in its records.
 #[derive(Clone, Debug)]
@@ -47,6 +51,8 @@ pub struct Options {
     pub tool: Tool,
     /// The command that makes the records again, argument by argument.
     pub command: Vec<String>,
+    /// Tables that some metrics need.
+    pub resources: Resources,
 }
 
 impl Options {
@@ -59,6 +65,7 @@ impl Options {
                 commit: None,
             },
             command: Vec::new(),
+            resources: Resources::default(),
         }
     }
 }
@@ -137,6 +144,7 @@ pub fn run(
             planned: plan.suite.clone(),
         });
     }
+    check_tables(plan, &options.resources)?;
     std::fs::create_dir_all(&options.records).map_err(|source| Error::Io {
         path: options.records.clone(),
         source,
@@ -175,6 +183,19 @@ pub fn run(
         }
     }
     Ok(outcome)
+}
+
+/// Checks before hours of work that every metric will have its tables.
+fn check_tables(plan: &Plan, resources: &Resources) -> Result<()> {
+    for task in &plan.tasks {
+        if resources.meteor.is_none() && task.metrics.iter().any(|id| id == METEOR) {
+            return Err(Error::NoTables {
+                task: task.name.clone(),
+                metric: METEOR.to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 struct Run<'a> {
@@ -224,7 +245,7 @@ impl Run<'_> {
                     loaded = Some(planned.load(self.lock, &device)?);
                 }
                 let Some(loaded) = &loaded else { continue };
-                self.predict(planned.name, task, loaded, &device, &path, &header)
+                self.predict(planned, task, loaded, &device, &path, &header)
             };
             let (truth, throughput) = match predicted {
                 Ok(Predicted::Whole(truth, throughput)) => (truth, throughput),
@@ -238,10 +259,12 @@ impl Run<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            let length = truth.samples.len() as u64;
+            let length = truth.examples.len() as u64;
             self.lengths
                 .insert((task.dataset.clone(), task.limit), length);
-            let scored = score(plan, task, Reader::open(&path, &header)?, &truth)?;
+            let reader = Reader::open(&path, &header)?;
+            let asked = reader.asked().cloned();
+            let scored = score(plan, task, reader, &truth, &self.options.resources)?;
             outcomes.push(TaskOutcome {
                 task: task.name.clone(),
                 kind: task.kind.clone(),
@@ -255,6 +278,7 @@ impl Run<'_> {
                     sha256: scored.sha256,
                 },
                 scores: scored.scores,
+                asked,
                 pixel_deviation: planned.deviation(self.lock, task)?,
                 throughput,
             });
@@ -267,7 +291,7 @@ impl Run<'_> {
 
     /// What the predictions of a model at a task are made from.
     fn header(&self, planned: Planned<'_>, task: &PlannedTask) -> Result<Header> {
-        let reads_classes = task::task(&task.kind)?.needs_classes();
+        let reads_classes = task::task(&task.kind)?.classes() != ClassUse::No;
         let owners = [planned.owner(), owner(&task.dataset)];
         let mut files: Vec<&LockedFile> = self
             .lock
@@ -294,13 +318,14 @@ impl Run<'_> {
             task: task.name.clone(),
             kind: task.kind.clone(),
             inputs,
+            asked: None,
         })
     }
 
     /// Makes the predictions that the file `path` lacks.
     fn predict(
         &self,
-        name: &str,
+        planned: Planned<'_>,
         task: &PlannedTask,
         loaded: &Loaded,
         device: &Device,
@@ -308,7 +333,26 @@ impl Run<'_> {
         header: &Header,
     ) -> Result<Predicted> {
         let kind = task::task(&task.kind)?;
+        let name = planned.name;
         let dataset = Dataset::open(self.plan, self.lock, self.roots, task)?;
+        let library = dataset.library(loaded.model.input())?;
+        let way = planned.way(kind, &task.name)?;
+        let setting = Setting {
+            classes: &dataset.classes.names,
+            templates: &task.templates,
+            decoding: writes(way)
+                .then(|| Some(decoding::of(task.decode.as_ref(), loaded.model.generate()?)))
+                .flatten(),
+            prompt: task
+                .prompt
+                .clone()
+                .unwrap_or_else(|| kind.prompt().to_owned()),
+            seed: self.plan.seed.child(&task.name, 0).child("generate", 0),
+        };
+        let header = &Header {
+            asked: asked(kind, way, &setting),
+            ..header.clone()
+        };
         let mut writer = Writer::open(path, header)?;
         let done = std::mem::take(&mut writer.found);
         let length = self.lengths.get(&(task.dataset.clone(), task.limit));
@@ -317,7 +361,9 @@ impl Run<'_> {
         let feed = Feed {
             dataset: &dataset,
             task: kind,
-            preprocessor: &loaded.preprocessor,
+            library: &library,
+            preparer: &loaded.preparer,
+            model: name,
             batch_size: task.batch_size.max(1),
             limit: task.limit,
             done: &done,
@@ -328,17 +374,14 @@ impl Run<'_> {
             let forward = Forward {
                 name,
                 task: &task.name,
-                embed: Forward::embed_of(name, &task.name, loaded.model.as_ref())?,
-                preprocessor: &loaded.preprocessor,
+                dataset: &dataset.name,
+                model: loaded.model.as_ref(),
+                preparer: &loaded.preparer,
                 device,
                 progress: self.progress,
                 stop: self.stop,
             };
-            let setting = Setting {
-                classes: &dataset.classes.names,
-                templates: &task.templates,
-            };
-            let predictor = kind.predictor(forward, &setting)?;
+            let predictor = kind.predictor(forward, way, &setting)?;
             self.progress.start("samples", length.copied());
             self.progress.message(&format!("{name}: {}", task.name));
             self.progress.advance(done.len() as u64);
@@ -449,4 +492,22 @@ impl Run<'_> {
             is_new: true,
         })
     }
+}
+
+/// How a model is asked, where that can be done in several ways: embeddings are what they are.
+fn asked(kind: &dyn Task, way: Way, setting: &Setting<'_>) -> Option<Asked> {
+    (way.does != Capability::Embed).then(|| Asked {
+        capability: way.does.name().to_owned(),
+        rule: way
+            .by
+            .map(|rule| format!("from `{}`: {}", rule.from.name(), rule.words)),
+        decoding: setting.decoding.as_ref().map(decoding::words),
+        prompt: (writes(way) && kind.options().contains(&"prompt") && !setting.prompt.is_empty())
+            .then(|| setting.prompt.clone()),
+    })
+}
+
+/// Whether a model that goes this way writes.
+fn writes(way: Way) -> bool {
+    matches!(way.does, Capability::Generate | Capability::Answer)
 }

@@ -12,6 +12,10 @@
 //! - Texts are called in units that do not depend on the batch: the captions of one sample, or
 //!   [`PROMPTS`] prompts in the order of the classes. Units run at once on rayon's threads.
 //!
+//! Everything but embeddings is asked for one example at a time ([`Forward::each`]), examples at once on rayon's threads:
+//! the rows of an example are a sequence of words and regions, or the hypotheses of a caption, so that there is no
+//! shape that a batch could keep (`docs/decisions/0012-examples-and-ways-to-answer.md`).
+//!
 //! Measured with a CLIP ViT-B/32 of random weights on two cores that others used too (2026-11-24): images
 //! in batches of 4 and of 32 have equal bits; one by one they would take twice as long. Texts in units of five
 //! take about as long as in batches of 32; one by one they would take four times as long.
@@ -21,9 +25,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use sightline_core::Progress;
-use sightline_models::{Capability, Embed, Model};
-use sightline_preprocess::Preprocessor;
+use sightline_models::{Capability, Embed, Error as ModelError, Model, Visual};
 
+use crate::predictions::Outcome;
+use crate::task::Work;
+use crate::visuals::{Prepared, Preparer, StackError};
 use crate::{Error, Result};
 
 /// Widest space of a model that may have layers of 64 columns and fewer.
@@ -47,10 +53,12 @@ pub(crate) struct Forward<'m> {
     pub(crate) name: &'m str,
     /// Name of the task, for messages.
     pub(crate) task: &'m str,
-    /// What embeds.
-    pub(crate) embed: &'m dyn Embed,
-    /// What prepared the pixels.
-    pub(crate) preprocessor: &'m Preprocessor,
+    /// Name of the dataset, for messages.
+    pub(crate) dataset: &'m str,
+    /// The model.
+    pub(crate) model: &'m dyn Model,
+    /// What prepared the images.
+    pub(crate) preparer: &'m Preparer,
     /// Where the model is.
     pub(crate) device: &'m Device,
     /// Told how many prompts are done.
@@ -60,18 +68,129 @@ pub(crate) struct Forward<'m> {
 }
 
 impl<'m> Forward<'m> {
-    /// What embeds in `model`.
-    pub(crate) fn embed_of(name: &str, task: &str, model: &'m dyn Model) -> Result<&'m dyn Embed> {
-        model.embed().ok_or_else(|| Error::Capability {
-            model: name.to_owned(),
-            capability: Capability::Embed.name(),
-            task: task.to_owned(),
+    /// What embeds.
+    pub(crate) fn embedder(self) -> Result<Embedder<'m>> {
+        let embed = self.found(self.model.embed(), Capability::Embed)?;
+        Ok(Embedder {
+            forward: self,
+            embed,
         })
     }
 
-    /// One embedding for each row of pixels, in order.
-    pub(crate) fn images(&self, mut rows: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>> {
-        let Some(last) = rows.last().cloned() else {
+    /// What a model answers with, which it said that it has.
+    pub(crate) fn found<T>(&self, found: Option<T>, capability: Capability) -> Result<T> {
+        found.ok_or_else(|| Error::Capability {
+            model: self.name.to_owned(),
+            capability: capability.name().to_owned(),
+            task: self.task.to_owned(),
+        })
+    }
+
+    /// What `ask` makes of each of `works`, which it is given one by one, on rayon's threads.
+    pub(crate) fn each(
+        &self,
+        works: &[Work],
+        ask: impl Fn(&Work) -> Result<Answer> + Sync,
+    ) -> Result<Vec<Outcome>> {
+        works
+            .par_iter()
+            .map(|work| {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(Error::Stopped);
+                }
+                ask(work).map(|answer| answer.unwrap_or_else(|outcome| outcome))
+            })
+            .collect()
+    }
+
+    /// Images of one example as a batch of one for each place.
+    pub(crate) fn visuals(&self, images: &[Prepared]) -> Result<Vec<Visual>> {
+        images.iter().map(|image| self.visual(&[image])).collect()
+    }
+
+    /// Images as one batch.
+    pub(crate) fn visual(&self, images: &[&Prepared]) -> Result<Visual> {
+        self.preparer
+            .stack(images, self.device)
+            .map_err(|error| match error {
+                StackError::Pixels(source) => Error::Preprocess {
+                    model: self.name.to_owned(),
+                    source,
+                },
+                StackError::Regions(source) => Error::Regions {
+                    dataset: self.dataset.to_owned(),
+                    source: Box::new(source),
+                },
+            })
+    }
+
+    /// What a model said. What is wrong with one example alone, words that it does not read or regions that are not
+    /// there, is that example's outcome.
+    pub(crate) fn said<T>(
+        &self,
+        answer: sightline_models::Result<T>,
+    ) -> Result<Result<T, Outcome>> {
+        let failed = |why: &str| Ok(Err(Outcome::Failed(why.to_owned())));
+        match answer {
+            Ok(said) => Ok(Ok(said)),
+            Err(ModelError::Span { .. }) => failed("words beyond the model's context"),
+            Err(ModelError::Region { .. }) => failed("words name a region that is not there"),
+            Err(source) => Err(self.broken(source)),
+        }
+    }
+
+    /// The finite values of a model's answer about one example, of which there must be `expected`.
+    pub(crate) fn scores(
+        &self,
+        answer: sightline_models::Result<Tensor>,
+        expected: usize,
+    ) -> Result<Result<Vec<f64>, Outcome>> {
+        let tensor = match self.said(answer)? {
+            Ok(tensor) => tensor,
+            Err(outcome) => return Ok(Err(outcome)),
+        };
+        let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
+        let values = values.map_err(|e| self.broken(e.into()))?;
+        if values.len() != expected {
+            return Err(Error::Output {
+                model: self.name.to_owned(),
+                found: tensor.dims().to_vec(),
+                expected: vec![1, expected],
+            });
+        }
+        if values.iter().any(|value| !value.is_finite()) {
+            return Ok(Err(Outcome::Failed(NOT_FINITE.to_owned())));
+        }
+        Ok(Ok(values.into_iter().map(f64::from).collect()))
+    }
+
+    fn broken(&self, source: ModelError) -> Error {
+        Error::Forward {
+            model: self.name.to_owned(),
+            task: self.task.to_owned(),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// What became of one example: what is written, in either case.
+pub(crate) type Answer = std::result::Result<Outcome, Outcome>;
+
+/// A model that embeds, at a task.
+#[derive(Clone, Copy)]
+pub(crate) struct Embedder<'m> {
+    forward: Forward<'m>,
+    embed: &'m dyn Embed,
+}
+
+impl Embedder<'_> {
+    /// One embedding for the one image of each of `works`, in order.
+    pub(crate) fn images(&self, works: &[Work]) -> Result<Vec<Vec<f32>>> {
+        let mut rows: Vec<&Prepared> = works
+            .iter()
+            .filter_map(|work| work.images.first())
+            .collect();
+        let Some(&last) = rows.last() else {
             return Ok(Vec::new());
         };
         let wanted = rows.len();
@@ -81,12 +200,11 @@ impl<'m> Forward<'m> {
             WIDE_ROWS
         };
         rows.resize(wanted.max(least), last);
-        let pixels = self.preprocessor.stack(&rows, self.device);
-        let pixels = pixels.map_err(|source| Error::Preprocess {
-            model: self.name.to_owned(),
-            source,
-        })?;
-        let mut embeddings = self.values(self.embed.embed_images(&pixels), rows.len())?;
+        let visual = self.forward.visual(&rows)?;
+        let output = visual
+            .pixels()
+            .and_then(|pixels| self.embed.embed_images(pixels));
+        let mut embeddings = self.values(output, rows.len())?;
         embeddings.truncate(wanted);
         Ok(embeddings)
     }
@@ -105,17 +223,21 @@ impl<'m> Forward<'m> {
     /// One embedding for each prompt, in order, or [`Error::Stopped`].
     pub(crate) fn prompts(&self, prompts: &[String]) -> Result<Vec<Vec<f32>>> {
         let units: Vec<Vec<String>> = prompts.chunks(PROMPTS).map(<[String]>::to_vec).collect();
-        self.progress.start("prompts", Some(prompts.len() as u64));
+        self.forward
+            .progress
+            .start("prompts", Some(prompts.len() as u64));
         let mut embeddings = Vec::with_capacity(prompts.len());
         for units in units.chunks(CALLS) {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.forward.stop.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
             }
             let before = embeddings.len();
             embeddings.extend(self.texts(units)?.into_iter().flatten());
-            self.progress.advance((embeddings.len() - before) as u64);
+            self.forward
+                .progress
+                .advance((embeddings.len() - before) as u64);
         }
-        self.progress.finish();
+        self.forward.progress.finish();
         Ok(embeddings)
     }
 
@@ -125,20 +247,15 @@ impl<'m> Forward<'m> {
         output: sightline_models::Result<Tensor>,
         samples: usize,
     ) -> Result<Vec<Vec<f32>>> {
-        let forward = |source| Error::Forward {
-            model: self.name.to_owned(),
-            task: self.task.to_owned(),
-            source: Box::new(source),
-        };
-        let output = output.map_err(forward)?;
+        let output = output.map_err(|source| self.forward.broken(source))?;
         let expected = [samples, self.embed.width()];
         if output.dims() != expected {
             return Err(Error::Output {
-                model: self.name.to_owned(),
+                model: self.forward.name.to_owned(),
                 found: output.dims().to_vec(),
                 expected: expected.to_vec(),
             });
         }
-        output.to_vec2().map_err(|e| forward(e.into()))
+        output.to_vec2().map_err(|e| self.forward.broken(e.into()))
     }
 }

@@ -23,6 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod annotations;
 mod batches;
 pub mod captions;
 mod catalog;
@@ -30,6 +31,7 @@ mod dataset;
 pub mod direct;
 mod environment;
 mod error;
+mod example;
 mod execute;
 mod forward;
 mod locking;
@@ -38,11 +40,12 @@ pub mod predictions;
 mod recording;
 mod score;
 mod task;
-mod truth;
+mod visuals;
 
+pub use annotations::{AnnotationProblem, Spot};
 pub use catalog::catalog;
 pub use error::{Error, Result};
+pub use example::{Choice, Class, Content, Example, Phrase, Tagged, Truth, read_truth};
 pub use execute::{Incomplete, ModelOutcome, Options, RunOutcome, State, run};
 pub use locking::make_lock;
 pub use score::{Scored, score};
-pub use truth::{Class, SampleTruth, Truth, read_truth};

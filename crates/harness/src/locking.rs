@@ -9,7 +9,7 @@ use sightline_manifest::{Lock, LockedFile, LockedSource, Plan, Roots};
 use sightline_store::digest_file;
 
 use crate::Result;
-use crate::dataset::{CLASSES, SHARD, below, folder_of, owner, path_of};
+use crate::dataset::{CLASSES, below, check_visuals, folder_of, owner, path_of, places, planned};
 use crate::models::Planned;
 use crate::task;
 
@@ -17,7 +17,7 @@ use crate::task;
 struct ToLock {
     owner: String,
     name: String,
-    role: &'static str,
+    role: String,
     path: PathBuf,
 }
 
@@ -25,28 +25,33 @@ struct ToLock {
 pub fn make_lock(plan: &Plan, roots: &Roots, progress: &dyn Progress) -> Result<Lock> {
     let (mut found, mut inputs) = (Vec::new(), Vec::new());
     for (name, dataset) in &plan.datasets {
-        let folder = folder_of(roots, &dataset.shards)?;
-        for shard in folder.expand(&[below(&dataset.shards)])? {
-            found.push(ToLock {
-                owner: owner(name),
-                path: folder.path_of(&shard)?,
-                name: shard,
-                role: SHARD,
-            });
-        }
-        if let Some(classes) = &dataset.classes {
-            found.push(ToLock {
-                owner: owner(name),
-                name: below(classes).to_owned(),
-                role: CLASSES,
-                path: path_of(roots, classes)?,
-            });
+        for (role, place) in places(dataset) {
+            if role == CLASSES {
+                found.push(ToLock {
+                    owner: owner(name),
+                    name: below(place).to_owned(),
+                    role,
+                    path: path_of(roots, place)?,
+                });
+                continue;
+            }
+            let folder = folder_of(roots, place)?;
+            for file in folder.expand(&[below(place)])? {
+                found.push(ToLock {
+                    owner: owner(name),
+                    path: folder.path_of(&file)?,
+                    name: file,
+                    role: role.clone(),
+                });
+            }
         }
     }
     for task in &plan.tasks {
-        let needs = task::task(&task.kind)?.needs();
+        let kind = task::task(&task.kind)?;
         for name in &task.models {
-            Planned::find(plan, roots, name, &task.name)?.check(needs, &task.name)?;
+            let model = Planned::find(plan, roots, name, &task.name)?;
+            model.way(kind, &task.name)?;
+            check_visuals(&task.dataset, planned(plan, task)?, &model.visual_input()?)?;
         }
     }
     for (name, model) in &plan.models {
@@ -60,11 +65,11 @@ pub fn make_lock(plan: &Plan, roots: &Roots, progress: &dyn Progress) -> Result<
             found.push(ToLock {
                 owner: planned.owner(),
                 name: file.name,
-                role: file.role,
+                role: file.role.to_owned(),
                 path: file.path,
             });
         }
-        inputs.push(planned.input()?);
+        inputs.extend(planned.input()?);
     }
 
     let sources = roots.sources.iter();
@@ -84,7 +89,7 @@ pub fn make_lock(plan: &Plan, roots: &Roots, progress: &dyn Progress) -> Result<
             Ok(LockedFile {
                 owner: file.owner,
                 name: file.name,
-                role: file.role.to_owned(),
+                role: file.role,
                 bytes: digest.len_bytes,
                 sha256: digest.sha256,
             })

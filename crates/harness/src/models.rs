@@ -7,11 +7,13 @@ use sightline_core::registry::UnknownName;
 use sightline_core::{Digest, PixelDeviation};
 use sightline_manifest::{Lock, LockedInput, Plan, PlannedModel, PlannedTask, Roots};
 use sightline_models::{
-    Capability, Family, FileRole, Model, ModelSpec, TokenizerChoice, VisualSpec, family,
+    Family, FileRole, Model, ModelSpec, TokenizerChoice, VisualSpec, Way, family,
 };
 use sightline_preprocess::{Limits, Mode, PrepareError, Preprocessor};
 
-use crate::dataset::{Dataset, path_of, unchanged};
+use crate::dataset::{Dataset, Read, path_of, unchanged};
+use crate::task::Task;
+use crate::visuals::Preparer;
 use crate::{Error, Result};
 
 /// The choices of tokenizer, as manifests name them.
@@ -33,7 +35,7 @@ pub(crate) struct ModelFile {
 /// A loaded model and what prepares its images.
 pub(crate) struct Loaded {
     pub(crate) model: Box<dyn Model>,
-    pub(crate) preprocessor: Preprocessor,
+    pub(crate) preparer: Preparer,
 }
 
 /// A model of a plan.
@@ -91,43 +93,53 @@ impl<'a> Planned<'a> {
             .collect())
     }
 
-    /// Fails if it cannot do what `task` needs, though models of its family can.
-    pub(crate) fn check(&self, needs: Capability, task: &str) -> Result<()> {
+    /// How it does what the task `name` of the kind `kind` needs; an error if it cannot, though models of its family
+    /// can.
+    pub(crate) fn way(&self, kind: &dyn Task, name: &str) -> Result<Way> {
         let offers = (self.family()?.offers)(&self.spec()?);
         let offers = offers.map_err(|source| self.load_error(source))?;
-        if offers.contains(&needs) {
-            return Ok(());
-        }
-        Err(Error::Capability {
-            model: self.name.to_owned(),
-            capability: needs.name(),
-            task: task.to_owned(),
+        Way::to(kind.needs(), offers).ok_or_else(|| {
+            let needs: Vec<&str> = kind.needs().iter().map(|need| need.name()).collect();
+            Error::Capability {
+                model: self.name.to_owned(),
+                capability: needs.join("` or `"),
+                task: name.to_owned(),
+            }
         })
     }
 
-    /// How its images are prepared.
-    pub(crate) fn input(&self) -> Result<LockedInput> {
-        let input =
-            (self.family()?.input)(&self.spec()?).map_err(|source| self.load_error(source))?;
-        let preprocessor = self.preprocessor(&input)?;
-        Ok(LockedInput {
+    /// What it takes as visual input.
+    pub(crate) fn visual_input(&self) -> Result<VisualSpec> {
+        (self.family()?.input)(&self.spec()?).map_err(|source| self.load_error(source))
+    }
+
+    /// How its images are prepared; `None` for a model of regions, which are taken as they are.
+    pub(crate) fn input(&self) -> Result<Option<LockedInput>> {
+        let Preparer::Pixels(preprocessor) = self.preparer(&self.visual_input()?)? else {
+            return Ok(None);
+        };
+        Ok(Some(LockedInput {
             owner: self.owner(),
             image_spec: Digest::of_json(preprocessor.spec())?,
             pixels: preprocessor
                 .fingerprint()
                 .map_err(|source| self.preprocess_error(source))?,
-        })
+        }))
     }
 
-    fn preprocessor(&self, input: &VisualSpec) -> Result<Preprocessor> {
-        let VisualSpec::Pixels(spec) = input else {
-            return Err(Error::Input {
+    fn preparer(&self, input: &VisualSpec) -> Result<Preparer> {
+        match input {
+            VisualSpec::Pixels(spec) => Preprocessor::new(spec.clone(), Limits::default())
+                .map(|preprocessor| Preparer::Pixels(Box::new(preprocessor.with_mode(self.mode()))))
+                .map_err(|source| self.preprocess_error(source)),
+            VisualSpec::Regions { width, regions } => Ok(Preparer::Regions {
+                width: *width,
+                most: *regions,
+            }),
+            _ => Err(Error::Input {
                 model: self.name.to_owned(),
-            });
-        };
-        Preprocessor::new(spec.clone(), Limits::default())
-            .map(|preprocessor| preprocessor.with_mode(self.mode()))
-            .map_err(|source| self.preprocess_error(source))
+            }),
+        }
     }
 
     /// How exact its pixels are. A plan has no other names than those of the modes.
@@ -146,14 +158,24 @@ impl<'a> Planned<'a> {
         if self.mode() == Mode::Exact {
             return Ok(None);
         }
-        let input =
-            (self.family()?.input)(&self.spec()?).map_err(|source| self.load_error(source))?;
-        let preprocessor = self.preprocessor(&input)?;
+        let input = self.visual_input()?;
+        let Preparer::Pixels(preprocessor) = self.preparer(&input)? else {
+            return Ok(None);
+        };
         let dataset = Dataset::open(self.plan, lock, self.roots, task)?;
-        let mut images = Vec::new();
-        for sample in dataset.samples(task.limit) {
-            images.extend(sample?.image.map(|image| image.bytes));
-            if images.len() == Preprocessor::COMPARED {
+        let library = dataset.library(&input)?;
+        let mut images: Vec<bytes::Bytes> = Vec::new();
+        for read in dataset.examples(task.limit) {
+            let Read { example, image } = read?;
+            match image {
+                Some(image) => images.push(image),
+                None => {
+                    let named = example.images.iter().map(|name| library.bytes(name));
+                    images.extend(named.flatten().map(Into::into));
+                }
+            }
+            if images.len() >= Preprocessor::COMPARED {
+                images.truncate(Preprocessor::COMPARED);
                 break;
             }
         }
@@ -178,11 +200,8 @@ impl<'a> Planned<'a> {
         }
         let load = self.family()?.load;
         let model = load(&spec, device).map_err(|source| self.load_error(source))?;
-        let preprocessor = self.preprocessor(model.input())?;
-        Ok(Loaded {
-            model,
-            preprocessor,
-        })
+        let preparer = self.preparer(model.input())?;
+        Ok(Loaded { model, preparer })
     }
 
     fn spec(&self) -> Result<ModelSpec> {

@@ -8,6 +8,9 @@
 //! {"schema":1,"suite":"quickstart","model":"clip","task":"retrieval-scenes","kind":"retrieval","inputs":"…64 digits…"}
 //! ```
 //!
+//! `asked` may follow: what the model was asked to do, by which rule it does that where it is not its own head that
+//! does, and how texts are written ([`Asked`]).
+//!
 //! `inputs` is the digest of everything a prediction depends on: protocol of the task, family and tokenizer
 //! of the model, digest of every file of dataset and model, and [`NUMERICS`]. Then follows one line for each
 //! sample, in the order of the dataset, with its key and exactly one of `prediction` (its content is the
@@ -33,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sightline_core::digest::Hasher;
 use sightline_core::{Digest, SampleKey};
+use sightline_report::record::Asked;
 
 use crate::error::LineProblem;
 use crate::{Error, Result};
@@ -62,6 +66,9 @@ pub struct Header {
     pub kind: String,
     /// Digest of everything a prediction depends on.
     pub inputs: Digest,
+    /// How the model was asked, where there are several ways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
 }
 
 /// What became of a sample.
@@ -241,8 +248,8 @@ fn whole_lines(file: &File, path: &Path, header: &Header) -> Result<(Vec<SampleK
     }
 }
 
-/// Compares the header of a file with the one it must have.
-fn check_header(text: &[u8], path: &Path, expected: &Header) -> Result<()> {
+/// Compares the header of a file with the one it must have, how the model was asked apart: `inputs` decides that.
+fn check_header(text: &[u8], path: &Path, expected: &Header) -> Result<Header> {
     let problem = |problem| Error::Predictions {
         path: path.to_owned(),
         line: 1,
@@ -275,7 +282,7 @@ fn check_header(text: &[u8], path: &Path, expected: &Header) -> Result<()> {
     if found.inputs != expected.inputs {
         return Err(differs("inputs", &found.inputs, &expected.inputs));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Reads a finished predictions file line by line, and digests it on the way.
@@ -283,6 +290,8 @@ fn check_header(text: &[u8], path: &Path, expected: &Header) -> Result<()> {
 pub struct Reader {
     lines: Lines<BufReader<File>>,
     path: PathBuf,
+    /// How the model was asked.
+    asked: Option<Asked>,
 }
 
 impl Reader {
@@ -294,11 +303,17 @@ impl Reader {
         })?;
         let mut lines = Lines::new(BufReader::with_capacity(1 << 16, file), path);
         let text = lines.next_text()?.unwrap_or_default();
-        check_header(text, path, header)?;
+        let asked = check_header(text, path, header)?.asked;
         Ok(Self {
             lines,
             path: path.to_owned(),
+            asked,
         })
+    }
+
+    /// How the model was asked, where there are several ways.
+    pub fn asked(&self) -> Option<&Asked> {
+        self.asked.as_ref()
     }
 
     /// The next sample's line, or `None` after the last.
@@ -404,6 +419,7 @@ mod tests {
             task: "t".to_owned(),
             kind: "zero-shot".to_owned(),
             inputs: Digest::of(b"inputs"),
+            asked: None,
         }
     }
 

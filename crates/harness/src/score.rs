@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use sightline_core::{Digest, Seed};
 use sightline_manifest::{Plan, PlannedTask};
-use sightline_metrics::{Bootstrap, Method, Observations, Outcome as MetricOutcome, registry};
+use sightline_metrics::{
+    Bootstrap, Method, Observations, Outcome as MetricOutcome, Resources, registry,
+};
 use sightline_report::record::{Counts, Interval, Score};
 
 use crate::error::LineProblem;
+use crate::example::Truth;
 use crate::predictions::{Outcome, Reader};
 use crate::task::{self, Verdict};
-use crate::truth::Truth;
 use crate::{Error, Result};
 
 /// How intervals are made. Percentiles never leave the range of a metric, which matters for shares near
@@ -32,34 +34,36 @@ pub struct Scored {
     pub sha256: Digest,
 }
 
-/// Scores the `predictions` of `task` against `truth`. There must be one line for each sample, in order.
+/// Scores the `predictions` of `task` against `truth`. There must be one line for each example, in order. `resources`
+/// are what some metrics need beside them.
 pub fn score(
     plan: &Plan,
     task: &PlannedTask,
     mut predictions: Reader,
     truth: &Truth,
+    resources: &Resources,
 ) -> Result<Scored> {
     let mut observer = task::task(&task.kind)?.observer(truth);
     let mut counts = Counts::default();
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
-    let mut samples = truth.samples.iter();
+    let mut examples = truth.examples.iter();
     while let Some(line) = predictions.next_line()? {
-        let Some(sample) = samples.next() else {
+        let Some(example) = examples.next() else {
             return Err(predictions.refuse(LineProblem::Count {
                 found: counts.attempted + 1,
                 expected: counts.attempted,
             }));
         };
-        if line.key != sample.key {
+        if line.key != example.key {
             return Err(predictions.refuse(LineProblem::Key {
                 found: line.key.to_string(),
-                expected: sample.key.to_string(),
+                expected: example.key.to_string(),
             }));
         }
         counts.attempted += 1;
         let mut reason = |text: String| *reasons.entry(text).or_default() += 1;
         match line.outcome {
-            Outcome::Predicted(prediction) => match observer.add(prediction, sample) {
+            Outcome::Predicted(prediction) => match observer.add(prediction, example) {
                 Ok(Verdict::Scored) => counts.scored += 1,
                 Ok(Verdict::Skipped(why)) => {
                     counts.skipped += 1;
@@ -77,14 +81,15 @@ pub fn score(
             }
         }
     }
-    if samples.next().is_some() {
+    if examples.next().is_some() {
         return Err(predictions.refuse(LineProblem::Count {
             found: counts.attempted,
-            expected: truth.samples.len() as u64,
+            expected: truth.examples.len() as u64,
         }));
     }
 
-    let observations = observer.finish()?;
+    let mut observations = observer.finish()?;
+    observations.set_resources(resources.clone());
     let scores = task
         .metrics
         .iter()

@@ -17,6 +17,7 @@ use sightline_core::{Hint, Sample, SampleKey};
 use sightline_harness::predictions::{Header, Reader};
 use sightline_harness::{Error, Options, State, make_lock, read_truth, run, score as score_file};
 use sightline_manifest::{Place, PlannedModel};
+use sightline_metrics::Resources;
 use sightline_report::read_records;
 use sightline_report::record::{Counts, Throughput};
 
@@ -454,7 +455,14 @@ fn scores_are_a_function_of_predictions_and_annotations() {
             fs::write(&copy, text).unwrap();
             Reader::open(&copy, &header).unwrap()
         };
-        let scored = score_file(&suite.plan, task, open(&text), &truth).unwrap();
+        let scored = score_file(
+            &suite.plan,
+            task,
+            open(&text),
+            &truth,
+            &Resources::default(),
+        )
+        .unwrap();
         assert_eq!(scored.scores, outcome.scores);
         assert_eq!(scored.counts, outcome.counts);
         assert_eq!(scored.sha256, outcome.predictions.sha256);
@@ -477,7 +485,13 @@ fn scores_are_a_function_of_predictions_and_annotations() {
                 "line 2: is of sample `000001`, the dataset has `000000` here",
             ),
         ] {
-            let scored = score_file(&suite.plan, task, open(&lines.concat()), &truth);
+            let scored = score_file(
+                &suite.plan,
+                task,
+                open(&lines.concat()),
+                &truth,
+                &Resources::default(),
+            );
             let message = scored.unwrap_err().to_string();
             assert!(message.contains(part), "{message}");
         }

@@ -1,17 +1,20 @@
 //! Datasets and models: from what is written to what is planned.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use sightline_core::registry::UnknownName;
+use toml::Spanned;
 
 use crate::catalog::Catalog;
 use crate::check::Checker;
 use crate::error::{Error, Fault, Where};
 use crate::folder::Kind;
-use crate::plan::{Place, PlannedDataset, PlannedModel};
+use crate::plan::{Place, PlannedAnnotations, PlannedDataset, PlannedModel};
 use crate::rules;
-use crate::schema::{Dataset, Model};
+use crate::schema::{Annotations, Dataset, Model};
+use crate::span::SourceFile;
 
 /// Prompt of a dataset with classes that says none itself: that of the CLIP paper (section 3.1.4).
 const DEFAULT_TEMPLATE: &str = "a photo of a {}.";
@@ -47,10 +50,24 @@ impl Checker<'_> {
         let file = &file;
         self.own_name(Kind::Dataset, file, &written.name);
         let formats = &self.catalog.formats;
-        let format = self.known("shard format", file, &written.format, formats);
+        let format = written
+            .format
+            .as_ref()
+            .map(|format| self.known("shard format", file, format, formats));
         let folder = Kind::Dataset.folder();
-        let shards = rules::place(written.shards.get_ref(), folder);
-        let shards = self.keep(file, written.shards.span(), shards);
+        let mut place = |written: &Option<Spanned<String>>| {
+            let written = written.as_ref()?;
+            let place = rules::place(written.get_ref(), folder);
+            Some(self.keep(file, written.span(), place))
+        };
+        let shards = place(&written.shards);
+        let images = place(&written.images);
+        let regions = place(&written.regions);
+        let annotations = written
+            .annotations
+            .as_ref()
+            .map(|annotations| self.annotations(file, annotations.get_ref()));
+        self.source(file, &written);
         let class_field = written.class_field.map(|field| {
             if field.get_ref().is_empty() {
                 let field_name = "class_field";
@@ -69,11 +86,98 @@ impl Checker<'_> {
         };
         Some(PlannedDataset {
             description: written.description,
-            format: format?,
-            shards: shards?,
+            format: whole(format)?,
+            shards: whole(shards)?,
+            images: whole(images)?,
+            regions: whole(regions)?,
+            annotations: whole(annotations)?,
             class_field,
             classes,
             templates,
+        })
+    }
+
+    /// Checks that a dataset has one source of samples, and images.
+    fn source(&mut self, file: &Arc<SourceFile>, written: &Dataset) {
+        let missing = |field: &str| Fault::MissingField {
+            field: field.to_owned(),
+        };
+        let reason = |reason| Fault::Source {
+            dataset: written.name.get_ref().clone(),
+            reason,
+        };
+        let has_visuals = written.images.is_some() || written.regions.is_some();
+        let fault = match (&written.annotations, &written.format, &written.shards) {
+            (Some(_), None, None) if has_visuals => return,
+            (Some(_), None, None) => reason("has neither `images` nor `regions`"),
+            (Some(_), ..) => reason("has both shards and `annotations`"),
+            (None, Some(_), Some(_)) if written.images.is_some() => {
+                reason("has both shards and `images`")
+            }
+            (None, Some(_), Some(_)) => return,
+            (None, None, None) => reason("has neither `shards` nor `annotations`"),
+            (None, None, _) => missing("format"),
+            (None, _, None) => missing("shards"),
+        };
+        self.tell_at(file, written.name.span(), fault);
+    }
+
+    fn annotations(
+        &mut self,
+        file: &Arc<SourceFile>,
+        written: &Annotations,
+    ) -> Option<PlannedAnnotations> {
+        let catalog = self.catalog;
+        let known: Vec<String> = catalog.forms.iter().map(|form| form.name.clone()).collect();
+        let form = self.known("annotation form", file, &written.form, &known)?;
+        let info = catalog.form(&form)?;
+        let with = || format!("the form `{form}`");
+        match &written.split {
+            Some(split) if !info.has_splits => {
+                let fault = Fault::MeaninglessWith {
+                    field: "split",
+                    with: with(),
+                };
+                self.tell_at(file, split.span(), fault);
+            }
+            None if info.has_splits => {
+                let fault = Fault::MissingWith {
+                    field: "split",
+                    with: with(),
+                };
+                self.tell_at(file, written.form.span(), fault);
+            }
+            _ => {}
+        }
+        let mut files = BTreeMap::new();
+        let mut is_whole = true;
+        for (name, path) in written.files.get_ref() {
+            if !info.files.iter().any(|file| file.name == *name) {
+                let known = info.files.iter().map(|file| file.name.as_str());
+                let error = UnknownName::among("annotation file", name, known);
+                self.tell_at(file, path.span(), Fault::UnknownName { error });
+            }
+            let place = rules::place(path.get_ref(), Kind::Dataset.folder());
+            match self.keep(file, path.span(), place) {
+                Some(place) => {
+                    files.insert(name.clone(), place);
+                }
+                None => is_whole = false,
+            }
+        }
+        for needed in info.files.iter().filter(|file| file.is_required) {
+            if !written.files.get_ref().contains_key(&needed.name) {
+                let fault = Fault::NoFile {
+                    form: form.clone(),
+                    file: needed.name.clone(),
+                };
+                self.tell_at(file, written.files.span(), fault);
+            }
+        }
+        is_whole.then(|| PlannedAnnotations {
+            split: written.split.as_ref().map(|split| split.get_ref().clone()),
+            form: form.clone(),
+            files,
         })
     }
 
@@ -148,5 +252,17 @@ impl Checker<'_> {
             tokenizer: tokenizer.unwrap_or_else(|| default.to_owned()),
             pixels: pixels.unwrap_or_default(),
         })
+    }
+}
+
+/// What was not written, or what is right of what was; `None` where something was and is wrong.
+#[expect(
+    clippy::option_option,
+    reason = "written or not, and right or not, are two questions"
+)]
+fn whole<T>(written: Option<Option<T>>) -> Option<Option<T>> {
+    match written {
+        None => Some(None),
+        Some(right) => right.map(Some),
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use sightline_core::Hint;
 use sightline_core::registry::UnknownName;
 
+use crate::catalog::SHARDS;
 use crate::rules::{KEBAB_CASE, TEMPLATE_MARK};
 use crate::schema::SCHEMA;
 use crate::span::{Location, ReadError, printable};
@@ -273,6 +274,54 @@ pub enum Fault {
         /// Kind of the task.
         kind: String,
     },
+    /// A dataset of another form than the kind of task reads.
+    #[error(
+        "dataset `{dataset}` is {}, a `{kind}` task reads {}",
+        form_name(form),
+        forms_list(forms)
+    )]
+    Form {
+        /// The dataset.
+        dataset: String,
+        /// Its form.
+        form: String,
+        /// Kind of the task.
+        kind: String,
+        /// Forms that the kind reads.
+        forms: Vec<String>,
+    },
+    /// A dataset without images, or with two sources of samples.
+    #[error("dataset `{}` {reason}", printable(dataset))]
+    Source {
+        /// The dataset.
+        dataset: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A file that an annotation form needs.
+    #[error("`annotations.files` has no `{file}`, the form `{form}` needs it")]
+    NoFile {
+        /// The form.
+        form: String,
+        /// What the file is for.
+        file: String,
+    },
+    /// A field that means nothing beside another.
+    #[error("`{field}` means nothing with {with}")]
+    MeaninglessWith {
+        /// The field.
+        field: &'static str,
+        /// Beside what.
+        with: String,
+    },
+    /// A field that another one needs.
+    #[error("`{field}` is missing, {with} needs it")]
+    MissingWith {
+        /// The field.
+        field: &'static str,
+        /// What needs it.
+        with: String,
+    },
     /// A field that means nothing for the kind of task.
     #[error("`{field}` means nothing for a `{kind}` task")]
     Meaningless {
@@ -296,24 +345,23 @@ pub struct Lack {
     pub task: String,
     /// Kind of the task.
     pub kind: String,
-    /// What the kind needs.
-    pub needs: String,
+    /// What the kind needs: one of these.
+    pub needs: Vec<String>,
 }
 
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let can = quote_all(&self.capabilities);
+        let (can, needs) = (quote_all(&self.capabilities), quote_any(&self.needs));
         let Self {
             model,
             family,
             task,
             kind,
-            needs,
             ..
         } = self;
         write!(
             f,
-            "model `{model}` cannot do task `{task}`: its family `{family}` can {can}, a `{kind}` task needs `{needs}`"
+            "model `{model}` cannot do task `{task}`: its family `{family}` can {can}, a `{kind}` task needs {needs}"
         )
     }
 }
@@ -348,8 +396,8 @@ impl Hint for Fault {
                     .to_owned()
             }
             Self::Capability { lack } => format!(
-                "Use a model whose family can `{}`, or give the task a `models` list of its own.",
-                lack.needs
+                "Use a model whose family can {}, or give the task a `models` list of its own.",
+                quote_any(&lack.needs)
             ),
             Self::NoModels { .. } => {
                 "List `models` in the task, or at the top of the suite for all tasks.".to_owned()
@@ -361,6 +409,10 @@ impl Hint for Fault {
             }
             Self::NoClasses { dataset, field, .. } => {
                 format!("Add `{field}` to `datasets/{dataset}.toml`.")
+            }
+            Self::Source { .. } => {
+                "Name `format` and `shards`, or `[annotations]` with the files of `images` or `regions`."
+                    .to_owned()
             }
             _ => return Vec::new(),
         };
@@ -409,6 +461,24 @@ fn problem_hints(problems: &[Problem]) -> Vec<String> {
 fn did_you_mean(nearest: &[String]) -> String {
     let names: Vec<String> = nearest.iter().map(|name| format!("`{name}`")).collect();
     format!("Did you mean {}?", names.join(" or "))
+}
+
+fn form_name(form: &str) -> String {
+    if form == SHARDS {
+        "shards".to_owned()
+    } else {
+        format!("annotations of the form `{form}`")
+    }
+}
+
+fn forms_list(forms: &[String]) -> String {
+    let forms: Vec<String> = forms.iter().map(|form| form_name(form)).collect();
+    forms.join(" or ")
+}
+
+fn quote_any(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(" or ")
 }
 
 fn quote_all(names: &[String]) -> String {

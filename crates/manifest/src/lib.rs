@@ -40,13 +40,16 @@ pub mod span;
 mod validate;
 
 pub use card::{ModelCard, PaperTarget, Published, RunWith, load_card};
-pub use catalog::{Catalog, FamilyInfo, TaskInfo};
+pub use catalog::{Catalog, FamilyInfo, FormFile, FormInfo, SHARDS, TaskInfo};
 pub use entries::{load_dataset, load_model};
 pub use error::{Error, Fault, Lack, Problem, Where};
 pub use folder::{Entry, Listing, list, manifests_folder};
 pub use image_spec::{SpecFileError, image_spec_toml, read_image_spec};
 pub use lock::{Difference, Lock, LockedFile, LockedInput, LockedSource};
-pub use plan::{Bootstrap, Place, Plan, PlannedDataset, PlannedModel, PlannedTask, Roots};
+pub use plan::{
+    Bootstrap, Place, Plan, PlannedAnnotations, PlannedDataset, PlannedDecode, PlannedModel,
+    PlannedTask, Roots,
+};
 pub use rules::{MAX_BATCH_SIZE, MAX_RESAMPLES};
 pub use schema::SCHEMA;
 pub use validate::{Overrides, load_suite};

@@ -45,7 +45,7 @@ impl Plan {
     /// models and metrics a plan lists, its batch sizes and its other tasks have no part in it.
     pub fn protocol(&self, task: &PlannedTask) -> serde_json::Result<Digest> {
         let dataset = self.datasets.get(&task.dataset);
-        Digest::of_json(&serde_json::json!({
+        let mut asked = serde_json::json!({
             "kind": task.kind,
             "dataset": task.dataset,
             "format": dataset.map(|d| &d.format),
@@ -53,7 +53,25 @@ impl Plan {
             "templates": task.templates,
             "limit": task.limit,
             "seed": self.seed,
-        }))
+        });
+        // What older plans could not say has no entry where it is not said: their protocols stay what they were.
+        let annotations = dataset.and_then(|dataset| dataset.annotations.as_ref());
+        for (key, value) in [
+            (
+                "annotations",
+                annotations.map(|a| serde_json::json!([a.form, a.split])),
+            ),
+            (
+                "decode",
+                task.decode.as_ref().map(serde_json::to_value).transpose()?,
+            ),
+            ("prompt", task.prompt.clone().map(Into::into)),
+        ] {
+            if let Some(value) = value {
+                asked[key] = value;
+            }
+        }
+        Digest::of_json(&asked)
     }
 }
 
@@ -72,15 +90,37 @@ pub struct PlannedDataset {
     /// What it is, as written.
     pub description: String,
     /// Name of the shard format.
-    pub format: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
     /// Pattern of the shards' files.
-    pub shards: Place,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<Place>,
+    /// Pattern of image files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Place>,
+    /// Pattern of files of region features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Place>,
+    /// Published annotations, instead of shards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<PlannedAnnotations>,
     /// Metadata field with a sample's class: an index into `classes`, or a name from it.
     pub class_field: Option<String>,
     /// File with one class name a line.
     pub classes: Option<Place>,
     /// Prompts for zero-shot classification, each with one `{}` for the class name.
     pub templates: Vec<String>,
+}
+
+/// Annotation files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedAnnotations {
+    /// Name of the annotation form.
+    pub form: String,
+    /// Which part of the files.
+    pub split: Option<String>,
+    /// Patterns of the files by what they are for.
+    pub files: BTreeMap<String, Place>,
 }
 
 /// A model with its defaults filled in.
@@ -113,10 +153,32 @@ pub struct PlannedTask {
     pub metrics: Vec<String>,
     /// Prompts for zero-shot classification; empty for other kinds.
     pub templates: Vec<String>,
+    /// How texts are written; `None` for the way of each family's published program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode: Option<PlannedDecode>,
+    /// What stands before the model beside images; `None` for the kind's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
     /// Samples in a batch. Scores do not depend on it.
     pub batch_size: usize,
     /// Only the first so many samples, in shard order.
     pub limit: Option<u64>,
+}
+
+/// How texts are written. `width` is there exactly for `beam`, `p` exactly for `nucleus`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedDecode {
+    /// `greedy`, `beam` or `nucleus`.
+    pub strategy: String,
+    /// Hypotheses of a beam, at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Probability of a nucleus, above 0 and at most 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p: Option<f64>,
+    /// Most tokens of a text, at least 1; `None` for as many as the family's published program writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
 }
 
 /// A path and where it starts from.

@@ -122,6 +122,18 @@ pub(crate) fn confidence(value: f64) -> Result<f64, Fault> {
     })
 }
 
+/// Checks a probability that must not be nothing.
+pub(crate) fn probability(field: &'static str, value: f64) -> Result<f64, Fault> {
+    if value > 0.0 && value <= 1.0 {
+        return Ok(value);
+    }
+    Err(Fault::Range {
+        field,
+        value: value.to_string(),
+        limit: "above 0 and at most 1".to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,14 +8,25 @@ use sightline_core::Seed;
 use sightline_core::registry::UnknownName;
 use toml::Spanned;
 
-use crate::catalog::{Catalog, TaskInfo};
+use crate::catalog::{Catalog, SHARDS, TaskInfo};
 use crate::check::{Checker, texts};
 use crate::error::{Error, Fault, Lack, Where};
 use crate::folder::{Kind, manifests_folder};
-use crate::plan::{Bootstrap, Plan, PlannedDataset, PlannedModel, PlannedTask, SCHEMA};
+use crate::plan::{
+    Bootstrap, Plan, PlannedDataset, PlannedDecode, PlannedModel, PlannedTask, SCHEMA,
+};
 use crate::rules::{self, MAX_BATCH_SIZE, MAX_RESAMPLES};
-use crate::schema::{Names, Suite, Task};
+use crate::schema::{Decode, Names, Suite, Task};
 use crate::span::{Location, SourceFile};
+
+const BEAM: &str = "beam";
+const NUCLEUS: &str = "nucleus";
+/// How tokens can be chosen.
+const STRATEGIES: [&str; 3] = ["greedy", BEAM, NUCLEUS];
+/// Most hypotheses of a beam: more than any published program has by orders of magnitude.
+const MAX_BEAM_WIDTH: u32 = 1 << 10;
+/// Most tokens of a text; families have limits of their own below it.
+const MAX_TOKENS: u32 = 1 << 16;
 
 const DEFAULT_BATCH_SIZE: u64 = 32;
 const DEFAULT_RESAMPLES: u32 = 1000;
@@ -56,6 +67,7 @@ struct Draft<'a> {
     info: Option<&'a TaskInfo>,
     metrics: Vec<String>,
     templates: Option<Vec<String>>,
+    decode: Option<PlannedDecode>,
     batch_size: u64,
     limit: Option<u64>,
     written: &'a Task,
@@ -185,20 +197,32 @@ impl<'a> Checker<'a> {
             for metric in metrics.get_ref() {
                 // Without a known kind there is nothing to compare with.
                 if let Some(info) = info {
-                    self.known("metric", file, metric, &info.metrics);
+                    let known = info.metrics.iter().chain(&info.more_metrics);
+                    self.known("metric", file, metric, known);
                 }
             }
         }
-        let templates = task.templates.as_ref().map(|list| {
-            if let Some(info) = info.filter(|info| !info.needs_classes) {
-                let meaningless = Fault::Meaningless {
-                    field: "templates",
-                    kind: info.kind.clone(),
-                };
-                self.tell_at(file, list.span(), meaningless);
+        let spans = [
+            ("templates", task.templates.as_ref().map(Spanned::span)),
+            ("decode", task.decode.as_ref().map(Spanned::span)),
+            ("prompt", task.prompt.as_ref().map(Spanned::span)),
+        ];
+        for (field, span) in spans {
+            if let (Some(span), Some(info)) = (span, info)
+                && !info.options.iter().any(|option| option == field)
+            {
+                let kind = info.kind.clone();
+                self.tell_at(file, span, Fault::Meaningless { field, kind });
             }
-            self.templates(file, list)
-        });
+        }
+        let templates = task
+            .templates
+            .as_ref()
+            .map(|list| self.templates(file, list));
+        let decode = task
+            .decode
+            .as_ref()
+            .and_then(|decode| self.decode(file, decode.get_ref()));
         let batch_size = task.batch_size.as_ref().and_then(|size| {
             let checked = rules::range("batch_size", *size.get_ref(), &(1..=MAX_BATCH_SIZE));
             self.keep(file, size.span(), checked)
@@ -218,10 +242,57 @@ impl<'a> Checker<'a> {
                 None => info.map_or_else(Vec::new, |info| info.metrics.clone()),
             },
             templates,
+            decode,
             batch_size: batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
             limit: task.limit.as_ref().map(|limit| *limit.get_ref()),
             written: task,
         }
+    }
+
+    /// How texts are written, checked.
+    fn decode(&mut self, file: &Arc<SourceFile>, written: &Decode) -> Option<PlannedDecode> {
+        let strategies = STRATEGIES.map(str::to_owned);
+        let strategy = self.known("strategy", file, &written.strategy, &strategies)?;
+        let with = || format!("the strategy `{strategy}`");
+        for (field, of, span) in [
+            ("width", BEAM, written.width.as_ref().map(Spanned::span)),
+            ("p", NUCLEUS, written.p.as_ref().map(Spanned::span)),
+        ] {
+            match span {
+                Some(span) if strategy != of => {
+                    let fault = Fault::MeaninglessWith {
+                        field,
+                        with: with(),
+                    };
+                    self.tell_at(file, span, fault);
+                }
+                None if strategy == of => {
+                    let fault = Fault::MissingWith {
+                        field,
+                        with: with(),
+                    };
+                    self.tell_at(file, written.strategy.span(), fault);
+                }
+                _ => {}
+            }
+        }
+        let mut number = |field, written: &Option<Spanned<u32>>, most| {
+            let written = written.as_ref()?;
+            let checked = rules::range(field, *written.get_ref(), &(1..=most));
+            self.keep(file, written.span(), checked)
+        };
+        let width = number("width", &written.width, MAX_BEAM_WIDTH);
+        let max_tokens = number("max_tokens", &written.max_tokens, MAX_TOKENS);
+        let p = written
+            .p
+            .as_ref()
+            .and_then(|p| self.keep(file, p.span(), rules::probability("p", *p.get_ref())));
+        Some(PlannedDecode {
+            strategy,
+            width,
+            p,
+            max_tokens,
+        })
     }
 
     /// The drafts that `--tasks` names, in the order of the suite.
@@ -253,6 +324,18 @@ impl<'a> Checker<'a> {
         let (Some(Some(dataset)), Some(info)) = (found.datasets.get(name), draft.info) else {
             return;
         };
+        let annotations = dataset.annotations.as_ref();
+        let form = annotations.map_or(SHARDS, |annotations| &annotations.form);
+        if !info.forms.iter().any(|known| known == form) {
+            let fault = Fault::Form {
+                dataset: name.clone(),
+                form: form.to_owned(),
+                kind: info.kind.clone(),
+                forms: info.forms.clone(),
+            };
+            self.tell(fault, place);
+            return;
+        }
         if !info.needs_classes {
             return;
         }
@@ -314,7 +397,11 @@ impl<'a> Checker<'a> {
         info: &TaskInfo,
     ) -> Option<Fault> {
         let family = self.catalog.family(&model.family)?;
-        if family.capabilities.contains(&info.needs) {
+        if info
+            .needs
+            .iter()
+            .any(|need| family.capabilities.contains(need))
+        {
             return None;
         }
         let lack = Lack {
@@ -419,7 +506,7 @@ fn planned_task(
     let info = draft.info?;
     let dataset = draft.written.dataset.get_ref();
     let templates = match &draft.templates {
-        _ if !info.needs_classes => Vec::new(),
+        _ if !info.options.iter().any(|option| option == "templates") => Vec::new(),
         Some(templates) => templates.clone(),
         None => found.datasets.get(dataset)?.as_ref()?.templates.clone(),
     };
@@ -430,6 +517,12 @@ fn planned_task(
         models,
         metrics: draft.metrics.clone(),
         templates,
+        decode: draft.decode.clone(),
+        prompt: draft
+            .written
+            .prompt
+            .as_ref()
+            .map(|prompt| prompt.get_ref().clone()),
         batch_size: usize::try_from(draft.batch_size).ok()?,
         limit: draft.limit.into_iter().chain(limit).min(),
     })

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sightline_core::ImageSpec;
 
-use crate::{Error, Generate, Result};
+use crate::{Error, Generate, Result, Score};
 
 /// Something a family can do; a task names the one it needs, before any weight is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,6 +25,10 @@ pub enum Capability {
     Ground,
     /// Text about images: [`Generate`].
     Generate,
+    /// How likely texts about images are: [`Score`].
+    Score,
+    /// Text about images and a text: [`Generate`], of a model that [reads text](Generate::reads_text).
+    Answer,
 }
 
 impl Capability {
@@ -36,6 +40,8 @@ impl Capability {
         Self::Match,
         Self::Ground,
         Self::Generate,
+        Self::Score,
+        Self::Answer,
     ];
 
     /// The name in manifests and tables.
@@ -47,6 +53,8 @@ impl Capability {
             Self::Match => "match",
             Self::Ground => "ground",
             Self::Generate => "generate",
+            Self::Score => "score",
+            Self::Answer => "answer",
         }
     }
 
@@ -59,6 +67,8 @@ impl Capability {
             Self::Match => model.matching().is_some(),
             Self::Ground => model.ground().is_some(),
             Self::Generate => model.generate().is_some(),
+            Self::Score => model.score().is_some(),
+            Self::Answer => model.generate().is_some_and(Generate::reads_text),
         }
     }
 }
@@ -99,6 +109,21 @@ impl Visual {
         Ok(match self {
             Self::Pixels(pixels) => pixels.dim(0)?,
             Self::Regions { features, .. } => features.dim(0)?,
+        })
+    }
+
+    /// The samples of these numbers, in this order; one may be there several times.
+    pub fn select(&self, samples: &[u32]) -> Result<Self> {
+        let select = |tensor: &Tensor| -> Result<Tensor> {
+            let samples = Tensor::new(samples, tensor.device())?;
+            Ok(tensor.index_select(&samples, 0)?)
+        };
+        Ok(match self {
+            Self::Pixels(pixels) => Self::Pixels(select(pixels)?),
+            Self::Regions { features, present } => Self::Regions {
+                features: select(features)?,
+                present: select(present)?,
+            },
         })
     }
 
@@ -158,6 +183,11 @@ pub trait Model: Send + Sync {
 
     /// Images and prompts to text.
     fn generate(&self) -> Option<&dyn Generate> {
+        None
+    }
+
+    /// Images and texts to how likely the texts are.
+    fn score(&self) -> Option<&dyn Score> {
         None
     }
 }

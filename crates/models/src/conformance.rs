@@ -7,6 +7,7 @@
 
 mod answer;
 mod generate;
+mod score;
 mod visual;
 
 use candle_core::{Device, Tensor};
@@ -87,6 +88,9 @@ pub fn check(family: &Family, spec: &ModelSpec, device: &Device) -> Result<Vec<S
     }
     if let Some(generate) = model.generate() {
         broken.extend(generate::check_generate(model.as_ref(), generate, device)?);
+    }
+    if let Some(score) = model.score() {
+        broken.extend(score::check_score(model.as_ref(), score, device)?);
     }
     Ok(broken)
 }

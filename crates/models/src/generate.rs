@@ -9,6 +9,11 @@ pub trait Generate: Send + Sync {
     /// How the family's published program decodes: what is used unless a task asks for something else.
     fn decoding(&self) -> Decoding;
 
+    /// Whether prompts may hold text, and not images alone.
+    fn reads_text(&self) -> bool {
+        true
+    }
+
     /// A text for each of `prompts`, which name samples of `images`.
     fn generate(
         &self,

@@ -20,6 +20,7 @@ pub mod bert_config;
 pub mod capability;
 mod check;
 pub mod conformance;
+pub mod derive;
 pub mod error;
 pub mod families;
 pub mod family;
@@ -28,6 +29,7 @@ pub mod generate;
 pub mod publication;
 mod recognise;
 pub mod recorded;
+pub mod score;
 mod yaml;
 
 pub use bert_config::BertConfig;
@@ -37,9 +39,11 @@ pub use capability::{
     Capability, Choose, Classify, Embed, Ground, Match, Model, Phrases, Question, TaggedText,
     Visual, VisualSpec,
 };
+pub use derive::{RULES, Rule, Way};
 pub use error::{Error, Result};
 pub use families::{FAMILIES, family};
 pub use family::{CheckpointFile, Family, FileRole, ModelSpec, TokenizerChoice};
 pub use generate::{Decoding, Generate, Generated, Prompt, Segment, Strategy};
 pub use recognise::recognise;
+pub use score::Score;
 pub use yaml::YamlError;

@@ -3,7 +3,7 @@
 use sightline_core::PixelDeviation;
 use sightline_core::text::{count, counted};
 
-use crate::record::Score;
+use crate::record::{Asked, Score};
 
 /// That pixels are not those of the reference processor, and how far they are from them.
 pub(crate) fn fast_pixels(deviation: &PixelDeviation) -> String {
@@ -13,6 +13,24 @@ pub(crate) fn fast_pixels(deviation: &PixelDeviation) -> String {
         deviation.max_levels,
         counted(deviation.images as usize, "image"),
     )
+}
+
+/// How a model was asked, where that is not what its own head is for; `None` where it is.
+pub(crate) fn asked(asked: &Asked) -> Option<String> {
+    let rule = asked.rule.as_ref();
+    let parts = [
+        rule.map(|rule| format!("{} {rule}", asked.capability)),
+        asked
+            .decoding
+            .as_ref()
+            .map(|decoding| format!("decoding: {decoding}")),
+        asked
+            .prompt
+            .as_ref()
+            .map(|prompt| format!("prompt: {prompt}")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// How the values of one metric are written: all of a column alike.

@@ -9,7 +9,7 @@ use sightline_core::text::{count, counted};
 
 use crate::error::Error;
 use crate::format::{
-    Scale, bytes, command, commit, confidence, encode, fast_pixels, link, metric_parts, rate,
+    Scale, asked, bytes, command, commit, confidence, encode, fast_pixels, link, metric_parts, rate,
 };
 use crate::record::{Record, Score};
 use crate::standings::{self, Cell, Column, Mark, Row, Suite, Table, Task};
@@ -114,6 +114,9 @@ struct RowView {
     model: String,
     family: String,
     baseline: bool,
+    /// By which rule the model's answers are made, if by one.
+    derived: Option<String>,
+    asked: Option<String>,
     fast_pixels: Option<String>,
     cells: Vec<Option<CellView>>,
     attempted: String,
@@ -339,6 +342,8 @@ fn row_view<'s>(
         model: record.model.name.clone(),
         family: record.model.family.clone(),
         baseline: record.model.baseline,
+        derived: outcome.asked.as_ref().and_then(|asked| asked.rule.clone()),
+        asked: outcome.asked.as_ref().and_then(asked),
         fast_pixels: outcome.pixel_deviation.as_ref().map(fast_pixels),
         cells: row
             .cells

@@ -113,12 +113,31 @@ pub struct TaskOutcome {
     pub predictions: Predictions,
     /// Scores in the order of the suite.
     pub scores: Vec<Score>,
+    /// How the model was asked, where there are several ways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// How far the pixels of the first images are from those of the reference processor; `None` where they
     /// are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixel_deviation: Option<PixelDeviation>,
     /// How fast it went. Not part of what `verify` compares.
     pub throughput: Throughput,
+}
+
+/// How a model was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What it was asked to do, for example `classify`.
+    pub capability: String,
+    /// What was computed instead, from something else that the model can do; `None` where it can do what it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// How the tokens of a text were chosen; `None` where it wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoding: Option<String>,
+    /// What stood before it beside images; `None` where nothing did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 /// Every sample is scored, failed or skipped: `attempted = scored + failed + skipped`.
@@ -296,6 +315,7 @@ pub(crate) mod examples {
                 sha256: Digest::of(model.as_bytes()),
             },
             scores: Vec::new(),
+            asked: None,
             pixel_deviation: None,
             throughput: Throughput {
                 seconds: 3.25,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sightline_core::text::{count, printable};
 
-use crate::format::{Scale, confidence, fast_pixels, metric_parts, rate};
+use crate::format::{Scale, asked, confidence, fast_pixels, metric_parts, rate};
 use crate::record::{Record, Score};
 use crate::standings::{self, Cell, Mark, Row, Table, Task, standings};
 
@@ -259,7 +259,8 @@ fn remarks(text: &mut String, table: &Table<'_>) {
             .collect();
         let reasons = (!reasons.is_empty()).then(|| reasons.join(", "));
         let pixels = row.outcome.pixel_deviation.as_ref().map(fast_pixels);
-        for remark in reasons.into_iter().chain(pixels) {
+        let asked = row.outcome.asked.as_ref().and_then(asked);
+        for remark in reasons.into_iter().chain(asked).chain(pixels) {
             text.push_str(&printable(&format!(
                 "  {}: {remark}",
                 row.record.model.name
@@ -272,7 +273,7 @@ fn remarks(text: &mut String, table: &Table<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::examples;
+    use crate::record::{Asked, examples};
     use sightline_core::{Digest, PixelDeviation};
 
     #[test]
@@ -292,6 +293,12 @@ mod tests {
         records[1].tasks[0].scores.truncate(1);
         records[1].tasks[0].throughput.samples = 0;
         records[2].tasks[0].scores[0].version = 2;
+        records[2].tasks[0].asked = Some(Asked {
+            capability: "choose".to_owned(),
+            rule: Some("from `embed`: the nearest".to_owned()),
+            decoding: Some("beam of width 5".to_owned()),
+            prompt: None,
+        });
         records[2].tasks[0].pixel_deviation = Some(PixelDeviation {
             images: 64,
             mean_levels: 0.934,

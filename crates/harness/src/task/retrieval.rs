@@ -17,17 +17,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sightline_core::Sample;
+use sightline_manifest::SHARDS;
 use sightline_metrics::similarity::{Rows, cross_ranks};
 use sightline_metrics::{Input, Observations};
-use sightline_models::Capability;
+use sightline_models::{Capability, Way};
 
-use super::{Observer, Predictor, Setting, Task, Verdict, Work};
+use super::{Ask, Observer, Predictor, Setting, Task, Verdict, Work};
 use crate::Result;
 use crate::error::LineProblem;
-use crate::forward::{Forward, NOT_FINITE};
+use crate::example::{Content, Example, Truth};
+use crate::forward::{Embedder, Forward, NOT_FINITE};
 use crate::predictions::Outcome;
-use crate::truth::{SampleTruth, Truth, captions};
 
 /// Captions of an image that take part.
 const CAPTIONS: usize = 5;
@@ -40,12 +40,12 @@ impl Task for Retrieval {
         "retrieval"
     }
 
-    fn needs(&self) -> Capability {
-        Capability::Embed
+    fn needs(&self) -> &'static [Capability] {
+        &[Capability::Embed]
     }
 
-    fn needs_classes(&self) -> bool {
-        false
+    fn forms(&self) -> &'static [&'static str] {
+        &[SHARDS, "coco-captions", "karpathy"]
     }
 
     fn metrics(&self) -> &'static [&'static str] {
@@ -63,20 +63,26 @@ impl Task for Retrieval {
         ]
     }
 
-    fn texts(&self, sample: &Sample) -> Result<Vec<String>, &'static str> {
-        let texts: Vec<String> = captions(sample).take(CAPTIONS).cloned().collect();
+    fn ask(&self, content: &Content) -> Result<Ask, &'static str> {
+        let texts: Vec<String> = captions(content).iter().take(CAPTIONS).cloned().collect();
         if texts.is_empty() {
             return Err("no caption");
         }
-        Ok(texts)
+        Ok(Ask {
+            texts,
+            ..Ask::default()
+        })
     }
 
     fn predictor<'m>(
         &self,
         forward: Forward<'m>,
+        _: Way,
         _: &Setting<'_>,
     ) -> Result<Box<dyn Predictor + 'm>> {
-        Ok(Box::new(Embedder { forward }))
+        Ok(Box::new(Both {
+            embedder: forward.embedder()?,
+        }))
     }
 
     fn observer(&self, _: &Truth) -> Box<dyn Observer> {
@@ -84,18 +90,24 @@ impl Task for Retrieval {
     }
 }
 
-struct Embedder<'m> {
-    forward: Forward<'m>,
+/// The captions of what the task asks about.
+fn captions(content: &Content) -> &[String] {
+    match content {
+        Content::Sample { captions, .. } => captions,
+        _ => &[],
+    }
 }
 
-impl Predictor for Embedder<'_> {
+/// Embeds images and captions.
+struct Both<'m> {
+    embedder: Embedder<'m>,
+}
+
+impl Predictor for Both<'_> {
     fn predict(&mut self, works: Vec<Work>) -> Result<Vec<Outcome>> {
-        let (pixels, texts): (Vec<_>, Vec<_>) = works
-            .into_iter()
-            .map(|work| (work.pixels, work.texts))
-            .unzip();
-        let images = self.forward.images(pixels)?;
-        let captions = self.forward.texts(&texts)?;
+        let images = self.embedder.images(&works)?;
+        let texts: Vec<Vec<String>> = works.into_iter().map(|work| work.ask.texts).collect();
+        let captions = self.embedder.texts(&texts)?;
         let mut outcomes = Vec::with_capacity(images.len());
         for (image, captions) in images.iter().zip(captions) {
             let mut all = captions.iter().chain([image]).flatten();
@@ -172,10 +184,10 @@ impl Space {
 }
 
 impl Observer for Space {
-    fn add(&mut self, prediction: Value, truth: &SampleTruth) -> Result<Verdict, LineProblem> {
+    fn add(&mut self, prediction: Value, truth: &Example) -> Result<Verdict, LineProblem> {
         let embeddings: Embeddings =
             serde_json::from_value(prediction).map_err(LineProblem::Json)?;
-        let expected = truth.captions.min(CAPTIONS);
+        let expected = captions(&truth.content).len().min(CAPTIONS);
         if embeddings.captions.len() != expected || expected == 0 {
             return Err(LineProblem::Value {
                 what: "the number of captions",
@@ -210,17 +222,16 @@ impl Observer for Space {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use sightline_core::SampleKey;
     use sightline_metrics::registry;
 
     use super::*;
 
-    fn truth(captions: usize) -> SampleTruth {
-        SampleTruth {
-            key: SampleKey::new("a").unwrap(),
-            class: crate::truth::Class::Missing,
-            captions,
-        }
+    fn truth(captions: usize) -> Example {
+        let content = Content::Sample {
+            class: crate::Class::Missing,
+            captions: (0..captions).map(|i| i.to_string()).collect(),
+        };
+        crate::example::tests::example("a", content)
     }
 
     /// Images are the axes, so that a caption's values are its scores with each image.
@@ -300,14 +311,8 @@ mod tests {
 
     #[test]
     fn a_sixth_caption_takes_no_part_and_none_at_all_is_a_skip() {
-        let mut sample = Sample {
-            key: SampleKey::new("a").unwrap(),
-            image: None,
-            captions: (0..6).map(|i| i.to_string()).collect(),
-            meta: sightline_core::Metadata::new(),
-        };
-        assert_eq!(Retrieval.texts(&sample).unwrap(), ["0", "1", "2", "3", "4"]);
-        sample.captions.clear();
-        assert_eq!(Retrieval.texts(&sample), Err("no caption"));
+        let ask = Retrieval.ask(&truth(6).content).unwrap();
+        assert_eq!(ask.texts, ["0", "1", "2", "3", "4"]);
+        assert_eq!(Retrieval.ask(&truth(0).content), Err("no caption"));
     }
 }

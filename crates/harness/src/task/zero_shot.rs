@@ -17,17 +17,17 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sightline_core::Sample;
+use sightline_manifest::SHARDS;
 use sightline_metrics::similarity::dot;
 use sightline_metrics::{Input, Observations, Rank};
-use sightline_models::Capability;
+use sightline_models::{Capability, Way};
 
-use super::{Observer, Predictor, Setting, Task, Verdict, Work};
+use super::{Ask, ClassUse, Observer, Predictor, Setting, Task, Verdict, Work};
 use crate::Result;
 use crate::error::LineProblem;
-use crate::forward::{Forward, NOT_FINITE};
+use crate::example::{Class, Content, Example, Truth};
+use crate::forward::{Embedder, Forward, NOT_FINITE};
 use crate::predictions::Outcome;
-use crate::truth::{Class, SampleTruth, Truth};
 
 /// Classes that a prediction holds; no metric looks further down.
 const TOP: usize = 10;
@@ -43,38 +43,48 @@ impl Task for ZeroShot {
         "zero-shot"
     }
 
-    fn needs(&self) -> Capability {
-        Capability::Embed
+    fn needs(&self) -> &'static [Capability] {
+        &[Capability::Embed]
     }
 
-    fn needs_classes(&self) -> bool {
-        true
+    fn forms(&self) -> &'static [&'static str] {
+        &[SHARDS]
+    }
+
+    fn classes(&self) -> ClassUse {
+        ClassUse::Needed
+    }
+
+    fn options(&self) -> &'static [&'static str] {
+        &["templates"]
     }
 
     fn metrics(&self) -> &'static [&'static str] {
         &["accuracy@1", "accuracy@5"]
     }
 
-    fn texts(&self, _: &Sample) -> Result<Vec<String>, &'static str> {
-        Ok(Vec::new())
+    fn ask(&self, _: &Content) -> Result<Ask, &'static str> {
+        Ok(Ask::default())
     }
 
     fn predictor<'m>(
         &self,
         forward: Forward<'m>,
+        _: Way,
         setting: &Setting<'_>,
     ) -> Result<Box<dyn Predictor + 'm>> {
+        let embedder = forward.embedder()?;
         let prompts = setting.classes.iter().flat_map(|class| {
             let templates = setting.templates.iter();
             templates.map(move |template| template.replace(MARK, class))
         });
         let prompts: Vec<String> = prompts.collect();
-        let classes = forward
+        let classes = embedder
             .prompts(&prompts)?
             .chunks(setting.templates.len().max(1))
             .map(class_vector)
             .collect();
-        Ok(Box::new(Classifier { forward, classes }))
+        Ok(Box::new(Classifier { embedder, classes }))
     }
 
     fn observer(&self, truth: &Truth) -> Box<dyn Observer> {
@@ -105,14 +115,13 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 struct Classifier<'m> {
-    forward: Forward<'m>,
+    embedder: Embedder<'m>,
     classes: Vec<Vec<f32>>,
 }
 
 impl Predictor for Classifier<'_> {
     fn predict(&mut self, works: Vec<Work>) -> Result<Vec<Outcome>> {
-        let rows = works.into_iter().map(|work| work.pixels).collect();
-        let images = self.forward.images(rows)?;
+        let images = self.embedder.images(&works)?;
         images
             .iter()
             .map(|image| {
@@ -260,10 +269,14 @@ struct Ranks {
 }
 
 impl Observer for Ranks {
-    fn add(&mut self, prediction: Value, truth: &SampleTruth) -> Result<Verdict, LineProblem> {
+    fn add(&mut self, prediction: Value, truth: &Example) -> Result<Verdict, LineProblem> {
         let ranking: Ranking = serde_json::from_value(prediction).map_err(LineProblem::Json)?;
         ranking.check(self.classes)?;
-        Ok(match truth.class {
+        let class = match &truth.content {
+            Content::Sample { class, .. } => *class,
+            _ => Class::Missing,
+        };
+        Ok(match class {
             Class::Known(class) => {
                 self.ranks.push(ranking.rank(class));
                 Verdict::Scored
@@ -329,14 +342,14 @@ mod tests {
     #[test]
     fn a_prediction_that_no_model_made_is_refused() {
         let truth = Truth {
-            samples: Vec::new(),
+            examples: Vec::new(),
             classes: 3,
         };
-        let sample = SampleTruth {
-            key: sightline_core::SampleKey::new("a").unwrap(),
+        let content = Content::Sample {
             class: Class::Known(0),
-            captions: 0,
+            captions: Vec::new(),
         };
+        let sample = crate::example::tests::example("a", content);
         let mut observer = ZeroShot.observer(&truth);
         let mut add = |text: &str| observer.add(serde_json::from_str(text).unwrap(), &sample);
         for text in [

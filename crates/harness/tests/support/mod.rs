@@ -52,6 +52,8 @@ impl Suite {
             models: models.iter().map(|&name| name.to_owned()).collect(),
             metrics: catalog.task(kind).unwrap().metrics.clone(),
             templates: templates.iter().map(|&text| text.to_owned()).collect(),
+            decode: None,
+            prompt: None,
             batch_size: 4,
             limit: None,
         };
@@ -149,8 +151,11 @@ impl Suite {
 fn dataset() -> PlannedDataset {
     PlannedDataset {
         description: "Shapes.".to_owned(),
-        format: "webdataset".to_owned(),
-        shards: Place::Data("shards/*.tar".to_owned()),
+        format: Some("webdataset".to_owned()),
+        shards: Some(Place::Data("shards/*.tar".to_owned())),
+        images: None,
+        regions: None,
+        annotations: None,
         class_field: Some("class".to_owned()),
         classes: Some(Place::Manifests("datasets/classes.txt".to_owned())),
         templates: Vec::new(),

@@ -14,10 +14,10 @@ mod model;
 mod read;
 mod suite;
 
-pub(crate) use dataset::Dataset;
+pub(crate) use dataset::{Annotations, Dataset};
 pub(crate) use model::{Model, WrittenPublished, WrittenTarget};
 pub(crate) use read::{Parsed, parse};
-pub(crate) use suite::{Suite, Task};
+pub(crate) use suite::{Decode, Suite, Task};
 
 /// Version of the manifests' layout.
 pub const SCHEMA: u32 = 1;

@@ -18,6 +18,12 @@
 //! metrics = ["accuracy@1"]         # optional: all of the kind
 //! batch_size = 32                  # optional; scores do not depend on it
 //! # models, templates, limit       # optional
+//!
+//! [[task]]
+//! kind = "caption"
+//! dataset = "coco-karpathy-test"
+//! decode = { strategy = "beam", width = 5, max_tokens = 20 } # optional: the family's own
+//! # prompt = "A photo of"          # optional, for tasks that put a text before the model
 //! ```
 
 use serde::Deserialize;
@@ -75,8 +81,26 @@ pub(crate) struct Task {
     pub(crate) metrics: Option<Names>,
     /// Prompts, instead of the dataset's.
     pub(crate) templates: Option<Names>,
+    /// How texts are written.
+    pub(crate) decode: Option<Spanned<Decode>>,
+    /// What stands before the model beside images.
+    pub(crate) prompt: Option<Spanned<String>>,
     /// Samples in a batch.
     pub(crate) batch_size: Option<Spanned<u64>>,
     /// Only the first so many samples.
     pub(crate) limit: Option<Spanned<u64>>,
+}
+
+/// How texts are written, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Decode {
+    /// `greedy`, `beam` or `nucleus`.
+    pub(crate) strategy: Spanned<String>,
+    /// Hypotheses of a beam.
+    pub(crate) width: Option<Spanned<u32>>,
+    /// Probability of a nucleus.
+    pub(crate) p: Option<Spanned<f64>>,
+    /// Most tokens of a text.
+    pub(crate) max_tokens: Option<Spanned<u32>>,
 }

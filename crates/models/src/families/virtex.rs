@@ -18,7 +18,7 @@ mod textual;
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use sightline_core::image_spec::{
     Colour, CropRounding, Filter, Fit, Padding, Reference, Rescale, Size,
 };
@@ -26,7 +26,7 @@ use sightline_core::{ImageSpec, Seed};
 use sightline_nn::Weights;
 use sightline_nn::decode::{self, Hypothesis, NodeBeam, Sampling, SamplingSpec, Search};
 use sightline_nn::tower::ResNet;
-use sightline_text::VirTexTokenizer;
+use sightline_text::{Tokenizer, VirTexTokenizer, WordHash};
 
 pub use config::{DecoderConfig, Objective, TextualConfig, VirTexConfig};
 pub use textual::TextualHead;
@@ -34,14 +34,14 @@ pub use textual::TextualHead;
 use crate::folder;
 use crate::{
     Capability, CheckpointFile, Decoding, Error, Family, FileRole, Generate, Generated, Model,
-    ModelSpec, Prompt, Result, Segment, Strategy, TokenizerChoice, Visual, VisualSpec,
+    ModelSpec, Prompt, Result, Score, Segment, Strategy, TokenizerChoice, Visual, VisualSpec,
 };
 
 /// The registry's entry.
 pub static FAMILY: Family = Family {
     name: "virtex",
     paper: "https://arxiv.org/abs/2006.06666",
-    capabilities: &[Capability::Generate],
+    capabilities: &[Capability::Generate, Capability::Score],
     needs_checkpoint: true,
     files,
     offers: |spec| {
@@ -227,6 +227,47 @@ impl VirTex {
         })
     }
 
+    /// The logarithm of the probability of each token behind the first of each row of `ids`, as in training: the start
+    /// token stands before the caption, at the first position. Row `b` is about image `b` of `memory` `[B, S, width]`.
+    pub fn log_probabilities(&self, memory: &Tensor, ids: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
+        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let padded = |row: &Vec<u32>| {
+            let mut row = row.clone();
+            row.resize(longest, self.config.unk_index);
+            row
+        };
+        let rows: Vec<Vec<u32>> = ids.iter().map(padded).collect();
+        let hidden = self
+            .textual
+            .hidden(Direction::Forward, &rows, &lengths, memory)?;
+        let hidden = hidden.ok_or(Error::Head {
+            capability: Capability::Score.name(),
+        })?;
+        let mut all = Vec::with_capacity(ids.len());
+        // One caption at a time: the logits of a batch are large.
+        for (b, row) in ids.iter().enumerate() {
+            let logits = self.textual.logits(&hidden.get(b)?)?;
+            let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+            let next = row.iter().skip(1).zip(&logits);
+            all.push(
+                next.map(|(&id, logits)| log_probability(logits, id))
+                    .collect(),
+            );
+        }
+        Ok(all)
+    }
+
+    /// Start, text, end, cut to the longest caption. Without a vocabulary ids are hashes of words.
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let (config, most) = (&self.config, self.config.max_caption_length);
+        if let Some(tokenizer) = &self.tokenizer {
+            return Ok(tokenizer.encode(text, most));
+        }
+        let hash = WordHash::new(config.vocab_size, config.sos_index, config.eos_index)?;
+        Ok(hash.encode(text, most)?.ids)
+    }
+
     fn text(&self, ids: &[u32]) -> Result<String> {
         let Some(tokenizer) = &self.tokenizer else {
             let words = ids.iter().filter(|&&id| id != self.config.eos_index);
@@ -246,6 +287,33 @@ impl Model for VirTex {
         let writes = self.config.objective.writes_captions();
         writes.then_some(self as &dyn Generate)
     }
+
+    fn score(&self) -> Option<&dyn Score> {
+        let writes = self.config.objective.writes_captions();
+        writes.then_some(self as &dyn Score)
+    }
+}
+
+impl Score for VirTex {
+    fn score(&self, images: &Visual, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        let (pixels, count) = (images.pixels()?, images.batch()?);
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        if count != texts.len() {
+            return Err(Error::Count {
+                what: "texts",
+                found: texts.len(),
+                wanted: count,
+            });
+        }
+        let ids = texts
+            .iter()
+            .map(|text| self.ids(text))
+            .collect::<Result<Vec<_>>>()?;
+        let memory = self.textual.project(&self.visual.forward(pixels)?)?;
+        self.log_probabilities(&memory, &ids)
+    }
 }
 
 impl Generate for VirTex {
@@ -257,6 +325,10 @@ impl Generate for VirTex {
             },
             max_tokens: None,
         }
+    }
+
+    fn reads_text(&self) -> bool {
+        false
     }
 
     /// A prompt is one image and nothing else.
@@ -317,6 +389,22 @@ impl Generate for VirTex {
         };
         found.into_iter().map(generated).collect()
     }
+}
+
+/// The natural logarithm of the probability of `id`, of which there is a logit.
+fn log_probability(logits: &[f32], id: u32) -> f32 {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits
+        .iter()
+        .map(|&logit| f64::from(logit - most).exp())
+        .sum();
+    let own = logits
+        .get(id as usize)
+        .copied()
+        .unwrap_or(f32::NEG_INFINITY);
+    // Rounding may put the most likely token a little above; what is not a number stays one that is none.
+    let found = (f64::from(own - most) - sum.ln()) as f32;
+    if found > 0.0 { 0.0 } else { found }
 }
 
 /// What VirTex's programs do with a picture: OpenCV's reading, albumentations' `SmallestMaxSize(256)`,

@@ -71,7 +71,7 @@ impl Replay for VirTex {
             "logits" => return logits(self, values, Direction::Forward),
             "backward_logits" => return logits(self, values, Direction::Backward),
             "loss" | "predictions" if is_masked_lm => return masked(self, values, output),
-            "loss_forward" => return loss(self, values, Direction::Forward),
+            "loss_forward" => likelihood(self, values)?,
             "loss_backward" => return loss(self, values, Direction::Backward),
             "loss" => {
                 let forward = loss(self, values, Direction::Forward)?;
@@ -133,6 +133,25 @@ fn loss(model: &VirTex, values: &Values, direction: Direction) -> Result<Option<
         .collect();
     let seen = logits.narrow(1, 0, logits.dim(1)?.saturating_sub(1))?;
     cross_entropy(&seen, input, &targets, PADDING).map(Some)
+}
+
+/// The loss of the forward direction from the log-probabilities that the model scores texts by, those of padding left out.
+fn likelihood(model: &VirTex, values: &Values) -> Result<Tensor> {
+    let lengths: Vec<u32> = values.numbers("caption_lengths")?;
+    let mut rows: Vec<Vec<u32>> = values.rows("caption_tokens")?;
+    for (row, &len) in rows.iter_mut().zip(&lengths) {
+        row.truncate(len as usize);
+    }
+    let found = model.log_probabilities(&memory(model, values)?, &rows)?;
+    let padding = model.config().unk_index;
+    let targets = rows.iter().flat_map(|row| row.iter().skip(1));
+    let kept: Vec<f32> = targets
+        .zip(found.iter().flatten())
+        .filter(|(target, _)| **target != padding)
+        .map(|(_, value)| *value)
+        .collect();
+    let mean = kept.iter().sum::<f32>() / kept.len() as f32;
+    Ok(Tensor::new(-mean, &values.device)?)
 }
 
 /// Of a masked language model: what stands for the words that were masked, 0 elsewhere, or the loss there.

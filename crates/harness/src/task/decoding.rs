@@ -1,0 +1,152 @@
+//! How texts are written: what a suite says, else what the family's published program does.
+
+use sightline_manifest::PlannedDecode;
+use sightline_models::{Decoding, Generate, Prompt, Segment, Strategy};
+
+use super::{Setting, Work};
+use crate::Result;
+use crate::forward::Forward;
+use crate::predictions::Outcome;
+
+/// The decoding that `planned` asks for.
+pub(crate) fn of(planned: Option<&PlannedDecode>, generate: &dyn Generate) -> Decoding {
+    let own = generate.decoding();
+    let Some(planned) = planned else {
+        return own;
+    };
+    let strategy = match (planned.strategy.as_str(), planned.width, planned.p) {
+        ("greedy", ..) => Strategy::Greedy,
+        ("beam", Some(width), _) => Strategy::Beam {
+            width: width as usize,
+        },
+        ("nucleus", _, Some(p)) => Strategy::Nucleus { p: p as f32 },
+        // A plan has no others.
+        _ => own.strategy,
+    };
+    Decoding {
+        strategy,
+        max_tokens: planned.max_tokens.map(|most| most as usize),
+    }
+}
+
+/// The decoding in words, for records.
+pub(crate) fn words(decoding: &Decoding) -> String {
+    let strategy = match decoding.strategy {
+        Strategy::Greedy => "greedy".to_owned(),
+        Strategy::Beam { width } => format!("beam of width {width}"),
+        Strategy::Nucleus { p } => format!("nucleus of {p}"),
+        other => format!("{other:?}"),
+    };
+    match decoding.max_tokens {
+        Some(most) => format!("{strategy}, at most {most} tokens"),
+        None => format!("{strategy}, as many tokens as the family's program"),
+    }
+}
+
+/// A model that writes, at a task.
+pub(crate) struct Writer<'m> {
+    forward: Forward<'m>,
+    generate: &'m dyn Generate,
+    decoding: Decoding,
+    setting: Seeds,
+}
+
+/// What is drawn from, and what stands before the model.
+struct Seeds {
+    prompt: String,
+    seed: sightline_core::Seed,
+}
+
+impl<'m> Writer<'m> {
+    pub(crate) fn new(forward: Forward<'m>, setting: &Setting<'_>) -> Result<Self> {
+        let generate = forward.model.generate();
+        let generate = forward.found(generate, sightline_models::Capability::Generate)?;
+        Ok(Self {
+            forward,
+            generate,
+            decoding: setting.decoding.unwrap_or_else(|| generate.decoding()),
+            setting: Seeds {
+                prompt: setting.prompt.clone(),
+                seed: setting.seed,
+            },
+        })
+    }
+
+    /// The model, for asking about many examples.
+    pub(crate) fn forward(&self) -> Forward<'m> {
+        self.forward
+    }
+
+    /// What the model writes about the one image of `work` behind the prompt, whose mark gives place to `text`, or which
+    /// `text` follows.
+    pub(crate) fn write(
+        &self,
+        work: &Work,
+        text: &str,
+    ) -> Result<std::result::Result<sightline_models::Generated, Outcome>> {
+        let [images] = &self.forward.visuals(&work.images)?[..] else {
+            return Ok(Err(Outcome::Failed("not one image".to_owned())));
+        };
+        let asked = behind(&self.setting.prompt, text);
+        let mut segments = vec![Segment::Image(0)];
+        if !asked.is_empty() {
+            segments.push(Segment::Text(&asked));
+        }
+        let prompt = Prompt {
+            segments: &segments,
+            seed: self.setting.seed.child(work.key.as_str(), 0),
+        };
+        let said = self.generate.generate(images, &[prompt], &self.decoding);
+        let written = self.forward.said(said)?;
+        Ok(written.and_then(|mut texts| {
+            let nothing = || Outcome::Failed("the model wrote nothing".to_owned());
+            texts.pop().ok_or_else(nothing)
+        }))
+    }
+}
+
+/// The place of a question in a prompt.
+const MARK: &str = "{}";
+
+/// The prompt with `text` at its mark, or behind it.
+fn behind(prompt: &str, text: &str) -> String {
+    if prompt.contains(MARK) {
+        return prompt.replace(MARK, text);
+    }
+    let both = format!("{prompt} {text}");
+    both.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_has_its_place_or_follows() {
+        assert_eq!(
+            behind("Question: {} Answer:", "why?"),
+            "Question: why? Answer:"
+        );
+        assert_eq!(behind("Say:", "why?"), "Say: why?");
+        assert_eq!(behind("", "why?"), "why?");
+        assert_eq!(behind("A photo of", ""), "A photo of");
+        assert_eq!(behind("", ""), "");
+    }
+
+    #[test]
+    fn decodings_are_told_in_words() {
+        let beam = Decoding {
+            strategy: Strategy::Beam { width: 5 },
+            max_tokens: Some(20),
+        };
+        assert_eq!(words(&beam), "beam of width 5, at most 20 tokens");
+        let nucleus = Decoding {
+            strategy: Strategy::Nucleus { p: 0.9 },
+            max_tokens: None,
+        };
+        assert_eq!(
+            words(&nucleus),
+            "nucleus of 0.9, as many tokens as the family's program"
+        );
+    }
+}

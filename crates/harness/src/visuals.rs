@@ -1,0 +1,296 @@
+//! The images of a dataset as each model takes them: pixels of files, or region features.
+//!
+//! Annotation files name an image in one way and files of images and of region features in others: `139`,
+//! `COCO_val2014_000000000139.jpg`, `val2014/000000000139.jpg`. So both sides are brought to one name
+//! ([`canonical`]) before they are compared; two files with one name are refused.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+
+use candle_core::Device;
+use sightline_models::{Visual, VisualSpec};
+use sightline_preprocess::Preprocessor;
+use sightline_preprocess::regions::{self, BatchSpec, RegionLimits, Regions, Source, batch};
+
+use crate::predictions::Outcome;
+use crate::{Error, Result};
+
+/// Longest image file in bytes; decoders have limits of their own.
+const MAX_IMAGE_BYTES: u64 = 256 << 20;
+
+/// Ends of names that are not part of an image's name.
+const EXTENSIONS: [&str; 12] = [
+    "jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "npy", "npz", "tsv", "pt",
+];
+
+/// One image as a model takes it.
+#[derive(Clone, Debug)]
+pub(crate) enum Prepared {
+    /// Prepared pixels.
+    Pixels(Vec<f32>),
+    /// Regions with their features.
+    Regions(Regions),
+}
+
+/// What makes images of what a model takes.
+pub(crate) enum Preparer {
+    /// Decodes and prepares image files.
+    Pixels(Box<Preprocessor>),
+    /// Takes regions as they are.
+    Regions {
+        /// Values of a feature.
+        width: usize,
+        /// The most regions of an image.
+        most: usize,
+    },
+}
+
+impl Preparer {
+    /// The same images as one batch of a model's input, as many regions as the image with the most has.
+    pub(crate) fn stack(
+        &self,
+        images: &[&Prepared],
+        device: &Device,
+    ) -> Result<Visual, StackError> {
+        match self {
+            Self::Pixels(preprocessor) => {
+                let rows: Vec<Vec<f32>> = images
+                    .iter()
+                    .filter_map(|image| match image {
+                        Prepared::Pixels(row) => Some(row.clone()),
+                        Prepared::Regions(_) => None,
+                    })
+                    .collect();
+                Ok(Visual::Pixels(preprocessor.stack(&rows, device)?))
+            }
+            Self::Regions { width, most } => {
+                let images: Vec<Regions> = images
+                    .iter()
+                    .filter_map(|image| match image {
+                        Prepared::Regions(regions) => Some(regions.clone()),
+                        Prepared::Pixels(_) => None,
+                    })
+                    .collect();
+                let found = images.iter().map(Regions::len).max().unwrap_or(0);
+                let spec = BatchSpec {
+                    // A batch has one region at least, there or not.
+                    regions: found.clamp(1, *most),
+                    width: Some(*width),
+                    ..BatchSpec::default()
+                };
+                let batch = batch(&images, &spec, device)?;
+                Ok(Visual::Regions {
+                    features: batch.visual_embeds,
+                    present: batch.visual_attention_mask,
+                })
+            }
+        }
+    }
+}
+
+/// Why images make no batch.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StackError {
+    /// Pixels.
+    #[error(transparent)]
+    Pixels(#[from] sightline_preprocess::PrepareError),
+    /// Regions.
+    #[error(transparent)]
+    Regions(#[from] sightline_preprocess::regions::RegionsError),
+}
+
+/// The images of a dataset in the form that a model takes.
+pub(crate) enum Library {
+    /// In the dataset's shards.
+    Shards,
+    /// Files, each an image.
+    Files(Index, Vec<PathBuf>),
+    /// Files of region features.
+    Regions(Index, Box<dyn Source>),
+}
+
+/// Images by name.
+pub(crate) struct Index(HashMap<String, usize>);
+
+impl Index {
+    fn new<'n>(dataset: &str, names: impl IntoIterator<Item = &'n str>) -> Result<Self> {
+        let mut index = HashMap::new();
+        for (at, name) in names.into_iter().enumerate() {
+            if index.insert(canonical(name), at).is_some() {
+                return Err(Error::ImageTwice {
+                    dataset: dataset.to_owned(),
+                    image: name.to_owned(),
+                });
+            }
+        }
+        Ok(Self(index))
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.0.get(&canonical(name)).copied()
+    }
+}
+
+impl Library {
+    /// The image files `paths` of `dataset`.
+    pub(crate) fn files(dataset: &str, paths: Vec<PathBuf>) -> Result<Self> {
+        let names: Vec<String> = paths
+            .iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect();
+        let index = Index::new(dataset, names.iter().map(String::as_str))?;
+        Ok(Self::Files(index, paths))
+    }
+
+    /// The files `paths` of region features of `dataset`.
+    pub(crate) fn regions(dataset: &str, paths: &[PathBuf]) -> Result<Self> {
+        let source = regions::open(paths, None, &RegionLimits::default()).map_err(|source| {
+            Error::Regions {
+                dataset: dataset.to_owned(),
+                source: Box::new(source),
+            }
+        })?;
+        let index = Index::new(dataset, source.ids().iter())?;
+        Ok(Self::Regions(index, source))
+    }
+
+    /// The bytes of the image file called `name`.
+    pub(crate) fn bytes(&self, name: &str) -> Result<Vec<u8>, Outcome> {
+        let Self::Files(index, paths) = self else {
+            return Err(failed("no image"));
+        };
+        let at = index
+            .find(name)
+            .ok_or_else(|| failed("the image is not among the dataset's files"))?;
+        let path = &paths[at];
+        let read = fs::metadata(path).and_then(|meta| {
+            if meta.len() > MAX_IMAGE_BYTES {
+                return Ok(None);
+            }
+            fs::read(path).map(Some)
+        });
+        match read {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(failed("image: too long")),
+            Err(error) => {
+                tracing::debug!(%error, path = %path.display(), "image cannot be read");
+                Err(failed("image: cannot be read"))
+            }
+        }
+    }
+
+    /// The regions of the image called `name`, which must have features of `width` values.
+    pub(crate) fn regions_of(
+        &self,
+        dataset: &str,
+        model: &str,
+        name: &str,
+        width: usize,
+    ) -> Result<Result<Regions, Outcome>> {
+        let Self::Regions(index, source) = self else {
+            return Ok(Err(failed("no regions")));
+        };
+        let Some(at) = index.find(name) else {
+            return Ok(Err(failed("no regions of the image")));
+        };
+        match source.read(at) {
+            Ok(regions) if regions.is_empty() || regions.width() == width => Ok(Ok(regions)),
+            // Not what is wrong with one image: the files are of another detector.
+            Ok(regions) => Err(Error::RegionWidth {
+                dataset: dataset.to_owned(),
+                model: model.to_owned(),
+                found: regions.width(),
+                expected: width,
+            }),
+            Err(error) => {
+                tracing::debug!(%error, "regions cannot be read");
+                Ok(Err(failed("regions: cannot be read")))
+            }
+        }
+    }
+}
+
+fn failed(why: &str) -> Outcome {
+    Outcome::Failed(why.to_owned())
+}
+
+/// Whether a dataset of these files can be shown to a model.
+pub(crate) fn field_for(input: &VisualSpec) -> &'static str {
+    match input {
+        VisualSpec::Regions { .. } => "regions",
+        _ => "images",
+    }
+}
+
+/// The name by which an image is found: the last part of its path, without the end of an image's file; of COCO's
+/// names (`COCO_val2014_000000000139`) and of plain numbers the number alone.
+///
+/// | written | name |
+/// | --- | --- |
+/// | `139`, `000000000139.jpg`, `val2014/COCO_val2014_000000000139.jpg` | `139` |
+/// | `flickr30k/1000092795.jpg` | `1000092795` |
+/// | `dev-850-0-img1.png` | `dev-850-0-img1` |
+/// | `movie/1234_00.01.02.345-00.01.05.678@0.jpg` | `1234_00.01.02.345-00.01.05.678@0` |
+pub(crate) fn canonical(written: &str) -> String {
+    let last = written.rsplit(['/', '\\']).next().unwrap_or(written);
+    let stem = match last.rsplit_once('.') {
+        Some((stem, end))
+            if EXTENSIONS
+                .iter()
+                .any(|known| end.eq_ignore_ascii_case(known)) =>
+        {
+            stem
+        }
+        _ => last,
+    };
+    let digits = match stem
+        .strip_prefix("COCO_")
+        .and_then(|rest| rest.split_once('_'))
+    {
+        Some((_, digits)) => digits,
+        None => stem,
+    };
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return stem.to_owned();
+    }
+    match digits.trim_start_matches('0') {
+        "" => "0".to_owned(),
+        number => number.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_one_image_are_one() {
+        for (written, name) in [
+            ("139", "139"),
+            ("000000000139.jpg", "139"),
+            ("val2014/COCO_val2014_000000000139.jpg", "139"),
+            ("COCO_test2015_000000000000.JPEG", "0"),
+            ("flickr30k/1000092795.jpg", "1000092795"),
+            ("dev-850-0-img1.png", "dev-850-0-img1"),
+            (
+                "m/12_00.01.02.345-00.01.05.678@0.jpg",
+                "12_00.01.02.345-00.01.05.678@0",
+            ),
+            ("v1.2", "v1.2"),
+            ("COCO_notes", "COCO_notes"),
+        ] {
+            assert_eq!(canonical(written), name, "{written}");
+        }
+    }
+
+    #[test]
+    fn two_files_of_one_name_are_refused_and_named() {
+        let paths = ["a/139.jpg", "b/COCO_val2014_000000000139.jpg"].map(PathBuf::from);
+        let Err(error) = Library::files("coco", paths.to_vec()) else {
+            panic!("two files of one name were taken");
+        };
+        let text = error.to_string();
+        assert!(text.contains("b/COCO_val2014_000000000139.jpg"), "{text}");
+    }
+}
