@@ -30,8 +30,8 @@ test-ray: (_build)
 test-slurm: (_build)
     @integrations/slurm/test_cluster.sh "${CARGO_TARGET_DIR:-target}/release/sightline"
 
-# Time AREA (metrics, preprocess or fetch) against its reference programs, after checking that both give the same values.
-bench-peers area *args: (_peers area) (_build)
+# Time AREA (fetch, metrics, models or preprocess) against its reference programs, after checking that both give the same values.
+bench-peers area *args: (_peers area) (_peers-build area)
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/run.py {{ args }}
 
 # Everything that CI checks: format, lints, and every test.
@@ -66,6 +66,9 @@ lines:
 
 _peers area:
     @benchmarks/peers/{{ area }}/setup.sh
+
+_peers-build area:
+    @{{ if area == "models" { "cargo build --release --package sightline-models --example peers" } else { just_executable() + " _build" } }}
 
 _build:
     @echo "building the release binary (the first build compiles every dependency; 15 to 25 minutes on two cores)" >&2

@@ -3,7 +3,7 @@
 # pinned versions, wheels only. Does nothing when that is already there.
 #
 # PyPI's torch for Linux is linked against gigabytes of CUDA libraries, which it needs to start but never calls
-# on a CPU. They are left out: stand_in.sh puts a library of empty functions in their place.
+# on a CPU. They are left out: ../common/stand_in.sh puts a library of empty functions in their place.
 #
 # PYTHON=/path/to/python chooses the interpreter (3.11 or 3.12).
 set -euo pipefail
@@ -13,7 +13,7 @@ cd "$here/../../.."
 venv=.venv/preprocess
 marker=$venv/complete
 
-wanted() { cat "$here/requirements.txt" "$here/stand_in.sh"; }
+wanted() { cat "$here/requirements.txt" "$here/../common/stand_in.sh"; }
 
 # Everything that the bench loads, so that what is missing is found here.
 try_imports() {
@@ -41,7 +41,7 @@ rm -rf "$venv"
 say "installing the pinned packages (a download of 700 MB, of which torch is 540; 1.8 GB on disk)"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
     --requirement "$here/requirements.txt"
-bash "$here/stand_in.sh" "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/torch/lib"
+bash "$here/../common/stand_in.sh" "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/torch/lib"
 say "trying the packages"
 try_imports
 wanted >"$marker"

@@ -1,10 +1,13 @@
 //! Multi-head attention (Vaswani et al. 2017, section 3.2), the only one here.
 
-use candle_core::{CpuStorage, D, InplaceOp1, InplaceOp2, Layout, Tensor};
+use candle_core::{D, DType, Layout, Storage, Tensor};
 
-use crate::kernel;
-use crate::linear::{elements, elements_mut, is_fusable};
-use crate::{Error, Linear, Mask, Result, Weights};
+use crate::kernel::{
+    self,
+    attention::{Attended, Positions, Sizes},
+};
+use crate::linear::{self, is_fusable, on_cpu, with_elements};
+use crate::{Error, Linear, Mask, Result, Weights, at_places};
 
 /// What an attention layer looks like.
 #[derive(Clone, Debug)]
@@ -67,13 +70,21 @@ impl AttentionNames {
 /// `out(softmax(q kᵀ / sqrt(head_dim) + mask) v)` in several heads.
 #[derive(Clone, Debug)]
 pub struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    projections: Projections,
     out: Linear,
     heads: usize,
     head_dim: usize,
     key_value: KeyValue,
+}
+
+/// What makes queries, keys and values. Those of the same sequence stand side by side, in this order: one product
+/// instead of two or three.
+#[derive(Clone, Debug)]
+enum Projections {
+    /// All three of one sequence.
+    Own(Linear),
+    /// Queries of one sequence, keys and values of another.
+    Apart(Linear, Linear),
 }
 
 impl Attention {
@@ -85,33 +96,9 @@ impl Attention {
     /// As [`Self::load`], with an output of `output` instead of the queries' width.
     pub fn load_to(weights: &Weights, spec: &AttentionSpec, output: usize) -> Result<Self> {
         let inner = spec.heads * spec.head_dim;
-        let names = &spec.names;
-        let [query, key, value] = if names.are_packed() {
-            let shape = [3 * inner, spec.width];
-            let weight = weights.tensor(&format!("{}_weight", names.query), &shape)?;
-            let bias = weights.tensor(&format!("{}_bias", names.query), &shape[..1])?;
-            let third = |i: usize| {
-                let weight = weight.narrow(0, i * inner, inner)?;
-                Linear::new(&weight, Some(bias.narrow(0, i * inner, inner)?))
-            };
-            [third(0)?, third(1)?, third(2)?]
-        } else {
-            let source = match spec.key_value {
-                KeyValue::Own => spec.width,
-                KeyValue::Other { width } => width,
-            };
-            let linear = |name, input| Linear::load(&weights.scope(name), input, inner);
-            [
-                linear(names.query, spec.width)?,
-                linear(names.key, source)?,
-                linear(names.value, source)?,
-            ]
-        };
         Ok(Self {
-            query,
-            key,
-            value,
-            out: Linear::load(&weights.scope(names.out), inner, output)?,
+            projections: Projections::load(weights, spec)?,
+            out: Linear::load(&weights.scope(spec.names.out), inner, output)?,
             heads: spec.heads,
             head_dim: spec.head_dim,
             key_value: spec.key_value,
@@ -126,41 +113,180 @@ impl Attention {
         other: Option<&Tensor>,
         mask: Option<&Mask>,
     ) -> Result<Tensor> {
-        let source = match (self.key_value, other) {
-            (KeyValue::Own, None) => x,
-            (KeyValue::Other { .. }, Some(other)) => other,
-            (key_value, other) => {
-                return Err(Error::Shape {
-                    what: "the sequence that keys and values come from",
-                    found: other.map_or_else(Vec::new, |t| t.dims().to_vec()),
-                    wanted: match key_value {
-                        KeyValue::Own => "none: this attention looks at its own".to_owned(),
-                        KeyValue::Other { width } => format!("[B, S, {width}]"),
-                    },
-                });
+        match (self.key_value, other) {
+            (KeyValue::Own, None) => {
+                let (queries, seen) = self.own(x)?;
+                self.mix(&queries, &seen, mask)
             }
-        };
-        self.look_at(x, &self.keys_values(source)?, mask)
+            (KeyValue::Other { .. }, Some(other)) => {
+                self.look_at(x, &self.keys_values(other)?, mask)
+            }
+            (key_value, other) => Err(Error::Shape {
+                what: "the sequence that keys and values come from",
+                found: other.map_or_else(Vec::new, |t| t.dims().to_vec()),
+                wanted: match key_value {
+                    KeyValue::Own => "none: this attention looks at its own".to_owned(),
+                    KeyValue::Other { width } => format!("[B, S, {width}]"),
+                },
+            }),
+        }
     }
 
     /// What queries look at, for a `source` `[B, S, its width]` that is looked at several times.
     pub fn keys_values(&self, source: &Tensor) -> Result<KeysValues> {
-        Ok(KeysValues {
-            keys: self.split(&self.key.forward(source)?)?,
-            values: self.split(&self.value.forward(source)?)?,
-        })
+        match &self.projections {
+            Projections::Own(_) => Ok(self.own(source)?.1),
+            Projections::Apart(_, keys_values) => Ok(KeysValues(keys_values.forward(source)?)),
+        }
     }
 
     /// `x` `[B, T, width]` looks at keys and values that this layer made of `B` sequences; `mask` as for
     /// [`Self::forward`]. Returns `[B, T, width]`.
     pub fn look_at(&self, x: &Tensor, seen: &KeysValues, mask: Option<&Mask>) -> Result<Tensor> {
-        let q = self.split(&self.query.forward(x)?)?;
-        let scores = q.matmul(&seen.keys.transpose(2, 3)?)?;
-        let scale = 1.0 / (self.head_dim as f32).sqrt();
-        let shares = softmax(scores, scale, mask)?;
-        let mixed = shares.matmul(&seen.values)?;
-        let mixed = mixed.transpose(1, 2)?.flatten_from(2)?;
+        let queries = match &self.projections {
+            Projections::Own(_) => self.own(x)?.0,
+            Projections::Apart(queries, _) => queries.forward(x)?,
+        };
+        self.mix(&queries, seen, mask)
+    }
+
+    /// As [`Self::look_at`], at `seen` and behind it at `x` itself, which is then seen as well.
+    pub(crate) fn look_on(
+        &self,
+        x: &Tensor,
+        seen: Option<&KeysValues>,
+    ) -> Result<(Tensor, KeysValues)> {
+        let (queries, new) = match &self.projections {
+            Projections::Own(_) => self.own(x)?,
+            Projections::Apart(queries, _) => (queries.forward(x)?, self.keys_values(x)?),
+        };
+        let seen = match seen {
+            Some(seen) => seen.followed_by(&new)?,
+            None => new,
+        };
+        Ok((self.mix(&queries, &seen, None)?, seen))
+    }
+
+    /// As [`Self::forward`] on the own sequence, but only what a place of each sequence sees, `places` `[B]`; returns
+    /// `[B, 1, width]`.
+    pub(crate) fn forward_at(
+        &self,
+        x: &Tensor,
+        mask: Option<&Mask>,
+        places: &[usize],
+    ) -> Result<Tensor> {
+        let (queries, seen) = self.own(x)?;
+        let queries = at_places(&queries, places)?.unsqueeze(1)?;
+        let mask = mask.map(|mask| mask.at_places(places)).transpose()?;
+        self.mix(&queries, &seen, mask.as_ref())
+    }
+
+    /// Queries, keys and values of one sequence `[B, T, width]`.
+    fn own(&self, x: &Tensor) -> Result<(Tensor, KeysValues)> {
+        let inner = self.heads * self.head_dim;
+        match &self.projections {
+            Projections::Own(all) => {
+                let all = all.forward(x)?;
+                let keys_values = all.narrow(2, inner, 2 * inner)?;
+                Ok((all.narrow(2, 0, inner)?, KeysValues(keys_values)))
+            }
+            Projections::Apart(queries, keys_values) => {
+                Ok((queries.forward(x)?, KeysValues(keys_values.forward(x)?)))
+            }
+        }
+    }
+
+    /// `queries` `[B, T, heads * head_dim]` look at `seen`; returns `[B, T, output]`.
+    fn mix(&self, queries: &Tensor, seen: &KeysValues, mask: Option<&Mask>) -> Result<Tensor> {
+        let (batch, len, _) = queries.dims3()?;
+        let keys = seen.len()?;
+        if let Some(mask) = mask {
+            check_mask(&[batch, self.heads, len, keys], mask.values())?;
+        }
+        let mask = mask.map(Mask::values);
+        let is_plain = |x: &Tensor| is_fixed(x) && x.stride().last() == Some(&1);
+        let fused = is_plain(queries)
+            && is_plain(&seen.0)
+            && seen.0.dims()[0] == batch
+            && mask.is_none_or(is_fusable);
+        let mixed = if fused {
+            self.fused(queries, seen, mask)?
+        } else {
+            self.composed(queries, seen, mask)?
+        };
         self.out.forward(&mixed)
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
+    }
+
+    /// All heads' results side by side, `[B, T, heads * head_dim]`.
+    fn fused(&self, queries: &Tensor, seen: &KeysValues, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (batch, len, inner) = queries.dims3()?;
+        let keys = seen.len()?;
+        let mut out = vec![0.0; batch * len * inner];
+        let (query_guard, query_layout) = queries.storage_and_layout();
+        let (seen_guard, seen_layout) = seen.0.storage_and_layout();
+        let query_positions = positions(&query_guard, query_layout)?;
+        let key_positions = positions(&seen_guard, seen_layout)?;
+        let attended = Attended {
+            queries: query_positions,
+            keys: key_positions,
+            values: Positions {
+                elements: key_positions.elements.get(inner..).unwrap_or_default(),
+                ..key_positions
+            },
+            sizes: Sizes {
+                queries: len,
+                keys,
+                heads: self.heads,
+                head_dim: self.head_dim,
+            },
+            scale: self.scale(),
+        };
+        match mask {
+            None => kernel::attention::attend(&mut out, &attended, |_, _, _| None),
+            Some(mask) => {
+                let (batch, heads, queries, _) = mask.dims4()?;
+                with_elements(&[mask], |values| {
+                    kernel::attention::attend(&mut out, &attended, |item, head, t| {
+                        let leading = (item % batch) * heads + head % heads;
+                        let row = leading * queries + t % queries;
+                        values[0].get(row * keys..(row + 1) * keys)
+                    });
+                })?;
+            }
+        }
+        Ok(Tensor::from_vec(
+            out,
+            (batch, len, inner),
+            queries.device(),
+        )?)
+    }
+
+    /// The same from candle's operations, through which gradients flow.
+    fn composed(
+        &self,
+        queries: &Tensor,
+        seen: &KeysValues,
+        mask: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let inner = self.heads * self.head_dim;
+        let queries = self.split(queries)?;
+        let keys = self.split(&seen.0.narrow(2, 0, inner)?)?;
+        let values = self.split(&seen.0.narrow(2, inner, inner)?)?;
+        let scores = (queries.matmul(&keys.transpose(2, 3)?)? * f64::from(self.scale()))?;
+        let masked = match mask {
+            Some(mask) => scores.broadcast_add(mask)?,
+            None => scores,
+        };
+        let shares = if masked.track_op() {
+            candle_nn::ops::softmax(&masked, D::Minus1)?
+        } else {
+            candle_nn::ops::softmax_last_dim(&masked)?
+        };
+        Ok(shares.matmul(&values)?.transpose(1, 2)?.flatten_from(2)?)
     }
 
     /// `[B, T, heads * head_dim]` to `[B, heads, T, head_dim]`.
@@ -171,19 +297,49 @@ impl Attention {
     }
 }
 
-/// Keys and values of sequences, as one attention layer made them.
-#[derive(Clone, Debug)]
-pub struct KeysValues {
-    /// `[B, heads, S, head_dim]`.
-    keys: Tensor,
-    /// `[B, heads, S, head_dim]`.
-    values: Tensor,
+impl Projections {
+    fn load(weights: &Weights, spec: &AttentionSpec) -> Result<Self> {
+        let inner = spec.heads * spec.head_dim;
+        let names = &spec.names;
+        let source = match spec.key_value {
+            KeyValue::Own => spec.width,
+            KeyValue::Other { width } => width,
+        };
+        let [query, key, value] = if names.are_packed() {
+            let shape = [3 * inner, spec.width];
+            let weight = weights.tensor(&format!("{}_weight", names.query), &shape)?;
+            let bias = weights.tensor(&format!("{}_bias", names.query), &shape[..1])?;
+            let third = |i: usize| -> Result<_> {
+                let bias = bias.narrow(0, i * inner, inner)?;
+                Ok((weight.narrow(0, i * inner, inner)?, Some(bias)))
+            };
+            [third(0)?, third(1)?, third(2)?]
+        } else {
+            let read = |name, input| linear::parts(&weights.scope(name), input, inner);
+            [
+                read(names.query, spec.width)?,
+                read(names.key, source)?,
+                read(names.value, source)?,
+            ]
+        };
+        Ok(match spec.key_value {
+            KeyValue::Own => Self::Own(Linear::side_by_side(vec![query, key, value])?),
+            KeyValue::Other { .. } => Self::Apart(
+                Linear::side_by_side(vec![query])?,
+                Linear::side_by_side(vec![key, value])?,
+            ),
+        })
+    }
 }
+
+/// Keys and values of sequences, as one attention layer made them: `[B, S, 2 * heads * head_dim]`, the keys first.
+#[derive(Clone, Debug)]
+pub struct KeysValues(Tensor);
 
 impl KeysValues {
     /// Number `S` of positions.
     pub fn len(&self) -> Result<usize> {
-        Ok(self.keys.dim(2)?)
+        Ok(self.0.dim(1)?)
     }
 
     /// Whether there is no position.
@@ -193,52 +349,38 @@ impl KeysValues {
 
     /// These positions and behind them those of `more`, of the same sequences.
     pub fn followed_by(&self, more: &Self) -> Result<Self> {
-        Ok(Self {
-            keys: Tensor::cat(&[&self.keys, &more.keys], 2)?,
-            values: Tensor::cat(&[&self.values, &more.values], 2)?,
-        })
+        let both = [&self.0.contiguous()?, &more.0.contiguous()?];
+        Ok(Self(Tensor::cat(&both, 1)?))
     }
 
     /// The sequences that `rows` names, each as often as it is named.
     pub fn select(&self, rows: &[usize]) -> Result<Self> {
         let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-        let index = Tensor::from_vec(index, rows.len(), self.keys.device())?;
-        Ok(Self {
-            keys: self.keys.index_select(&index, 0)?,
-            values: self.values.index_select(&index, 0)?,
-        })
+        let index = Tensor::from_vec(index, rows.len(), self.0.device())?;
+        Ok(Self(self.0.contiguous()?.index_select(&index, 0)?))
     }
 }
 
-/// Softmax of `scale * scores + mask` over the last dimension of the fresh `scores` `[B, heads, T, S]`.
-fn softmax(scores: Tensor, scale: f32, mask: Option<&Mask>) -> Result<Tensor> {
-    if let Some(mask) = mask {
-        check_mask(&scores, mask.values())?;
-    }
-    let fused = is_fusable(&scores) && mask.is_none_or(|mask| is_fusable(mask.values()));
-    if fused {
-        match mask {
-            None => scores.inplace_op1(&Softmax { scale })?,
-            Some(mask) => scores.inplace_op2(mask.values(), &Softmax { scale })?,
-        }
-        return Ok(scores);
-    }
-    let scaled = (&scores * f64::from(scale))?;
-    let masked = match mask {
-        Some(mask) => scaled.broadcast_add(mask.values())?,
-        None => scaled,
-    };
-    Ok(if masked.track_op() {
-        candle_nn::ops::softmax(&masked, D::Minus1)?
-    } else {
-        candle_nn::ops::softmax_last_dim(&masked)?
+/// Whether no gradient is tracked through an `f32` tensor on the CPU, whatever its order.
+fn is_fixed(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32 && !x.track_op()
+}
+
+/// The vectors of a tensor `[B, T, width]` whose last stride is 1.
+fn positions<'a>(storage: &'a Storage, layout: &Layout) -> candle_core::Result<Positions<'a>> {
+    let elements = on_cpu(storage)?.as_slice::<f32>()?;
+    let stride = layout.stride();
+    Ok(Positions {
+        elements: &elements[layout.start_offset()..],
+        item: stride[0],
+        position: stride[1],
     })
 }
 
-fn check_mask(scores: &Tensor, mask: &Tensor) -> Result<()> {
-    let (wanted, found) = (scores.dims(), mask.dims());
+fn check_mask(scores: &[usize], mask: &Tensor) -> Result<()> {
+    let found = mask.dims();
     let (Some((keys, leading)), Some((mask_keys, mask_leading))) =
-        (wanted.split_last(), found.split_last())
+        (scores.split_last(), found.split_last())
     else {
         return Ok(());
     };
@@ -254,50 +396,8 @@ fn check_mask(scores: &Tensor, mask: &Tensor) -> Result<()> {
     Err(Error::Shape {
         what: "the attention mask",
         found: found.to_vec(),
-        wanted: format!("{wanted:?}, or 1 in any place but the last"),
+        wanted: format!("{scores:?}, or 1 in any place but the last"),
     })
-}
-
-struct Softmax {
-    scale: f32,
-}
-
-impl InplaceOp1 for Softmax {
-    fn name(&self) -> &'static str {
-        "softmax"
-    }
-
-    fn cpu_fwd(&self, scores: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        let keys = layout.dims().last().copied().unwrap_or(0);
-        kernel::softmax(elements_mut(scores, layout)?, keys, self.scale, |_| None);
-        Ok(())
-    }
-}
-
-impl InplaceOp2 for Softmax {
-    fn name(&self) -> &'static str {
-        "masked-softmax"
-    }
-
-    fn cpu_fwd(
-        &self,
-        scores: &mut CpuStorage,
-        layout: &Layout,
-        mask: &CpuStorage,
-        mask_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let (_, heads, queries, keys) = layout.shape().dims4()?;
-        let (mask_batch, mask_heads, mask_queries, _) = mask_layout.shape().dims4()?;
-        let mask = elements(mask, mask_layout)?;
-        let row_of = |row: usize| {
-            let (t, head, item) = (row % queries, row / queries % heads, row / queries / heads);
-            let leading = (item % mask_batch) * mask_heads + head % mask_heads;
-            let row = leading * mask_queries + t % mask_queries;
-            mask.get(row * keys..(row + 1) * keys)
-        };
-        kernel::softmax(elements_mut(scores, layout)?, keys, self.scale, row_of);
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -308,7 +408,7 @@ impl InplaceOp2 for Softmax {
 mod tests {
     use std::collections::HashMap;
 
-    use candle_core::{DType, Device, Var};
+    use candle_core::{Device, Var};
     use sightline_core::Seed;
 
     use super::*;
@@ -431,34 +531,70 @@ mod tests {
     }
 
     #[test]
-    fn fused_and_differentiable_softmax_agree_under_every_mask_shape() {
+    fn fused_and_differentiable_attention_agree_under_every_mask_shape() {
         let device = Device::Cpu;
-        let scores = Var::randn(0f32, 3.0, (2, 3, 4, 5), &device).unwrap();
-        for shape in [
-            (1, 1, 1, 5),
-            (2, 1, 1, 5),
-            (1, 3, 4, 5),
-            (2, 3, 4, 5),
-            (1, 1, 4, 5),
-        ] {
-            let values = Tensor::rand(0f32, 1.0, shape, &device).unwrap();
-            let blocked = values.lt(0.3).unwrap().to_dtype(DType::F32).unwrap();
-            let mask = Mask((blocked * f64::from(f32::MIN)).unwrap());
-            let fused = softmax(
-                scores.as_tensor().copy().unwrap().detach(),
-                0.7,
-                Some(&mask),
+        let weights = Weights::random(Seed(12), &device);
+        let x = Var::randn(0f32, 3.0, (2, 5, 6), &device).unwrap();
+        for key_value in [KeyValue::Own, KeyValue::Other { width: 6 }] {
+            let attention = Attention::load(&weights, &spec(key_value)).unwrap();
+            let run = |x: &Tensor, mask: Option<&Mask>| {
+                let other = (key_value != KeyValue::Own).then_some(x);
+                attention.forward(x, other, mask)
+            };
+            for shape in [
+                (1, 1, 1, 5),
+                (2, 1, 1, 5),
+                (1, 2, 5, 5),
+                (2, 2, 5, 5),
+                (1, 1, 5, 5),
+            ] {
+                let values = Tensor::rand(0f32, 1.0, shape, &device).unwrap();
+                let blocked = values.lt(0.3).unwrap().to_dtype(DType::F32).unwrap();
+                let mask = Mask((blocked * f64::from(f32::MIN)).unwrap());
+                let fused = run(&x.as_detached_tensor(), Some(&mask)).unwrap();
+                let tracked = run(x.as_tensor(), Some(&mask)).unwrap();
+                assert!(distance(&fused, &tracked) < 1e-6, "{shape:?}");
+                let gradients = tracked.sum_all().unwrap().backward().unwrap();
+                let size = gradients.get(&x).unwrap().abs().unwrap().sum_all().unwrap();
+                assert!(size.to_scalar::<f32>().unwrap() > 0.0, "{shape:?}");
+            }
+            let wrong = Mask(Tensor::zeros((3, 1, 1, 5), DType::F32, &device).unwrap());
+            let error = run(&x.as_detached_tensor(), Some(&wrong)).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "the attention mask has the shape [3, 1, 1, 5], needed is [2, 2, 5, 5], or 1 in any \
+                 place but the last"
             );
-            let tracked = softmax(scores.as_tensor().clone(), 0.7, Some(&mask)).unwrap();
-            assert!(distance(&fused.unwrap(), &tracked) < 1e-6, "{shape:?}");
-            assert!(tracked.track_op());
         }
-        let wrong = Mask(Tensor::zeros((3, 1, 1, 5), DType::F32, &device).unwrap());
-        let error = softmax(scores.as_tensor().clone(), 1.0, Some(&wrong)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the attention mask has the shape [3, 1, 1, 5], needed is [2, 3, 4, 5], or 1 in any \
-             place but the last"
-        );
+    }
+
+    #[test]
+    fn trained_projections_are_those_of_fixed_ones_and_every_gradient_flows() {
+        let device = Device::Cpu;
+        let weights = Weights::random(Seed(9), &device);
+        let fixed = Attention::load(&weights, &spec(KeyValue::Own)).unwrap();
+        let vars: Vec<(Var, Var)> = ["q", "k", "v"]
+            .iter()
+            .map(|name| {
+                let (weight, bias) = linear::parts(&weights.scope(name), 6, 6).unwrap();
+                let var = |x: &Tensor| Var::from_tensor(x).unwrap();
+                (var(&weight), var(&bias.unwrap()))
+            })
+            .collect();
+        let parts = vars
+            .iter()
+            .map(|(weight, bias)| (weight.as_tensor().clone(), Some(bias.as_tensor().clone())));
+        let trained = Attention {
+            projections: Projections::Own(Linear::side_by_side(parts.collect()).unwrap()),
+            ..fixed.clone()
+        };
+        let x = Tensor::randn(0f32, 1.0, (2, 5, 6), &device).unwrap();
+        let a = fixed.forward(&x, None, None).unwrap();
+        let b = trained.forward(&x, None, None).unwrap();
+        assert!(distance(&a, &b) < 1e-6);
+        let gradients = b.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        for (weight, bias) in &vars {
+            assert!(gradients.get(weight).is_some() && gradients.get(bias).is_some());
+        }
     }
 }

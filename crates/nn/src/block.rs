@@ -2,7 +2,10 @@
 
 use candle_core::Tensor;
 
-use crate::{Activation, Attention, AttentionSpec, LayerNorm, Linear, Mask, Result, Weights};
+use crate::activation::add_activated;
+use crate::{
+    Activation, Attention, AttentionSpec, LayerNorm, Linear, Mask, Result, Weights, at_places,
+};
 
 /// What a block looks like. All blocks of a [`Stack`] share one.
 #[derive(Clone, Debug)]
@@ -85,6 +88,23 @@ impl Block {
         self.feed(&x)
     }
 
+    /// As [`Self::forward`] on the own sequence, but only the state at a place of each sequence; `[B, 1, width]`.
+    fn forward_at(&self, x: &Tensor, mask: Option<&Mask>, places: &[usize]) -> Result<Tensor> {
+        let is_pre = self.norm_place == NormPlace::Pre;
+        let seen = if is_pre {
+            self.attention_norm.forward(x)?
+        } else {
+            x.clone()
+        };
+        let looked = self.attention.forward_at(&seen, mask, places)?;
+        let sum = add_activated(looked, &at_places(x, places)?.unsqueeze(1)?, None)?;
+        self.feed(&if is_pre {
+            sum
+        } else {
+            self.attention_norm.forward(&sum)?
+        })
+    }
+
     /// The first half: `x` beside what the block's attention does with it, and the norm.
     pub(crate) fn attend(
         &self,
@@ -108,7 +128,7 @@ impl Block {
 }
 
 impl NormPlace {
-    /// `x` beside `f` of it, with `norm` in its place.
+    /// `x` beside `f` of it, which MUST be fresh (see [`add_activated`]), with `norm` in its place.
     pub(crate) fn residual(
         self,
         norm: &LayerNorm,
@@ -116,8 +136,8 @@ impl NormPlace {
         f: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         match self {
-            Self::Pre => Ok((x + f(&norm.forward(x)?)?)?),
-            Self::Post => norm.forward(&(x + f(x)?)?),
+            Self::Pre => add_activated(f(&norm.forward(x)?)?, x, None),
+            Self::Post => norm.forward(&add_activated(f(x)?, x, None)?),
         }
     }
 }
@@ -131,6 +151,19 @@ impl Stack {
     pub fn load(weights: &Weights, depth: usize, spec: &BlockSpec) -> Result<Self> {
         let block = |i| Block::load(&weights.scope(i), spec);
         Ok(Self((0..depth).map(block).collect::<Result<_>>()?))
+    }
+
+    /// As [`Self::forward`], but only the state at a place of each sequence, `places` `[B]`; returns `[B, width]`. Of
+    /// the last block nothing else is computed.
+    pub fn forward_at(&self, x: Tensor, mask: Option<&Mask>, places: &[usize]) -> Result<Tensor> {
+        let Some((last, blocks)) = self.0.split_last() else {
+            return at_places(&x, places);
+        };
+        let mut x = x;
+        for block in blocks {
+            x = block.forward(&x, None, mask)?;
+        }
+        Ok(last.forward_at(&x, mask, places)?.squeeze(1)?)
     }
 
     /// `x` `[B, T, width]` through all blocks. `hidden` is called with `x` and with the result of each block,

@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use pulp::bytemuck::cast_slice_mut;
 use serde::Deserialize;
 
 use crate::{Error, FormatError, Result, TensorProblem, safetensors, torch};
@@ -239,6 +240,9 @@ impl Checkpoint {
             }));
         }
         let (path, file) = &self.shards[*shard];
+        if let Some(values) = entry.read_f32(&name, file).map_err(|e| e.at(path))? {
+            return Ok(Ok(Tensor::from_vec(values, wanted, &Device::Cpu)?));
+        }
         let bytes = entry.read(&name, file).map_err(|e| e.at(path))?;
         let tensor = Tensor::from_raw_buffer(&bytes, *dtype, &wanted, &Device::Cpu)?;
         Ok(Ok(tensor.to_dtype(DType::F32)?))
@@ -246,9 +250,43 @@ impl Checkpoint {
 }
 
 impl Entry {
+    /// As [`Self::read`], without a second copy; `None` where the elements are no `f32` in row-major order.
+    fn read_f32(
+        &self,
+        name: &str,
+        mut file: &File,
+    ) -> std::result::Result<Option<Vec<f32>>, Broken> {
+        let strides = self.strides.as_ref();
+        let is_plain = strides.is_none_or(|strides| is_row_major(&self.shape, strides));
+        let is_f32 = self.dtype == ElementType::Float(DType::F32) && self.bits == 32;
+        if !(is_plain && is_f32 && cfg!(target_endian = "little")) {
+            return Ok(None);
+        }
+        let (_, span_bytes) = self.checked_bytes(name)?;
+        let mut values = vec![0.0f32; span_bytes / size_of::<f32>()];
+        file.seek(SeekFrom::Start(self.start))?;
+        file.read_exact(cast_slice_mut(&mut values))?;
+        Ok(Some(values))
+    }
+
     /// The tensor's elements in row-major order. Never allocates more than its storage holds, or the limit of
     /// repeated elements.
     fn read(&self, name: &str, file: &File) -> std::result::Result<Vec<u8>, Broken> {
+        let (count, span_bytes) = self.checked_bytes(name)?;
+        let mut bytes = vec![0; span_bytes];
+        let mut file = file;
+        file.seek(SeekFrom::Start(self.start))?;
+        file.read_exact(&mut bytes)?;
+        match &self.strides {
+            Some(strides) if count > 0 && !is_row_major(&self.shape, strides) => {
+                Ok(gather(&bytes, &self.shape, strides, self.bits / 8))
+            }
+            _ => Ok(bytes),
+        }
+    }
+
+    /// The number of elements, and the bytes from the first to behind the last one, which the storage holds.
+    fn checked_bytes(&self, name: &str) -> std::result::Result<(usize, usize), Broken> {
         let broken = |reason: &str| {
             Broken::Format(FormatError::Tensor {
                 name: name.to_owned(),
@@ -271,16 +309,7 @@ impl Entry {
         if count > span && len_bytes > REPEATED_LIMIT_BYTES {
             return Err(broken("it repeats elements of its storage too often"));
         }
-        let mut bytes = vec![0; span_bytes];
-        let mut file = file;
-        file.seek(SeekFrom::Start(self.start))?;
-        file.read_exact(&mut bytes)?;
-        match strides {
-            Some(strides) if !is_row_major(&self.shape, strides) => {
-                Ok(gather(&bytes, &self.shape, strides, self.bits / 8))
-            }
-            _ => Ok(bytes),
-        }
+        Ok((count, span_bytes))
     }
 }
 

@@ -8,14 +8,11 @@
 //! [`ConvNorm`] multiplies it into the convolution when it is loaded. Where a gradient is tracked the two stay
 //! apart, and the convolution is made of candle's operations.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
-use crate::kernel::map::{self, Sliding};
-use crate::linear::{elements, is_fusable};
+use crate::kernel::map::{self, Sliding, Windows};
+use crate::linear::{elements, is_fusable, with_elements};
 use crate::{Activation, Error, Linear, Result, Weights};
-
-/// Memory for the patches of the images that are convolved together, if it is enough for one.
-const PATCHES_BYTES: usize = 32 << 20;
 
 /// What a convolution looks like. It has no bias of its own: a batch norm follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,8 +219,8 @@ impl Convolution {
                 Form::Position(Linear::new(&weight.flatten_from(1)?, bias)?)
             }
             bias if is_fast && spec.groups == 1 => {
-                let rows = weight.permute((0, 2, 3, 1))?.flatten_from(1)?;
-                Form::Patch(Linear::new(&rows, bias)?)
+                let rows = weight.permute((0, 2, 3, 1))?.contiguous()?;
+                Form::Patch(Linear::new(&rows.flatten_from(1)?, bias)?)
             }
             Some(bias) if is_fast && spec.is_depthwise() => {
                 Form::Channel(weight.flatten_from(1)?.t()?.contiguous()?, bias)
@@ -240,7 +237,7 @@ impl Convolution {
         let x = &x.contiguous()?;
         match &self.form {
             Form::Position(linear) => linear.run(x, activation),
-            Form::Patch(linear) if is_fusable(x) => by_patches(linear, x, sliding, activation),
+            Form::Patch(linear) if is_fusable(x) => by_patches(linear, x, &sliding, activation),
             Form::Channel(taps, bias) if is_fusable(x) => {
                 let filter = Depthwise {
                     sliding,
@@ -317,10 +314,9 @@ impl Convolution {
                 (weight, Some(bias.clone()))
             }
             Form::Position(linear) | Form::Patch(linear) => {
-                let rows = linear.weight()?.contiguous()?;
+                let (rows, bias) = linear.weight_and_bias()?;
                 let rows = rows.reshape((output, kernel, kernel, inputs))?;
-                let weight = rows.permute((0, 3, 1, 2))?.contiguous()?;
-                (weight, linear.bias().cloned())
+                (rows.permute((0, 3, 1, 2))?.contiguous()?, bias)
             }
         })
     }
@@ -377,45 +373,23 @@ pub(crate) fn picked(
     Ok(x.index_select(&places, dim)?)
 }
 
-/// One matrix product for as many images as [`PATCHES_BYTES`] allows.
+/// One matrix product, whose rows are what the window sees at each place: no patch is kept.
 fn by_patches(
     linear: &Linear,
     x: &Tensor,
-    sliding: Sliding,
+    sliding: &Sliding,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
-    let batch = x.dim(0)?;
-    let patch_bytes = sliding.side * sliding.side * sliding.channels * size_of::<f32>();
-    let image_bytes = sliding.out_height * sliding.out_width * patch_bytes;
-    let together = (PATCHES_BYTES / image_bytes.max(1)).max(1);
-    let mut maps = Vec::new();
-    // Even no image has a map: of no rows.
-    for start in (0..batch.max(1)).step_by(together) {
-        let images = x.narrow(0, start, together.min(batch - start))?;
-        let patches = images.apply_op1_no_bwd(&Patches { sliding })?;
-        maps.push(linear.run(&patches, activation)?);
-    }
-    Ok(Tensor::cat(&maps, 0)?)
-}
-
-struct Patches {
-    sliding: Sliding,
-}
-
-impl CustomOp1 for Patches {
-    fn name(&self) -> &'static str {
-        "patches"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let shape = &self.sliding;
-        let batch = layout.dims().first().copied().unwrap_or(0);
-        let width = shape.side * shape.side * shape.channels;
-        let dims = (batch, shape.out_height, shape.out_width, width);
-        let mut out = vec![0.0; batch * shape.out_height * shape.out_width * width];
-        map::patches(&mut out, elements(x, layout)?, shape);
-        Ok((CpuStorage::F32(out), dims.into()))
-    }
+    let (batch, height, width) = (x.dim(0)?, sliding.out_height, sliding.out_width);
+    let (_, output) = linear.sizes();
+    let dims = [batch, height, width, output];
+    with_elements(&[x], |elements| {
+        let windows = Windows {
+            x: elements[0],
+            sliding,
+        };
+        linear.run_rows(&windows, batch * height * width, activation, &dims)
+    })?
 }
 
 struct Depthwise {

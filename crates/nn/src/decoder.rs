@@ -107,12 +107,7 @@ impl Decoder {
         let caches = cache.tokens.iter_mut().zip(&cache.memory);
         for (layer, (tokens, memory)) in self.layers.iter().zip(caches) {
             let own = |attention: &Attention, x: &Tensor| {
-                let new = attention.keys_values(x)?;
-                let seen = match tokens.take() {
-                    Some(seen) => seen.followed_by(&new)?,
-                    None => new,
-                };
-                let y = attention.look_at(x, &seen, None)?;
+                let (y, seen) = attention.look_on(x, tokens.as_ref())?;
                 *tokens = Some(seen);
                 Ok(y)
             };

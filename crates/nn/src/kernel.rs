@@ -1,7 +1,7 @@
 //! Element-wise kernels on `f32` slices: bias and activation, softmax, layer norm.
 //!
 //! Each is plain Rust that the compiler vectorises; [`pulp::Arch::dispatch`] compiles it once more for
-//! AVX2 and chooses at run time. Multiplications and additions are never fused and sums have a fixed order
+//! AVX2 and for AVX-512 and chooses at run time. Multiplications and additions are never fused and sums have a fixed order
 //! of [`LANES`] partial sums, so a row gives the same bits on every machine, with any number of threads and
 //! in any batch. NaN stays NaN.
 //!
@@ -9,10 +9,12 @@
 
 #![expect(
     clippy::inline_always,
-    reason = "only what is inlined into the dispatched function is compiled for AVX2"
+    reason = "only what is inlined into the dispatched function is compiled for its instructions"
 )]
 
+pub(crate) mod attention;
 pub(crate) mod map;
+pub(crate) mod product;
 
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
@@ -24,17 +26,6 @@ const LANES: usize = 16;
 
 /// Elements that one task takes, so that small inputs stay on one thread.
 const TASK_ELEMENTS: usize = 1 << 14;
-
-/// `x = activation(x + bias)` for rows as wide as `bias`.
-pub(crate) fn bias_activation(x: &mut [f32], bias: &[f32], activation: Option<Activation>) {
-    for_rows(x, bias.len(), |rows, _| {
-        Arch::new().dispatch(BiasActivation {
-            rows,
-            bias,
-            activation,
-        });
-    });
-}
 
 /// `x = activation(x)`.
 pub(crate) fn activate(x: &mut [f32], activation: Activation) {
@@ -55,22 +46,6 @@ pub(crate) fn add_activate(x: &mut [f32], other: &[f32], activation: Option<Acti
             bias,
             activation,
         });
-    });
-}
-
-/// `row = softmax(scale * row + mask)` for rows of `width` elements; `mask_of` gives the additive mask of
-/// a row by its number.
-pub(crate) fn softmax<'a>(
-    x: &mut [f32],
-    width: usize,
-    scale: f32,
-    mask_of: impl Fn(usize) -> Option<&'a [f32]> + Sync,
-) {
-    for_rows(x, width, |rows, first| {
-        for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-            let mask = mask_of(first + i);
-            Arch::new().dispatch(Softmax { row, scale, mask });
-        }
     });
 }
 
@@ -153,16 +128,23 @@ impl NullaryFnOnce for Activate<'_> {
 
     #[inline(always)]
     fn call(self) {
-        match self.activation {
-            Activation::QuickGelu => self.rows.iter_mut().for_each(|v| *v = quick_gelu(*v)),
-            Activation::Gelu => self.rows.iter_mut().for_each(|v| *v = gelu(*v)),
-            Activation::Relu => self.rows.iter_mut().for_each(|v| *v = relu(*v)),
-            Activation::Silu => self.rows.iter_mut().for_each(|v| *v = silu(*v)),
-            Activation::Sigmoid => self.rows.iter_mut().for_each(|v| *v = sigmoid(*v)),
-        }
+        activate_here(self.rows, self.activation);
     }
 }
 
+/// As [`activate`], as part of a function that is dispatched.
+#[inline(always)]
+fn activate_here(x: &mut [f32], activation: Activation) {
+    match activation {
+        Activation::QuickGelu => x.iter_mut().for_each(|v| *v = quick_gelu(*v)),
+        Activation::Gelu => x.iter_mut().for_each(|v| *v = gelu(*v)),
+        Activation::Relu => x.iter_mut().for_each(|v| *v = relu(*v)),
+        Activation::Silu => x.iter_mut().for_each(|v| *v = silu(*v)),
+        Activation::Sigmoid => x.iter_mut().for_each(|v| *v = sigmoid(*v)),
+    }
+}
+
+/// `row = softmax(scale * row + mask)`, as part of a function that is dispatched.
 struct Softmax<'a> {
     row: &'a mut [f32],
     scale: f32,
@@ -257,6 +239,27 @@ fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     total
 }
 
+/// Sum of the products of two rows of the same length, in [`LANES`] partial sums, then the rest.
+#[inline(always)]
+fn sum_products(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            lanes[i] += a[i] * b[i];
+        }
+    }
+    let mut total = 0.0;
+    for lane in lanes {
+        total += lane;
+    }
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        total += a * b;
+    }
+    total
+}
+
 /// `x * sigmoid(1.702 x)` (Hendrycks and Gimpel 2016, section 2).
 #[inline(always)]
 fn quick_gelu(x: f32) -> f32 {
@@ -343,6 +346,18 @@ fn erf(x: f32) -> f32 {
 mod tests {
     use super::*;
 
+    fn softmax<'a>(
+        x: &mut [f32],
+        width: usize,
+        scale: f32,
+        mask_of: impl Fn(usize) -> Option<&'a [f32]>,
+    ) {
+        for (i, row) in x.chunks_exact_mut(width).enumerate() {
+            let mask = mask_of(i);
+            Arch::new().dispatch(Softmax { row, scale, mask });
+        }
+    }
+
     fn sweep() -> impl Iterator<Item = f32> {
         (-40_000i32..=40_000).map(|i| i as f32 * 1e-3)
     }
@@ -387,25 +402,6 @@ mod tests {
             activate(&mut nan, activation);
             assert!(nan[0].is_nan());
         }
-    }
-
-    #[test]
-    fn bias_is_added_before_the_activation_in_every_row() {
-        let width = 37;
-        let bias: Vec<f32> = (0..width).map(|i| i as f32 * 0.1 - 2.0).collect();
-        // Enough rows for several tasks.
-        let x: Vec<f32> = (0..width * 1000)
-            .map(|i| (i % 101) as f32 * 0.05 - 2.5)
-            .collect();
-        let mut fused = x.clone();
-        bias_activation(&mut fused, &bias, Some(Activation::Gelu));
-        let mut steps: Vec<f32> = x
-            .iter()
-            .zip(bias.iter().cycle())
-            .map(|(v, b)| v + b)
-            .collect();
-        activate(&mut steps, Activation::Gelu);
-        assert_eq!(fused, steps);
     }
 
     #[test]

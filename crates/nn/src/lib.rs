@@ -5,8 +5,8 @@
 //! computes. There is one [`attention::Attention`] and one [`block::Block`] for all of them, and one
 //! [`convolution::ConvNorm`] for those that convolve.
 //!
-//! On a CPU the element-wise work (bias, activation, softmax, layer norm) runs in the vectorised kernels of
-//! `kernel`, in place where the memory is ours. Anywhere else, and wherever a gradient is tracked, the same
+//! On a CPU products with fixed weights, attention and the element-wise work (bias, activation, softmax, layer norm)
+//! run in the vectorised kernels of `kernel`, in place where the memory is ours. Anywhere else, and wherever a gradient is tracked, the same
 //! formulas are composed of candle's differentiable operations: no path drops a gradient silently.
 //!
 //! ```
@@ -24,6 +24,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod batch;
 pub mod block;
 mod checkpoint;
 pub mod convolution;
@@ -39,12 +40,14 @@ pub mod norm;
 mod pickle;
 pub mod pool;
 mod safetensors;
+pub mod sequence;
 mod torch;
 pub mod tower;
 pub mod weights;
 
 pub use activation::Activation;
 pub use attention::{Attention, AttentionSpec, KeyValue, KeysValues};
+pub use batch::in_parts;
 pub use block::{Block, BlockSpec, NormPlace};
 pub use convolution::{ConvNorm, ConvolutionSpec, Padding};
 pub use decoder::{Decoder, DecoderCache, DecoderSpec};
@@ -54,4 +57,5 @@ pub use export::Tensors;
 pub use linear::Linear;
 pub use mask::Mask;
 pub use norm::{LayerNorm, unit_length};
+pub use sequence::at_places;
 pub use weights::Weights;

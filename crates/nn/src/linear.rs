@@ -1,23 +1,35 @@
 //! A linear map, with its bias and the activation behind it computed in one pass.
 
-use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Tensor};
+use std::sync::Arc;
 
-use crate::kernel;
-use crate::{Activation, Result, Weights};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
+
+use crate::kernel::{
+    self,
+    product::{Finish, Matrix, Packed, Rows, multiply},
+};
+use crate::{Activation, Error, Result, Weights};
 
 /// `y = x Wᵀ + b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    /// `Wᵀ`, `[input, output]`.
-    kernel: Tensor,
-    bias: Option<Tensor>,
+    form: Form,
+    input: usize,
+    output: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    /// A weight that is not trained, prepared for products on the CPU, and the bias.
+    Packed(Arc<Packed>, Option<Tensor>),
+    /// Weight `[output, input]` and bias of each part, whose outputs stand side by side, for candle's operations.
+    Composed(Vec<(Tensor, Option<Tensor>)>),
 }
 
 impl Linear {
     /// Reads `weight` `[output, input]` and `bias` `[output]`.
     pub fn load(weights: &Weights, input: usize, output: usize) -> Result<Self> {
-        let weight = weights.tensor("weight", &[output, input])?;
-        Self::new(&weight, Some(weights.tensor("bias", &[output])?))
+        Self::side_by_side(vec![parts(weights, input, output)?])
     }
 
     /// Reads `weight` `[output, input]` only.
@@ -27,16 +39,42 @@ impl Linear {
 
     /// The map of `weight` `[output, input]` and `bias` `[output]`.
     ///
-    /// A weight that is not trained is kept transposed: with neighbouring outputs side by side, as the products'
-    /// inner loop reads them, it need not be rearranged in each call.
+    /// A weight that is not trained is prepared for products, and only that form is kept.
     pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
-        let kernel = weight.t()?;
-        let kernel = if is_fusable(weight) {
-            kernel.contiguous()?
+        Self::side_by_side(vec![(weight.clone(), bias)])
+    }
+
+    /// Maps of the same input as one, their outputs side by side; all of them MUST have a bias, or none.
+    pub(crate) fn side_by_side(parts: Vec<(Tensor, Option<Tensor>)>) -> Result<Self> {
+        let mut output = 0;
+        let mut input = 0;
+        for (weight, _) in &parts {
+            let (rows, columns) = weight.dims2()?;
+            output += rows;
+            input = columns;
+        }
+        let biases: Vec<&Tensor> = parts.iter().filter_map(|(_, bias)| bias.as_ref()).collect();
+        let weights: Vec<&Tensor> = parts.iter().map(|(weight, _)| weight).collect();
+        let is_fixed = weights
+            .iter()
+            .chain(&biases)
+            .all(|tensor| is_fusable(tensor));
+        let form = if is_fixed {
+            let bias = match biases.as_slice() {
+                [] => None,
+                [bias] => Some((*bias).clone()),
+                biases => Some(Tensor::cat(biases, 0)?),
+            };
+            let packed = with_elements(&weights, |weights| Packed::from_columns(weights, input))?;
+            Form::Packed(Arc::new(packed), bias)
         } else {
-            kernel
+            Form::Composed(parts)
         };
-        Ok(Self { kernel, bias })
+        Ok(Self {
+            form,
+            input,
+            output,
+        })
     }
 
     /// `x` `[.., input]`; returns `[.., output]`.
@@ -50,55 +88,145 @@ impl Linear {
     }
 
     pub(crate) fn run(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
-        let (input, output) = self.kernel.dims2()?;
         let mut dims = x.dims().to_vec();
-        if let Some(last) = dims.last_mut() {
-            *last = output;
+        match dims.last_mut() {
+            Some(last) if *last == self.input => *last = self.output,
+            _ => {
+                return Err(Error::Shape {
+                    what: "the input of a linear map",
+                    found: dims,
+                    wanted: format!("[.., {}]", self.input),
+                });
+            }
+        }
+        if let Form::Packed(packed, bias) = &self.form {
+            let x = x.contiguous()?;
+            if is_fusable(&x) {
+                let rows = x.elem_count() / self.input.max(1);
+                return with_elements(&[&x], |x| {
+                    let rows_of = Matrix {
+                        elements: x[0],
+                        stride: self.input,
+                    };
+                    product(packed, &rows_of, rows, bias.as_ref(), activation, &dims)
+                })?;
+            }
         }
         // One matrix product over all rows: a product per batch item is several times slower.
-        let y = x.reshape(((), input))?.matmul(&self.kernel)?;
-        Ok(self.finish(y, activation)?.reshape(dims)?)
-    }
-
-    /// `W` `[output, input]`.
-    pub(crate) fn weight(&self) -> Result<Tensor> {
-        Ok(self.kernel.t()?)
-    }
-
-    /// `b` `[output]`.
-    pub(crate) fn bias(&self) -> Option<&Tensor> {
-        self.bias.as_ref()
-    }
-
-    /// Adds the bias to the fresh product `y` and applies the activation.
-    fn finish(&self, y: Tensor, activation: Option<Activation>) -> Result<Tensor> {
-        match (&self.bias, activation) {
-            (Some(bias), _) if is_fusable(&y) && is_fusable(bias) => {
-                y.inplace_op2(bias, &BiasActivate(activation))?;
-                Ok(y)
-            }
-            (None, Some(activation)) if is_fusable(&y) => {
-                y.inplace_op1(&Activate(activation))?;
-                Ok(y)
-            }
-            (bias, activation) => {
-                let y = match bias {
-                    Some(bias) => y.broadcast_add(bias)?,
-                    None => y,
-                };
-                match activation {
-                    Some(activation) => activation.composed(&y),
-                    None => Ok(y),
-                }
-            }
+        let flat = x.reshape(((), self.input))?;
+        let mut outputs = Vec::new();
+        for (weight, bias) in self.composed()? {
+            let y = flat.matmul(&weight.t()?)?;
+            outputs.push(match bias {
+                Some(bias) => y.broadcast_add(&bias)?,
+                None => y,
+            });
+        }
+        let y = Tensor::cat(&outputs, 1)?.reshape(dims)?;
+        match activation {
+            Some(activation) => activation.composed(&y),
+            None => Ok(y),
         }
     }
+
+    /// The map of `rows` rows that are no tensor, to a tensor of the shape `dims`. They MUST have the input's width.
+    pub(crate) fn run_rows(
+        &self,
+        rows_of: &impl Rows,
+        rows: usize,
+        activation: Option<Activation>,
+        dims: &[usize],
+    ) -> Result<Tensor> {
+        if let Form::Packed(packed, bias) = &self.form {
+            return product(packed, rows_of, rows, bias.as_ref(), activation, dims);
+        }
+        let mut elements = vec![0.0f32; rows * self.input];
+        for (row, to) in elements.chunks_exact_mut(self.input.max(1)).enumerate() {
+            rows_of.write(row, 0..self.input, to);
+        }
+        let x = Tensor::from_vec(elements, (rows, self.input), &Device::Cpu)?;
+        Ok(self.run(&x, activation)?.reshape(dims)?)
+    }
+
+    /// Width of the input, and of the output.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.input, self.output)
+    }
+
+    /// Weights and biases of the parts as tensors.
+    fn composed(&self) -> Result<Vec<(Tensor, Option<Tensor>)>> {
+        Ok(match &self.form {
+            Form::Packed(packed, bias) => {
+                let shape = (packed.output(), packed.input());
+                let weight = Tensor::from_vec(packed.columns(), shape, &Device::Cpu)?;
+                vec![(weight, bias.clone())]
+            }
+            Form::Composed(parts) => parts.clone(),
+        })
+    }
+
+    /// `W` `[output, input]` and `b` `[output]`.
+    pub(crate) fn weight_and_bias(&self) -> Result<(Tensor, Option<Tensor>)> {
+        let (weights, biases): (Vec<_>, Vec<_>) = self.composed()?.into_iter().unzip();
+        let biases: Option<Vec<Tensor>> = biases.into_iter().collect();
+        let bias = biases.map(|biases| Tensor::cat(&biases, 0)).transpose()?;
+        Ok((Tensor::cat(&weights, 0)?, bias))
+    }
+}
+
+/// Reads the tensors of [`Linear::load`].
+pub(crate) fn parts(
+    weights: &Weights,
+    input: usize,
+    output: usize,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let weight = weights.tensor("weight", &[output, input])?;
+    Ok((weight, Some(weights.tensor("bias", &[output])?)))
+}
+
+/// `rows` rows times `packed`, as a tensor of the shape `dims`.
+fn product(
+    packed: &Packed,
+    rows_of: &impl Rows,
+    rows: usize,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+    dims: &[usize],
+) -> Result<Tensor> {
+    let mut out = vec![0.0f32; rows * packed.output()];
+    let biases: Vec<&Tensor> = bias.into_iter().collect();
+    with_elements(&biases, |biases| {
+        let finish = Finish {
+            bias: biases.first().copied(),
+            activation,
+        };
+        multiply(&mut out, rows_of, packed, finish);
+    })?;
+    Ok(Tensor::from_vec(out, dims, &Device::Cpu)?)
+}
+
+/// Calls `f` with the elements of tensors that are [fusable](is_fusable).
+pub(crate) fn with_elements<T>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> T) -> Result<T> {
+    let guards: Vec<_> = tensors.iter().map(|x| x.storage_and_layout()).collect();
+    let slices = guards
+        .iter()
+        .map(|(storage, layout)| elements(on_cpu(storage)?, layout))
+        .collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(f(&slices))
 }
 
 /// Whether the kernels of this crate may take the tensor: on the CPU, in `f32`, in order, and no gradient is
 /// tracked through it.
 pub(crate) fn is_fusable(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32 && x.is_contiguous() && !x.track_op()
+}
+
+/// The memory of a tensor on the CPU.
+pub(crate) fn on_cpu(storage: &Storage) -> candle_core::Result<&CpuStorage> {
+    match storage {
+        Storage::Cpu(storage) => Ok(storage),
+        _ => candle_core::bail!("the tensor has to be on the CPU"),
+    }
 }
 
 /// The elements of a contiguous `f32` tensor on the CPU.
@@ -124,26 +252,6 @@ pub(crate) fn elements_mut<'a>(
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&mut all[start..end]),
         None => candle_core::bail!("the tensor has to be contiguous"),
-    }
-}
-
-struct BiasActivate(Option<Activation>);
-
-impl InplaceOp2 for BiasActivate {
-    fn name(&self) -> &'static str {
-        "bias-activation"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &mut CpuStorage,
-        x_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let bias = elements(bias, bias_layout)?;
-        kernel::bias_activation(elements_mut(x, x_layout)?, bias, self.0);
-        Ok(())
     }
 }
 

@@ -50,6 +50,21 @@ impl Mask {
         Ok(Self(Tensor::cat(&[&self.0, &other.0], 3)?))
     }
 
+    /// What a place of each sequence may look at, `places` `[B]`: `[B or 1, heads or 1, 1, keys]`.
+    pub(crate) fn at_places(&self, places: &[usize]) -> Result<Self> {
+        let (batch, _, queries, _) = self.0.dims4()?;
+        if queries == 1 {
+            return Ok(self.clone());
+        }
+        let row = |(item, &place): (usize, &usize)| {
+            let of_item = self.0.narrow(0, if batch == 1 { 0 } else { item }, 1)?;
+            of_item.narrow(2, place, 1)
+        };
+        let rows = places.iter().enumerate().map(row);
+        let rows = rows.collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Self(Tensor::cat(&rows, 0)?.contiguous()?))
+    }
+
     /// Allows what both allow.
     pub fn and(&self, other: &Self) -> Result<Self> {
         Ok(Self(self.0.broadcast_minimum(&other.0)?.contiguous()?))

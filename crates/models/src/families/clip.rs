@@ -26,7 +26,7 @@ use sightline_core::image_spec::hugging_face::from_hugging_face;
 use sightline_core::image_spec::open_clip::from_open_clip;
 use sightline_core::{ImageSpec, Seed};
 use sightline_nn::tower::{ModifiedResNet, TextTransformer, Vit};
-use sightline_nn::{Linear, Mask, Weights, unit_length};
+use sightline_nn::{Linear, Mask, Weights, at_places, in_parts, unit_length};
 use sightline_text::{ClipTokenizer, Tokenizer, WordHash};
 
 pub use config::{ClipConfig, TextConfig, TextEnd, VisionConfig};
@@ -57,6 +57,9 @@ pub static FAMILY: Family = Family {
 
 const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
+
+/// Images that the transformer takes together.
+const PART_IMAGES: usize = 8;
 
 /// A CLIP model.
 pub struct Clip {
@@ -200,9 +203,9 @@ impl Clip {
     /// `pixels` `[B, 3, H, W]`, normalised; returns `[B, E]`, not normalised.
     pub fn image_features(&self, pixels: &Tensor) -> Result<Tensor> {
         Ok(match &self.vision {
-            VisionTower::Transformer(vit, projection) => {
-                projection.forward(&vit.pool(&vit.forward(pixels)?)?)?
-            }
+            VisionTower::Transformer(vit, projection) => in_parts(pixels, PART_IMAGES, |pixels| {
+                projection.forward(&vit.pooled(pixels)?)
+            })?,
             VisionTower::ResNet(net) => net.forward(pixels)?,
         })
     }
@@ -210,20 +213,16 @@ impl Clip {
     /// `ids`: `B` rows of the same length; returns `[B, E]`, not normalised. A padding mask changes nothing when
     /// padding stands behind the end token.
     pub fn text_features(&self, ids: &[Vec<u32>], padding: Option<&Mask>) -> Result<Tensor> {
-        let sequence = self.text.forward(ids, padding)?;
-        self.project_texts(&self.pool_texts(&sequence, ids)?)
+        self.project_texts(&self.text.forward_at(ids, padding, &self.ends(ids))?)
     }
 
     /// The vectors of `sequence` `[B, T, width]` at the end token of each text; `[B, width]`.
     pub fn pool_texts(&self, sequence: &Tensor, ids: &[Vec<u32>]) -> Result<Tensor> {
-        let (batch, len, _) = sequence.dims3()?;
-        let rows: Vec<u32> = ids
-            .iter()
-            .enumerate()
-            .map(|(row, ids)| (row * len + self.end.position(ids)) as u32)
-            .collect();
-        let rows = Tensor::from_vec(rows, batch, sequence.device())?;
-        Ok(sequence.flatten(0, 1)?.index_select(&rows, 0)?)
+        Ok(at_places(sequence, &self.ends(ids))?)
+    }
+
+    fn ends(&self, ids: &[Vec<u32>]) -> Vec<usize> {
+        ids.iter().map(|ids| self.end.position(ids)).collect()
     }
 }
 

@@ -228,6 +228,12 @@ impl VisualBert {
         Ok(self.encoder.forward(sequence, mask.as_ref())?)
     }
 
+    /// As [`Self::encode`], but only the state at a place of each sample, `places` `[B]`; returns `[B, width]`.
+    pub fn encode_at(&self, inputs: Inputs<'_>, places: &[usize]) -> Result<Tensor> {
+        let (sequence, mask) = self.embedding.forward(inputs)?;
+        Ok(self.encoder.forward_at(sequence, mask.as_ref(), places)?)
+    }
+
     /// As [`Self::encode`], with the embedded sequence and the state after each block.
     pub fn encode_with_hidden(&self, inputs: Inputs<'_>) -> Result<(Tensor, Vec<Tensor>)> {
         let (sequence, mask) = self.embedding.forward(inputs)?;

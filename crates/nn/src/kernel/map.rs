@@ -3,9 +3,12 @@
 //!
 //! Sums over a window have a fixed order: the bias, then the window's rows from the top, each from the left.
 
+use std::ops::Range;
+
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
+use super::product::Rows;
 use super::{activated, for_rows};
 use crate::activation::Activation;
 
@@ -71,32 +74,40 @@ impl Sliding {
     }
 }
 
-/// Writes what the window covers at each output position as one row `[side * side * channels]`, zeros where it
-/// covers nothing.
-pub(crate) fn patches(out: &mut [f32], x: &[f32], sliding: &Sliding) {
-    let (side, channels) = (sliding.side, sliding.channels);
-    let width = side * side * channels;
-    for_rows(out, width, |rows, first| {
-        for (i, patch) in rows.chunks_exact_mut(width).enumerate() {
-            let (image, out_row, out_column) = sliding.place(first + i);
-            let (from, to, column) = sliding.columns(out_column);
-            let (from, to) = (from * channels, to * channels);
-            for (ky, line) in patch.chunks_exact_mut(side * channels).enumerate() {
-                let Some(row) = sliding.row(out_row, ky) else {
-                    line.fill(0.0);
-                    continue;
-                };
-                line[..from].fill(0.0);
-                line[to..].fill(0.0);
-                // A window that lies beside the map would begin behind the last element.
-                if from < to {
-                    let line_start = (image * sliding.height + row) * sliding.width;
-                    let start = (line_start + column) * channels;
-                    line[from..to].copy_from_slice(&x[start..start + to - from]);
+/// What a window sees at each of its places, as rows `[side * side * channels]`, zeros where it lies beside the map.
+pub(crate) struct Windows<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) sliding: &'a Sliding,
+}
+
+impl Rows for Windows<'_> {
+    #[inline(always)]
+    fn write(&self, row: usize, range: Range<usize>, to: &mut [f32]) {
+        let sliding = self.sliding;
+        let (image, out_row, out_column) = sliding.place(row);
+        let (from, until, column) = sliding.columns(out_column);
+        let (from, until) = (from * sliding.channels, until * sliding.channels);
+        let line_len = sliding.side * sliding.channels;
+        let (mut at, mut to) = (range.start, to);
+        while !to.is_empty() {
+            // The part of a row of the window that is asked for.
+            let (ky, start) = (at / line_len, at % line_len);
+            let len = (line_len - start).min(to.len());
+            let (line, rest) = to.split_at_mut(len);
+            let seen = from.clamp(start, start + len)..until.clamp(start, start + len);
+            match sliding.row(out_row, ky) {
+                Some(row) if seen.start < seen.end => {
+                    line[..seen.start - start].fill(0.0);
+                    line[seen.end - start..].fill(0.0);
+                    let line_start = (image * sliding.height + row) * sliding.width + column;
+                    let x = &self.x[line_start * sliding.channels + seen.start - from..];
+                    line[seen.start - start..seen.end - start].copy_from_slice(&x[..seen.len()]);
                 }
+                _ => line.fill(0.0),
             }
+            (at, to) = (at + len, rest);
         }
-    });
+    }
 }
 
 /// A filter of its own for each channel: `taps` `[side * side, channels]`, `bias` `[channels]`.
@@ -327,11 +338,28 @@ mod tests {
         }
     }
 
+    /// All rows of the windows, taken in stretches of `step` elements.
+    fn patches(out: &mut [f32], x: &[f32], sliding: &Sliding, step: usize) {
+        let windows = Windows { x, sliding };
+        let width = sliding.side * sliding.side * sliding.channels;
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            for (part, out) in out.chunks_mut(step).enumerate() {
+                windows.write(row, part * step..part * step + out.len(), out);
+            }
+        }
+    }
+
     #[test]
     fn patches_hold_zeros_beside_the_map() {
+        for step in 1..=8 {
+            patches_of_two_by_two(step);
+        }
+    }
+
+    fn patches_of_two_by_two(step: usize) {
         // Padding of one before and, by the size of the output, of two behind.
         let mut out = vec![f32::NAN; 3 * 3 * 8];
-        patches(&mut out, &map(), &sliding(2, 2, 1, (3, 3)));
+        patches(&mut out, &map(), &sliding(2, 2, 1, (3, 3)), step);
         let patch = |row: usize, column: usize| out[(row * 3 + column) * 8..][..8].to_vec();
         assert_eq!(patch(0, 0), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 100.0]);
         assert_eq!(
@@ -345,7 +373,7 @@ mod tests {
     #[test]
     fn a_window_larger_than_the_map_covers_all_of_it() {
         let mut out = vec![f32::NAN; 7 * 7 * 2];
-        patches(&mut out, &map(), &sliding(7, 1, 2, (1, 1)));
+        patches(&mut out, &map(), &sliding(7, 1, 2, (1, 1)), 20);
         let (rows, columns) = (2..5, 2..6);
         for (i, pair) in out.chunks_exact(2).enumerate() {
             let (row, column) = (i / 7, i % 7);

@@ -169,6 +169,17 @@ impl BertEncoder {
         self.0.forward(embedded, mask, &mut |_| {})
     }
 
+    /// As [`Self::forward`], but only the state at a place of each sequence, `places` `[B]`; returns `[B, width]`. Of
+    /// the last block nothing else is computed.
+    pub fn forward_at(
+        &self,
+        embedded: Tensor,
+        mask: Option<&Mask>,
+        places: &[usize],
+    ) -> Result<Tensor> {
+        self.0.forward_at(embedded, mask, places)
+    }
+
     /// As [`Self::forward`], with `embedded` and the state after each block.
     pub fn forward_with_hidden(
         &self,
@@ -320,6 +331,11 @@ mod tests {
             y.narrow(1, 0, 3).unwrap()
         };
         assert!(distance(&seen(&x, Some(&mask)), &seen(&other, Some(&mask))) < 1e-7);
+        let places = [2, 0];
+        let early = encoder.forward_at(x.clone(), Some(&mask), &places).unwrap();
+        let whole = encoder.forward(x.clone(), Some(&mask)).unwrap();
+        let whole = crate::at_places(&whole, &places).unwrap();
+        assert!(distance(&early, &whole) < 1e-5);
         // Random weights are small, and so is what one position gives to another.
         assert!(distance(&seen(&x, None), &seen(&other, None)) > 1e-6);
 

@@ -9,7 +9,10 @@ use candle_core::Tensor;
 use super::residual::{Residual, ResidualSpec, numbered};
 use crate::convolution::{ConvNorm, ConvolutionSpec, channels_first, channels_last};
 use crate::pool::max_pool;
-use crate::{Activation, Error, Result, Weights};
+use crate::{Activation, Error, Result, Weights, in_parts};
+
+/// Images that are taken together: the first maps of each have 3 MB.
+const PART_IMAGES: usize = 2;
 
 /// What a residual network looks like.
 ///
@@ -131,7 +134,7 @@ impl ResNet {
     /// the sides (rounded up) behind four stages. It is a view of memory with the channels last: bringing it to
     /// `[B, h * w, C]` copies nothing.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let last = self.run(pixels, &mut |_| {})?;
+        let last = in_parts(pixels, PART_IMAGES, |pixels| self.run(pixels, &mut |_| {}))?;
         channels_first(&last)
     }
 

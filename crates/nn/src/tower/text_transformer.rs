@@ -78,12 +78,32 @@ impl TextTransformer {
         Ok((last, states))
     }
 
+    /// As [`Self::forward`], but only the state at a place of each text, `places` `[B]`; returns `[B, width]`. Of the
+    /// last block nothing else is computed.
+    pub fn forward_at(
+        &self,
+        ids: &[Vec<u32>],
+        padding: Option<&Mask>,
+        places: &[usize],
+    ) -> Result<Tensor> {
+        let (embedded, mask) = self.embed(ids, padding)?;
+        let states = self.blocks.forward_at(embedded, Some(&mask), places)?;
+        self.norm_after.forward(&states)
+    }
+
     fn run(
         &self,
         ids: &[Vec<u32>],
         padding: Option<&Mask>,
         hidden: &mut dyn FnMut(&Tensor),
     ) -> Result<Tensor> {
+        let (embedded, mask) = self.embed(ids, padding)?;
+        let last = self.blocks.forward(embedded, Some(&mask), hidden)?;
+        self.norm_after.forward(&last)
+    }
+
+    /// Words at their positions, and who may look at whom.
+    fn embed(&self, ids: &[Vec<u32>], padding: Option<&Mask>) -> Result<(Tensor, Mask)> {
         let tokens = self.tokens.forward(ids)?;
         let len = tokens.dim(1)?;
         let embedded = tokens.broadcast_add(&self.positions.first(len)?)?;
@@ -92,7 +112,6 @@ impl TextTransformer {
             Some(padding) => causal.and(padding)?,
             None => causal,
         };
-        let last = self.blocks.forward(embedded, Some(&mask), hidden)?;
-        self.norm_after.forward(&last)
+        Ok((embedded, mask))
     }
 }

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::positions::interpolate;
 use crate::block::Stack;
-use crate::{BlockSpec, Error, LayerNorm, Result, Weights};
+use crate::{BlockSpec, Error, LayerNorm, Linear, Result, Weights};
 
 /// What a vision transformer looks like.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub struct VitNames {
 #[derive(Clone, Debug)]
 pub struct Vit {
     class: Tensor,
-    patch: Tensor,
+    patch: Linear,
     positions: Tensor,
     norm_before: LayerNorm,
     blocks: Stack,
@@ -64,7 +64,7 @@ impl Vit {
         let patch = [width, 3, patch_size, patch_size];
         Ok(Self {
             class: weights.tensor(names.class, &[width])?,
-            patch: weights.tensor(names.patch, &patch)?,
+            patch: Linear::new(&weights.tensor(names.patch, &patch)?.flatten_from(1)?, None)?,
             positions: weights.tensor(names.positions, &[tokens, width])?,
             norm_before: LayerNorm::load(&weights.scope(names.norm_before), width, eps)?,
             blocks: Stack::load(&weights.scope(names.blocks), spec.depth, &spec.block)?,
@@ -114,15 +114,27 @@ impl Vit {
         self.norm_after.forward(&class)
     }
 
+    /// What [`Self::pool`] makes of [`Self::forward`], `[B, width]`; of the last block nothing else is computed.
+    pub fn pooled(&self, pixels: &Tensor) -> Result<Tensor> {
+        let sequence = self.sequence(pixels)?;
+        let places = vec![0; sequence.dim(0)?];
+        let class = self.blocks.forward_at(sequence, None, &places)?;
+        self.norm_after.forward(&class)
+    }
+
     fn run(&self, pixels: &Tensor, hidden: &mut dyn FnMut(&Tensor)) -> Result<Tensor> {
+        self.blocks.forward(self.sequence(pixels)?, None, hidden)
+    }
+
+    /// What the blocks see.
+    fn sequence(&self, pixels: &Tensor) -> Result<Tensor> {
         let patches = self.embed(pixels)?;
         let (batch, _, width) = patches.dims3()?;
         let class = self.class.reshape((1, 1, width))?;
         let class = class.broadcast_as((batch, 1, width))?;
         let sequence = Tensor::cat(&[&class, &patches], 1)?;
         let sequence = sequence.broadcast_add(&self.positions)?;
-        self.blocks
-            .forward(self.norm_before.forward(&sequence)?, None, hidden)
+        self.norm_before.forward(&sequence)
     }
 
     /// The patch convolution as one matrix product: kernel and stride are equal, so each pixel is used once.
@@ -149,8 +161,7 @@ impl Vit {
             .reshape(&[batch, 3, rows, side, columns, side][..])?
             .permute([0, 2, 4, 1, 3, 5])?
             .reshape((batch * rows * columns, 3 * side * side))?;
-        let kernel = self.patch.flatten_from(1)?;
-        let patches = cut.matmul(&kernel.t()?)?;
+        let patches = self.patch.forward(&cut)?;
         Ok(patches.reshape((batch, rows * columns, ()))?)
     }
 
@@ -228,6 +239,16 @@ mod tests {
         let patches = vit.embed(&pixels).unwrap();
         assert_eq!(patches.dims(), [2, 9, 8]);
         let difference = (patches - expected).unwrap().abs().unwrap();
+        assert!(difference.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5);
+    }
+
+    #[test]
+    fn pooling_early_changes_nothing() {
+        let (_, vit) = tower();
+        let pixels = Tensor::randn(0f32, 1.0, (3, 3, 14, 14), &Device::Cpu).unwrap();
+        let whole = vit.pool(&vit.forward(&pixels).unwrap()).unwrap();
+        let early = vit.pooled(&pixels).unwrap();
+        let difference = (whole - early).unwrap().abs().unwrap();
         assert!(difference.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5);
     }
 

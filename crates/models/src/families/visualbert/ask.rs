@@ -20,7 +20,7 @@ use candle_core::{DType, Tensor};
 use sightline_nn::tower::BertInput;
 use sightline_text::{Error as TextError, Pair, PairBatch};
 
-use super::{Head, Inputs, PhraseHead, RegionInputs, VisualBert};
+use super::{AnswerHead, Head, Inputs, PhraseHead, RegionInputs, VisualBert};
 use crate::capability::{Phrases, Question, TaggedText};
 use crate::{Choose, Classify, Error, Ground, Match, Result, Visual};
 
@@ -90,6 +90,15 @@ impl VisualBert {
     }
 
     fn run(&self, texts: &PairBatch, regions: &Regions) -> Result<Tensor> {
+        Self::with_inputs(texts, regions, |inputs| self.encode(inputs))
+    }
+
+    /// `encode` of what the model reads.
+    fn with_inputs(
+        texts: &PairBatch,
+        regions: &Regions,
+        encode: impl FnOnce(Inputs<'_>) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         // Nothing to look at: an empty dimension would stop the products.
         let is_blind = regions.len()? == 0;
         let types = vec![regions.types.clone(); texts.ids.len()];
@@ -99,7 +108,7 @@ impl VisualBert {
             types: Some(&types),
             alignment: regions.alignment.as_deref(),
         };
-        self.encode(Inputs {
+        encode(Inputs {
             text: BertInput {
                 ids: &texts.ids,
                 types: Some(&texts.types),
@@ -194,7 +203,12 @@ impl Classify for VisualBert {
         match (&self.head, sides.as_slice()) {
             (Head::QuestionAnswering(head), [regions]) => {
                 let questions = self.masked(texts)?;
-                head.forward(&self.run(&questions, regions)?, &questions.lens)
+                let longest = questions.ids.first().map_or(0, Vec::len);
+                let places = AnswerHead::places(&questions.lens, longest)?;
+                let states = Self::with_inputs(&questions, regions, |inputs| {
+                    self.encode_at(inputs, &places)
+                })?;
+                head.answers(&states)
             }
             (Head::VisualReasoning(head), [left, right]) => {
                 let types = [vec![0; left.len()?], vec![1; right.len()?]].concat();

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor};
 use sightline_nn::tower::{BertPooler, BertSpec};
-use sightline_nn::{Activation, LayerNorm, Linear, Weights};
+use sightline_nn::{Activation, LayerNorm, Linear, Weights, at_places};
 
 use super::config::HeadKind;
 use crate::Result;
@@ -135,23 +135,26 @@ pub struct AnswerHead {
 impl AnswerHead {
     /// `sequence` `[B, S, width]`, whose texts have `lens` words, marks included: at least 2. Returns `[B, labels]`.
     pub fn forward(&self, sequence: &Tensor, lens: &[usize]) -> Result<Tensor> {
-        let (batch, len, _) = sequence.dims3()?;
-        if lens.len() != batch || lens.iter().any(|words| !(2..=len).contains(words)) {
+        let places = Self::places(lens, sequence.dim(1)?)?;
+        self.answers(&at_places(sequence, &places)?)
+    }
+
+    /// Where the masked words of texts of `lens` words are in sequences of `len` positions.
+    pub fn places(lens: &[usize], len: usize) -> Result<Vec<usize>> {
+        if lens.iter().any(|words| !(2..=len).contains(words)) {
             return Err(sightline_nn::Error::Shape {
                 what: "the list of text lengths",
                 found: lens.to_vec(),
-                wanted: format!("{batch} numbers from 2 to {len}"),
+                wanted: format!("{} numbers from 2 to {len}", lens.len()),
             }
             .into());
         }
-        let rows: Vec<u32> = lens
-            .iter()
-            .enumerate()
-            .map(|(row, words)| (row * len + words - 2) as u32)
-            .collect();
-        let rows = Tensor::from_vec(rows, batch, sequence.device())?;
-        let masked = sequence.flatten(0, 1)?.index_select(&rows, 0)?;
-        Ok(self.answers.forward(&masked)?)
+        Ok(lens.iter().map(|words| words - 2).collect())
+    }
+
+    /// As [`Self::forward`], of the states `[B, width]` at those places.
+    pub fn answers(&self, states: &Tensor) -> Result<Tensor> {
+        Ok(self.answers.forward(states)?)
     }
 }
 

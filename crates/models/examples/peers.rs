@@ -1,0 +1,227 @@
+//! Runs one workload of `just bench-peers models`: warm-up passes and timed passes over batches, or the outputs of one.
+//!
+//! ```sh
+//! RAYON_NUM_THREADS=1 cargo run --release -p sightline-models --example peers -- \
+//!     clip-image CHECKPOINT inputs.safetensors 1,8,32 [--warmups 1] [--seconds 2] [--out FILE]
+//! ```
+//!
+//! Prints one JSON object: the seconds of loading, those of every pass of each batch (wall, and CPU over all threads),
+//! and the peak of the resident memory. `benchmarks/peers/models/reference.py` does the same with torch.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures are what the example is for"
+)]
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use mimalloc::MiMalloc;
+use serde_json::{Value, json};
+use sightline_core::Seed;
+use sightline_models::families::clip::Clip;
+use sightline_models::families::virtex::{Parts, Start, VirTex};
+use sightline_models::families::visualbert::{AnswerHead, Head, Inputs, RegionInputs, VisualBert};
+use sightline_models::{Embed, ModelSpec, TokenizerChoice};
+use sightline_nn::tower::BertInput;
+use sightline_nn::unit_length;
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Passes over a batch, at least and at most.
+const PASSES: (usize, usize) = (1, 20);
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Takes the first so many inputs, and gives the output.
+type Run = Box<dyn Fn(usize) -> Outcome<Tensor>>;
+
+type Tensors = HashMap<String, Tensor>;
+
+struct Arguments {
+    workload: String,
+    checkpoint: PathBuf,
+    inputs: PathBuf,
+    batches: Vec<usize>,
+    warmups: usize,
+    seconds: f64,
+    out: Option<PathBuf>,
+}
+
+fn main() -> Outcome<()> {
+    let arguments = arguments()?;
+    let inputs = candle_core::safetensors::load(&arguments.inputs, &Device::Cpu)?;
+    let start = Instant::now();
+    let run = workload(&arguments, &inputs)?;
+    let load_s = start.elapsed().as_secs_f64();
+    // What the workload does not read is no part of its memory.
+    drop(inputs);
+    if let Some(out) = &arguments.out {
+        let batch = *arguments.batches.first().ok_or("no batch")?;
+        let output = run(batch)?.contiguous()?;
+        candle_core::safetensors::save(&HashMap::from([("output", output)]), out)?;
+        return Ok(());
+    }
+    let mut batches = serde_json::Map::new();
+    for &batch in &arguments.batches {
+        batches.insert(batch.to_string(), passes(&run, batch, &arguments)?);
+    }
+    let told = json!({
+        "schema": 1,
+        "load_s": load_s,
+        "batches": batches,
+        "peak_bytes": memory_bytes("VmHWM:")?,
+    });
+    println!("{told}");
+    Ok(())
+}
+
+fn arguments() -> Outcome<Arguments> {
+    let mut words = std::env::args().skip(1);
+    let mut next = |what: &'static str| words.next().ok_or(what);
+    let mut arguments = Arguments {
+        workload: next("a workload is needed")?,
+        checkpoint: next("a checkpoint is needed")?.into(),
+        inputs: next("a file of inputs is needed")?.into(),
+        batches: next("batch sizes are needed")?
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<_, _>>()?,
+        warmups: 1,
+        seconds: 2.0,
+        out: None,
+    };
+    while let Some(flag) = words.next() {
+        let value = words.next().ok_or("a flag has no value")?;
+        match flag.as_str() {
+            "--warmups" => arguments.warmups = value.parse()?,
+            "--seconds" => arguments.seconds = value.parse()?,
+            "--out" => arguments.out = Some(value.into()),
+            _ => return Err(format!("unknown flag `{flag}`").into()),
+        }
+    }
+    Ok(arguments)
+}
+
+fn workload(arguments: &Arguments, inputs: &Tensors) -> Outcome<Run> {
+    let device = Device::Cpu;
+    let spec = ModelSpec {
+        checkpoint: Some(arguments.checkpoint.clone()),
+        tokenizer: TokenizerChoice::WordHash,
+        seed: Seed(0),
+    };
+    let virtex = || VirTex::load(&spec, Parts::Captions, &device);
+    Ok(match arguments.workload.as_str() {
+        "clip-image" => {
+            let clip = Clip::load(&spec, &device)?;
+            let pixels = input(inputs, "pixels")?;
+            Box::new(move |batch| Ok(clip.embed_images(&pixels.narrow(0, 0, batch)?)?))
+        }
+        "clip-text" => {
+            let clip = Clip::load(&spec, &device)?;
+            let ids = ids(&input(inputs, "clip_ids")?)?;
+            Box::new(move |batch| Ok(unit_length(&clip.text_features(&ids[..batch], None)?)?))
+        }
+        "visualbert" => {
+            let model = VisualBert::load(&spec, &device)?;
+            let ids = ids(&input(inputs, "bert_ids")?)?;
+            let regions = input(inputs, "regions")?;
+            Box::new(move |batch| answers(&model, &ids[..batch], &regions.narrow(0, 0, batch)?))
+        }
+        "r50" => {
+            let model = virtex()?;
+            let pixels = input(inputs, "pixels")?;
+            Box::new(move |batch| Ok(model.visual().forward(&pixels.narrow(0, 0, batch)?)?))
+        }
+        "captions" => {
+            let model = virtex()?;
+            let pixels = input(inputs, "pixels")?;
+            Box::new(move |batch| captions(&model, &pixels.narrow(0, 0, batch)?))
+        }
+        other => return Err(format!("unknown workload `{other}`").into()),
+    })
+}
+
+/// Logits of answers.
+fn answers(model: &VisualBert, ids: &[Vec<u32>], regions: &Tensor) -> Outcome<Tensor> {
+    let present = vec![vec![1; ids.first().map_or(0, Vec::len)]; ids.len()];
+    let lens: Vec<usize> = ids.iter().map(Vec::len).collect();
+    let regions_present = Tensor::ones((ids.len(), regions.dim(1)?), DType::F32, &Device::Cpu)?;
+    let inputs = Inputs {
+        text: BertInput::new(ids),
+        present: Some(&present),
+        regions: Some(RegionInputs {
+            features: regions,
+            present: Some(&regions_present),
+            types: None,
+            alignment: None,
+        }),
+    };
+    let places = AnswerHead::places(&lens, lens.first().copied().unwrap_or(0))?;
+    match model.head() {
+        Head::QuestionAnswering(head) => Ok(head.answers(&model.encode_at(inputs, &places)?)?),
+        _ => Err("the model does not answer questions".into()),
+    }
+}
+
+/// Ids of captions.
+fn captions(model: &VirTex, pixels: &Tensor) -> Outcome<Tensor> {
+    let memory = model.textual().project(&model.visual().forward(pixels)?)?;
+    let config = model.config();
+    let searches = vec![model.beam(5, 2, config.max_decoding_steps); pixels.dim(0)?];
+    let found = model.search(&memory, searches, Start::Dropped)?;
+    let rows: Vec<Vec<i64>> = found
+        .iter()
+        .map(|found| found[0].ids.iter().map(|&id| i64::from(id)).collect())
+        .collect();
+    Ok(Tensor::new(rows, &Device::Cpu)?)
+}
+
+fn input(inputs: &Tensors, name: &str) -> Outcome<Tensor> {
+    let tensor = inputs.get(name).ok_or("an input is missing")?;
+    Ok(tensor.clone())
+}
+
+fn ids(tensor: &Tensor) -> Outcome<Vec<Vec<u32>>> {
+    Ok(tensor.to_dtype(DType::U32)?.to_vec2()?)
+}
+
+/// The timed passes over a batch.
+fn passes(run: &Run, batch: usize, arguments: &Arguments) -> Outcome<Value> {
+    for _ in 0..arguments.warmups {
+        run(batch)?;
+    }
+    let (mut made, mut seconds) = (Vec::new(), 0.0);
+    while made.len() < PASSES.0 || (made.len() < PASSES.1 && seconds < arguments.seconds) {
+        let (start, cpu) = (Instant::now(), cpu_s()?);
+        run(batch)?;
+        let wall_s = start.elapsed().as_secs_f64();
+        seconds += wall_s;
+        made.push(json!({ "wall_s": wall_s, "cpu_s": cpu_s()? - cpu }));
+    }
+    Ok(Value::Array(made))
+}
+
+/// CPU time of all threads so far, in steps of 10 ms.
+fn cpu_s() -> Outcome<f64> {
+    let text = fs::read_to_string("/proc/self/stat")?;
+    // The name of the program, in brackets, may hold spaces; user and system time follow as fields 14 and 15.
+    let (_, fields) = text.rsplit_once(')').ok_or("no name")?;
+    let mut ticks = fields.split_whitespace().skip(11).take(2);
+    let mut next = || Ok::<f64, Box<dyn Error>>(ticks.next().ok_or("no time")?.parse()?);
+    Ok((next()? + next()?) / 100.0)
+}
+
+/// A line of the status of this process that tells memory in kB.
+fn memory_bytes(line: &str) -> Outcome<u64> {
+    let text = fs::read_to_string(Path::new("/proc/self/status"))?;
+    let rest = text.lines().find_map(|text| text.strip_prefix(line));
+    let kb = rest.and_then(|rest| rest.split_whitespace().next());
+    Ok(kb.ok_or("no such line")?.parse::<u64>()? * 1024)
+}

@@ -1,0 +1,575 @@
+//! Products of `f32` matrices whose right side is prepared once.
+//!
+//! The right side is cut into panels of a few columns ([`Packed`]), the left side into tiles of a few rows while it is
+//! multiplied, so that the inner loop reads both in order and keeps a tile's sums in registers (Goto and van de Geijn
+//! 2008). What follows a product (bias, activation) is done while its result is near.
+//!
+//! Each element of the result is a sum over the inner dimension in order, in stretches whose length depends on that
+//! dimension only: it has the same bits in any batch and with any number of threads, and on every machine that
+//! multiplies and adds in one rounding (x86-64 with FMA, 64-bit ARM).
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::activate_here;
+use crate::activation::Activation;
+
+/// Longest stretch of the inner dimension that is summed up in registers; a multiple of [`STEP`].
+const DEPTH: usize = 768;
+
+/// Rows of the left side that are brought together: with [`DEPTH`], half a megabyte at most.
+const BLOCK_ROWS: usize = 168;
+
+/// Elements of a row that lie side by side in a tile; both sides are filled up with zeros to a multiple of it.
+const STEP: usize = 8;
+
+/// Vectors side by side in a panel.
+const VECTORS: usize = 2;
+
+/// The most rows of a tile: its sums, two vectors of the panel and one of the tile have to fit into the registers.
+const MOST_ROWS: usize = 12;
+
+/// The most columns of a panel: two vectors of the widest registers.
+pub(super) const WIDEST_PANEL: usize = 64;
+
+/// Panels that a task has at least, when the columns are divided among threads.
+const TASK_PANELS: usize = 4;
+
+/// With this many panels or fewer so few rows are brought together that they stay in the nearest cache: they are read
+/// hardly more often than they are written.
+const FEW_PANELS: usize = 4;
+const FEW_ROWS: usize = 2 * MOST_ROWS;
+
+/// Multiplications below which a product stays on one thread.
+const TASK_PRODUCTS: usize = 1 << 18;
+
+/// Rows of a left side, however they are stored.
+pub(crate) trait Rows: Sync {
+    /// Writes the elements `range` of a row to `to`, which has that length.
+    fn write(&self, row: usize, range: Range<usize>, to: &mut [f32]);
+}
+
+/// Rows that begin `stride` elements after each other.
+pub(crate) struct Matrix<'a> {
+    pub(crate) elements: &'a [f32],
+    pub(crate) stride: usize,
+}
+
+impl Rows for Matrix<'_> {
+    #[inline(always)]
+    fn write(&self, row: usize, range: Range<usize>, to: &mut [f32]) {
+        let start = row * self.stride;
+        to.copy_from_slice(&self.elements[start + range.start..start + range.end]);
+    }
+}
+
+/// A right side `[input, output]` in panels: of each, a row of its columns after the other. Rows and columns are
+/// filled up with zeros to whole steps and panels.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    panels: Aligned,
+    input: usize,
+    output: usize,
+    /// Columns of a panel.
+    width: usize,
+}
+
+impl Packed {
+    /// The matrix whose columns are the rows of `parts`, one part after the other: each holds rows of `input` elements,
+    /// as the weights of linear maps do.
+    pub(crate) fn from_columns(parts: &[&[f32]], input: usize) -> Self {
+        let width = panel_width();
+        let output = parts.iter().map(|part| part.len()).sum::<usize>() / input.max(1);
+        let size = width * input.next_multiple_of(STEP);
+        let mut panels = Aligned::zeros(output.div_ceil(width) * size);
+        if input > 0 {
+            let parts = parts.iter().flat_map(|part| part.chunks_exact(input));
+            let columns: Vec<&[f32]> = parts.collect();
+            panels
+                .as_mut_slice()
+                .par_chunks_mut(size)
+                .zip(columns.par_chunks(width))
+                .for_each(|(panel, columns)| pack_columns(panel, columns, width));
+        }
+        Self {
+            panels,
+            input,
+            output,
+            width,
+        }
+    }
+
+    /// Rows.
+    pub(crate) fn input(&self) -> usize {
+        self.input
+    }
+
+    /// Columns.
+    pub(crate) fn output(&self) -> usize {
+        self.output
+    }
+
+    /// The columns one after the other, as [`Self::from_columns`] took them.
+    pub(crate) fn columns(&self) -> Vec<f32> {
+        let mut columns = vec![0.0; self.input * self.output];
+        for (number, column) in columns.chunks_exact_mut(self.input.max(1)).enumerate() {
+            let panel = self.panel(number / self.width);
+            let elements = panel[number % self.width..].iter().step_by(self.width);
+            for (to, &from) in column.iter_mut().zip(elements) {
+                *to = from;
+            }
+        }
+        columns
+    }
+
+    fn panel(&self, number: usize) -> &[f32] {
+        let size = self.width * self.input.next_multiple_of(STEP);
+        &self.panels.as_slice()[number * size..(number + 1) * size]
+    }
+}
+
+/// What is done to a product before it is left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Finish<'a> {
+    /// Added to every row.
+    pub(crate) bias: Option<&'a [f32]>,
+    /// Applied last.
+    pub(crate) activation: Option<Activation>,
+}
+
+/// `out = activation(a b + bias)`; `out` has as many rows as fit, `b.output()` elements each, and `a` at
+/// least as many.
+pub(crate) fn multiply(out: &mut [f32], a: &impl Rows, b: &Packed, finish: Finish<'_>) {
+    let columns = b.output;
+    if columns == 0 || out.is_empty() {
+        return;
+    }
+    let rows = out.len() / columns;
+    let threads = if rows * b.input * columns < TASK_PRODUCTS {
+        1
+    } else {
+        rayon::current_num_threads()
+    };
+    let block = balanced(rows, BLOCK_ROWS);
+    let panels = columns.div_ceil(b.width);
+    // Enough tasks for the threads to end together.
+    let wanted = if threads == 1 { 1 } else { 2 * threads };
+    let split = wanted
+        .div_ceil(rows.div_ceil(block))
+        .min(panels / TASK_PANELS);
+    let task_columns = panels.div_ceil(split.max(1)) * b.width;
+
+    let tasks = out.chunks_mut(block * columns).enumerate();
+    let tasks = tasks.flat_map(|(number, rows)| {
+        let task = |part: usize| Task {
+            rows: Vec::with_capacity(rows.len() / columns),
+            first_row: number * block,
+            first_column: part * task_columns,
+            a,
+            b,
+            finish,
+        };
+        let mut tasks: Vec<_> = (0..columns.div_ceil(task_columns)).map(task).collect();
+        for row in rows.chunks_exact_mut(columns) {
+            for (task, part) in tasks.iter_mut().zip(row.chunks_mut(task_columns)) {
+                task.rows.push(part);
+            }
+        }
+        tasks
+    });
+    if threads == 1 {
+        tasks.for_each(|task| Arch::new().dispatch(task));
+    } else {
+        let tasks: Vec<_> = tasks.collect();
+        tasks
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|task| Arch::new().dispatch(task));
+    }
+}
+
+/// The size of parts of about the same size, none above `most`.
+fn balanced(whole: usize, most: usize) -> usize {
+    whole.div_ceil(whole.div_ceil(most).max(1)).max(1)
+}
+
+/// A part of the result.
+struct Task<'o, 'a, R> {
+    rows: Vec<&'o mut [f32]>,
+    first_row: usize,
+    first_column: usize,
+    a: &'a R,
+    b: &'a Packed,
+    finish: Finish<'a>,
+}
+
+impl<R: Rows> WithSimd for Task<'_, '_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let b = self.b;
+        let whole = b.input.next_multiple_of(STEP);
+        let depth = balanced(whole, DEPTH).next_multiple_of(STEP);
+        let columns = self.rows.first().map_or(0, |row| row.len());
+        let first_panel = self.first_column / b.width;
+        let most = if columns <= FEW_PANELS * b.width {
+            FEW_ROWS
+        } else {
+            BLOCK_ROWS
+        };
+        let block = balanced(self.rows.len(), most);
+        let mut tiles = Tiles::new(simd, block, depth);
+        let mut all = std::mem::take(&mut self.rows);
+        for (number, rows) in all.chunks_mut(block).enumerate() {
+            let first_row = self.first_row + number * block;
+            for start in (0..whole).step_by(depth) {
+                let end = (start + depth).min(whole);
+                let of = first_row..first_row + rows.len();
+                tiles.fill(self.a, of, start..end.min(b.input));
+                for number in 0..columns.div_ceil(b.width) {
+                    let panel = &b.panel(first_panel + number)[start * b.width..end * b.width];
+                    let from = number * b.width;
+                    let part = from..(from + b.width).min(columns);
+                    tiles.multiply(simd, rows, part.clone(), panel, start == 0);
+                    if end == whole {
+                        self.finish(rows, part);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<R> Task<'_, '_, R> {
+    /// Bias and activation for some rows and columns of this part.
+    #[inline(always)]
+    fn finish(&self, rows: &mut [&mut [f32]], part: Range<usize>) {
+        let columns = self.first_column + part.start..self.first_column + part.end;
+        for row in rows {
+            let row = &mut row[part.clone()];
+            if let Some(bias) = self.finish.bias {
+                for (v, &b) in row.iter_mut().zip(&bias[columns.clone()]) {
+                    *v += b;
+                }
+            }
+            if let Some(activation) = self.finish.activation {
+                activate_here(row, activation);
+            }
+        }
+    }
+}
+
+/// Rows of a left side, brought together for the inner loop: tiles one after the other, of each a step of all its rows
+/// after the other.
+pub(super) struct Tiles {
+    elements: Aligned,
+    rows: usize,
+    /// Rows of a tile; the last one may have fewer.
+    tile_rows: usize,
+    /// Elements of a row in use, whole steps.
+    depth: usize,
+    /// A row on its way.
+    row: Vec<f32>,
+}
+
+impl Tiles {
+    /// For so many rows of `depth` elements at most.
+    #[inline(always)]
+    pub(super) fn new<S: Simd>(_: S, rows: usize, depth: usize) -> Self {
+        let depth = depth.next_multiple_of(STEP);
+        let most = if S::REGISTER_COUNT >= 32 {
+            MOST_ROWS
+        } else {
+            MOST_ROWS / 2
+        };
+        Self {
+            elements: Aligned::zeros(rows * depth),
+            rows,
+            tile_rows: balanced(rows, most),
+            depth,
+            row: vec![0.0; depth],
+        }
+    }
+
+    /// Takes in the elements `range` of the rows `of` of `a`.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, a: &impl Rows, of: Range<usize>, range: Range<usize>) {
+        let len = range.len();
+        self.rows = of.len();
+        self.depth = len.next_multiple_of(STEP);
+        let elements = self.elements.as_mut_slice();
+        let tiles = elements[..self.rows * self.depth].chunks_mut(self.tile_rows * self.depth);
+        let row = &mut self.row[..self.depth];
+        row[len..].fill(0.0);
+        for (number, tile) in tiles.enumerate() {
+            let rows = tile.len() / self.depth;
+            let (tile, _) = tile.as_chunks_mut::<STEP>();
+            for i in 0..rows {
+                a.write(
+                    of.start + number * self.tile_rows + i,
+                    range.clone(),
+                    &mut row[..len],
+                );
+                let (steps, _) = row.as_chunks::<STEP>();
+                for (to, from) in tile[i..].iter_mut().step_by(rows).zip(steps) {
+                    *to = *from;
+                }
+            }
+        }
+    }
+
+    /// Writes, or adds, the product of the tiles and a panel to the columns `columns` of `rows`.
+    #[inline(always)]
+    pub(super) fn multiply<S: Simd>(
+        &self,
+        simd: S,
+        rows: &mut [&mut [f32]],
+        columns: Range<usize>,
+        panel: &[f32],
+        is_first: bool,
+    ) {
+        let tiles = self.elements.as_slice().chunks(self.tile_rows * self.depth);
+        for (rows, tile) in rows.chunks_mut(self.tile_rows).zip(tiles) {
+            let tile = &tile[..rows.len() * self.depth];
+            macro_rules! by_rows {
+                ($($count:literal)*) => {
+                    match rows.len() {
+                        $($count => {
+                            let sums = sums::<S, $count>(simd, tile, panel);
+                            store(simd, rows, columns.clone(), &sums, is_first);
+                        })*
+                        _ => {}
+                    }
+                };
+            }
+            by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
+        }
+    }
+}
+
+/// Products of the `ROWS` rows of a tile with the columns of a panel.
+#[inline(always)]
+fn sums<S: Simd, const ROWS: usize>(
+    simd: S,
+    tile: &[f32],
+    panel: &[f32],
+) -> [[S::f32s; VECTORS]; ROWS] {
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    let (tile, _) = tile.as_chunks::<STEP>();
+    let (tile, _) = tile.as_chunks::<ROWS>();
+    let (panel, _) = S::as_simd_f32s(panel);
+    let (panel, _) = panel.as_chunks::<VECTORS>();
+    let (panel, _) = panel.as_chunks::<STEP>();
+    for (rows, panel) in tile.iter().zip(panel) {
+        for k in 0..STEP {
+            for i in 0..ROWS {
+                let factor = simd.splat_f32s(rows[i][k]);
+                for v in 0..VECTORS {
+                    sums[i][v] = simd.mul_add_f32s(factor, panel[k][v], sums[i][v]);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// Writes, or adds, a tile's sums to the columns `columns` of `rows`, which may be fewer than those of a panel.
+#[inline(always)]
+fn store<S: Simd, const ROWS: usize>(
+    simd: S,
+    rows: &mut [&mut [f32]],
+    columns: Range<usize>,
+    sums: &[[S::f32s; VECTORS]; ROWS],
+    is_first: bool,
+) {
+    let width = VECTORS * S::F32_LANES;
+    for (row, sums) in rows.iter_mut().zip(sums) {
+        let row = &mut row[columns.clone()];
+        if row.len() == width {
+            store_row(simd, row, sums, is_first);
+        } else {
+            let mut whole = [0.0f32; WIDEST_PANEL];
+            let whole = &mut whole[..width];
+            whole[..row.len()].copy_from_slice(row);
+            store_row(simd, whole, sums, is_first);
+            row.copy_from_slice(&whole[..row.len()]);
+        }
+    }
+}
+
+#[inline(always)]
+fn store_row<S: Simd>(simd: S, row: &mut [f32], sums: &[S::f32s; VECTORS], is_first: bool) {
+    let (row, _) = S::as_mut_simd_f32s(row);
+    for (to, &sum) in row.iter_mut().zip(sums) {
+        *to = if is_first {
+            sum
+        } else {
+            simd.add_f32s(*to, sum)
+        };
+    }
+}
+
+/// Columns of a panel on this machine.
+pub(super) fn panel_width() -> usize {
+    struct Width;
+    impl WithSimd for Width {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            VECTORS * S::F32_LANES
+        }
+    }
+    Arch::new().dispatch(Width)
+}
+
+/// Elements of a panel of `width` columns of `input` elements.
+pub(super) fn panel_len(width: usize, input: usize) -> usize {
+    width * input.next_multiple_of(STEP)
+}
+
+/// Writes columns of the same length, `width` at most, side by side.
+#[inline(always)]
+pub(super) fn pack_columns(panel: &mut [f32], columns: &[&[f32]], width: usize) {
+    /// Elements of a column that are written before those of the next one, so that they stay near.
+    const STRETCH: usize = 128;
+    for (number, part) in panel.chunks_mut(STRETCH * width).enumerate() {
+        for (i, column) in columns.iter().enumerate() {
+            let column = column.iter().skip(number * STRETCH);
+            for (to, &from) in part[i..].iter_mut().step_by(width).zip(column) {
+                *to = from;
+            }
+        }
+    }
+}
+
+/// Elements that begin where a cache line does: a vector that lies on two lines is read twice.
+#[derive(Debug)]
+pub(super) struct Aligned {
+    elements: Vec<f32>,
+    start: usize,
+}
+
+impl Aligned {
+    const LINE: usize = 64 / size_of::<f32>();
+
+    pub(super) fn zeros(len: usize) -> Self {
+        let mut elements = vec![0.0f32; len + Self::LINE];
+        let start = elements.as_ptr().align_offset(64).min(Self::LINE);
+        elements.truncate(start + len);
+        Self { elements, start }
+    }
+
+    pub(super) fn as_slice(&self) -> &[f32] {
+        &self.elements[self.start..]
+    }
+
+    pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut self.elements[self.start..]
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::float_cmp,
+    reason = "the same operations in the same order give the same bits"
+)]
+mod tests {
+    use super::*;
+
+    /// The same numbers in every run.
+    fn wave(len: usize, step: f32) -> Vec<f32> {
+        (0..len).map(|i| (i as f32 * step).sin()).collect()
+    }
+
+    fn matrix(elements: &[f32], stride: usize) -> Matrix<'_> {
+        Matrix { elements, stride }
+    }
+
+    #[test]
+    fn every_size_gives_what_the_sums_say() {
+        // Whole and broken tiles, panels, steps and stretches, and more rows than a block has.
+        for (rows, input, output) in [
+            (1, 1, 1),
+            (2, 8, 32),
+            (5, 7, 33),
+            (13, 40, 70),
+            (50, 768, 9),
+            (171, 20, 64),
+            (340, 9, 300),
+            (3, 1543, 5),
+        ] {
+            let (a, w) = (wave(rows * input, 0.37), wave(output * input, 0.73));
+            let bias = wave(output, 0.11);
+            // Two parts, as of two linear maps side by side.
+            let (first, second) = w.split_at(output / 2 * input);
+            let packed = Packed::from_columns(&[first, second], input);
+            assert_eq!(packed.columns(), w);
+            assert_eq!((packed.input(), packed.output()), (input, output));
+            let mut out = vec![f32::NAN; rows * output];
+            let finish = Finish {
+                bias: Some(&bias),
+                activation: Some(Activation::Relu),
+            };
+            multiply(&mut out, &matrix(&a, input), &packed, finish);
+            for (row, out) in out.chunks_exact(output).enumerate() {
+                for (column, &found) in out.iter().enumerate() {
+                    let pairs = a[row * input..]
+                        .iter()
+                        .zip(&w[column * input..])
+                        .take(input);
+                    let sum: f64 = pairs.map(|(&a, &w)| f64::from(a) * f64::from(w)).sum();
+                    let exact = (sum + f64::from(bias[column])).max(0.0);
+                    let error = (f64::from(found) - exact).abs();
+                    assert!(error < 3e-5, "{rows} {input} {output}: {found} {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_in_any_company() {
+        let (rows, input, output) = (37, 800, 90);
+        let (a, w) = (wave(rows * input, 0.61), wave(output * input, 0.29));
+        let packed = Packed::from_columns(&[&w], input);
+        let run = |a: &[f32]| {
+            let mut out = vec![f32::NAN; a.len() / input * output];
+            multiply(&mut out, &matrix(a, input), &packed, Finish::default());
+            out
+        };
+        let all = run(&a);
+        for row in 0..rows {
+            let alone = run(&a[row * input..(row + 1) * input]);
+            assert_eq!(alone, all[row * output..(row + 1) * output], "{row}");
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(5).build();
+        assert_eq!(pool.unwrap().install(|| run(&a)), all);
+    }
+
+    #[test]
+    fn nothing_times_something_is_nothing() {
+        let packed = Packed::from_columns(&[], 4);
+        multiply(&mut [], &matrix(&[], 4), &packed, Finish::default());
+        let none = Packed::from_columns(&[&[1.0; 8]], 4);
+        multiply(&mut [], &matrix(&[], 4), &none, Finish::default());
+        assert_eq!(none.output(), 2);
+    }
+
+    #[test]
+    fn a_nan_spreads_over_its_row_only() {
+        let (input, output) = (20, 40);
+        let mut a = wave(3 * input, 0.5);
+        a[input + 3] = f32::NAN;
+        let packed = Packed::from_columns(&[&wave(input * output, 0.2)], input);
+        let mut out = vec![0.0; 3 * output];
+        multiply(&mut out, &matrix(&a, input), &packed, Finish::default());
+        let is_nan: Vec<bool> = out
+            .chunks_exact(output)
+            .map(|row| row[0].is_nan())
+            .collect();
+        assert_eq!(is_nan, [false, true, false]);
+    }
+}
