@@ -34,6 +34,11 @@ test-slurm: (_build)
 bench-peers area *args: (_peers area) (_peers-build area)
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/run.py {{ args }}
 
+# Prove the shards of AREA (shards) with the programs from PyPI that read and write them, both ways.
+test-peers area="shards" *args: (_peers area)
+    cargo build --workspace --bins
+    @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/check.py "${CARGO_TARGET_DIR:-target}/debug/sightline" {{ args }}
+
 # Everything that CI checks: format, lints, and every test.
 test: fmt-check lint metrics-data
     cargo test --workspace --no-fail-fast
@@ -81,7 +86,7 @@ test-aarch64:
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER=qemu-aarch64-static \
         cargo test --package sightline-imaging --target aarch64-unknown-linux-musl
 
-# Fuzz one of tokenizer, normalizer, sentencepiece, meteor-tables, exif, decode, pickle for some seconds, on stable Rust (needs g++).
+# Fuzz one of tokenizer, normalizer, sentencepiece, meteor-tables, exif, decode, pickle, shards for some seconds, on stable Rust (needs g++).
 fuzz target seconds="60":
     cd fuzz && RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1" \
         cargo run --release --target "$(rustc -vV | sed -n 's/^host: //p')" --bin "{{ target }}" -- -max_total_time="{{ seconds }}" -max_len=4096

@@ -218,16 +218,19 @@ fn flags_that_cannot_be_are_named_as_they_were_given() {
     fetch("--per-host-connections 0")
         .expect(2)
         .says(&["--per-host-connections"]);
-    fetch("--output-format tfrecord").expect(2).says(&[
+    fetch("--output-format tfrecords").expect(2).says(&[
         "--output-format",
-        "`tfrecord`",
+        "`tfrecords`",
         "hint:",
-        "`webdataset`",
+        "`tfrecord`",
     ]);
-    sandbox
-        .sightline("shards info shards --format mds")
+    fetch("--output-format parquet")
         .expect(2)
-        .says(&["`mds`", "hint:", "`webdataset`"]);
+        .says(&["--output-format", "shards convert"]);
+    sandbox
+        .sightline("shards info shards --format mdz")
+        .expect(2)
+        .says(&["`mdz`", "hint:", "`mds`"]);
 }
 
 #[test]

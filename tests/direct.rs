@@ -343,7 +343,7 @@ fn a_model_is_a_folder_a_manifest_or_a_family_without_weights() {
         .expect(2)
         .says(&[
             "unknown model `clip-no-vocabulery`",
-            "Did you mean `clip-no-vocabulary`?",
+            "Did you mean `clip-no-vocabulary`",
         ]);
     sandbox.sightline("embed clip --texts cat").expect(2);
     // A folder of nothing known, unless its family is said.

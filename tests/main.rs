@@ -16,6 +16,7 @@ mod kill;
 mod models;
 mod preprocess;
 mod score;
+mod shards;
 mod suite;
 mod synth;
 mod tasks;

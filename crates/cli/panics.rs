@@ -12,7 +12,8 @@ use sightline_fetch::TABLE_THREADS;
 pub(crate) fn log_those_of_the_table_engine() {
     let others = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        if is_of_table_engine(thread::current().name()) {
+        let file = panic.location().map_or("", |location| location.file());
+        if is_of_table_engine(thread::current().name()) || is_of_parquet_reader(file) {
             tracing::debug!(%panic, "the table engine gave up");
         } else {
             others(panic);
@@ -22,6 +23,11 @@ pub(crate) fn log_those_of_the_table_engine() {
 
 fn is_of_table_engine(thread: Option<&str>) -> bool {
     thread.is_some_and(|name| TABLE_THREADS.iter().any(|start| name.starts_with(start)))
+}
+
+/// The reader of Parquet shards panics on some damaged files, in whatever thread reads; `sightline_shard` catches that.
+fn is_of_parquet_reader(file: &str) -> bool {
+    file.contains("/parquet-")
 }
 
 #[cfg(test)]

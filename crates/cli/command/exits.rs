@@ -81,6 +81,20 @@ pub(crate) fn regions(error: &sightline_preprocess::regions::RegionsError) -> Ex
     }
 }
 
+pub(crate) fn dataset(error: &sightline_dataset::Error) -> Exit {
+    use sightline_dataset::Error;
+    match error {
+        Error::Shard(sightline_shard::Error::Io { source, .. }) => io(source),
+        Error::Store(error) => store(error),
+        Error::Io { .. } => Exit::Environment,
+        Error::Shard(
+            sightline_shard::Error::Damaged { .. } | sightline_shard::Error::DuplicateKey { .. },
+        )
+        | Error::DuplicateKey { .. } => Exit::No,
+        _ => Exit::Usage,
+    }
+}
+
 pub(crate) fn nn(error: &sightline_nn::Error) -> Exit {
     match error {
         sightline_nn::Error::Read { source, .. } => io(source),

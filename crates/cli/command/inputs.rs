@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sightline_core::ImageFormat;
 use sightline_preprocess::PrepareError;
-use sightline_shard::{FORMATS, ShardReader};
+use sightline_shard::format::of_name;
+use sightline_shard::webdataset::WebDataset;
+use sightline_shard::{ShardFormat, ShardReader};
 use sightline_store::Folder;
 
 use crate::command::exits;
@@ -127,7 +129,13 @@ fn extension(path: &Path) -> &str {
 }
 
 fn is_shard(path: &Path) -> bool {
-    extension(path).eq_ignore_ascii_case("tar")
+    shard_format(path).is_some()
+}
+
+/// The format that the name of a shard says. Other programs too call files `.bin`, so that chunks of litData are none.
+fn shard_format(path: &Path) -> Option<&'static dyn ShardFormat> {
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    of_name(&name).filter(|format| !format.name().starts_with("litdata"))
 }
 
 /// Whether a path that is no file's name stands for several.
@@ -185,7 +193,8 @@ fn open_shard(path: &Path) -> Result<Box<dyn ShardReader>, Failure> {
         .ok_or_else(|| Failure::usage(doing(), "the name is not valid UTF-8"))?;
     let folder = Folder::open(parent)
         .map_err(|error| Failure::new(exits::store(&error), doing(), &error))?;
-    FORMATS[0]
+    shard_format(path)
+        .unwrap_or(&WebDataset)
         .open(&folder, name)
         .map_err(|error| Failure::new(Exit::Environment, doing(), &error))
 }

@@ -1,59 +1,164 @@
-//! `sightline shards`: look into existing shards.
+//! `sightline shards`: look into shards, check, mend, convert and index them.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use sightline_core::ShardId;
 use sightline_core::registry::UnknownName;
-use sightline_dataset::{Info, info};
+use sightline_dataset::convert::NewShard;
+use sightline_dataset::index::{MANIFEST, Manifest};
+use sightline_dataset::{
+    ConvertSpec, INDEXES, Index, IndexSpec, Info, VerifySpec, convert, info, repair, verify,
+};
 use sightline_shard::{FORMATS, ShardFormat};
-use sightline_store::glob::locate;
+use sightline_store::Folder;
 
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
+
+mod locate;
+
+use locate::{Located, locate};
 
 /// What to do with shards.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ShardsCommand {
     /// Count what shards hold and find damaged ones; exit code 1 when there are any
     Info(InfoArgs),
+    /// Check structure, checksums, keys, images and digests; exit code 1 and a list when something is wrong
+    Verify(VerifyArgs),
+    /// Write the whole samples of damaged shards into new ones
+    Repair(RepairArgs),
+    /// Write shards of another format or size
+    Convert(ConvertArgs),
+    /// Write the files by which training programs find samples
+    Index(IndexArgs),
+}
+
+/// Which shards.
+#[derive(Debug, Args)]
+pub(crate) struct ShardsArgs {
+    /// A folder of shards, a shard, or a pattern such as 'shards/*.tar' or 'shards/{00000..00017}.tar'
+    shards: PathBuf,
+
+    /// Shard format; by default the names of the shards say it
+    #[arg(long, value_name = "NAME")]
+    format: Option<String>,
 }
 
 /// Arguments of `sightline shards info`.
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
-    /// A folder of shards, a shard, or a pattern such as 'shards/*.tar' or 'shards/{00000..00017}.tar'
-    shards: PathBuf,
-
-    /// Shard format
-    #[arg(long, default_value = "webdataset", value_name = "NAME")]
-    format: String,
+    #[command(flatten)]
+    shards: ShardsArgs,
 
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// Arguments of `sightline shards verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    shards: ShardsArgs,
+
+    /// Decode every image
+    #[arg(long)]
+    decode: bool,
+
+    /// A list of shards as `index --kind manifest` writes it; by default the one beside them, where it is
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `sightline shards repair`.
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    #[command(flatten)]
+    shards: ShardsArgs,
+
+    /// Folder for the new shards
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Replace shards that are there
+    #[arg(long)]
+    force: bool,
+
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `sightline shards convert`.
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    #[command(flatten)]
+    shards: ShardsArgs,
+
+    /// Format of the new shards
+    #[arg(long, value_name = "NAME")]
+    to: String,
+
+    /// Folder for the new shards
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Samples of a new shard; by default as many as the old one has
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    samples_per_shard: Option<u64>,
+
+    /// Replace shards that are there
+    #[arg(long)]
+    force: bool,
+
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `sightline shards index`.
+#[derive(Debug, Args)]
+pub(crate) struct IndexArgs {
+    #[command(flatten)]
+    shards: ShardsArgs,
+
+    /// Kinds of index: energon, litdata, manifest, mds, wids
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true)]
+    kind: Vec<String>,
+
+    /// Name of the dataset, for wids
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Parts of the dataset and their shares, for energon: train=0.9,val=0.1
+    #[arg(long, value_name = "PART=SHARE,…", value_delimiter = ',', value_parser = parse_share)]
+    split: Vec<(String, f64)>,
+
+    /// Replace an index that is there
+    #[arg(long)]
+    force: bool,
+}
+
 pub(crate) fn run(command: &ShardsCommand) -> Result<Exit, Failure> {
-    let ShardsCommand::Info(args) = command;
-    let doing = || format!("looking into `{}`", args.shards.display());
-    let format = FORMATS
-        .iter()
-        .find(|format| format.name() == args.format)
-        .ok_or_else(|| {
-            let known = FORMATS.iter().map(|format| format.name());
-            let error = UnknownName::among("shard format", &args.format, known);
-            Failure::new(Exit::Usage, doing(), &error)
-        })?;
-    let typed = args
-        .shards
-        .to_str()
-        .ok_or_else(|| Failure::usage(doing(), "the name is not valid UTF-8"))?;
-    let (folder, names) = locate(typed, &all_of(*format))
-        .map_err(|error| Failure::new(exits::store(&error), doing(), &error))?;
-    let info = info(*format, &folder, &names, &Bar::default());
+    match command {
+        ShardsCommand::Info(args) => run_info(args),
+        ShardsCommand::Verify(args) => run_verify(args),
+        ShardsCommand::Repair(args) => run_repair(args),
+        ShardsCommand::Convert(args) => run_convert(args),
+        ShardsCommand::Index(args) => run_index(args),
+    }
+}
+
+fn run_info(args: &InfoArgs) -> Result<Exit, Failure> {
+    let Located { folder, names } = locate(&args.shards)?;
+    let info = info(&folder, &names, &Bar::default());
     print_either(args.json, &info, || text(&info))?;
     for shard in &info.shards {
         if let Some(damage) = &shard.damage {
@@ -73,10 +178,222 @@ pub(crate) fn run(command: &ShardsCommand) -> Result<Exit, Failure> {
     })
 }
 
-/// The pattern of all shards of a folder.
-fn all_of(format: &dyn ShardFormat) -> String {
-    let first = format.file_name(ShardId(0));
-    format!("*.{}", first.rsplit('.').next().unwrap_or_default())
+fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
+    let Located { folder, names } = locate(&args.shards)?;
+    let manifest = manifest(args.manifest.as_ref(), &folder)?;
+    let spec = VerifySpec {
+        decode: args.decode,
+        manifest: manifest.as_ref(),
+    };
+    let verified = verify(&folder, &names, spec, &Bar::default());
+    print_either(args.json, &verified, || {
+        let mut text = String::new();
+        for finding in &verified.findings {
+            let key = finding.key.as_ref().map(|key| format!(": sample `{key}`"));
+            let _ = writeln!(
+                text,
+                "{}{}: {}",
+                finding.shard,
+                key.unwrap_or_default(),
+                finding.message
+            );
+        }
+        let _ = write!(
+            text,
+            "{} shards, {} whole samples, {} things wrong",
+            verified.shards,
+            verified.samples,
+            verified.findings.len()
+        );
+        text
+    })?;
+    let mut hints: Vec<&String> = verified
+        .findings
+        .iter()
+        .flat_map(|finding| &finding.hints)
+        .collect();
+    hints.sort_unstable();
+    hints.dedup();
+    for hint in hints {
+        note(&format!("hint: {hint}"));
+    }
+    Ok(if verified.findings.is_empty() {
+        Exit::Done
+    } else {
+        Exit::No
+    })
+}
+
+/// The manifest that was named, else the one beside the shards.
+fn manifest(named: Option<&PathBuf>, folder: &Folder) -> Result<Option<Manifest>, Failure> {
+    let beside = folder.root().join(MANIFEST);
+    let path = match named {
+        Some(path) => path,
+        None if beside.is_file() => &beside,
+        None => return Ok(None),
+    };
+    let doing = || format!("reading manifest `{}`", path.display());
+    let text = std::fs::read(path)
+        .map_err(|error| Failure::io(doing(), &error).with_exit(exits::io(&error)))?;
+    let manifest: Manifest = serde_json::from_slice(&text)
+        .map_err(|error| Failure::usage(doing(), error.to_string()))?;
+    if manifest.schema != 1 {
+        let cause = format!("its schema is {}, known is 1", manifest.schema);
+        return Err(Failure::usage(doing(), cause));
+    }
+    Ok(Some(manifest))
+}
+
+fn run_repair(args: &RepairArgs) -> Result<Exit, Failure> {
+    let Located { folder, names } = locate(&args.shards)?;
+    let doing = || format!("repairing shards of `{}`", args.shards.shards.display());
+    let out = create(&args.out)?;
+    let repaired = repair(&folder, &names, &out, args.force, &Bar::default())
+        .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
+    print_either(args.json, &repaired, || {
+        let mut text = String::new();
+        for shard in &repaired.shards {
+            let new = shard.new.as_ref().map_or_else(
+                || "nothing was whole".to_owned(),
+                |new| {
+                    format!(
+                        "{} samples in {}",
+                        shard.samples,
+                        args.out.join(new).display()
+                    )
+                },
+            );
+            let _ = writeln!(text, "{}: {new}\n  {}", shard.name, shard.damage);
+        }
+        let _ = write!(
+            text,
+            "{} damaged, {} whole",
+            repaired.shards.len(),
+            repaired.whole
+        );
+        text
+    })?;
+    Ok(Exit::Done)
+}
+
+fn run_convert(args: &ConvertArgs) -> Result<Exit, Failure> {
+    let Located { folder, names } = locate(&args.shards)?;
+    let doing = || format!("converting shards of `{}`", args.shards.shards.display());
+    let to = format_called(&args.to, &doing())?;
+    let out = create(&args.out)?;
+    let spec = ConvertSpec {
+        to,
+        samples_per_shard: args.samples_per_shard,
+        force: args.force,
+    };
+    let failed =
+        |error: sightline_dataset::Error| Failure::new(exits::dataset(&error), doing(), &error);
+    let converted = convert(&folder, &names, &out, &spec, &Bar::default()).map_err(failed)?;
+    let shards: Vec<String> = converted
+        .shards
+        .iter()
+        .map(|shard| shard.name.clone())
+        .collect();
+    // Without its list nobody reads a dataset of these formats.
+    let kind = to.name().split('-').next().unwrap_or_default();
+    if let Some(index) = INDEXES.iter().find(|index| index.name() == kind) {
+        let written = index.write(&out, &shards, &IndexSpec::default(), &Bar::default());
+        written.map_err(failed)?;
+    }
+    print_either(args.json, &converted, || {
+        let mut text = String::new();
+        for NewShard {
+            name,
+            samples,
+            len_bytes,
+            ..
+        } in &converted.shards
+        {
+            let _ = writeln!(text, "{name}  {samples} samples  {len_bytes} bytes");
+        }
+        let _ = write!(
+            text,
+            "{} shards, {} samples",
+            shards.len(),
+            converted.samples
+        );
+        for (name, n) in &converted.passed_over {
+            let _ = write!(text, "\npassed over: {name} {n}");
+        }
+        text
+    })?;
+    Ok(Exit::Done)
+}
+
+fn run_index(args: &IndexArgs) -> Result<Exit, Failure> {
+    let Located { folder, names } = locate(&args.shards)?;
+    let doing = || format!("indexing shards of `{}`", args.shards.shards.display());
+    let kinds: Result<Vec<&'static dyn Index>, Failure> = args
+        .kind
+        .iter()
+        .map(|kind| {
+            let known = || INDEXES.iter().map(|index| index.name());
+            let found = INDEXES.iter().copied().find(|index| index.name() == kind);
+            found.ok_or_else(|| {
+                let error = UnknownName::among("kind of index", kind, known());
+                Failure::new(Exit::Usage, doing(), &error)
+            })
+        })
+        .collect();
+    let mut spec = IndexSpec {
+        name: args.name.clone(),
+        ..IndexSpec::default()
+    };
+    if !args.split.is_empty() {
+        spec.split.clone_from(&args.split);
+    }
+    let shards: Vec<String> = names.into_iter().map(|(name, _)| name).collect();
+    let mut written = Vec::new();
+    for index in kinds? {
+        let failed =
+            |error: sightline_dataset::Error| Failure::new(exits::dataset(&error), doing(), &error);
+        if !args.force && folder.root().join(index.file()).exists() {
+            return Err(failed(sightline_dataset::Error::Exists {
+                name: index.file().to_owned(),
+            }));
+        }
+        written.extend(
+            index
+                .write(&folder, &shards, &spec, &Bar::default())
+                .map_err(failed)?,
+        );
+    }
+    crate::output::print(&written.join("\n"))?;
+    Ok(Exit::Done)
+}
+
+fn create(out: &std::path::Path) -> Result<Folder, Failure> {
+    Folder::create(out).map_err(|error| {
+        let doing = format!("making folder `{}`", out.display());
+        Failure::new(exits::store(&error), doing, &error)
+    })
+}
+
+/// The format called `name`.
+fn format_called(name: &str, doing: &str) -> Result<&'static dyn ShardFormat, Failure> {
+    let found = FORMATS.iter().copied().find(|format| format.name() == name);
+    found.ok_or_else(|| {
+        let known = FORMATS.iter().map(|format| format.name());
+        let error = UnknownName::among("shard format", name, known);
+        Failure::new(Exit::Usage, doing, &error)
+    })
+}
+
+fn parse_share(text: &str) -> Result<(String, f64), String> {
+    let parsed = text
+        .split_once('=')
+        .and_then(|(part, share)| Some((part, share.parse::<f64>().ok()?)));
+    match parsed {
+        Some((part, share)) if !part.is_empty() && (0.0..=1.0).contains(&share) => {
+            Ok((part.to_owned(), share))
+        }
+        _ => Err("expected PART=SHARE with a share from 0 to 1, for example train=0.9".to_owned()),
+    }
 }
 
 fn text(info: &Info) -> String {

@@ -26,6 +26,12 @@ pub trait ReadAt: Send + Sync {
 pub trait ObjectSource: Send + Sync {
     /// The object called `name`, a relative path with `/` between its parts.
     fn object(&self, name: &str) -> io::Result<Arc<dyn ReadAt>>;
+
+    /// Names of the objects below the folder `folder`, at any depth, sorted by their bytes.
+    fn list(&self, folder: &str) -> io::Result<Vec<String>>;
+
+    /// The same source, to be kept.
+    fn shared(&self) -> Arc<dyn ObjectSource>;
 }
 
 /// Where named objects are written to.
@@ -98,6 +104,18 @@ impl ObjectSource for Memory {
     fn object(&self, name: &str) -> io::Result<Arc<dyn ReadAt>> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no object `{name}`"));
         Ok(Arc::new(self.bytes(name).ok_or_else(missing)?))
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let is_below = |name: &&String| {
+            name.strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        Ok(self.objects().keys().filter(is_below).cloned().collect())
+    }
+
+    fn shared(&self) -> Arc<dyn ObjectSource> {
+        Arc::new(self.clone())
     }
 }
 
@@ -251,6 +269,15 @@ mod tests {
         writer.commit().unwrap();
         assert_eq!(objects.bytes("a").unwrap(), "new");
         assert!(objects.object("b").is_err());
+    }
+
+    #[test]
+    fn objects_are_listed_by_folder() {
+        let objects = Memory::default();
+        for name in ["a/2", "a/1/x", "ab", "b/1"] {
+            objects.insert(name, &b""[..]);
+        }
+        assert_eq!(objects.shared().list("a").unwrap(), ["a/1/x", "a/2"]);
     }
 
     #[test]

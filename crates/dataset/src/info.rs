@@ -4,7 +4,6 @@
 //! others: it is listed with its error, and counted are the whole samples before the damage.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -12,6 +11,9 @@ use serde_json::Value;
 use sightline_core::io::Sequential;
 use sightline_core::{Digest, Hint, ObjectSource, Progress, Sample};
 use sightline_shard::{Error, ReaderStats, ShardFormat};
+
+use crate::convert::NamedShard;
+use crate::repair::chain;
 
 /// Version of the serialised form.
 const SCHEMA: u32 = 1;
@@ -27,7 +29,7 @@ const MORE: &str = "…";
 pub struct Info {
     /// Version of this form: 1.
     pub schema: u32,
-    /// Name of the shard format.
+    /// Name of the shard format, or `mixed`.
     pub format: &'static str,
     /// Shards that cannot be read to their end.
     pub damaged: u64,
@@ -181,17 +183,12 @@ impl Counts {
 }
 
 /// Reads the shards called `names` in `source`, on all cores, and counts what they hold.
-pub fn info(
-    format: &dyn ShardFormat,
-    source: &dyn ObjectSource,
-    names: &[String],
-    progress: &dyn Progress,
-) -> Info {
+pub fn info(source: &dyn ObjectSource, names: &[NamedShard], progress: &dyn Progress) -> Info {
     progress.start("shards", Some(names.len() as u64));
     let shards: Vec<ShardInfo> = names
         .par_iter()
-        .map(|name| {
-            let shard = shard_info(format, source, name);
+        .map(|(name, format)| {
+            let shard = shard_info(*format, source, name);
             progress.advance(1);
             shard
         })
@@ -203,11 +200,22 @@ pub fn info(
     }
     Info {
         schema: SCHEMA,
-        format: format.name(),
+        format: common_format(names),
         damaged: shards.iter().filter(|s| s.damage.is_some()).count() as u64,
         len_bytes: shards.iter().filter_map(|s| s.len_bytes).sum(),
         total,
         shards,
+    }
+}
+
+/// The name of the format of all shards.
+fn common_format(names: &[NamedShard]) -> &'static str {
+    let mut formats = names.iter().map(|(_, format)| format.name());
+    let first = formats.next().unwrap_or("mixed");
+    if formats.all(|name| name == first) {
+        first
+    } else {
+        "mixed"
     }
 }
 
@@ -265,24 +273,13 @@ fn add_field(counts: &mut BTreeMap<String, u64>, field: &str, n: u64) {
     *counts.entry(field.to_owned()).or_default() += n;
 }
 
-/// The error and its causes in one line.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
     use sightline_core::io::Memory;
     use sightline_core::progress::Silent;
     use sightline_core::{EncodedImage, ImageFormat, SampleKey, ShardId};
+    use sightline_shard::ShardFormat as _;
     use sightline_shard::webdataset::WebDataset;
 
     use super::*;
@@ -304,6 +301,11 @@ mod tests {
         }
     }
 
+    fn tars(names: &[String]) -> Vec<NamedShard> {
+        let name = |name: &String| (name.clone(), &WebDataset as &'static dyn ShardFormat);
+        names.iter().map(name).collect()
+    }
+
     /// Two shards of three samples, and one that is cut inside its third.
     fn dataset() -> Memory {
         let mut shards = Memory::default();
@@ -323,7 +325,7 @@ mod tests {
     #[test]
     fn everything_is_counted_and_damage_is_listed() {
         let shards = dataset();
-        let info = info(&WebDataset, &shards, &shards.names(), &Silent);
+        let info = info(&shards, &tars(&shards.names()), &Silent);
         assert_eq!(
             (info.schema, info.format, info.damaged),
             (1, "webdataset", 1)
@@ -362,7 +364,7 @@ mod tests {
     #[test]
     fn a_missing_shard_is_listed_with_its_cause() {
         let names = ["none.tar".to_owned()];
-        let info = info(&WebDataset, &Memory::default(), &names, &Silent);
+        let info = info(&Memory::default(), &tars(&names), &Silent);
         let shard = &info.shards[0];
         assert_eq!((shard.len_bytes, shard.sha256), (None, None));
         let message = &shard.damage.as_ref().unwrap().message;
@@ -375,7 +377,7 @@ mod tests {
     #[test]
     fn json_has_a_schema_and_no_surprises() {
         let shards = dataset();
-        let info = info(&WebDataset, &shards, &shards.names()[..1], &Silent);
+        let info = info(&shards, &tars(&shards.names()[..1]), &Silent);
         let json = serde_json::to_value(&info).unwrap();
         assert_eq!(json["schema"], 1);
         assert_eq!(json["shards"][0]["damage"], Value::Null);

@@ -4,7 +4,7 @@
 //! use sightline_core::io::Memory;
 //! use sightline_core::progress::Silent;
 //! use sightline_core::{ObjectSource, ShardId};
-//! use sightline_dataset::info;
+//! use sightline_dataset::{NamedShard, info};
 //! use sightline_shard::{ShardFormat, conformance, webdataset::WebDataset};
 //!
 //! let mut shards = Memory::default();
@@ -14,13 +14,24 @@
 //! }
 //! writer.finish()?;
 //!
-//! let info = info(&WebDataset, &shards, &shards.names(), &Silent);
+//! let names: [NamedShard; 1] = [("00000.tar".to_owned(), &WebDataset)];
+//! let info = info(&shards, &names, &Silent);
 //! assert_eq!(info.total.samples, 14);
 //! assert_eq!(info.damaged, 0);
 //! # Ok::<(), sightline_shard::Error>(())
 //! ```
 
+pub mod convert;
 pub mod embeddings;
+mod error;
+pub mod index;
 pub mod info;
+pub mod repair;
+pub mod verify;
 
+pub use convert::{ConvertSpec, Converted, NamedShard, convert};
+pub use error::{Error, Result};
+pub use index::{INDEXES, Index, IndexSpec};
 pub use info::{Info, ShardInfo, info};
+pub use repair::{Repaired, repair};
+pub use verify::{Verified, VerifySpec, verify};

@@ -26,8 +26,8 @@
 mod breaker;
 mod client;
 mod error;
-mod lease;
 pub mod hub;
+mod lease;
 mod limiter;
 mod names;
 mod network;

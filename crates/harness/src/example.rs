@@ -99,7 +99,7 @@ pub struct Tagged {
 impl Tagged {
     /// As a model takes it, the objects being the regions from number `first` on; `None` for a model that sees no
     /// regions.
-    pub(crate) fn from_region(&self, first: Option<usize>) -> TaggedText<'_> {
+    pub(crate) fn with_regions(&self, first: Option<usize>) -> TaggedText<'_> {
         let tags = first.into_iter().flat_map(|first| {
             let tags = self.tags.iter();
             tags.map(move |(bytes, object)| (bytes.clone(), first + object))

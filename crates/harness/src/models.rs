@@ -167,12 +167,11 @@ impl<'a> Planned<'a> {
         let mut images: Vec<bytes::Bytes> = Vec::new();
         for read in dataset.examples(task.limit) {
             let Read { example, image } = read?;
-            match image {
-                Some(image) => images.push(image),
-                None => {
-                    let named = example.images.iter().map(|name| library.bytes(name));
-                    images.extend(named.flatten().map(Into::into));
-                }
+            if let Some(image) = image {
+                images.push(image);
+            } else {
+                let named = example.images.iter().map(|name| library.bytes(name));
+                images.extend(named.flatten().map(Into::into));
             }
             if images.len() >= Preprocessor::COMPARED {
                 images.truncate(Preprocessor::COMPARED);

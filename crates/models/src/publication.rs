@@ -91,11 +91,9 @@ fn weights<'a>(top: &[&'a str]) -> Vec<&'a str> {
             return [&shards[..], &[index]].concat();
         }
     }
-    let others: Vec<&str> = top
-        .iter()
-        .copied()
-        .filter(|name| ends_in(name, OTHERS))
-        .collect();
+    // A shard is not a model.
+    let is_other = |name: &&str| ends_in(name, OTHERS) && !name.contains("-of-");
+    let others: Vec<&str> = top.iter().copied().filter(is_other).collect();
     match others[..] {
         [only] => vec![only],
         _ => Vec::new(),

@@ -70,6 +70,18 @@ pub enum Error {
         /// The limit.
         limit_bytes: u64,
     },
+    /// A shard that must be held in memory until it is finished, and is too large for that.
+    #[error(
+        "shard `{shard}`: with sample `{key}` it would be longer than {limit_bytes} bytes, the limit of this format"
+    )]
+    ShardTooLarge {
+        /// The shard's name.
+        shard: String,
+        /// The sample that does not fit.
+        key: SampleKey,
+        /// The limit.
+        limit_bytes: u64,
+    },
     /// A writer that was used further after it had failed.
     #[error("shard `{shard}` cannot be finished, an earlier write to it failed")]
     WriterFailed {
@@ -159,9 +171,76 @@ pub enum Problem {
     /// Metadata that are not JSON.
     #[error("the metadata are not JSON: {0}")]
     Json(serde_json::Error),
+    /// A compressed stream that is damaged.
+    #[error("the compressed data are damaged: {0}")]
+    Compression(io::Error),
+    /// A record whose checksum is wrong.
+    #[error("the checksum of its {what} is wrong")]
+    RecordChecksum {
+        /// What the checksum is of.
+        what: &'static str,
+    },
+    /// A record that is no `tf.train.Example`.
+    #[error("the data are no `tf.train.Example`")]
+    Example,
+    /// An offset that cannot be true.
+    #[error("the offset {offset} comes after {before}")]
+    Offset {
+        /// The offset.
+        offset: u32,
+        /// What it must not be smaller than.
+        before: u32,
+    },
+    /// A sample whose values do not fill it, or do not have the length of their type.
+    #[error("its values do not have the lengths that they should have")]
+    Columns,
+    /// A description of the shard that is wrong.
+    #[error("the shard describes itself wrongly: {what}")]
+    Head {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A variant of the format that is not read.
+    #[error("this is {what}, which is not supported")]
+    Unsupported {
+        /// What it is.
+        what: &'static str,
+    },
+    /// A file that is listed, but not there.
+    #[error("the file is listed, but it is not there")]
+    MissingMember,
+    /// A file with another length than its list says.
+    #[error("the file is {len_bytes} bytes, its list says {listed}")]
+    MemberLength {
+        /// Its length.
+        len_bytes: u64,
+        /// The length in the list.
+        listed: u64,
+    },
+    /// A file with another digest than its list says.
+    #[error("the file is not the one that was listed, its SHA-256 differs")]
+    MemberDigest,
+    /// A Parquet file that cannot be read.
+    #[error("the Parquet file cannot be read here: {0}")]
+    Parquet(parquet::errors::ParquetError),
     /// Metadata that are JSON, but not an object.
     #[error("the metadata are JSON, but not an object")]
     NotAnObject,
+}
+
+impl Error {
+    /// The error that `problem` in the index `name` is.
+    pub(crate) fn damaged_index(name: &str, problem: Problem) -> Self {
+        Self::Damaged {
+            place: Box::new(Place {
+                shard: name.to_owned(),
+                member: None,
+                offset: 0,
+                samples: 0,
+            }),
+            problem,
+        }
+    }
 }
 
 impl Hint for Error {
@@ -173,15 +252,28 @@ impl Hint for Error {
             Self::Damaged {
                 problem: Problem::Truncated,
                 ..
-            } => {
-                "Copy or fetch the shard again; `shards info` shows how many whole samples it holds."
-            }
+            } => "Copy or fetch the shard again, or `sightline shards repair` what is whole.",
             Self::Damaged {
                 problem: Problem::DataAfterEnd,
                 ..
             } => {
                 "Tar files that were joined with `cat` lose all but the first; join them with `tar --concatenate`."
             }
+            Self::Damaged {
+                problem: Problem::Unsupported { .. },
+                ..
+            } => "Have the program that wrote it write it again without that.",
+            Self::Damaged {
+                problem:
+                    Problem::Compression(_)
+                    | Problem::RecordChecksum { .. }
+                    | Problem::MemberLength { .. }
+                    | Problem::MemberDigest
+                    | Problem::MissingMember
+                    | Problem::Parquet(_),
+                ..
+            } => "Copy or fetch the shard again.",
+            Self::ShardTooLarge { .. } => "Put fewer samples into a shard.",
             Self::DuplicateKey { .. } => "Keys must be unique within a dataset.",
             Self::ReservedField { .. } => "Rename that column.",
             _ => return Vec::new(),

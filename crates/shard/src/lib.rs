@@ -29,15 +29,26 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod compression;
 pub mod conformance;
+mod crc32c;
 mod error;
 pub mod format;
+mod input;
 mod limits;
+mod members;
+mod output;
+mod packed;
 pub mod python_json;
+mod row;
 mod stats;
 mod tar;
 
+pub use compression::Compression;
 pub use error::{Error, Place, Problem, Result};
-pub use format::{FORMATS, ShardFormat, ShardReader, ShardSummary, ShardWriter, webdataset};
+pub use format::{
+    FORMATS, ShardFormat, ShardReader, ShardSummary, ShardWriter, files, litdata, mds, parquet,
+    tfrecord, webdataset,
+};
 pub use limits::Limits;
 pub use stats::ReaderStats;

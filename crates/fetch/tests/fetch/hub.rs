@@ -15,7 +15,7 @@ const REPO: &str = "owner/tiny";
 
 /// A hub with a configuration, weights and what nobody wants, and an empty cache.
 fn hub() -> (Hub, TempDir) {
-    let weights: Vec<u8> = (0..200_000u32).map(|i| (i * i) as u8).collect();
+    let weights: Vec<u8> = (0..200_000u32).map(|i| i.wrapping_mul(i) as u8).collect();
     let files = [
         ("config.json", File::small("{\"model_type\": \"clip\"}")),
         ("model.safetensors", File::large(weights)),

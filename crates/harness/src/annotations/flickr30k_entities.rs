@@ -177,16 +177,12 @@ fn elements<'t>(text: &'t str, name: &'t str) -> impl Iterator<Item = Result<&'t
     let mut rest = text;
     std::iter::from_fn(move || {
         let (_, from) = rest.split_once(open.as_str())?;
-        Some(match from.split_once(close.as_str()) {
-            Some((inside, after)) => {
-                rest = after;
-                Ok(inside)
-            }
-            None => {
-                rest = "";
-                Err(name)
-            }
-        })
+        let Some((inside, after)) = from.split_once(close.as_str()) else {
+            rest = "";
+            return Some(Err(name));
+        };
+        rest = after;
+        Some(Ok(inside))
     })
 }
 

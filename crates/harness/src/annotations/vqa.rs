@@ -3,6 +3,9 @@
 //! 262148000}], …}`) and `v2_mscoco_val2014_annotations.json` (`{"annotations": [{"question_id": 262148000, "image_id":
 //! 262148, "answers": [{"answer": "down", "answer_id": 1, …}, …], …}], …}`).
 //!
+//! Images are found by their numbers, which the names of COCO's files end in. Where files are named otherwise, a third file
+//! in COCO's form says how: `{"images": [{"id": 262148, "file_name": "…"}, …], …}`.
+//!
 //! Test sets have no annotations: predictions are made and nothing is scored. Answers are those of the field `answer`,
 //! which OK-VQA has as stems.
 
@@ -19,14 +22,26 @@ pub(crate) struct Vqa;
 
 #[derive(Deserialize)]
 struct Questions {
-    questions: Vec<Question>,
+    questions: Vec<Asked>,
 }
 
 #[derive(Deserialize)]
-struct Question {
+struct Asked {
     image_id: u64,
     question: String,
     question_id: u64,
+}
+
+/// What a file in COCO's form says of its images.
+#[derive(Deserialize)]
+struct Named {
+    images: Vec<Image>,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    id: u64,
+    file_name: String,
 }
 
 #[derive(Deserialize)]
@@ -63,10 +78,21 @@ impl Form for Vqa {
                 is_required: false,
                 published: "`v2_mscoco_val2014_annotations.json` of VQA 2.0",
             },
+            Role {
+                name: "images",
+                is_required: false,
+                published: "`captions_val2014.json` of COCO, or any file with its list of images",
+            },
         ]
     }
 
     fn read(&self, files: &Files) -> Result<Vec<Example>> {
+        let mut file_names: HashMap<u64, String> = HashMap::new();
+        for file in files.all("images") {
+            let document: Named = file.json()?;
+            let named = document.images.into_iter();
+            file_names.extend(named.map(|image| (image.id, image.file_name)));
+        }
         let (mut examples, mut seen) = (Vec::new(), HashSet::new());
         // Number of the example and the image of each question.
         let mut places: HashMap<u64, (usize, u64)> = HashMap::new();
@@ -76,7 +102,11 @@ impl Form for Vqa {
                 let spot = Spot::Entry("questions", number);
                 let example = Example {
                     key: key(&file, &spot, &question.question_id.to_string())?,
-                    images: vec![question.image_id.to_string()],
+                    images: vec![
+                        file_names
+                            .get(&question.image_id)
+                            .map_or_else(|| question.image_id.to_string(), String::clone),
+                    ],
                     content: Content::Question {
                         question: question.question,
                         answers: Vec::new(),
@@ -152,6 +182,13 @@ pub(crate) mod tests {
                 question: "Where is he looking?".to_owned(),
                 answers: vec!["down".to_owned(), "at table".to_owned()],
             }
+        );
+        let named = r#"{"images": [{"id": 262148, "file_name": "street.jpg"}], "annotations": []}"#;
+        let named = [both[0], both[1], ("images", named)];
+        let named = read_as("vqa", None, &named).unwrap();
+        assert_eq!(
+            (&named[0].images[..], &named[1].images),
+            (&["street.jpg".to_owned()][..], &examples[1].images)
         );
         let alone = read_as("vqa", None, &both[..1]).unwrap();
         assert_eq!(alone.len(), 2);

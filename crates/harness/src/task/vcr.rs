@@ -112,8 +112,8 @@ impl Chooser<'_> {
 fn question(choice: &Choice, first: Option<usize>) -> Question<'_> {
     let candidates = choice.candidates.iter();
     Question {
-        question: choice.question.from_region(first),
-        candidates: candidates.map(|text| text.from_region(first)).collect(),
+        question: choice.question.with_regions(first),
+        candidates: candidates.map(|text| text.with_regions(first)).collect(),
     }
 }
 

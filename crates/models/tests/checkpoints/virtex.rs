@@ -112,7 +112,10 @@ fn a_masked_language_model_offers_no_captions() {
     assert!(offers(&spec).unwrap().is_empty());
     assert!(checkpoint.load(&spec).unwrap().generate().is_none());
     let captioner = captioner();
-    assert_eq!(offers(&captioner.spec()).unwrap(), [Capability::Generate]);
+    assert_eq!(
+        offers(&captioner.spec()).unwrap(),
+        [Capability::Generate, Capability::Score]
+    );
 }
 
 #[test]

@@ -473,10 +473,6 @@ impl Aligned {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::float_cmp,
-    reason = "the same operations in the same order give the same bits"
-)]
 mod tests {
     use super::*;
 

@@ -10,6 +10,11 @@ use sightline_core::{Digest, ObjectSink, ObjectSource, Sample, ShardId};
 
 use crate::{ReaderStats, Result};
 
+pub mod files;
+pub mod litdata;
+pub mod mds;
+pub mod parquet;
+pub mod tfrecord;
 pub mod webdataset;
 
 /// A way to store samples in shards.
@@ -17,8 +22,21 @@ pub trait ShardFormat: Debug + Send + Sync {
     /// Kebab-case name, unique among [`FORMATS`].
     fn name(&self) -> &'static str;
 
+    /// How the names of its shards end, without the dot: `tar`, `mds.zstd`.
+    fn extension(&self) -> &'static str;
+
     /// File name of the shard `id`, for example `00017.tar`.
     fn file_name(&self, id: ShardId) -> String;
+
+    /// Whether a shard that is cut between two samples is a shorter shard, which only a list of digests tells.
+    fn has_no_end_mark(&self) -> bool {
+        false
+    }
+
+    /// Whether every change of a sample's bytes is found by a checksum in the shard.
+    fn has_checksums(&self) -> bool {
+        false
+    }
 
     /// Begins a shard; it exists once the writer is finished.
     fn create<'a>(
@@ -71,4 +89,34 @@ pub struct ShardSummary {
 }
 
 /// Every format, sorted by name.
-pub static FORMATS: &[&dyn ShardFormat] = &[&webdataset::WebDataset];
+pub static FORMATS: &[&dyn ShardFormat] = &[
+    &files::Files,
+    &litdata::PLAIN,
+    &litdata::ZSTD,
+    &mds::PLAIN,
+    &mds::ZSTD,
+    &parquet::Parquet,
+    &tfrecord::TfRecord,
+    &webdataset::WebDataset,
+    &webdataset::GZIP,
+    &webdataset::ZSTD,
+];
+
+/// The format of the shard called `name`, by the longest extension that fits.
+///
+/// ```
+/// use sightline_shard::format::of_name;
+/// assert_eq!(of_name("a/00017.tar.gz").unwrap().name(), "webdataset-gz");
+/// assert_eq!(of_name("shard.00017.mds").unwrap().name(), "mds");
+/// assert!(of_name("00017.txt").is_none());
+/// ```
+pub fn of_name(name: &str) -> Option<&'static dyn ShardFormat> {
+    FORMATS
+        .iter()
+        .copied()
+        .filter(|format| {
+            name.strip_suffix(format.extension())
+                .is_some_and(|stem| stem.ends_with('.'))
+        })
+        .max_by_key(|format| format.extension().len())
+}

@@ -69,6 +69,34 @@ impl ObjectSource for Folder {
     fn object(&self, name: &str) -> io::Result<Arc<dyn ReadAt>> {
         Ok(Arc::new(self.file(name)?))
     }
+
+    /// Links to folders are not followed, so that a circle of them ends.
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let path = self.path_of(&folder)?;
+            for entry in fs::read_dir(&path).map_err(Error::file("list", &path))? {
+                let entry = entry.map_err(Error::file("list", &path))?;
+                let kind = entry.file_type().map_err(Error::file("list", &path))?;
+                let Ok(name) = entry.file_name().into_string() else {
+                    return Err(Error::NotUtf8 { path: entry.path() }.into());
+                };
+                let name = format!("{folder}/{name}");
+                if kind.is_dir() {
+                    folders.push(name);
+                } else {
+                    names.push(name);
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn shared(&self) -> Arc<dyn ObjectSource> {
+        Arc::new(self.clone())
+    }
 }
 
 impl ObjectSink for Folder {
@@ -168,6 +196,9 @@ mod tests {
         assert_eq!(object.len().unwrap(), 10);
         assert_eq!(object.read_at(3..7).unwrap(), "3456");
         assert_eq!(object.read_at(10..10).unwrap(), "");
+        fs::write(folder.root().join("a/a"), b"").unwrap();
+        assert_eq!(folder.shared().list("a").unwrap(), ["a/a", "a/b.bin"]);
+        assert!(folder.list("..").is_err());
         for range in [9..11, 11..11, u64::MAX - 1..u64::MAX] {
             let error = object.read_at(range).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);

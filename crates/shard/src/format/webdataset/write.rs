@@ -1,191 +1,83 @@
-//! Samples to members.
+//! Samples to members of an archive.
 
-use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io;
 
 use bytes::Bytes;
-use sightline_core::digest::Hasher;
-use sightline_core::{ObjectWriter, Sample, SampleKey};
+use sightline_core::{ObjectSink, Sample};
 
-use super::{CAPTIONS, captions_in, is_hidden};
+use crate::compression::{Compression, Compressor};
 use crate::format::{ShardSummary, ShardWriter};
-use crate::tar::write;
-use crate::{Error, Limits, Result, python_json};
+use crate::output::{Digesting, Ledger};
+use crate::tar::{BLOCK, padding, write};
+use crate::{Result, members};
 
 /// Writes samples to a tar archive.
 pub(super) struct Writer<'a> {
-    out: Digesting<'a>,
-    shard: String,
-    limits: Limits,
-    keys: HashSet<SampleKey>,
-    failed: bool,
+    out: Compressor<Digesting<'a>>,
+    /// Length of the archive before compression.
+    len: u64,
+    ledger: Ledger,
 }
 
 impl<'a> Writer<'a> {
-    /// A writer of the archive `object`, called `shard` in errors.
-    pub(super) fn new(object: Box<dyn ObjectWriter + 'a>, shard: String, limits: Limits) -> Self {
-        Self {
-            out: Digesting {
-                object,
-                hasher: Hasher::new(),
-                len: 0,
-            },
-            shard,
-            limits,
-            keys: HashSet::new(),
-            failed: false,
-        }
+    /// Begins the archive `name`.
+    pub(super) fn new(
+        sink: &'a mut dyn ObjectSink,
+        name: &str,
+        compression: Compression,
+    ) -> Result<Self> {
+        let mut ledger = Ledger::new(name);
+        let object = Digesting::create(sink, name)?;
+        Ok(Self {
+            out: ledger.wrote(Compressor::new(compression, object))?,
+            len: 0,
+            ledger,
+        })
     }
 
-    /// The members of `sample`, sorted by name, all of which readers accept.
-    fn members(&self, sample: &Sample) -> Result<Vec<(String, Bytes)>> {
-        let key = &sample.key;
-        if is_hidden(key.as_str()) {
-            return Err(Error::HiddenKey {
-                shard: self.shard.clone(),
-                key: key.clone(),
-            });
+    fn write_members(&mut self, members: &[(String, Bytes)]) -> io::Result<()> {
+        for (name, data) in members {
+            write::member(&mut self.out, name, data)?;
+            let len = data.len() as u64;
+            self.len += BLOCK as u64 + len + padding(len);
         }
-        let mut members = vec![(format!("{key}.json"), self.metadata(sample)?.into())];
-        if let Some(caption) = sample.captions.first() {
-            let text = Bytes::copy_from_slice(caption.as_bytes());
-            members.push((format!("{key}.txt"), text));
-        }
-        let texts = members.len();
-        if let Some(image) = &sample.image {
-            let name = format!("{key}.{}", image.format.extension());
-            members.push((name, image.bytes.clone()));
-        }
-        for (at, (name, data)) in members.iter().enumerate() {
-            let limit_bytes = if at < texts {
-                self.limits.text_len_bytes
-            } else {
-                self.limits.member_len_bytes
-            };
-            if data.len() as u64 > limit_bytes {
-                return Err(Error::TooLarge {
-                    shard: self.shard.clone(),
-                    member: name.clone(),
-                    len_bytes: data.len() as u64,
-                    limit_bytes,
-                });
-            }
-        }
-        members.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok(members)
-    }
-
-    /// The text of `KEY.json`.
-    fn metadata(&self, sample: &Sample) -> Result<String> {
-        let has_several = sample.captions.len() > 1;
-        if let Some(value) = sample.meta.get(CAPTIONS)
-            && (has_several || captions_in(value).is_some())
-        {
-            return Err(Error::ReservedField {
-                shard: self.shard.clone(),
-                key: sample.key.clone(),
-                field: CAPTIONS,
-            });
-        }
-        if !has_several {
-            return Ok(python_json::to_string(&sample.meta));
-        }
-        let mut meta = sample.meta.clone();
-        meta.insert(CAPTIONS.to_owned(), sample.captions.clone().into());
-        Ok(python_json::to_string(&meta))
-    }
-
-    fn io(&self, action: &'static str, source: io::Error) -> Error {
-        Error::Io {
-            action,
-            shard: self.shard.clone(),
-            source,
-        }
-    }
-
-    fn writer_failed(&self) -> Error {
-        Error::WriterFailed {
-            shard: self.shard.clone(),
-        }
+        Ok(())
     }
 }
 
 impl ShardWriter for Writer<'_> {
     fn write(&mut self, sample: &Sample) -> Result<()> {
-        if self.failed {
-            return Err(self.writer_failed());
-        }
-        let members = self.members(sample)?;
-        if !self.keys.insert(sample.key.clone()) {
-            return Err(Error::DuplicateKey {
-                shard: self.shard.clone(),
-                key: sample.key.clone(),
-            });
-        }
-        for (name, data) in &members {
-            if let Err(source) = write::member(&mut self.out, name, data) {
-                self.failed = true;
-                return Err(self.io("write", source));
-            }
-        }
-        Ok(())
+        self.ledger.check()?;
+        let members = members::of_sample(sample, &self.ledger.shard, &self.ledger.limits)?;
+        self.ledger.admit(&sample.key)?;
+        let wrote = self.write_members(&members);
+        self.ledger.wrote(wrote)
     }
 
-    fn finish(mut self: Box<Self>) -> Result<ShardSummary> {
-        if self.failed {
-            return Err(self.writer_failed());
-        }
-        let len = self.out.len;
-        if let Err(source) = write::end(&mut self.out, len) {
-            return Err(self.io("write", source));
-        }
+    fn finish(self: Box<Self>) -> Result<ShardSummary> {
         let Self {
-            out, shard, keys, ..
+            mut out,
+            len,
+            mut ledger,
         } = *self;
-        match out.object.commit() {
-            Ok(()) => Ok(ShardSummary {
-                samples: keys.len() as u64,
-                len_bytes: out.len,
-                sha256: out.hasher.finish(),
-            }),
-            Err(source) => Err(Error::Io {
-                action: "commit",
-                shard,
-                source,
-            }),
-        }
-    }
-}
-
-/// Counts and digests what goes into an object.
-struct Digesting<'a> {
-    object: Box<dyn ObjectWriter + 'a>,
-    hasher: Hasher,
-    len: u64,
-}
-
-impl Write for Digesting<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.object.write(bytes)?;
-        self.hasher.update(&bytes[..n]);
-        self.len += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.object.flush()
+        ledger.check()?;
+        ledger.wrote(write::end(&mut out, len))?;
+        let object = ledger.wrote(out.finish())?;
+        object.commit(&ledger)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-    use sightline_core::ShardId;
-    use sightline_core::io::Memory;
-    use sightline_core::{EncodedImage, ImageFormat, ObjectSink};
+    use std::io::{self, Write};
 
-    use super::*;
-    use crate::{ShardFormat, webdataset::WebDataset};
+    use serde_json::json;
+    use sightline_core::io::Memory;
+    use sightline_core::{
+        EncodedImage, ImageFormat, ObjectSink, ObjectWriter, Sample, SampleKey, ShardId,
+    };
+
+    use crate::{Error, ShardFormat, webdataset::WebDataset};
 
     fn sample(key: &str, captions: &[&str], meta: &serde_json::Value) -> Sample {
         Sample {

@@ -1,0 +1,126 @@
+//! Which shards a person means, and of which format they are.
+
+use sightline_dataset::NamedShard;
+use sightline_shard::format::of_name;
+use sightline_shard::{FORMATS, ShardFormat};
+use sightline_store::Folder;
+use sightline_store::glob::locate as locate_names;
+
+use super::{ShardsArgs, format_called};
+use crate::command::exits;
+use crate::exit::{Exit, Failure};
+
+/// Formats of one kind. A folder stands for the shards of the first kind that it holds any of: beside tar archives there
+/// are often tables of what is in them.
+const KINDS: &[&[&str]] = &[
+    &["webdataset", "webdataset-gz", "webdataset-zst"],
+    &["mds", "mds-zstd"],
+    &["litdata", "litdata-zstd"],
+    &["files"],
+    &["tfrecord"],
+    &["parquet"],
+];
+
+/// Shards of a folder.
+pub(super) struct Located {
+    /// The folder.
+    pub(super) folder: Folder,
+    /// Their names in it and their formats.
+    pub(super) names: Vec<NamedShard>,
+}
+
+/// The shards that `args` mean.
+pub(super) fn locate(args: &ShardsArgs) -> Result<Located, Failure> {
+    let doing = || format!("looking into `{}`", args.shards.display());
+    let typed = args
+        .shards
+        .to_str()
+        .ok_or_else(|| Failure::usage(doing(), "the name is not valid UTF-8"))?;
+    let failed = |error| Failure::new(exits::store(&error), doing(), &error);
+    if let Some(name) = &args.format {
+        let format = format_called(name, &doing())?;
+        // A folder of plain files without a list is a shard by itself.
+        if name == "files"
+            && let Some(located) = unlisted(args, format).map_err(failed)?
+        {
+            return Ok(located);
+        }
+        let (folder, names) =
+            locate_names(typed, &format!("*.{}", format.extension())).map_err(failed)?;
+        let names = names.into_iter().map(|name| (name, format)).collect();
+        return Ok(Located { folder, names });
+    }
+    if args.shards.is_dir() {
+        let folder = Folder::open(&args.shards).map_err(failed)?;
+        for kind in KINDS {
+            let names = of_kind(&folder, kind);
+            if !names.is_empty() {
+                return Ok(Located { folder, names });
+            }
+        }
+        // Nothing is there: the words for that are those for archives.
+        locate_names(typed, "*.tar").map_err(failed)?;
+    }
+    let (folder, names) = locate_names(typed, "*.tar").map_err(failed)?;
+    let names: Result<Vec<NamedShard>, Failure> = names
+        .into_iter()
+        .map(|name| match of_name(&name) {
+            Some(format) => Ok((name, format)),
+            None => Err(Failure::usage(
+                doing(),
+                format!("`{name}` has the extension of no shard format"),
+            )
+            .with_hint("Say which it is with --format.")
+            .with_exit(Exit::Usage)),
+        })
+        .collect();
+    Ok(Located {
+        folder,
+        names: names?,
+    })
+}
+
+/// The folder itself, when it holds files of samples but no lists.
+fn unlisted(
+    args: &ShardsArgs,
+    format: &'static dyn ShardFormat,
+) -> Result<Option<Located>, sightline_store::Error> {
+    if !args.shards.is_dir() {
+        return Ok(None);
+    }
+    let pattern = format!("*.{}", format.extension());
+    if Folder::open(&args.shards)?.expand(&[pattern]).is_ok() {
+        return Ok(None);
+    }
+    let path = args
+        .shards
+        .canonicalize()
+        .unwrap_or_else(|_| args.shards.clone());
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Located {
+        folder: Folder::open(parent)?,
+        names: vec![(name.to_owned(), format)],
+    }))
+}
+
+/// The shards of any of the formats `kind` in `folder`, sorted by name.
+fn of_kind(folder: &Folder, kind: &[&str]) -> Vec<NamedShard> {
+    let formats = FORMATS
+        .iter()
+        .filter(|format| kind.contains(&format.name()));
+    let names = formats.flat_map(|format| {
+        // No match is no error here.
+        let names = folder.expand(&[format!("*.{}", format.extension())]);
+        names.unwrap_or_default()
+    });
+    let mut names: Vec<NamedShard> = names
+        .filter_map(|name| of_name(&name).map(|format| (name, format)))
+        .filter(|(_, format)| kind.contains(&format.name()))
+        .collect();
+    names.sort_by(|a, b| a.0.cmp(&b.0));
+    names.dedup_by(|a, b| a.0 == b.0);
+    names
+}

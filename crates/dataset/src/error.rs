@@ -1,0 +1,77 @@
+//! What goes wrong with whole datasets.
+
+use std::io;
+
+use sightline_core::Hint;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A shard that cannot be read or written.
+    #[error(transparent)]
+    Shard(#[from] sightline_shard::Error),
+    /// A file that cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] sightline_store::Error),
+    /// The storage below failed.
+    #[error("cannot {action} `{name}`")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which object.
+        name: String,
+        /// The storage's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// An index that keys must be unique for.
+    #[error("shard `{shard}`: the key `{key}` is already that of a sample in `{earlier}`")]
+    DuplicateKey {
+        /// The shard of the second sample.
+        shard: String,
+        /// The key.
+        key: String,
+        /// The shard of the first.
+        earlier: String,
+    },
+    /// A shard of another format than the index is for.
+    #[error("`{shard}` is no shard of the format that the index `{index}` is for")]
+    OtherFormat {
+        /// The shard.
+        shard: String,
+        /// Name of the index.
+        index: &'static str,
+    },
+    /// Something is already there.
+    #[error("`{name}` exists")]
+    Exists {
+        /// What is there.
+        name: String,
+    },
+    /// Parts of a split that do not add up to one.
+    #[error("the parts of the split add up to {sum}, not to 1")]
+    Split {
+        /// Their sum.
+        sum: f64,
+    },
+}
+
+impl Hint for Error {
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Shard(error) => return error.hints(),
+            Self::Store(error) => return error.hints(),
+            Self::DuplicateKey { .. } => {
+                "Keys must be unique within a dataset; `sightline shards convert` refuses second ones too."
+            }
+            Self::OtherFormat { .. } => "Convert it first: `sightline shards convert`.",
+            Self::Exists { .. } => "Choose another folder, or give --force to replace it.",
+            Self::Io { .. } | Self::Split { .. } => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
+}

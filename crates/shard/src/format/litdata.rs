@@ -1,0 +1,346 @@
+//! litData: chunks of items, each the leaves of a tree of Python values.
+//!
+//! # Format
+//!
+//! A chunk is a table of offsets and the items, all of it little endian, written down in `packed.rs`. An item is the
+//! length of each leaf (u32), then the leaves. What the leaves are stands in `index.json` beside the chunks,
+//! which `litdata` needs and which is written when all chunks are. A compressed chunk is one zstd frame around all of
+//! it.
+//!
+//! Written items are a dictionary of `image` (bytes), `image_format`, `json`, `key` and `txt` (str):
+//! metadata as JSON, and all captions in it under `captions` where there are other than one.
+//!
+//! A chunk with an `index.json` beside it is read by its serializers: text, numbers, bytes and images as
+//! files; other leaves are passed over. One without is taken for one of ours. Chunks whose batches or
+//! samples are compressed one by one, and those that hold Arrow batches, as `litdata` writes rows of plain
+//! values since 0.2.70, are refused.
+
+use std::io;
+
+use bytes::Bytes;
+use serde_json::{Number, Value, json};
+use sightline_core::{ObjectSink, ObjectSource, Sample, ShardId};
+
+use super::{ShardFormat, ShardReader, ShardSummary, ShardWriter};
+use crate::compression::Compression;
+use crate::input::Input;
+use crate::members;
+use crate::packed::{self, PackedReader, PackedWriter};
+use crate::row::{self, Cell, Fixed, Origin};
+use crate::{Error, Limits, Problem, ReaderStats, Result};
+
+/// Name of the list of chunks.
+pub const INDEX: &str = "index.json";
+
+/// Longest list of chunks that is read beside a chunk.
+const MAX_INDEX_LEN_BYTES: u64 = 64 << 20;
+
+/// Serializers of the leaves that we write.
+const SERIALIZERS: [&str; 5] = ["bytes", "str", "str", "str", "str"];
+
+/// The litData format, compressed or not.
+#[derive(Clone, Copy, Debug)]
+pub struct LitData {
+    name: &'static str,
+    extension: &'static str,
+    compression: Compression,
+}
+
+/// `chunk-0-17.bin`.
+pub const PLAIN: LitData = LitData {
+    name: "litdata",
+    extension: "bin",
+    compression: Compression::None,
+};
+
+/// `chunk-0-17.zstd.bin`.
+pub const ZSTD: LitData = LitData {
+    name: "litdata-zstd",
+    extension: "zstd.bin",
+    compression: Compression::Zstd,
+};
+
+impl ShardFormat for LitData {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn extension(&self) -> &'static str {
+        self.extension
+    }
+
+    fn has_checksums(&self) -> bool {
+        self.compression == Compression::Zstd
+    }
+
+    fn file_name(&self, id: ShardId) -> String {
+        format!("chunk-0-{}.{}", id.0, self.extension)
+    }
+
+    fn create<'a>(
+        &self,
+        sink: &'a mut dyn ObjectSink,
+        id: ShardId,
+    ) -> Result<Box<dyn ShardWriter + 'a>> {
+        let name = self.file_name(id);
+        let writer = PackedWriter::create(sink, &name, Vec::new(), self.compression)?;
+        Ok(Box::new(Writer(writer)))
+    }
+
+    fn open(&self, source: &dyn ObjectSource, name: &str) -> Result<Box<dyn ShardReader>> {
+        Ok(Box::new(Reader::open(source, name, Limits::default())?))
+    }
+}
+
+/// The description of our chunks that `index.json` holds, `compression` being `zstd` or nothing.
+pub fn config(compression: Option<&str>) -> Value {
+    // torch's treespec of a dictionary of five leaves, as `torch.utils._pytree.treespec_dumps` writes it.
+    let leaf = json!({"type": null, "context": null, "children_spec": []});
+    let context = Value::from(Fixed::NAMES.to_vec())
+        .to_string()
+        .replace(',', ", ");
+    let spec = json!([1, {
+        "type": "builtins.dict",
+        "context": context,
+        "children_spec": vec![leaf; Fixed::NAMES.len()],
+    }]);
+    json!({
+        "chunk_bytes": 1 << 26,
+        "chunk_size": null,
+        "compression": compression,
+        "data_format": SERIALIZERS,
+        "data_spec": spec.to_string(),
+        "encryption": null,
+        "item_loader": "PyTreeLoader",
+    })
+}
+
+/// How many items the chunk `name` has, and how long it is before compression.
+pub fn size(source: &dyn ObjectSource, name: &str) -> Result<(u64, u64)> {
+    let input = Input::open(source, name, Limits::default())?;
+    Ok(PackedReader::new(input)?.0.size())
+}
+
+struct Writer<'a>(PackedWriter<'a>);
+
+impl ShardWriter for Writer<'_> {
+    fn write(&mut self, sample: &Sample) -> Result<()> {
+        let ledger = self.0.ledger();
+        let fixed = Fixed::of(sample, &ledger.shard, &ledger.limits)?;
+        self.0.push(sample, &fixed.columns())
+    }
+
+    fn finish(self: Box<Self>) -> Result<ShardSummary> {
+        self.0.finish()
+    }
+}
+
+/// Reads the samples of a chunk.
+#[derive(Debug)]
+struct Reader {
+    shard: String,
+    packed: PackedReader,
+    leaves: Vec<Leaf>,
+    stats: ReaderStats,
+    is_over: bool,
+}
+
+/// A leaf of every item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Leaf {
+    name: String,
+    serializer: String,
+}
+
+impl Reader {
+    fn open(source: &dyn ObjectSource, name: &str, limits: Limits) -> Result<Self> {
+        let leaves = leaves(source, name)?;
+        let input = Input::open(source, name, limits)?;
+        let (packed, head_len) = PackedReader::new(input)?;
+        if head_len > 0 {
+            let problem = Problem::Head {
+                what: "bytes between offsets and items, which no chunk has",
+            };
+            return Err(packed.input.damaged(packed.input.position(), None, problem));
+        }
+        Ok(Self {
+            shard: name.to_owned(),
+            packed,
+            leaves,
+            stats: ReaderStats::default(),
+            is_over: false,
+        })
+    }
+
+    fn read(&mut self) -> Result<Option<Sample>> {
+        let origin = Origin {
+            shard: &self.shard,
+            row: self.packed.row(),
+        };
+        let Some(item) = self.packed.next_item()? else {
+            return Ok(None);
+        };
+        let limits = self.packed.input.limits;
+        let sample = packed::columns(item, &vec![None; self.leaves.len()])
+            .and_then(|values| {
+                let cells = self.leaves.iter().zip(values);
+                let row: Result<Vec<_>, Problem> = cells
+                    .map(|(leaf, value)| Ok((leaf.name.clone(), leaf.cell(value)?)))
+                    .collect();
+                row::to_sample(row?, origin, &limits, &mut self.stats)
+            })
+            .map_err(|problem| {
+                let member = Some(format!("item {}", origin.row));
+                self.packed
+                    .input
+                    .damaged(self.packed.offset(), member, problem)
+            })?;
+        self.packed.input.samples += 1;
+        Ok(Some(sample))
+    }
+}
+
+impl ShardReader for Reader {
+    fn next_sample(&mut self) -> Result<Option<Sample>> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let next = self.read();
+        self.is_over = !matches!(next, Ok(Some(_)));
+        next
+    }
+
+    fn stats(&self) -> &ReaderStats {
+        &self.stats
+    }
+}
+
+/// The leaves that `index.json` beside the chunk `name` describes, or ours when there is none.
+fn leaves(source: &dyn ObjectSource, name: &str) -> Result<Vec<Leaf>> {
+    let index = match name.rfind('/') {
+        Some(slash) => format!("{}/{INDEX}", &name[..slash]),
+        None => INDEX.to_owned(),
+    };
+    let failed = |source| Error::Io {
+        action: "read",
+        shard: index.clone(),
+        source,
+    };
+    let object = match source.object(&index) {
+        Ok(object) => object,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let named = Fixed::NAMES.iter().zip(SERIALIZERS);
+            return Ok(named
+                .map(|(name, serializer)| Leaf::new(name, serializer))
+                .collect());
+        }
+        Err(e) => return Err(failed(e)),
+    };
+    let damaged = |problem| Error::damaged_index(&index, problem);
+    let len = object.len().map_err(failed)?;
+    if len > MAX_INDEX_LEN_BYTES {
+        return Err(damaged(Problem::Limit {
+            what: "its length in bytes",
+            value: len,
+            limit: MAX_INDEX_LEN_BYTES,
+        }));
+    }
+    let bytes = object.read_at(0..len).map_err(failed)?;
+    let json = serde_json::from_slice(&bytes).map_err(|e| damaged(Problem::Json(e)))?;
+    parse_leaves(&json).map_err(damaged)
+}
+
+/// The leaves that the contents of an `index.json` describe.
+fn parse_leaves(index: &Value) -> Result<Vec<Leaf>, Problem> {
+    let config = &index["config"];
+    if !matches!(&config["item_loader"], Value::Null)
+        && config["item_loader"].as_str() != Some("PyTreeLoader")
+    {
+        let what = "a dataset of another item loader than litData's `PyTreeLoader`";
+        return Err(Problem::Unsupported { what });
+    }
+    if config["compression_level"].as_str() == Some("sample") {
+        let what =
+            "chunks of samples compressed one by one (litData's `compression_level=\"sample\"`)";
+        return Err(Problem::Unsupported { what });
+    }
+    let serializers = config["data_format"].as_array();
+    let serializers: Option<Vec<&str>> =
+        serializers.and_then(|list| list.iter().map(Value::as_str).collect());
+    let serializers = serializers.ok_or(Problem::Head {
+        what: "no texts in `config.data_format`",
+    })?;
+    let names = dictionary(&config["data_spec"]).filter(|names| names.len() == serializers.len());
+    Ok(serializers
+        .iter()
+        .enumerate()
+        .map(|(at, serializer)| match &names {
+            Some(names) => Leaf::new(&names[at], serializer),
+            None => Leaf::new(&at.to_string(), serializer),
+        })
+        .collect())
+}
+
+/// The keys of a tree that is one dictionary of leaves.
+fn dictionary(spec: &Value) -> Option<Vec<String>> {
+    let spec: Value = serde_json::from_str(spec.as_str()?).ok()?;
+    let root = spec.get(1)?;
+    if !root["type"].as_str()?.ends_with("dict") {
+        return None;
+    }
+    let is_flat = root["children_spec"]
+        .as_array()?
+        .iter()
+        .all(|child| child["type"].is_null());
+    let keys: Vec<String> = serde_json::from_str(root["context"].as_str()?).ok()?;
+    is_flat.then_some(keys)
+}
+
+impl Leaf {
+    fn new(name: &str, serializer: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            serializer: serializer.to_owned(),
+        }
+    }
+
+    /// The value that `bytes` are in this leaf.
+    fn cell(&self, bytes: Bytes) -> Result<Cell, Problem> {
+        let (kind, argument) = self
+            .serializer
+            .split_once(':')
+            .unwrap_or((&self.serializer, ""));
+        Ok(match (kind, &bytes[..]) {
+            ("bytes", _) => Cell::Bytes(bytes),
+            ("jpeg", _) => Cell::Image(bytes, None),
+            ("image", _) => Cell::Image(bytes, Some(format!(".{argument}"))),
+            ("str" | "text", _) => Cell::Value(Value::String(members::text(bytes.to_vec())?)),
+            ("bool", &[flag]) => Cell::Value((flag != 0).into()),
+            ("int", &[a, b, c, d, e, f, g, h]) => {
+                Cell::Value(i64::from_le_bytes([a, b, c, d, e, f, g, h]).into())
+            }
+            ("float", &[a, b, c, d, e, f, g, h]) => {
+                let float = f64::from_le_bytes([a, b, c, d, e, f, g, h]);
+                Cell::Value(Number::from_f64(float).map_or(Value::Null, Value::Number))
+            }
+            ("bool" | "int" | "float", _) => return Err(Problem::Columns),
+            _ => Cell::Other,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_index_describes_our_own_leaves() {
+        let leaves = parse_leaves(&json!({ "config": config(None) })).unwrap();
+        let ours: Vec<Leaf> = Fixed::NAMES
+            .iter()
+            .zip(SERIALIZERS)
+            .map(|(name, serializer)| Leaf::new(name, serializer))
+            .collect();
+        assert_eq!(leaves, ours);
+    }
+}

@@ -1,0 +1,278 @@
+//! Items behind a table of offsets: what MDS shards and litData chunks have in common.
+//!
+//! ```text
+//! u32 n | u32 offsets[n + 1] | head | items
+//! ```
+//!
+//! All numbers are little endian. Offsets count from the start of the shard; the first is the end of the
+//! head, the last the end of the shard, and none is smaller than the one before.
+
+use std::io::Write;
+
+use sightline_core::{ObjectSink, Sample};
+
+use crate::compression::Compression;
+use crate::input::Input;
+use crate::output::{Digesting, Ledger};
+use crate::{Error, Problem, Result, ShardSummary};
+
+/// Most items of a shard: their offsets take 64 MiB.
+const MAX_ITEMS: u64 = 1 << 24;
+
+/// Longest shard before compression. Offsets stand before the items, so that writing holds a whole shard.
+const MAX_LEN_BYTES: u64 = 1 << 30;
+
+/// Holds the items of a shard until it is finished.
+pub(crate) struct PackedWriter<'a> {
+    out: Digesting<'a>,
+    ledger: Ledger,
+    head: Vec<u8>,
+    items: Vec<u8>,
+    /// Where each item ends in `items`.
+    ends: Vec<u32>,
+    compression: Compression,
+}
+
+impl<'a> PackedWriter<'a> {
+    /// Begins the shard `name` with `head` before its items.
+    pub(crate) fn create(
+        sink: &'a mut dyn ObjectSink,
+        name: &str,
+        head: Vec<u8>,
+        compression: Compression,
+    ) -> Result<Self> {
+        Ok(Self {
+            out: Digesting::create(sink, name)?,
+            ledger: Ledger::new(name),
+            head,
+            items: Vec::new(),
+            ends: Vec::new(),
+            compression,
+        })
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Adds the item that holds `sample`: the length of each of `columns`, then the columns.
+    pub(crate) fn push(&mut self, sample: &Sample, columns: &[&[u8]]) -> Result<()> {
+        self.ledger.check()?;
+        let data: u64 = columns.iter().map(|column| column.len() as u64).sum();
+        let len = 4 * columns.len() as u64 + data;
+        let whole = self.start(1) + self.items.len() as u64 + len;
+        if whole > MAX_LEN_BYTES {
+            return Err(Error::ShardTooLarge {
+                shard: self.ledger.shard.clone(),
+                key: sample.key.clone(),
+                limit_bytes: MAX_LEN_BYTES,
+            });
+        }
+        self.ledger.admit(&sample.key)?;
+        for column in columns {
+            self.items
+                .extend_from_slice(&(column.len() as u32).to_le_bytes());
+        }
+        for column in columns {
+            self.items.extend_from_slice(column);
+        }
+        self.ends.push(self.items.len() as u32);
+        Ok(())
+    }
+
+    /// Where the items begin when there are `more` of them than now.
+    fn start(&self, more: u64) -> u64 {
+        4 + 4 * (self.ends.len() as u64 + more + 1) + self.head.len() as u64
+    }
+
+    pub(crate) fn finish(mut self) -> Result<ShardSummary> {
+        self.ledger.check()?;
+        let start = self.start(0) as u32;
+        let mut front = Vec::with_capacity(start as usize);
+        front.extend_from_slice(&(self.ends.len() as u32).to_le_bytes());
+        front.extend_from_slice(&start.to_le_bytes());
+        for end in &self.ends {
+            front.extend_from_slice(&(start + end).to_le_bytes());
+        }
+        front.extend_from_slice(&self.head);
+        let wrote = match self.compression {
+            Compression::Zstd => {
+                front.append(&mut self.items);
+                compress(&front).and_then(|bytes| self.out.write_all(&bytes))
+            }
+            _ => self
+                .out
+                .write_all(&front)
+                .and_then(|()| self.out.write_all(&self.items)),
+        };
+        self.ledger.wrote(wrote)?;
+        self.out.commit(&self.ledger)
+    }
+}
+
+/// One zstd frame that says how long its contents are, without which Python's `zstd` refuses it.
+fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(3)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(bytes)
+}
+
+/// Reads the items of a shard in order.
+#[derive(Debug)]
+pub(crate) struct PackedReader {
+    pub(crate) input: Input,
+    offsets: Vec<u32>,
+    next: usize,
+}
+
+impl PackedReader {
+    /// Reads the offsets; what comes next in `input` is the head, of the length given back.
+    pub(crate) fn new(mut input: Input) -> Result<(Self, u64)> {
+        let mut count = [0; 4];
+        if !input.fill(&mut count)? {
+            return Err(input.damaged(0, None, Problem::Truncated));
+        }
+        if &count == b"LDFZ" {
+            let what = "a chunk of batches compressed one by one (litData's `compression_level=\"batch\"`)";
+            return Err(input.damaged(0, None, Problem::Unsupported { what }));
+        }
+        let count = u64::from(u32::from_le_bytes(count));
+        if count > MAX_ITEMS {
+            let problem = Problem::Limit {
+                what: "the number of samples",
+                value: count,
+                limit: MAX_ITEMS,
+            };
+            return Err(input.damaged(0, None, problem));
+        }
+        let Some(table) = input.next_bytes(4 * (count + 1))? else {
+            return Err(input.damaged(4, None, Problem::Truncated));
+        };
+        let (table, _) = table.as_chunks::<4>();
+        let offsets: Vec<u32> = table
+            .iter()
+            .map(|bytes| u32::from_le_bytes(*bytes))
+            .collect();
+        if let Some(at) = offsets.windows(2).position(|pair| pair[0] > pair[1]) {
+            let problem = Problem::Offset {
+                offset: offsets[at + 1],
+                before: offsets[at],
+            };
+            return Err(input.damaged(4 + 4 * (at as u64 + 1), None, problem));
+        }
+        let here = input.position() as u32;
+        let Some(head_len) = offsets[0].checked_sub(here) else {
+            let problem = Problem::Offset {
+                offset: offsets[0],
+                before: here,
+            };
+            return Err(input.damaged(4, None, problem));
+        };
+        let reader = Self {
+            input,
+            offsets,
+            next: 0,
+        };
+        Ok((reader, u64::from(head_len)))
+    }
+
+    /// How many items there are, and how long the shard is before compression.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let end = self.offsets.last().copied().unwrap_or_default();
+        (self.offsets.len() as u64 - 1, u64::from(end))
+    }
+
+    /// Number of the next item.
+    pub(crate) fn row(&self) -> u64 {
+        self.next as u64
+    }
+
+    /// Offset of the item that was read last.
+    pub(crate) fn offset(&self) -> u64 {
+        u64::from(self.offsets[self.next.saturating_sub(1)])
+    }
+
+    /// The bytes of the next item.
+    pub(crate) fn next_item(&mut self) -> Result<Option<Vec<u8>>> {
+        let Some(&[start, end]) = self
+            .offsets
+            .get(self.next..self.next + 2)
+            .and_then(|s| s.first_chunk())
+        else {
+            return self.check_end().map(|()| None);
+        };
+        let member = format!("sample {}", self.next);
+        self.next += 1;
+        let (len, offset) = (u64::from(end - start), u64::from(start));
+        let limits = self.input.limits;
+        let limit = limits.member_len_bytes + 4 * limits.text_len_bytes;
+        if len > limit {
+            let problem = Problem::Limit {
+                what: "its length in bytes",
+                value: len,
+                limit,
+            };
+            return Err(self.input.damaged(offset, Some(member), problem));
+        }
+        match self.input.next_bytes(len)? {
+            Some(item) => Ok(Some(item)),
+            None => Err(self.input.damaged(offset, Some(member), Problem::Truncated)),
+        }
+    }
+
+    /// Passes over up to `n` items.
+    pub(crate) fn skip(&mut self, n: u64) -> Result<u64> {
+        let left = (self.offsets.len() - 1 - self.next) as u64;
+        let n = n.min(left);
+        let (from, to) = (self.next, self.next + n as usize);
+        let len = u64::from(self.offsets[to] - self.offsets[from]);
+        if !self.input.skip(len)? {
+            let at = self.input.position();
+            return Err(self.input.damaged(at, None, Problem::Truncated));
+        }
+        self.next = to;
+        Ok(n)
+    }
+
+    /// Checks that nothing follows the last item.
+    fn check_end(&mut self) -> Result<()> {
+        let offset = self.input.position();
+        let mut rest = [0; 8];
+        match self.input.fill_or_end(&mut rest)? {
+            0 => Ok(()),
+            8 if &rest[..6] == b"ARROW1" => {
+                let what = "a chunk whose samples are Arrow batches (litData 0.2.70 and later, rows of plain values)";
+                Err(self
+                    .input
+                    .damaged(offset, None, Problem::Unsupported { what }))
+            }
+            _ => Err(self.input.damaged(offset, None, Problem::DataAfterEnd)),
+        }
+    }
+}
+
+/// Splits `item` into its columns: `None` stands for a column whose length comes first in the item, a
+/// number for one that is always so long.
+pub(crate) fn columns(item: Vec<u8>, lens: &[Option<u32>]) -> Result<Vec<bytes::Bytes>, Problem> {
+    let mut rest = bytes::Bytes::from(item);
+    let variable = lens.iter().filter(|len| len.is_none()).count();
+    if rest.len() < 4 * variable {
+        return Err(Problem::Columns);
+    }
+    let table = rest.split_to(4 * variable);
+    let (table, _) = table.as_chunks::<4>();
+    let mut table = table.iter().map(|bytes| u32::from_le_bytes(*bytes));
+    let mut columns = Vec::with_capacity(lens.len());
+    for len in lens {
+        let len = len.or_else(|| table.next()).unwrap_or(0) as usize;
+        if len > rest.len() {
+            return Err(Problem::Columns);
+        }
+        columns.push(rest.split_to(len));
+    }
+    if rest.is_empty() {
+        Ok(columns)
+    } else {
+        Err(Problem::Columns)
+    }
+}

@@ -1,0 +1,422 @@
+//! A sample as named values: a row of a table, the features of a record, the columns of an MDS shard.
+//!
+//! # What the names mean
+//!
+//! | name | is |
+//! | --- | --- |
+//! | `key`, `__key__` | the sample's key; where there is none it is `SHARD/NUMBER`, from the shard's name and the row |
+//! | `image`, `img`, `jpg`, `png`, … holding bytes | the image; further ones are passed over |
+//! | `image_format` | the image's format, empty where there is no image |
+//! | `captions` holding texts | all captions |
+//! | `txt`; else `caption`, `text` | the caption, where there is no `captions` |
+//! | `json` holding an object | all metadata; its `captions` count as the above |
+//! | any other | a field of the metadata |
+//!
+//! Where there is `json`, other values only add fields that it lacks. The format of an image is what
+//! `image_format` or its path says, else its first bytes, else its column's name. Values that metadata
+//! cannot hold (arrays of numbers in binary, pickles) are passed over and counted.
+
+use bytes::Bytes;
+use serde_json::Value;
+use sightline_core::{EncodedImage, ImageFormat, Metadata, Sample};
+
+use crate::members::{self, CAPTIONS, reserved};
+use crate::{Limits, Problem, ReaderStats, Result, python_json};
+
+/// Name of the key.
+pub(crate) const KEY: &str = "key";
+/// Name of the image where its format is no part of the name.
+pub(crate) const IMAGE: &str = "image";
+/// Name of the image's format.
+pub(crate) const IMAGE_FORMAT: &str = "image_format";
+/// Name of the first caption.
+pub(crate) const TEXT: &str = "txt";
+/// Name of the metadata.
+pub(crate) const JSON: &str = "json";
+
+/// Names of captions where neither `captions` nor `txt` is there.
+pub(crate) const CAPTION_NAMES: [&str; 2] = ["caption", "text"];
+
+/// A value in a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cell {
+    /// Text, a number, a list.
+    Value(Value),
+    /// Bytes that may be an image or text.
+    Bytes(Bytes),
+    /// An image as a file, and what its name was.
+    Image(Bytes, Option<String>),
+    /// Something that a sample has no place for.
+    Other,
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Value(text.into())
+    }
+}
+
+/// Where a row comes from, for what it does not say itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin<'a> {
+    /// The shard's name.
+    pub(crate) shard: &'a str,
+    /// Number of the row in its shard.
+    pub(crate) row: u64,
+}
+
+impl Origin<'_> {
+    /// A key for a row that has none: the shard's file name up to its first dot, and the row. What keys
+    /// must not hold becomes `_`.
+    fn key(&self) -> String {
+        let base = self.shard.rsplit('/').next().unwrap_or_default();
+        let stem: String = base
+            .chars()
+            .map(|c| {
+                if c.is_control() || c == '\\' || c == '.' {
+                    '_'
+                } else {
+                    c
+                }
+            })
+            .collect();
+        let stem = &stem[..stem.floor_char_boundary(60)];
+        format!("{stem}/{:09}", self.row)
+    }
+}
+
+/// What was found in a row so far.
+#[derive(Default)]
+struct Found {
+    key: Option<String>,
+    image: Option<(String, Bytes, Option<String>)>,
+    format: Option<String>,
+    captions: Option<Vec<String>>,
+    text: Option<String>,
+    json: Option<Metadata>,
+    rest: Metadata,
+}
+
+/// The sample that `row` is.
+pub(crate) fn to_sample(
+    row: Vec<(String, Cell)>,
+    origin: Origin<'_>,
+    limits: &Limits,
+    stats: &mut ReaderStats,
+) -> Result<Sample, Problem> {
+    let mut found = Found::default();
+    for (name, cell) in row {
+        stats.members += 1;
+        found.add(name, cell, limits, stats)?;
+    }
+    let Found {
+        key,
+        image,
+        format,
+        captions,
+        text,
+        json,
+        mut rest,
+    } = found;
+    let key = members::key(&key.unwrap_or_else(|| origin.key()))?;
+    let image = image.and_then(|(name, bytes, path)| {
+        let format = image_format(&name, &bytes, path.as_deref(), format.as_deref());
+        if format.is_none() && !bytes.is_empty() {
+            stats.pass_over(&name);
+        }
+        Some(EncodedImage {
+            format: format?,
+            bytes,
+        })
+    });
+    let mut meta = Metadata::new();
+    let mut captions = captions;
+    if let Some(json) = json {
+        meta = json;
+        rest.retain(|name, value| !value.is_null() && !meta.contains_key(name));
+        if captions.is_none()
+            && let Some(listed) = meta.get(CAPTIONS).and_then(texts)
+        {
+            meta.shift_remove(CAPTIONS);
+            captions = Some(listed);
+        }
+    }
+    let captions = captions.unwrap_or_else(|| {
+        let other = || {
+            let name = CAPTION_NAMES
+                .iter()
+                .find(|name| rest.get(**name).is_some_and(Value::is_string))?;
+            match rest.shift_remove(*name) {
+                Some(Value::String(text)) => Some(text),
+                _ => None,
+            }
+        };
+        text.or_else(other).into_iter().collect()
+    });
+    meta.extend(rest);
+    stats.samples += 1;
+    Ok(Sample {
+        key,
+        image,
+        captions,
+        meta,
+    })
+}
+
+impl Found {
+    fn add(
+        &mut self,
+        name: String,
+        cell: Cell,
+        limits: &Limits,
+        stats: &mut ReaderStats,
+    ) -> Result<(), Problem> {
+        let value = match cell {
+            Cell::Other => {
+                stats.pass_over(&name);
+                return Ok(());
+            }
+            Cell::Image(bytes, path) => return self.add_image(name, bytes, path, limits, stats),
+            Cell::Bytes(bytes) if is_image_name(&name) => {
+                return self.add_image(name, bytes, None, limits, stats);
+            }
+            Cell::Bytes(bytes) => {
+                let Ok(text) = std::str::from_utf8(&bytes) else {
+                    stats.pass_over(&name);
+                    return Ok(());
+                };
+                Value::String(text.to_owned())
+            }
+            Cell::Value(value) => value,
+        };
+        match (name.as_str(), value) {
+            (KEY | "__key__", Value::String(text)) if self.key.is_none() => self.key = Some(text),
+            (KEY | "__key__", Value::Number(number)) if self.key.is_none() => {
+                self.key = Some(number.to_string());
+            }
+            (IMAGE_FORMAT, Value::String(text)) => self.format = Some(text),
+            (TEXT, Value::String(text)) => self.text = Some(text),
+            (TEXT | JSON, Value::Null) => {}
+            (name, Value::Null) if is_image_name(name) => {}
+            (JSON, Value::Object(json)) => self.json = Some(json),
+            (JSON, Value::String(text)) if text.trim_start().starts_with('{') => {
+                self.json = Some(members::parse_metadata(&text)?);
+            }
+            (CAPTIONS, value) if texts(&value).is_some() => self.captions = texts(&value),
+            (_, value) => {
+                self.rest.insert(name, value);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_image(
+        &mut self,
+        name: String,
+        bytes: Bytes,
+        path: Option<String>,
+        limits: &Limits,
+        stats: &mut ReaderStats,
+    ) -> Result<(), Problem> {
+        if bytes.len() as u64 > limits.member_len_bytes {
+            return Err(Problem::Limit {
+                what: "the length of its image in bytes",
+                value: bytes.len() as u64,
+                limit: limits.member_len_bytes,
+            });
+        }
+        if self.image.is_some() {
+            stats.pass_over(&name);
+        } else {
+            self.image = Some((name, bytes, path));
+        }
+        Ok(())
+    }
+}
+
+/// A list of texts, the empty one too.
+pub(crate) fn texts(value: &Value) -> Option<Vec<String>> {
+    let items = value.as_array()?.iter();
+    items.map(|item| item.as_str().map(str::to_owned)).collect()
+}
+
+fn is_image_name(name: &str) -> bool {
+    matches!(name, IMAGE | "img" | "image/encoded") || ImageFormat::from_extension(name).is_some()
+}
+
+fn image_format(
+    name: &str,
+    bytes: &[u8],
+    path: Option<&str>,
+    said: Option<&str>,
+) -> Option<ImageFormat> {
+    if let Some(said) = said {
+        return ImageFormat::from_extension(said);
+    }
+    let of_path = path.and_then(|path| ImageFormat::from_extension(path.rsplit('.').next()?));
+    of_path
+        .or_else(|| sniff(bytes))
+        .or_else(|| ImageFormat::from_extension(name))
+}
+
+/// What the first bytes of an image say.
+fn sniff(bytes: &[u8]) -> Option<ImageFormat> {
+    Some(match bytes {
+        [0xff, 0xd8, 0xff, ..] => ImageFormat::Jpg,
+        [0x89, b'P', b'N', b'G', ..] => ImageFormat::Png,
+        [b'G', b'I', b'F', b'8', ..] => ImageFormat::Gif,
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => ImageFormat::Webp,
+        [b'B', b'M', ..] => ImageFormat::Bmp,
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => ImageFormat::Tiff,
+        [b'P', b'1'..=b'6', b' ' | b'\n' | b'\r' | b'\t', ..] => ImageFormat::Pnm,
+        _ => return None,
+    })
+}
+
+/// Whether metadata under `name` would be read as something else, beside `captions` or `txt`.
+pub(crate) fn is_special(name: &str) -> bool {
+    matches!(
+        name,
+        KEY | "__key__" | IMAGE_FORMAT | CAPTIONS | TEXT | JSON
+    ) || is_image_name(name)
+}
+
+/// The values of the five columns `image`, `image_format`, `json`, `key`, `txt`, in this order: how formats
+/// whose columns are fixed hold a sample. With other than one caption the metadata hold all of them.
+pub(crate) struct Fixed {
+    pub(crate) image: Bytes,
+    pub(crate) image_format: &'static str,
+    pub(crate) json: String,
+    pub(crate) key: String,
+    pub(crate) text: String,
+}
+
+impl Fixed {
+    /// The names of the columns, sorted.
+    pub(crate) const NAMES: [&'static str; 5] = [IMAGE, IMAGE_FORMAT, JSON, KEY, TEXT];
+
+    /// The columns of `sample`, all of which readers accept.
+    pub(crate) fn of(sample: &Sample, shard: &str, limits: &Limits) -> Result<Self> {
+        check_lens(sample, shard, limits)?;
+        let is_one = sample.captions.len() == 1;
+        if let Some(value) = sample.meta.get(CAPTIONS)
+            && (!is_one || texts(value).is_some())
+        {
+            return Err(reserved(sample, shard, CAPTIONS));
+        }
+        let json = if is_one {
+            python_json::to_line(&sample.meta)
+        } else {
+            let mut meta = sample.meta.clone();
+            meta.insert(CAPTIONS.to_owned(), sample.captions.clone().into());
+            python_json::to_line(&meta)
+        };
+        members::check_len(
+            shard,
+            &sample.key.to_string(),
+            json.len() as u64,
+            limits.text_len_bytes,
+        )?;
+        let image = sample.image.as_ref();
+        Ok(Self {
+            image: image.map(|image| image.bytes.clone()).unwrap_or_default(),
+            image_format: image.map_or("", |image| image.format.extension()),
+            json,
+            key: sample.key.to_string(),
+            text: sample.captions.first().cloned().unwrap_or_default(),
+        })
+    }
+
+    /// The bytes of each column.
+    pub(crate) fn columns(&self) -> [&[u8]; 5] {
+        [
+            &self.image,
+            self.image_format.as_bytes(),
+            self.json.as_bytes(),
+            self.key.as_bytes(),
+            self.text.as_bytes(),
+        ]
+    }
+}
+
+/// Refuses samples whose image or captions readers would refuse.
+pub(crate) fn check_lens(sample: &Sample, shard: &str, limits: &Limits) -> Result<()> {
+    let name = sample.key.as_str();
+    if let Some(image) = &sample.image {
+        let len = image.bytes.len() as u64;
+        members::check_len(shard, name, len, limits.member_len_bytes)?;
+    }
+    let texts: usize = sample.captions.iter().map(String::len).sum();
+    members::check_len(shard, name, texts as u64, limits.text_len_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(row: Vec<(&str, Cell)>) -> (Sample, ReaderStats) {
+        let mut stats = ReaderStats::default();
+        let row = row.into_iter().map(|(n, c)| (n.to_owned(), c)).collect();
+        let origin = Origin {
+            shard: "a/part-0.v1.parquet",
+            row: 7,
+        };
+        let sample = to_sample(row, origin, &Limits::default(), &mut stats).unwrap();
+        (sample, stats)
+    }
+
+    #[test]
+    fn rows_of_others_are_understood() {
+        let (sample, stats) = read(vec![
+            ("id", Cell::Value(json!(3))),
+            ("png", Cell::Bytes(Bytes::from_static(b"\xff\xd8\xff\xe0"))),
+            ("jpg", Cell::Bytes(Bytes::from_static(b"x"))),
+            ("text", Cell::from("later")),
+            ("caption", Cell::from("a dog")),
+            ("embedding", Cell::Other),
+            ("url", Cell::Bytes(Bytes::from_static(b"http://a"))),
+        ]);
+        assert_eq!(sample.key.as_str(), "part-0_v1_parquet/000000007");
+        assert_eq!(sample.image.unwrap().format, ImageFormat::Jpg);
+        assert_eq!(sample.captions, ["a dog"]);
+        assert_eq!(
+            json!(sample.meta),
+            json!({"id": 3, "text": "later", "url": "http://a"})
+        );
+        assert_eq!(
+            stats.passed_over,
+            [("embedding".into(), 1), ("jpg".into(), 1)].into()
+        );
+    }
+
+    #[test]
+    fn json_is_all_the_metadata_and_others_only_add() {
+        let (sample, _) = read(vec![
+            ("__key__", Cell::Value(json!(17))),
+            ("json", Cell::from(r#"{"a": 1, "captions": ["x", "y"]}"#)),
+            ("a", Cell::Value(json!(2))),
+            ("b", Cell::Value(json!(3))),
+            ("c", Cell::Value(Value::Null)),
+            ("txt", Cell::from("x")),
+        ]);
+        assert_eq!(sample.key.as_str(), "17");
+        assert_eq!(sample.captions, ["x", "y"]);
+        assert_eq!(json!(sample.meta), json!({"a": 1, "b": 3}));
+    }
+}

@@ -1,0 +1,189 @@
+//! `sightline shards`: every format into every other, what is wrong and what is left of it.
+
+use std::fs;
+
+use sightline_core::{Sample, ShardId};
+use sightline_shard::format::of_name;
+use sightline_shard::webdataset::WebDataset;
+use sightline_shard::{FORMATS, ShardFormat, conformance};
+use sightline_store::Folder;
+
+use crate::util::Sandbox;
+
+/// Samples in two tar archives below `source/`.
+fn source(sandbox: &Sandbox) -> Vec<Sample> {
+    let samples = conformance::samples();
+    let mut folder = Folder::create(sandbox.path("source")).unwrap();
+    for (id, some) in (0..).zip(samples.chunks(8)) {
+        let mut writer = WebDataset.create(&mut folder, ShardId(id)).unwrap();
+        for sample in some {
+            writer.write(sample).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+    samples
+}
+
+/// The samples of the shards in `folder` whose names end as those of a format do.
+fn read(sandbox: &Sandbox, folder: &str) -> Vec<Sample> {
+    let folder = Folder::open(sandbox.path(folder)).unwrap();
+    let mut samples = Vec::new();
+    for name in folder.expand(&["*"]).unwrap() {
+        let Some(format) = of_name(&name) else {
+            continue;
+        };
+        let mut reader = format.open(&folder, &name).unwrap();
+        while let Some(sample) = reader.next_sample().unwrap() {
+            samples.push(sample);
+        }
+    }
+    samples
+}
+
+#[test]
+fn every_format_becomes_every_other_without_loss() {
+    let sandbox = Sandbox::new();
+    let samples = source(&sandbox);
+    let mut from = "source".to_owned();
+    for format in FORMATS {
+        let to = format.name();
+        let line = format!("shards convert {from} --to {to} --out {to} --samples-per-shard 5");
+        sandbox.sightline(&line).expect(0);
+        assert_eq!(read(&sandbox, to), samples, "{to}");
+        sandbox
+            .sightline(&line)
+            .expect(2)
+            .says(&["exists", "--force"]);
+        let verified = sandbox
+            .sightline(&format!("shards verify {to} --json"))
+            .expect(0)
+            .json();
+        assert_eq!(
+            (verified["shards"].as_u64(), verified["samples"].as_u64()),
+            (Some(3), Some(14))
+        );
+        let info = sandbox
+            .sightline(&format!("shards info {to} --json"))
+            .expect(0)
+            .json();
+        assert_eq!(
+            (&info["format"], &info["total"]["samples"]),
+            (&to.into(), &14.into())
+        );
+        from = to.to_owned();
+    }
+}
+
+#[test]
+fn a_torn_shard_is_found_and_its_whole_samples_are_salvaged() {
+    let sandbox = Sandbox::new();
+    let samples = source(&sandbox);
+    sandbox
+        .sightline("shards index source --kind manifest")
+        .expect(0);
+    sandbox.sightline("shards verify source").expect(0);
+
+    let torn = sandbox.path("source/00000.tar");
+    let bytes = fs::read(&torn).unwrap();
+    fs::write(&torn, &bytes[..9000]).unwrap();
+    let verified = sandbox.sightline("shards verify source --json").expect(1);
+    let kinds: Vec<String> = verified.json()["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["kind"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(kinds, ["damaged", "other-bytes"]);
+    sandbox
+        .sightline("shards convert source --to mds --out mds")
+        .expect(1)
+        .says(&["00000.tar", "truncated", "shards repair"]);
+    assert!(!sandbox.path("mds/shard.00000.mds").exists());
+
+    let repaired = sandbox
+        .sightline("shards repair source --out mended --json")
+        .expect(0)
+        .json();
+    let whole = repaired["shards"][0]["samples"].as_u64().unwrap() as usize;
+    assert!(whole > 0 && whole < 8, "{repaired}");
+    assert_eq!(repaired["whole"], 1);
+    assert_eq!(read(&sandbox, "mended"), samples[..whole]);
+
+    fs::remove_file(&torn).unwrap();
+    let out = sandbox.sightline("shards verify source").expect(1);
+    assert!(
+        out.stdout.contains("the manifest lists it with 8 samples"),
+        "{}",
+        out.stdout
+    );
+}
+
+#[test]
+fn keys_that_occur_twice_and_images_that_are_none_are_found() {
+    let sandbox = Sandbox::new();
+    source(&sandbox);
+    fs::copy(
+        sandbox.path("source/00001.tar"),
+        sandbox.path("source/00002.tar"),
+    )
+    .unwrap();
+    let verified = sandbox
+        .sightline("shards verify source --decode --json")
+        .expect(1)
+        .json();
+    let findings = verified["findings"].as_array().unwrap();
+    let of_kind = |kind: &str| {
+        findings
+            .iter()
+            .filter(|finding| finding["kind"] == kind)
+            .count()
+    };
+    assert_eq!(of_kind("duplicate-key"), 6);
+    // The bytes of the samples are noise.
+    assert!(of_kind("image") > 6, "{verified}");
+    sandbox
+        .sightline("shards index source --kind energon")
+        .expect(1)
+        .says(&["00002.tar", "00001.tar", "already"]);
+    assert!(!sandbox.path("source/.nv-meta/index.sqlite").exists());
+}
+
+#[test]
+fn indexes_are_written_once_and_equal_shards_give_equal_ones() {
+    let sandbox = Sandbox::new();
+    source(&sandbox);
+    let index = |more: &str| {
+        sandbox.sightline(&format!(
+            "shards index source --kind wids,manifest,energon --name photos --split train=0.5,val=0.5 {more}"
+        ))
+    };
+    let written = index("").expect(0).stdout;
+    let contents = |names: &str| -> Vec<Vec<u8>> {
+        names
+            .lines()
+            .map(|name| fs::read(sandbox.path("source").join(name)).unwrap())
+            .collect()
+    };
+    let first = contents(&written);
+    assert_eq!(first.len(), 9, "{written}");
+    index("")
+        .expect(2)
+        .says(&["index.wids.json", "exists", "--force"]);
+    index("--force").expect(0);
+    assert!(contents(&written) == first);
+    let wids: serde_json::Value = serde_json::from_slice(&first[0]).unwrap();
+    assert_eq!(wids["shardlist"][0]["nsamples"], 8);
+    let split = fs::read_to_string(sandbox.path("source/.nv-meta/split.yaml")).unwrap();
+    assert!(
+        split.contains("train:") && split.contains("val:"),
+        "{split}"
+    );
+    sandbox
+        .sightline("shards index source --kind mds")
+        .expect(2)
+        .says(&["00000.tar", "shards convert"]);
+    sandbox
+        .sightline("shards index source --kind energon --force --split train=0.5")
+        .expect(2)
+        .says(&["0.5"]);
+}
