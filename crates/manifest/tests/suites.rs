@@ -105,7 +105,7 @@ fn catalog() -> Catalog {
             form("snli-ve", &["examples"], false),
             form("valse", &["examples"], false),
             form("vcr", &["examples"], false),
-            form("vqa", &["questions", "answers"], false),
+            form("vqa", &["questions", "answers", "images"], false),
         ],
         tokenizers: strings(&["checkpoint", "word-hash"]),
         pixels: strings(&["exact", "fast"]),
