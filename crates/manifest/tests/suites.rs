@@ -37,7 +37,8 @@ fn catalog() -> Catalog {
             .iter()
             .map(|&name| FormFile {
                 name: name.to_owned(),
-                is_required: true,
+                // How files of images are called may be left out.
+                is_required: name != "images",
             })
             .collect(),
         has_splits,
