@@ -1,28 +1,27 @@
 //! `sightline fetch`: a table of URLs to shards.
 
-use std::cmp::Reverse;
+mod plan;
+mod report;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use sightline_core::image_spec::Size;
-use sightline_core::{ImageFormat, Sample};
 use sightline_fetch::{
-    FetchPlan, FetchSpec, FetchSummary, HashCheck, HashKind, INDEX_FILE, IncrementalMode,
-    InputFormat, NetworkSpec, Reencode, Share, fetch, finish, state, survey, work,
+    FetchSpec, FetchSummary, HashCheck, HashKind, IncrementalMode, InputFormat, NetworkSpec,
+    Reencode, fetch,
 };
 use sightline_imaging::reshape::{ReshapeSpec, ResizeMode};
 use sightline_imaging::resize::opencv::Interpolation;
 use sightline_imaging::{DecodeOptions, EncodeSpec, Limits, Scale};
-use sightline_report::fetch_page::{FetchHistogram, FetchPage, FetchPicture, fetch_page};
-use sightline_store::write_atomic;
 
 use crate::args::ImageFormatArg;
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
 use crate::monitor::{Monitor, MonitorArgs, ProgressMode};
-use crate::output::{Bar, print, print_either};
+use crate::output::print_either;
 use crate::signal::Stop;
 
 /// Different messages of a status that are printed; the rest is in the status tables.
@@ -45,75 +44,13 @@ enum FetchCommand {
     /// Cut a table into shards once and write the plan into the output folder
     Plan(Box<RequestArgs>),
     /// Make shards of a plan, on as many machines as there are
-    Work(WorkArgs),
+    Work(plan::WorkArgs),
     /// How far the workers of a plan are
-    Status(PlanArgs),
+    Status(plan::PlanArgs),
     /// Check that every shard of a plan is there, and write the index of the dataset
-    Finish(PlanArgs),
+    Finish(plan::PlanArgs),
     /// Write a page about a folder of shards: failures, hosts, sizes, times, and some of the images
-    Report(ReportArgs),
-}
-
-/// Arguments of `sightline fetch report`.
-#[derive(Debug, Args)]
-struct ReportArgs {
-    /// Folder of shards that `fetch` made
-    folder: PathBuf,
-
-    /// The page [default: report.html in the folder]
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-
-    /// Images on the page
-    #[arg(long, default_value_t = 48, value_name = "N")]
-    images: usize,
-}
-
-/// Names a plan.
-#[derive(Debug, Args)]
-struct PlanArgs {
-    /// The plan, or the folder that holds it
-    plan: PathBuf,
-
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// Arguments of `sightline fetch work`. Without a share the worker takes any shard that nobody else is making.
-#[derive(Debug, Args)]
-struct WorkArgs {
-    #[command(flatten)]
-    plan: PlanArgs,
-
-    #[command(flatten)]
-    monitor: MonitorArgs,
-
-    /// Make these shards only, such as 0-99,120
-    #[arg(long, value_name = "RANGES", value_parser = parse_ranges, conflicts_with_all = ["index", "count"])]
-    shards: Option<Shards>,
-
-    /// Make every COUNT-th shard, from this one on
-    #[arg(long, value_name = "N", requires = "count")]
-    index: Option<u64>,
-
-    /// Number of workers that share the plan by --index
-    #[arg(long, value_name = "COUNT", requires = "index", value_parser = clap::value_parser!(u64).range(1..))]
-    count: Option<u64>,
-}
-
-/// Numbers of shards.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Shards(Vec<u64>);
-
-impl WorkArgs {
-    fn share(&self) -> Share {
-        match (&self.shards, self.index, self.count) {
-            (Some(Shards(shards)), ..) => Share::Shards(shards.clone()),
-            (None, Some(index), Some(count)) => Share::Index { index, count },
-            _ => Share::Any,
-        }
-    }
+    Report(report::ReportArgs),
 }
 
 /// What to fetch, and how.
@@ -561,11 +498,11 @@ impl RequestArgs {
 
 pub(crate) fn run(args: &FetchArgs) -> Result<Exit, Failure> {
     match (&args.command, &args.request) {
-        (Some(FetchCommand::Plan(request)), _) => make_plan(request),
-        (Some(FetchCommand::Work(args)), _) => make_shards(args),
-        (Some(FetchCommand::Status(args)), _) => show_state(args),
-        (Some(FetchCommand::Finish(args)), _) => finish_plan(args),
-        (Some(FetchCommand::Report(args)), _) => write_report(args),
+        (Some(FetchCommand::Plan(request)), _) => plan::make_plan(request),
+        (Some(FetchCommand::Work(args)), _) => plan::make_shards(args),
+        (Some(FetchCommand::Status(args)), _) => plan::show_state(args),
+        (Some(FetchCommand::Finish(args)), _) => plan::finish_plan(args),
+        (Some(FetchCommand::Report(args)), _) => report::write_report(args),
         (None, Some(request)) => {
             let doing = format!("fetching `{}`", request.url_list.display());
             let stop = Stop::listen()?;
@@ -590,217 +527,6 @@ fn end(summary: &FetchSummary, json: bool, stop: &Stop) -> Result<Exit, Failure>
     } else {
         Exit::Done
     })
-}
-
-fn make_plan(request: &RequestArgs) -> Result<Exit, Failure> {
-    let doing = format!("planning `{}`", request.url_list.display());
-    let plan = FetchPlan::new(&request.spec(), &Monitor::new(request.monitor())?)
-        .map_err(failure(&doing))?;
-    let path = plan.save().map_err(failure(&doing))?;
-    let shown = serde_json::json!({
-        "schema": plan.schema,
-        "plan": path,
-        "digest": plan.digest,
-        "rows": plan.rows,
-        "shards": plan.shards.len(),
-    });
-    print_either(request.json, &shown, || {
-        format!(
-            "{} rows in {} shards; plan {} in `{}`\non each machine: sightline fetch work {}",
-            plan.rows,
-            plan.shards.len(),
-            plan.digest.short(),
-            path.display(),
-            plan.spec.out.display()
-        )
-    })?;
-    Ok(Exit::Done)
-}
-
-fn read_plan(args: &PlanArgs) -> Result<(FetchPlan, String), Failure> {
-    let doing = format!("plan `{}`", args.plan.display());
-    let plan = FetchPlan::read(&args.plan).map_err(failure(&doing))?;
-    Ok((plan, doing))
-}
-
-fn make_shards(args: &WorkArgs) -> Result<Exit, Failure> {
-    let (plan, doing) = read_plan(&args.plan)?;
-    let stop = Stop::listen()?;
-    let monitor = Monitor::new(args.monitor)?;
-    let summary =
-        work(&plan, &args.share(), &monitor, &stop.flag().into()).map_err(failure(&doing))?;
-    end(&summary, args.plan.json, &stop)
-}
-
-fn show_state(args: &PlanArgs) -> Result<Exit, Failure> {
-    let (plan, doing) = read_plan(args)?;
-    let state = state(&plan).map_err(failure(&doing))?;
-    print_either(args.json, &state, || {
-        let mut text = format!(
-            "{} of {} shards finished, {} under way, {} open; {} of {} rows, {} images",
-            state.finished,
-            state.shards,
-            state.under_way.len(),
-            state.open.len(),
-            state.done.rows,
-            state.rows,
-            state.done.successes
-        );
-        for (id, (worker, seconds)) in &state.under_way {
-            let _ = write!(text, "\n  {id:05}: {worker}, {seconds:.0} s ago");
-        }
-        text
-    })?;
-    Ok(if state.finished == state.shards {
-        Exit::Done
-    } else {
-        Exit::Incomplete
-    })
-}
-
-fn finish_plan(args: &PlanArgs) -> Result<Exit, Failure> {
-    let (plan, doing) = read_plan(args)?;
-    match finish(&plan).map_err(failure(&doing))? {
-        Ok(index) => {
-            print_either(args.json, &index, || {
-                let mut text = format!(
-                    "{} samples in {} shards of {} bytes: `{}`\n",
-                    index.samples,
-                    index.shards.len(),
-                    index.len_bytes,
-                    plan.spec.out.join(INDEX_FILE).display()
-                );
-                text.push_str(&rows(&index.summary));
-                text.trim_end().to_owned()
-            })?;
-            Ok(Exit::Done)
-        }
-        Err(missing) => {
-            let shown = serde_json::json!({ "schema": 1, "missing": missing });
-            print_either(args.json, &shown, || {
-                let first: Vec<String> = missing.iter().take(20).map(u64::to_string).collect();
-                let more = missing.len().saturating_sub(first.len());
-                let more = if more > 0 {
-                    format!(" and {more} more")
-                } else {
-                    String::new()
-                };
-                format!(
-                    "{} of {} shards are missing: {}{more}\nmake them with `sightline fetch work`",
-                    missing.len(),
-                    plan.shards.len(),
-                    first.join(", ")
-                )
-            })?;
-            Ok(Exit::Incomplete)
-        }
-    }
-}
-
-fn write_report(args: &ReportArgs) -> Result<Exit, Failure> {
-    const SHOWN: usize = 30;
-    let doing = format!("looking at `{}`", args.folder.display());
-    let survey = survey(&args.folder, args.images, &Bar::default()).map_err(failure(&doing))?;
-    let summary = &survey.summary;
-    let failures = summary.failures.values().flatten();
-    let mut failures: Vec<(String, u64)> = failures
-        .map(|(reason, rows)| (reason.clone(), *rows))
-        .collect();
-    failures.sort_by_key(|(reason, rows)| (Reverse(*rows), reason.clone()));
-    let (mut hosts, beyond): (Vec<_>, Vec<_>) =
-        survey.hosts.iter().partition(|(name, _)| !name.is_empty());
-    hosts.sort_by_key(|(name, [rows, _])| (Reverse(*rows), *name));
-    let failed = summary.failed_to_download + summary.failed_to_resize;
-    let shown_failures = failures
-        .iter()
-        .take(SHOWN)
-        .map(|(_, rows)| rows)
-        .sum::<u64>();
-    let shown_hosts = hosts
-        .iter()
-        .take(SHOWN)
-        .map(|(_, [rows, _])| rows)
-        .sum::<u64>();
-    let command: Vec<String> = std::env::args().collect();
-    let histogram = |title: &str, bins: &[(String, u64)]| FetchHistogram {
-        title: title.to_owned(),
-        bins: bins.to_vec(),
-    };
-    let page = FetchPage {
-        version: env!("CARGO_PKG_VERSION"),
-        command: &command,
-        folder: &args.folder.display().to_string(),
-        shards: summary.shards_skipped,
-        rows: summary.rows,
-        images: summary.successes,
-        bytes_downloaded: summary.bytes_downloaded,
-        failures: (
-            failures.iter().take(SHOWN).cloned().collect(),
-            failed.saturating_sub(shown_failures),
-        ),
-        different_hosts: (hosts.len() + beyond.len()) as u64,
-        hosts: (
-            hosts
-                .iter()
-                .take(SHOWN)
-                .map(|(name, counts)| ((*name).clone(), **counts))
-                .collect(),
-            summary.rows.saturating_sub(shown_hosts),
-        ),
-        histograms: vec![
-            histogram("Shorter side of the originals, pixels", &survey.sizes),
-            histogram("Longer to shorter side of the originals", &survey.aspects),
-            histogram("Time of a request, milliseconds", &survey.latencies),
-        ],
-        pictures: survey.samples.iter().filter_map(picture).collect(),
-    };
-    let html = fetch_page(&page)
-        .map_err(|error| Failure::new(exits::report(&error), doing.clone(), &error))?;
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| args.folder.join("report.html"));
-    write_atomic(&out, html.as_bytes())
-        .map_err(|error| Failure::new(exits::store(&error), doing, &error))?;
-    print(&format!("`{}`", out.display()))?;
-    Ok(Exit::Done)
-}
-
-fn picture(sample: &Sample) -> Option<FetchPicture> {
-    let image = sample.image.as_ref()?;
-    Some(FetchPicture {
-        key: sample.key.to_string(),
-        caption: sample.captions.first().cloned().unwrap_or_default(),
-        media_type: match image.format {
-            ImageFormat::Jpg => "image/jpeg",
-            ImageFormat::Png => "image/png",
-            ImageFormat::Webp => "image/webp",
-            _ => return None,
-        },
-        bytes: image.bytes.to_vec(),
-    })
-}
-
-/// Numbers and ranges of numbers, both ends included.
-fn parse_ranges(text: &str) -> Result<Shards, String> {
-    const MOST: usize = 1 << 24;
-    let mut shards = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| {
-            let parsed = text.trim().parse::<u64>();
-            parsed.map_err(|_| format!("`{part}` is neither a number nor a range such as 0-99"))
-        };
-        let (first, last) = (number(first)?, number(last)?);
-        if last < first {
-            return Err(format!("`{part}` ends before it begins"));
-        }
-        if last - first >= (MOST - shards.len()) as u64 {
-            return Err(format!("more than {MOST} shards"));
-        }
-        shards.extend(first..=last);
-    }
-    Ok(Shards(shards))
 }
 
 fn parse_hash_check(text: &str) -> Result<HashCheck, String> {
