@@ -39,6 +39,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const STARVED_PAUSE: Duration = Duration::from_millis(100);
 const STARVED_ATTEMPTS: u32 = 50;
 
+/// `robots.txt` files that are fetched at the same time, beside the images.
+const ROBOTS_CONNECTIONS: usize = 32;
+
 /// Fetches bodies. One client serves a whole run and is shared by all tasks.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -49,6 +52,8 @@ pub(crate) struct Client {
     breaker: Breaker,
     hosts: HostLimiter,
     connections: Semaphore,
+    /// For `robots.txt` files alone: rows that hold a connection wait for them, so they must never wait for one of those.
+    robots_connections: Semaphore,
     memory: MemoryBudget,
 }
 
@@ -90,6 +95,7 @@ impl Client {
             breaker: Breaker::new(spec.max_host_failures),
             hosts: HostLimiter::new(spec.per_host_concurrency),
             connections: Semaphore::new(spec.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            robots_connections: Semaphore::new(ROBOTS_CONNECTIONS),
             memory: MemoryBudget::new(memory_bytes),
             spec: spec.clone(),
         })
@@ -167,13 +173,16 @@ impl Client {
         let _connection = self.connections.acquire().await.map_err(closed)?;
         let began = Instant::now();
         let deadline = began + self.spec.timeout;
-        let answer = timeout_at(
-            deadline,
-            self.follow(url.clone(), self.spec.obey_robots_txt),
-        )
-        .await
-        .unwrap_or(Err(DownloadError::AnswerTimeout));
-        self.breaker.record(&host, answer.as_ref().err());
+        let mut has_answered = false;
+        let obey = self.spec.obey_robots_txt;
+        let answer = timeout_at(deadline, self.follow(url.clone(), obey, &mut has_answered))
+            .await
+            .unwrap_or(Err(DownloadError::AnswerTimeout));
+        // What fails behind a redirect is not the fault of the host that redirects, and a lack of files is ours.
+        let error = answer.as_ref().err();
+        if !error.is_some_and(is_starved) {
+            self.breaker.record(&host, error.filter(|_| !has_answered));
+        }
         let download = match answer {
             Ok(answer) => self.body(answer, deadline).await,
             Err(error) => Err(error),
@@ -204,15 +213,16 @@ impl Client {
     /// The rules in the `robots.txt` of the host of `url`: none if it has no such file, and all forbidden if it does not
     /// say (RFC 9309, 2.3.1).
     async fn robots_txt_of(&self, url: &Url) -> Rules {
+        // Waiting for a connection is no time of the host's.
+        let Ok(_connection) = self.robots_connections.acquire().await else {
+            return Rules::disallow_all();
+        };
         let deadline = Instant::now() + self.spec.timeout;
         let fetched = async {
-            let Ok(_connection) = self.connections.acquire().await else {
-                return Rules::disallow_all();
-            };
             let Ok(file) = url.join("/robots.txt") else {
                 return Rules::disallow_all();
             };
-            let mut response = match self.follow(file, false).await {
+            let mut response = match self.follow(file, false, &mut false).await {
                 Ok(response) => response,
                 Err(DownloadError::Http { code, .. }) if code != 429 && code < 500 => {
                     return Rules::allow_all();
@@ -234,8 +244,13 @@ impl Client {
     }
 
     /// The first answer that is not a redirect, if it is a success. Where `robots.txt` is obeyed, that of each further
-    /// host on the way is asked as well.
-    async fn follow(&self, mut url: Url, obey: bool) -> Result<Response, DownloadError> {
+    /// host on the way is asked as well. Sets `has_answered` once the first host has.
+    async fn follow(
+        &self,
+        mut url: Url,
+        obey: bool,
+        has_answered: &mut bool,
+    ) -> Result<Response, DownloadError> {
         for hop in 0..=self.spec.max_redirects {
             check_host(&url, self.spec.allow_private_addresses)?;
             if obey && hop > 0 && !Box::pin(self.rules_allow(&url)).await {
@@ -243,6 +258,7 @@ impl Client {
             }
             let sent = self.http.get(url.clone()).send().await;
             let response = sent.map_err(|e| request_error(&e))?;
+            *has_answered = true;
             let status = response.status();
             if status.is_success() {
                 return Ok(response);

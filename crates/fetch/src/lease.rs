@@ -8,10 +8,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sightline_core::ShardId;
 
@@ -111,7 +112,10 @@ impl Drop for Leases {
 fn touch(held: &Mutex<BTreeMap<u64, File>>) {
     let held = held.lock().unwrap_or_else(PoisonError::into_inner);
     for file in held.values() {
-        let _ = file.set_modified(SystemTime::now());
+        // Written and not dated: the time has to be the file system's, not this machine's.
+        let _ = file
+            .write_all_at(owner().as_bytes(), 0)
+            .and_then(|()| file.sync_data());
     }
 }
 
@@ -151,6 +155,8 @@ pub(crate) fn owner() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]

@@ -237,10 +237,13 @@ pub enum DownloadError {
 impl DownloadError {
     /// Whether the host gave no sign of life.
     pub(crate) fn is_silence(&self) -> bool {
+        if let Self::Resolve { errno, .. } = self {
+            // "Temporary failure" is said by name servers that do not answer, of any host.
+            return *errno != EAI_AGAIN;
+        }
         matches!(
             self,
-            Self::Resolve { .. }
-                | Self::Connect { .. }
+            Self::Connect { .. }
                 | Self::Tls { .. }
                 | Self::Certificate { .. }
                 | Self::ConnectTimeout

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sightline_core::{Digest, Progress, ShardId};
@@ -74,7 +73,12 @@ impl Share {
                         count.saturating_sub(1)
                     ),
                 }),
-                None => Ok(shards.clone()),
+                None => {
+                    let mut shards = shards.clone();
+                    shards.sort_unstable();
+                    shards.dedup();
+                    Ok(shards)
+                }
             },
         }
     }
@@ -150,7 +154,6 @@ pub fn state(plan: &FetchPlan) -> Result<FetchState> {
             _ => state.open.push(id.0),
         }
     }
-    state.done.close(Duration::ZERO, 0);
     Ok(state)
 }
 
@@ -197,7 +200,6 @@ pub struct IndexedShard {
 /// Writes the index of the dataset, once every shard is there, and removes what killed workers left. Returns the shards
 /// that are missing otherwise.
 pub fn finish(plan: &FetchPlan) -> Result<std::result::Result<DatasetIndex, Vec<u64>>> {
-    let start = Instant::now();
     let format = format_of(&plan.spec)?;
     let mut index = DatasetIndex {
         schema: SCHEMA,
@@ -228,7 +230,6 @@ pub fn finish(plan: &FetchPlan) -> Result<std::result::Result<DatasetIndex, Vec<
     if !missing.is_empty() {
         return Ok(Err(missing));
     }
-    index.summary.close(Duration::ZERO, 0);
     remove_leases(&plan.spec.out)?;
     remove_stale_temporaries(&plan.spec.out)?;
     TableReader::clean(&plan.spec.out)?;
@@ -237,7 +238,6 @@ pub fn finish(plan: &FetchPlan) -> Result<std::result::Result<DatasetIndex, Vec<
         .map_err(|source| Error::output("write", &path)(source.into()))?;
     text.push('\n');
     write_atomic(&path, text.as_bytes())?;
-    tracing::debug!(seconds = start.elapsed().as_secs_f64(), "dataset indexed");
     Ok(Ok(index))
 }
 
