@@ -861,4 +861,43 @@ mod tests {
         let size = std::mem::size_of_val(&waiting);
         assert!(size <= 4096, "{size} bytes");
     }
+
+    #[test]
+    fn rules_of_a_further_host_are_fetched_though_every_connection_is_taken() {
+        let ((_root, first), (other_root, other)) = (server(), server());
+        std::fs::write(
+            other_root.path().join("robots.txt"),
+            "User-agent: *\nDisallow: /big\n",
+        )
+        .unwrap();
+        let spec = NetworkSpec {
+            obey_robots_txt: true,
+            concurrency: 1,
+            ..local()
+        };
+        let urls = ["/file", "/big"]
+            .map(|path| first.url(&format!("/fault/redirect?to={}", other.url(path))));
+        let refused = Err("Use of image disallowed by robots.txt".to_owned());
+        assert_eq!(get_all(&spec, &urls), [Ok(3000), refused]);
+        assert_eq!(other.requests("/robots.txt"), 1);
+    }
+
+    #[test]
+    fn a_host_is_not_blamed_for_where_it_redirects_to() {
+        let (_root, server) = server();
+        let closed = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            format!("http://{}/", listener.local_addr().unwrap())
+        };
+        let spec = NetworkSpec {
+            max_host_failures: 1,
+            per_host_concurrency: 1,
+            ..local()
+        };
+        let dead = server.url(&format!("/fault/redirect?to={closed}"));
+        let urls = [dead.clone(), dead, server.url("/file")];
+        let outcomes = get_all(&spec, &urls);
+        assert_eq!(outcomes[2], Ok(3000));
+        assert!(outcomes[..2].iter().all(Result::is_err));
+    }
 }

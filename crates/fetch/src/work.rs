@@ -65,21 +65,21 @@ impl Share {
                     .step_by((*workers).max(1) as usize)
                     .collect())
             }
-            Self::Shards(shards) => match shards.iter().find(|id| **id >= count) {
-                Some(id) => Err(Error::Spec {
-                    field: "--shards",
-                    problem: format!(
-                        "the plan has no shard {id}, only 0 to {}",
-                        count.saturating_sub(1)
-                    ),
-                }),
-                None => {
-                    let mut shards = shards.clone();
-                    shards.sort_unstable();
-                    shards.dedup();
-                    Ok(shards)
+            Self::Shards(shards) => {
+                if let Some(id) = shards.iter().find(|id| **id >= count) {
+                    return Err(Error::Spec {
+                        field: "--shards",
+                        problem: format!(
+                            "the plan has no shard {id}, only 0 to {}",
+                            count.saturating_sub(1)
+                        ),
+                    });
                 }
-            },
+                let mut shards = shards.clone();
+                shards.sort_unstable();
+                shards.dedup();
+                Ok(shards)
+            }
         }
     }
 }
