@@ -195,7 +195,7 @@ fn document_frequencies(args: &FrequenciesArgs) -> Result<Exit, Failure> {
     let (references, _) = score::references(&args.references, &columns, split, false)?;
     let captions = references.entries.into_iter();
     let captions: Vec<_> = captions.map(|entry| ("", entry.captions)).collect();
-    let frequencies = DocumentFrequencies::from_items(&CaptionItem::all(&captions));
+    let frequencies = DocumentFrequencies::from_items(&CaptionItem::all(captions));
     let doing = || format!("writing `{}`", out.display());
     let text = frequencies
         .to_json()

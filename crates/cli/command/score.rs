@@ -207,17 +207,18 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Exit, Failure> {
     let frequencies = args.document_frequencies.as_deref();
     let frequencies = frequencies.map(document_frequencies).transpose()?;
     let (frequencies, frequencies_file) = frequencies.unzip();
+    let (files, tables) = rayon::join(|| files::read(args), || meteor_tables(&metrics));
     let Files {
-        paired,
+        mut paired,
         references,
         predictions,
         baseline: baseline_file,
-    } = files::read(args)?;
+    } = files?;
     let resources = Resources {
-        meteor: meteor_tables(&metrics)?,
+        meteor: tables?,
         document_frequencies: frequencies.map(Arc::new),
     };
-    let (observations, baseline) = observe(&paired, &resources);
+    let (observations, baseline) = observe(&mut paired, &resources);
     if let Some(id) = &args.explain {
         let explained = explain::explain(id, &metrics, &paired, &observations)?;
         print_either(args.json, &explained, || explained.text())?;
@@ -369,15 +370,17 @@ fn meteor_tables(
 }
 
 /// What there is to score: the predictions and, with the same references, the baseline.
-fn observe(paired: &Paired, resources: &Resources) -> (Observations, Option<Observations>) {
+///
+/// Takes the captions out of `paired`: there may be millions, and from here on the items hold them.
+fn observe(paired: &mut Paired, resources: &Resources) -> (Observations, Option<Observations>) {
     let observe = |items| {
         let mut observations = Observations::default();
         observations.set(Input::Caption, items);
         observations.set_resources(resources.clone());
         observations
     };
-    let items = CaptionItem::all(&paired.captions);
-    let baseline = paired.baseline.as_ref().map(|captions| {
+    let items = CaptionItem::all(std::mem::take(&mut paired.captions));
+    let baseline = paired.baseline.take().map(|captions| {
         let pairs = items.par_iter().zip(captions);
         let items = pairs.map(|(item, caption)| CaptionItem {
             candidate: Caption::new(caption),

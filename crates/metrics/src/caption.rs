@@ -16,10 +16,11 @@ pub struct Caption {
 
 impl Caption {
     /// Tokenizes `raw` ([`sightline_text::ptb::caption`]).
-    pub fn new(raw: &str) -> Self {
+    pub fn new(raw: impl Into<Box<str>>) -> Self {
+        let raw = raw.into();
         Self {
-            raw: raw.into(),
-            tokenized: ptb::caption(raw).into(),
+            tokenized: ptb::caption(&raw).into(),
+            raw,
         }
     }
 
@@ -64,14 +65,17 @@ impl CaptionItem {
     }
 
     /// Tokenizes many, on all threads, in order.
-    pub fn all<C, R>(captions: &[(C, Vec<R>)]) -> Vec<Self>
+    pub fn all<C, R>(captions: Vec<(C, Vec<R>)>) -> Vec<Self>
     where
-        C: AsRef<str> + Sync,
-        R: AsRef<str> + Sync,
+        C: Into<Box<str>> + Send,
+        R: Into<Box<str>> + Send,
     {
         captions
-            .par_iter()
-            .map(|(candidate, references)| Self::new(candidate.as_ref(), references))
+            .into_par_iter()
+            .map(|(candidate, references)| Self {
+                candidate: Caption::new(candidate),
+                references: references.into_iter().map(Caption::new).collect(),
+            })
             .collect()
     }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use foldhash::HashSet;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::error::CaptionError;
-use super::read::{CaptionColumns, Captions, Entry, Role, Row, refuse_repeated};
+use super::read::{CaptionColumns, Captions, Entry, Gathered, Role, Row, refuse_repeated};
 
 /// An id, which is written as a number or as a text.
 #[derive(Debug)]
@@ -65,7 +65,39 @@ pub(super) fn of_float(id: f64) -> Option<String> {
 #[derive(Deserialize)]
 struct Document {
     images: Option<Vec<Image>>,
-    annotations: Option<Vec<Annotation>>,
+    annotations: Option<Annotations>,
+}
+
+/// Annotations, brought together by image as they are read: of a file with millions, the list itself
+/// would take more memory than its captions.
+struct Annotations(Gathered);
+
+impl<'de> Deserialize<'de> for Annotations {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_seq(AnnotationsVisitor)
+    }
+}
+
+struct AnnotationsVisitor;
+
+impl<'de> Visitor<'de> for AnnotationsVisitor {
+    type Value = Annotations;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut annotations: A) -> Result<Annotations, A::Error> {
+        let mut gathered = Gathered::default();
+        while let Some(one) = annotations.next_element::<Annotation>()? {
+            gathered.add(Row {
+                id: one.image_id.0,
+                captions: vec![one.caption],
+                ..Row::default()
+            });
+        }
+        Ok(Annotations(gathered))
+    }
 }
 
 #[derive(Deserialize)]
@@ -102,13 +134,13 @@ pub(super) fn document(
 ) -> Result<Captions, CaptionError> {
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'[') {
-        let results: Vec<Annotation> = parse(bytes)?;
-        return of_annotations(results, role);
+        let results: Annotations = parse(bytes)?;
+        return results.0.finish("image_id", role);
     }
     let document: Document = parse(bytes)?;
     match (document.annotations, document.images) {
         (Some(annotations), images) => {
-            let captions = of_annotations(annotations, role)?;
+            let captions = annotations.0.finish("image_id", role)?;
             match (images, role) {
                 (Some(images), Role::References) => in_order_of(images, captions),
                 _ => Ok(captions),
@@ -119,15 +151,6 @@ pub(super) fn document(
         }
         _ => Err(CaptionError::Shape),
     }
-}
-
-fn of_annotations(annotations: Vec<Annotation>, role: Role) -> Result<Captions, CaptionError> {
-    let rows = annotations.into_iter().map(|one| Row {
-        id: one.image_id.0,
-        captions: vec![one.caption],
-        ..Row::default()
-    });
-    Captions::of_rows("image_id", role, rows)
 }
 
 /// Puts entries in the order of the list of images, which is that of the reference programs, and adds

@@ -79,35 +79,61 @@ impl Captions {
         role: Role,
         rows: impl IntoIterator<Item = Row>,
     ) -> Result<Self, CaptionError> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut places: HashMap<String, usize> = HashMap::default();
-        let mut is_whole: Vec<bool> = Vec::new();
-        let mut repeated = Vec::new();
+        let mut gathered = Gathered::default();
         for row in rows {
-            let whole = row.is_list || role == Role::Predictions;
-            let place = *places.entry(row.id.clone()).or_insert(entries.len());
-            if let Some(entry) = entries.get_mut(place) {
-                if whole || is_whole[place] {
-                    repeated.push(row.id);
-                }
-                entry.captions.extend(row.captions);
-            } else {
-                is_whole.push(whole);
-                entries.push(Entry {
-                    ids: vec![row.id],
-                    captions: row.captions,
-                    failed: row.failed,
-                });
-            }
+            gathered.add(row);
         }
-        let what = match role {
-            Role::References => "list of captions",
-            Role::Predictions => "prediction",
+        gathered.finish(id_name, role)
+    }
+}
+
+/// Rows brought together by id, as they come.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    entries: Vec<Entry>,
+    places: HashMap<String, usize>,
+    /// For each entry, whether a row listed all its captions.
+    is_list: Vec<bool>,
+    /// Entries that a further row named, and whether one of the rows was a list.
+    repeated: Vec<(usize, bool)>,
+}
+
+impl Gathered {
+    pub(super) fn add(&mut self, row: Row) {
+        if let Some(&place) = self.places.get(row.id.as_str()) {
+            self.repeated
+                .push((place, row.is_list || self.is_list[place]));
+            self.entries[place].captions.extend(row.captions);
+        } else {
+            self.places.insert(row.id.clone(), self.entries.len());
+            self.is_list.push(row.is_list);
+            self.entries.push(Entry {
+                ids: vec![row.id],
+                captions: row.captions,
+                failed: row.failed,
+            });
+        }
+    }
+
+    /// Refuses ids that occur more often than `role` lets them.
+    pub(super) fn finish(
+        self,
+        id_name: &'static str,
+        role: Role,
+    ) -> Result<Captions, CaptionError> {
+        let (what, may_repeat) = match role {
+            Role::References => ("list of captions", true),
+            Role::Predictions => ("prediction", false),
         };
-        refuse_repeated(what, repeated)?;
-        Ok(Self {
+        let refused = self
+            .repeated
+            .iter()
+            .filter(|(_, is_list)| *is_list || !may_repeat);
+        let refused = refused.map(|&(place, _)| self.entries[place].ids[0].clone());
+        refuse_repeated(what, refused.collect())?;
+        Ok(Captions {
             id_names: vec![id_name],
-            entries,
+            entries: self.entries,
         })
     }
 }
@@ -176,7 +202,9 @@ fn read(
         return Err(CaptionError::Form);
     }
 
-    let stored = whole(File::open(path)?)?;
+    let file = File::open(path)?;
+    let expected = file.metadata()?.len();
+    let stored = whole(file, expected)?;
     let parse = || {
         if is_parquet {
             return columns::parquet(&stored, columns, role);
@@ -195,9 +223,10 @@ fn read(
     Ok((captions?, digest))
 }
 
-/// Everything that `reader` yields, up to the limit.
-fn whole(reader: impl Read) -> Result<Vec<u8>, CaptionError> {
-    let mut bytes = Vec::new();
+/// Everything that `reader` yields, up to the limit; about `expected` bytes.
+fn whole(reader: impl Read, expected: u64) -> Result<Vec<u8>, CaptionError> {
+    // One more, so that the end is found without growing.
+    let mut bytes = Vec::with_capacity(expected.min(MAX_LEN_BYTES) as usize + 1);
     reader.take(MAX_LEN_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_LEN_BYTES {
         return Err(CaptionError::TooLarge {
@@ -209,7 +238,8 @@ fn whole(reader: impl Read) -> Result<Vec<u8>, CaptionError> {
 
 /// What gzip packed. A file that ends too early is wrong as one of JSON is; the disk has not failed.
 fn unpack(packed: &[u8]) -> Result<Vec<u8>, CaptionError> {
-    whole(flate2::bufread::MultiGzDecoder::new(packed)).map_err(|error| match error {
+    let expected = packed.len() as u64;
+    whole(flate2::bufread::MultiGzDecoder::new(packed), expected).map_err(|error| match error {
         CaptionError::Read(error) => CaptionError::Packed {
             problem: match error.kind() {
                 io::ErrorKind::UnexpectedEof => "it ends too early".to_owned(),

@@ -124,7 +124,7 @@ impl Observer for Captions {
 
     fn finish(self: Box<Self>) -> Result<Observations> {
         let mut observations = Observations::default();
-        observations.set(Input::Caption, CaptionItem::all(&self.0));
+        observations.set(Input::Caption, CaptionItem::all(self.0));
         Ok(observations)
     }
 }

@@ -6,19 +6,23 @@ use foldhash::HashMap;
 
 use super::matches::{Lists, Match, Module};
 use super::tables::{Node, Paraphrase, Tables};
-use super::word::{Phrase, Text, Word};
+use super::word::{Outline, Phrase, Text, Word};
 
 /// Finds the matches of one candidate with its references. References of one image share most of their
 /// words and phrases, so what was found for one is kept for the next.
 pub(super) struct Finder<'a> {
     candidate: &'a Text<'a>,
     tables: &'a Tables,
+    /// Outlines of the candidate's words.
+    outlines: Vec<Outline>,
     /// Numbers of the candidate's words, sorted.
     candidate_words: Vec<u16>,
     /// Phrases of the candidate with those of their paraphrases whose first word some reference holds.
     paraphrased: Vec<(&'a Phrase, Paraphrase<'a>)>,
     /// For each word of a reference by number, where in `words` its matches are.
     words_of: HashMap<u32, Range<usize>>,
+    /// Room for the positions in the candidate that one word may match.
+    likely: Vec<u32>,
     /// Positions in the candidate, and why they match.
     words: Vec<(u32, Module)>,
     /// For each phrase of a reference, where in `phrases` its matches are.
@@ -46,9 +50,11 @@ impl<'a> Finder<'a> {
         Self {
             candidate,
             tables,
+            outlines: candidate.words.iter().map(|word| word.outline()).collect(),
             candidate_words: numbers(&candidate.words),
             paraphrased,
             words_of: HashMap::default(),
+            likely: Vec::new(),
             words: Vec::new(),
             phrases_of: HashMap::default(),
             phrases: Vec::new(),
@@ -102,13 +108,22 @@ impl<'a> Finder<'a> {
     /// Where in [`Self::words`] the matches of a word are, module by module.
     fn words_matching(&mut self, number: u32, word: &Word) -> Range<usize> {
         let (candidate, words) = (self.candidate, &mut self.words);
+        let (outlines, likely) = (&self.outlines, &mut self.likely);
         self.words_of
             .entry(number)
             .or_insert_with(|| {
+                let outline = word.outline();
+                let outlines = (0u32..).zip(outlines);
+                likely.clear();
+                likely.extend(
+                    outlines
+                        .filter(|(_, other)| outline.may_match(other))
+                        .map(|(position, _)| position),
+                );
                 let start = words.len();
                 let mut add = |module, is_match: &dyn Fn(&Word) -> bool| {
-                    for (position, other) in (0u32..).zip(&candidate.words) {
-                        if is_match(other) {
+                    for &position in &*likely {
+                        if is_match(candidate.words[position as usize]) {
                             words.push((position, module));
                         }
                     }

@@ -54,14 +54,43 @@ impl Word {
         }
     }
 
+    /// What tells most words that do not match from those that do.
+    pub(crate) fn outline(&self) -> Outline {
+        Outline {
+            key: self.key,
+            stem: self.stem,
+            signature: self.signature,
+        }
+    }
+
     /// Whether both words are in one synonym set.
     pub(crate) fn is_synonym_of(&self, other: &Self) -> bool {
-        let mut bits = self.signature.iter().zip(&other.signature);
-        bits.any(|(own, other)| own & other != 0)
+        self.outline().shares_bits_with(&other.outline())
             && self
                 .synsets
                 .iter()
                 .any(|id| other.synsets.binary_search(id).is_ok())
+    }
+}
+
+/// The part of a word that is compared with every word of the other caption: small, so that those of a
+/// caption lie side by side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outline {
+    key: u32,
+    stem: u32,
+    signature: [u64; 4],
+}
+
+impl Outline {
+    /// Whether words of these outlines could match as words: false is certain.
+    pub(crate) fn may_match(&self, other: &Self) -> bool {
+        (self.key == other.key) | (self.stem == other.stem) | self.shares_bits_with(other)
+    }
+
+    fn shares_bits_with(&self, other: &Self) -> bool {
+        let bits = self.signature.iter().zip(&other.signature);
+        bits.fold(0, |all, (own, other)| all | own & other) != 0
     }
 }
 
