@@ -85,7 +85,7 @@ pub(crate) struct Outline {
 impl Outline {
     /// Whether words of these outlines could match as words: false is certain.
     pub(crate) fn may_match(&self, other: &Self) -> bool {
-        (self.key == other.key) | (self.stem == other.stem) | self.shares_bits_with(other)
+        self.key == other.key || self.stem == other.stem || self.shares_bits_with(other)
     }
 
     fn shares_bits_with(&self, other: &Self) -> bool {
