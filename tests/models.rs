@@ -257,3 +257,32 @@ fn an_unknown_output_a_wrong_family_and_an_empty_folder_are_told() {
         "{told}"
     );
 }
+
+#[test]
+fn weights_of_fewer_bits_are_further_from_the_recorded_outputs() {
+    let sandbox = Sandbox::new();
+    let folder = recorded("clip/hf_quickgelu_eos2");
+    let largest = |weights: &str, exit: i32| {
+        let checked = sandbox
+            .run([
+                "models",
+                "check",
+                folder.to_str().unwrap(),
+                "--json",
+                "--weights",
+                weights,
+            ])
+            .expect(exit)
+            .json();
+        let outputs = checked["cases"][0]["outputs"].as_array().unwrap().iter();
+        let largest = outputs
+            .filter(|output| output["name"] == "image_embeds")
+            .map(|output| output["difference"]["absolute"].as_f64().unwrap());
+        largest.fold(0.0, f64::max)
+    };
+    let (whole, half, quarter) = (largest("f32", 0), largest("bf16", 1), largest("int8", 1));
+    assert!(
+        whole < 2e-5 && 2e-5 < half && half < quarter && quarter < 0.05,
+        "{whole} {half} {quarter}"
+    );
+}

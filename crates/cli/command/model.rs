@@ -10,7 +10,7 @@ use sightline_harness::catalog;
 use sightline_harness::direct::{Direct, DirectError};
 use sightline_manifest::{Place, Roots, load_model};
 use sightline_models::{
-    Capability, FAMILIES, Family, ModelSpec, TokenizerChoice, family, recognise,
+    Capability, FAMILIES, Family, ModelSpec, Precision, TokenizerChoice, family, recognise,
 };
 
 use crate::command::exits;
@@ -43,6 +43,10 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum, value_name = "WHAT")]
     tokenizer: Option<TokenizerArg>,
 
+    /// In what the weights of linear maps are kept; fewer bits take less memory and round (docs/models.md)
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
+    weights: WeightsArg,
+
     /// Ask nothing of the network: a checkpoint on the hub (hf:…) has to be in its cache
     #[arg(long)]
     offline: bool,
@@ -50,6 +54,27 @@ pub(crate) struct ModelArgs {
     /// From which random choices derive
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+/// In what the weights of linear maps are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WeightsArg {
+    /// 32 bits: nothing is rounded but what the checkpoint rounds
+    F32,
+    /// 16 bits: a weight is off by 1/512 of its size at most
+    Bf16,
+    /// 8 bits: a weight is off by 1/254 of the largest of its output at most
+    Int8,
+}
+
+impl From<WeightsArg> for Precision {
+    fn from(weights: WeightsArg) -> Self {
+        match weights {
+            WeightsArg::F32 => Self::F32,
+            WeightsArg::Bf16 => Self::Bf16,
+            WeightsArg::Int8 => Self::Int8,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -88,6 +113,7 @@ impl ModelArgs {
             checkpoint,
             tokenizer: TokenizerChoice::Checkpoint,
             seed: Seed(self.seed),
+            precision: self.weights.into(),
         };
         let named = self.family.as_deref().map(named).transpose()?;
         let folder = match hub::name(Path::new(&self.model)) {
@@ -151,6 +177,7 @@ impl ModelArgs {
                 _ => TokenizerChoice::Checkpoint,
             },
             seed: Seed(self.seed),
+            precision: self.weights.into(),
         };
         Ok((named(&planned.family)?, spec))
     }

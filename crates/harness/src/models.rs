@@ -7,7 +7,7 @@ use sightline_core::registry::UnknownName;
 use sightline_core::{Digest, PixelDeviation};
 use sightline_manifest::{Lock, LockedInput, Plan, PlannedModel, PlannedTask, Roots};
 use sightline_models::{
-    Family, FileRole, Model, ModelSpec, TokenizerChoice, VisualSpec, Way, family,
+    Family, FileRole, Model, ModelSpec, Precision, TokenizerChoice, VisualSpec, Way, family,
 };
 use sightline_preprocess::{Limits, Mode, PrepareError, Preprocessor};
 
@@ -227,6 +227,7 @@ impl<'a> Planned<'a> {
             checkpoint,
             tokenizer: *tokenizer,
             seed: self.plan.seed.child(self.name, 0),
+            precision: Precision::F32,
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! RAYON_NUM_THREADS=1 cargo run --release -p sightline-models --example peers -- \
-//!     clip-image CHECKPOINT inputs.safetensors 1,8,32 [--warmups 1] [--seconds 2] [--out FILE]
+//!     clip-image CHECKPOINT inputs.safetensors 1,8,32 [--warmups 1] [--seconds 2] [--weights bf16] [--out FILE]
 //! ```
 //!
 //! Prints one JSON object: the seconds of loading, those of every pass of each batch (wall, and CPU over all threads),
@@ -26,7 +26,7 @@ use sightline_core::Seed;
 use sightline_models::families::clip::Clip;
 use sightline_models::families::virtex::{Parts, Start, VirTex};
 use sightline_models::families::visualbert::{AnswerHead, Head, Inputs, RegionInputs, VisualBert};
-use sightline_models::{Embed, ModelSpec, TokenizerChoice};
+use sightline_models::{Embed, ModelSpec, Precision, TokenizerChoice};
 use sightline_nn::tower::BertInput;
 use sightline_nn::unit_length;
 
@@ -51,6 +51,7 @@ struct Arguments {
     batches: Vec<usize>,
     warmups: usize,
     seconds: f64,
+    weights: Precision,
     out: Option<PathBuf>,
 }
 
@@ -95,6 +96,7 @@ fn arguments() -> Outcome<Arguments> {
             .collect::<Result<_, _>>()?,
         warmups: 1,
         seconds: 2.0,
+        weights: Precision::F32,
         out: None,
     };
     while let Some(flag) = words.next() {
@@ -102,6 +104,7 @@ fn arguments() -> Outcome<Arguments> {
         match flag.as_str() {
             "--warmups" => arguments.warmups = value.parse()?,
             "--seconds" => arguments.seconds = value.parse()?,
+            "--weights" => arguments.weights = serde_json::from_value(value.into())?,
             "--out" => arguments.out = Some(value.into()),
             _ => return Err(format!("unknown flag `{flag}`").into()),
         }
@@ -115,6 +118,7 @@ fn workload(arguments: &Arguments, inputs: &Tensors) -> Outcome<Run> {
         checkpoint: Some(arguments.checkpoint.clone()),
         tokenizer: TokenizerChoice::WordHash,
         seed: Seed(0),
+        precision: arguments.weights,
     };
     let virtex = || VirTex::load(&spec, Parts::Captions, &device);
     Ok(match arguments.workload.as_str() {

@@ -211,6 +211,7 @@ mod tests {
                     checkpoint,
                     tokenizer: TokenizerChoice::WordHash,
                     seed: Seed(1),
+                    precision: crate::Precision::F32,
                 };
                 let broken = check(family, &spec, &Device::Cpu).unwrap();
                 assert!(

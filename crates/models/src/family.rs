@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use sightline_core::Seed;
+use sightline_nn::Precision;
 
 use crate::{Capability, Error, Model, Result, VisualSpec};
 
@@ -39,6 +40,9 @@ pub struct ModelSpec {
     pub tokenizer: TokenizerChoice,
     /// For families whose answers are random.
     pub seed: Seed,
+    /// In what linear maps keep their weights.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
 }
 
 /// Where ids for texts come from.
@@ -85,6 +89,7 @@ impl ModelSpec {
             checkpoint: None,
             tokenizer: TokenizerChoice::Checkpoint,
             seed,
+            precision: Precision::F32,
         }
     }
 
@@ -106,6 +111,7 @@ mod tests {
             checkpoint: Some("clip".into()),
             tokenizer: TokenizerChoice::WordHash,
             seed: Seed(17),
+            precision: Precision::F32,
         };
         let json = serde_json::to_string(&spec).unwrap();
         assert_eq!(
@@ -113,5 +119,12 @@ mod tests {
             r#"{"checkpoint":"clip","tokenizer":"word-hash","seed":17}"#
         );
         assert_eq!(serde_json::from_str::<ModelSpec>(&json).unwrap(), spec);
+        let compact = ModelSpec {
+            precision: Precision::Int8,
+            ..spec
+        };
+        let json = serde_json::to_string(&compact).unwrap();
+        assert!(json.ends_with(r#","precision":"int8"}"#), "{json}");
+        assert_eq!(serde_json::from_str::<ModelSpec>(&json).unwrap(), compact);
     }
 }

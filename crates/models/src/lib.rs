@@ -46,4 +46,5 @@ pub use family::{CheckpointFile, Family, FileRole, ModelSpec, TokenizerChoice};
 pub use generate::{Decoding, Generate, Generated, Prompt, Segment, Strategy};
 pub use recognise::recognise;
 pub use score::Score;
+pub use sightline_nn::Precision;
 pub use yaml::YamlError;

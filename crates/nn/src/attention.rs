@@ -322,12 +322,10 @@ impl Projections {
                 read(names.value, source)?,
             ]
         };
+        let beside = |parts| Linear::side_by_side(parts, weights.precision());
         Ok(match spec.key_value {
-            KeyValue::Own => Self::Own(Linear::side_by_side(vec![query, key, value])?),
-            KeyValue::Other { .. } => Self::Apart(
-                Linear::side_by_side(vec![query])?,
-                Linear::side_by_side(vec![key, value])?,
-            ),
+            KeyValue::Own => Self::Own(beside(vec![query, key, value])?),
+            KeyValue::Other { .. } => Self::Apart(beside(vec![query])?, beside(vec![key, value])?),
         })
     }
 }
@@ -585,7 +583,9 @@ mod tests {
             .iter()
             .map(|(weight, bias)| (weight.as_tensor().clone(), Some(bias.as_tensor().clone())));
         let trained = Attention {
-            projections: Projections::Own(Linear::side_by_side(parts.collect()).unwrap()),
+            projections: Projections::Own(
+                Linear::side_by_side(parts.collect(), crate::Precision::F32).unwrap(),
+            ),
             ..fixed.clone()
         };
         let x = Tensor::randn(0f32, 1.0, (2, 5, 6), &device).unwrap();

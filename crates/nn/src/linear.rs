@@ -8,7 +8,7 @@ use crate::kernel::{
     self,
     product::{Finish, Matrix, Packed, Rows, multiply},
 };
-use crate::{Activation, Error, Result, Weights};
+use crate::{Activation, Error, Precision, Result, Weights};
 
 /// `y = x Wᵀ + b`.
 #[derive(Clone, Debug)]
@@ -29,23 +29,29 @@ enum Form {
 impl Linear {
     /// Reads `weight` `[output, input]` and `bias` `[output]`.
     pub fn load(weights: &Weights, input: usize, output: usize) -> Result<Self> {
-        Self::side_by_side(vec![parts(weights, input, output)?])
+        let part = parts(weights, input, output)?;
+        Self::side_by_side(vec![part], weights.precision())
     }
 
     /// Reads `weight` `[output, input]` only.
     pub fn load_without_bias(weights: &Weights, input: usize, output: usize) -> Result<Self> {
-        Self::new(&weights.tensor("weight", &[output, input])?, None)
+        let part = (weights.tensor("weight", &[output, input])?, None);
+        Self::side_by_side(vec![part], weights.precision())
     }
 
     /// The map of `weight` `[output, input]` and `bias` `[output]`.
     ///
     /// A weight that is not trained is prepared for products, and only that form is kept.
     pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
-        Self::side_by_side(vec![(weight.clone(), bias)])
+        Self::side_by_side(vec![(weight.clone(), bias)], Precision::F32)
     }
 
     /// Maps of the same input as one, their outputs side by side; all of them MUST have a bias, or none.
-    pub(crate) fn side_by_side(parts: Vec<(Tensor, Option<Tensor>)>) -> Result<Self> {
+    /// Weights that are not trained are kept in `precision`.
+    pub(crate) fn side_by_side(
+        parts: Vec<(Tensor, Option<Tensor>)>,
+        precision: Precision,
+    ) -> Result<Self> {
         let mut output = 0;
         let mut input = 0;
         for (weight, _) in &parts {
@@ -65,7 +71,9 @@ impl Linear {
                 [bias] => Some((*bias).clone()),
                 biases => Some(Tensor::cat(biases, 0)?),
             };
-            let packed = with_elements(&weights, |weights| Packed::from_columns(weights, input))?;
+            let packed = with_elements(&weights, |weights| {
+                Packed::from_columns(weights, input, precision)
+            })?;
             Form::Packed(Arc::new(packed), bias)
         } else {
             Form::Composed(parts)

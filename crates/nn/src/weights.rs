@@ -34,7 +34,7 @@ use candle_core::{DType, Device, Tensor};
 use sightline_core::Seed;
 
 use crate::checkpoint::Checkpoint;
-use crate::{Error, Result, TensorProblem};
+use crate::{Error, Precision, Result, TensorProblem};
 
 /// Endings of names that hold no weights of the model: buffers that are computed anyway.
 const BUFFERS: &[&str] = &[
@@ -64,6 +64,7 @@ pub(crate) const TRAINING: &[&str] = &[
 pub struct Weights {
     shared: Rc<Shared>,
     prefix: String,
+    precision: Precision,
 }
 
 struct Shared {
@@ -115,7 +116,19 @@ impl Weights {
                 problems: RefCell::default(),
             }),
             prefix: String::new(),
+            precision: Precision::F32,
         }
+    }
+
+    /// The same, for linear maps that keep their weights in `precision`.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// In what linear maps keep their weights.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The files that [`Self::open`] would read, indexes included.
@@ -129,6 +142,7 @@ impl Weights {
         Self {
             shared: Rc::clone(&self.shared),
             prefix: format!("{}{name}.", self.prefix),
+            precision: self.precision,
         }
     }
 

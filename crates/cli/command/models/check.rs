@@ -10,6 +10,7 @@ use sightline_core::{Hint, Progress};
 use sightline_models::recorded::{Case, Difference, RecordedError, Tolerance, cases};
 use sightline_models::{Device, Family, family};
 
+use crate::command::model::WeightsArg;
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
 
@@ -30,6 +31,10 @@ pub(crate) struct CheckArgs {
     /// The relative part of what is allowed
     #[arg(long, value_name = "X", value_parser = parse_tolerance)]
     relative: Option<f64>,
+
+    /// In what the weights of linear maps are kept: with fewer bits the differences are what rounding costs
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
+    weights: WeightsArg,
 
     /// Print as JSON
     #[arg(long)]
@@ -94,7 +99,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
 
     let mut checked = Vec::new();
     for folder in &folders {
-        match Case::open(folder, wanted, &Device::Cpu) {
+        match Case::open_in(folder, wanted, args.weights.into(), &Device::Cpu) {
             Ok(case) => checked.push(compare(folder, &case, args.tolerance())),
             // The only case was named: that it is none is a mistake in the arguments.
             Err(error) if is_one => return Err(Failure::new(Exit::Usage, doing(), &error)),

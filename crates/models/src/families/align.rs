@@ -77,7 +77,7 @@ impl Align {
         let config = AlignConfig::read(&folder.join(CONFIG))?;
         let input = read_input(folder, &config)?;
         let tokenizer = read_tokenizer(folder, &config, spec.tokenizer)?;
-        let weights = Weights::open(folder, device)?;
+        let weights = Weights::open(folder, device)?.with_precision(spec.precision);
         let model = Self::assemble(&config, &weights, tokenizer, input, device);
         // Problems with tensors first: they are the cause of whatever else went wrong.
         folder::finish(&weights, folder)?;

@@ -134,6 +134,7 @@ impl Clip {
     pub fn load(spec: &ModelSpec, device: &Device) -> Result<Self> {
         let folder = spec.folder(FAMILY.name)?;
         let (weights, clip) = open(folder, device)?;
+        let weights = weights.with_precision(spec.precision);
         let input = read_input(folder, &clip)?;
         let tokenizer = read_tokenizer(folder, &clip, spec.tokenizer)?;
         let model = Self::assemble(&clip, &weights, tokenizer, input, device);

@@ -53,7 +53,7 @@ pub use difference::{Difference, Tolerance, Worst};
 pub use error::{RecordedError, Result};
 
 use crate::folder::read_json;
-use crate::{Family, ModelSpec, TokenizerChoice, family, recognise};
+use crate::{Family, ModelSpec, Precision, TokenizerChoice, family, recognise};
 use values::Values;
 
 /// Inputs and outputs.
@@ -119,6 +119,17 @@ pub struct Case {
 impl Case {
     /// Loads the case in `folder`. Its family is `wanted`, which it must not contradict, else what it says or looks like.
     pub fn open(folder: &Path, wanted: Option<&'static Family>, device: &Device) -> Result<Self> {
+        Self::open_in(folder, wanted, Precision::F32, device)
+    }
+
+    /// As [`Self::open`], with weights kept in `precision`: how far the outputs are from the recorded ones says what
+    /// the rounding costs.
+    pub fn open_in(
+        folder: &Path,
+        wanted: Option<&'static Family>,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self> {
         let path = folder.join(RECORDED);
         if !path.is_file() {
             let path = folder.to_owned();
@@ -134,6 +145,7 @@ impl Case {
             checkpoint: Some(folder.to_owned()),
             tokenizer: TokenizerChoice::WordHash,
             seed: Seed(0),
+            precision,
         };
         Ok(Self {
             family,

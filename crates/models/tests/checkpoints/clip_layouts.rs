@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use sightline_core::Seed;
-use sightline_models::{Embed, Model, ModelSpec, TokenizerChoice, VisualSpec, family};
+use sightline_models::{Embed, Model, ModelSpec, Precision, TokenizerChoice, VisualSpec, family};
 use tempfile::TempDir;
 
 type Tensors = HashMap<String, Tensor>;
@@ -117,6 +117,7 @@ fn load(folder: &Path) -> Box<dyn Model> {
         checkpoint: Some(folder.to_owned()),
         tokenizer: TokenizerChoice::WordHash,
         seed: Seed(0),
+        precision: Precision::F32,
     };
     (family("clip").unwrap().load)(&spec, &Device::Cpu).unwrap()
 }
@@ -185,6 +186,7 @@ fn files_of_the_layout_are_listed() {
         checkpoint: Some(folder.path().to_owned()),
         tokenizer: TokenizerChoice::WordHash,
         seed: Seed(0),
+        precision: Precision::F32,
     };
     let names = || -> Vec<String> {
         let files = (family("clip").unwrap().files)(&spec).unwrap();

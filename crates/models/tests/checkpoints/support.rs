@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 use sightline_core::{Hint, Seed};
-use sightline_models::{Error, Model, ModelSpec, TokenizerChoice, family};
+use sightline_models::{Error, Model, ModelSpec, Precision, TokenizerChoice, family};
 use tempfile::TempDir;
 
 /// A copy of a checkpoint of `family`, whose texts come as ids.
@@ -47,6 +47,7 @@ impl Checkpoint {
             checkpoint: Some(self.path().to_owned()),
             tokenizer: TokenizerChoice::WordHash,
             seed: Seed(0),
+            precision: Precision::F32,
         }
     }
 

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 use super::activate_here;
 use crate::activation::Activation;
+use crate::precision::Precision;
 
 /// Longest stretch of the inner dimension that is summed up in registers; a multiple of [`STEP`].
 const DEPTH: usize = 768;
@@ -69,29 +70,103 @@ impl Rows for Matrix<'_> {
 /// filled up with zeros to whole steps and panels.
 #[derive(Debug)]
 pub(crate) struct Packed {
-    panels: Aligned,
+    panels: Panels,
     input: usize,
     output: usize,
     /// Columns of a panel.
     width: usize,
 }
 
+/// The elements of the panels, in one order whatever they are kept as.
+#[derive(Debug)]
+enum Panels {
+    F32(Aligned),
+    /// Upper halves of `f32`.
+    Bf16(Vec<u16>),
+    /// Whole numbers, and for each column what one of them is worth.
+    Int8(Vec<i8>, Vec<f32>),
+}
+
+impl Panels {
+    fn zeros(precision: Precision, len: usize, columns: usize) -> Self {
+        match precision {
+            Precision::F32 => Self::F32(Aligned::zeros(len)),
+            Precision::Bf16 => Self::Bf16(vec![0; len]),
+            Precision::Int8 => Self::Int8(vec![0; len], vec![0.0; columns]),
+        }
+    }
+}
+
+/// The nearest number that fits into the upper half of a `f32`, halves to even. What is no number stays so.
+fn to_bf16(value: f32) -> u16 {
+    half::bf16::from_f32(value).to_bits()
+}
+
+/// A column as whole numbers of −127 to 127, each worth what is returned. A column with an element that is not finite
+/// is worth NaN: it must not look like weights.
+fn to_int8(column: &[f32], to: &mut [i8]) -> f32 {
+    let largest = column.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+    if !column.iter().all(|v| v.is_finite()) {
+        to.fill(1);
+        return f32::NAN;
+    }
+    let worth = largest / 127.0;
+    if worth > 0.0 {
+        for (to, v) in to.iter_mut().zip(column) {
+            *to = (v / worth).round_ties_even() as i8;
+        }
+    }
+    worth
+}
+
 impl Packed {
     /// The matrix whose columns are the rows of `parts`, one part after the other: each holds rows of `input` elements,
     /// as the weights of linear maps do.
-    pub(crate) fn from_columns(parts: &[&[f32]], input: usize) -> Self {
+    pub(crate) fn from_columns(parts: &[&[f32]], input: usize, precision: Precision) -> Self {
         let width = panel_width();
         let output = parts.iter().map(|part| part.len()).sum::<usize>() / input.max(1);
         let size = width * input.next_multiple_of(STEP);
-        let mut panels = Aligned::zeros(output.div_ceil(width) * size);
+        let count = output.div_ceil(width);
+        let mut panels = Panels::zeros(precision, count * size, count * width);
         if input > 0 {
             let parts = parts.iter().flat_map(|part| part.chunks_exact(input));
             let columns: Vec<&[f32]> = parts.collect();
-            panels
-                .as_mut_slice()
-                .par_chunks_mut(size)
-                .zip(columns.par_chunks(width))
-                .for_each(|(panel, columns)| pack_columns(panel, columns, width));
+            let columns = columns.par_chunks(width);
+            match &mut panels {
+                Panels::F32(panels) => panels
+                    .as_mut_slice()
+                    .par_chunks_mut(size)
+                    .zip(columns)
+                    .for_each(|(panel, columns)| pack_columns(panel, columns, width)),
+                Panels::Bf16(panels) => {
+                    panels
+                        .par_chunks_mut(size)
+                        .zip(columns)
+                        .for_each(|(panel, columns)| {
+                            for (i, column) in columns.iter().enumerate() {
+                                let places = panel[i..].iter_mut().step_by(width);
+                                for (to, &from) in places.zip(*column) {
+                                    *to = to_bf16(from);
+                                }
+                            }
+                        });
+                }
+                Panels::Int8(panels, worths) => panels
+                    .par_chunks_mut(size)
+                    .zip(worths.par_chunks_mut(width))
+                    .zip(columns)
+                    .for_each(|((panel, worths), columns)| {
+                        let mut whole = vec![0i8; input];
+                        for (i, (column, worth)) in columns.iter().zip(worths).enumerate() {
+                            whole.fill(0);
+                            *worth = to_int8(column, &mut whole);
+                            let places = panel[i..].iter_mut().step_by(width);
+                            for (to, &from) in places.zip(&whole) {
+                                *to = from;
+                            }
+                        }
+                    }),
+            }
         }
         Self {
             panels,
@@ -111,11 +186,13 @@ impl Packed {
         self.output
     }
 
-    /// The columns one after the other, as [`Self::from_columns`] took them.
+    /// The columns one after the other, as [`Self::from_columns`] took them but for rounding.
     pub(crate) fn columns(&self) -> Vec<f32> {
         let mut columns = vec![0.0; self.input * self.output];
+        let mut room = Vec::new();
         for (number, column) in columns.chunks_exact_mut(self.input.max(1)).enumerate() {
-            let panel = self.panel(number / self.width);
+            let rows = 0..self.input.next_multiple_of(STEP);
+            let panel = self.rows_of_panel(number / self.width, rows, &mut room);
             let elements = panel[number % self.width..].iter().step_by(self.width);
             for (to, &from) in column.iter_mut().zip(elements) {
                 *to = from;
@@ -124,9 +201,37 @@ impl Packed {
         columns
     }
 
-    fn panel(&self, number: usize) -> &[f32] {
-        let size = self.width * self.input.next_multiple_of(STEP);
-        &self.panels.as_slice()[number * size..(number + 1) * size]
+    /// Rows of a panel as `f32`; written to `room` if they are kept as something else.
+    #[inline(always)]
+    fn rows_of_panel<'p>(
+        &'p self,
+        number: usize,
+        rows: Range<usize>,
+        room: &'p mut Vec<f32>,
+    ) -> &'p [f32] {
+        let start = self.width * (number * self.input.next_multiple_of(STEP) + rows.start);
+        let part = start..start + self.width * rows.len();
+        if !matches!(self.panels, Panels::F32(_)) {
+            room.resize(part.len(), 0.0);
+        }
+        match &self.panels {
+            Panels::F32(elements) => return &elements.as_slice()[part],
+            Panels::Bf16(elements) => {
+                for (to, &from) in room.iter_mut().zip(&elements[part]) {
+                    *to = f32::from_bits(u32::from(from) << 16);
+                }
+            }
+            Panels::Int8(elements, worths) => {
+                let worths = &worths[number * self.width..(number + 1) * self.width];
+                let rows = elements[part].chunks_exact(self.width);
+                for (to, from) in room.chunks_exact_mut(self.width).zip(rows) {
+                    for ((to, &from), worth) in to.iter_mut().zip(from).zip(worths) {
+                        *to = f32::from(from) * worth;
+                    }
+                }
+            }
+        }
+        room
     }
 }
 
@@ -222,6 +327,7 @@ impl<R: Rows> WithSimd for Task<'_, '_, R> {
         };
         let block = balanced(self.rows.len(), most);
         let mut tiles = Tiles::new(simd, block, depth);
+        let mut room = Vec::new();
         let mut all = std::mem::take(&mut self.rows);
         for (number, rows) in all.chunks_mut(block).enumerate() {
             let first_row = self.first_row + number * block;
@@ -230,7 +336,7 @@ impl<R: Rows> WithSimd for Task<'_, '_, R> {
                 let of = first_row..first_row + rows.len();
                 tiles.fill(self.a, of, start..end.min(b.input));
                 for number in 0..columns.div_ceil(b.width) {
-                    let panel = &b.panel(first_panel + number)[start * b.width..end * b.width];
+                    let panel = b.rows_of_panel(first_panel + number, start..end, &mut room);
                     let from = number * b.width;
                     let part = from..(from + b.width).min(columns);
                     tiles.multiply(simd, rows, part.clone(), panel, start == 0);
@@ -502,7 +608,7 @@ mod tests {
             let bias = wave(output, 0.11);
             // Two parts, as of two linear maps side by side.
             let (first, second) = w.split_at(output / 2 * input);
-            let packed = Packed::from_columns(&[first, second], input);
+            let packed = Packed::from_columns(&[first, second], input, Precision::F32);
             assert_eq!(packed.columns(), w);
             assert_eq!((packed.input(), packed.output()), (input, output));
             let mut out = vec![f32::NAN; rows * output];
@@ -530,7 +636,7 @@ mod tests {
     fn a_row_has_the_same_bits_in_any_company() {
         let (rows, input, output) = (37, 800, 90);
         let (a, w) = (wave(rows * input, 0.61), wave(output * input, 0.29));
-        let packed = Packed::from_columns(&[&w], input);
+        let packed = Packed::from_columns(&[&w], input, Precision::F32);
         let run = |a: &[f32]| {
             let mut out = vec![f32::NAN; a.len() / input * output];
             multiply(&mut out, &matrix(a, input), &packed, Finish::default());
@@ -547,9 +653,9 @@ mod tests {
 
     #[test]
     fn nothing_times_something_is_nothing() {
-        let packed = Packed::from_columns(&[], 4);
+        let packed = Packed::from_columns(&[], 4, Precision::F32);
         multiply(&mut [], &matrix(&[], 4), &packed, Finish::default());
-        let none = Packed::from_columns(&[&[1.0; 8]], 4);
+        let none = Packed::from_columns(&[&[1.0; 8]], 4, Precision::F32);
         multiply(&mut [], &matrix(&[], 4), &none, Finish::default());
         assert_eq!(none.output(), 2);
     }
@@ -559,7 +665,7 @@ mod tests {
         let (input, output) = (20, 40);
         let mut a = wave(3 * input, 0.5);
         a[input + 3] = f32::NAN;
-        let packed = Packed::from_columns(&[&wave(input * output, 0.2)], input);
+        let packed = Packed::from_columns(&[&wave(input * output, 0.2)], input, Precision::F32);
         let mut out = vec![0.0; 3 * output];
         multiply(&mut out, &matrix(&a, input), &packed, Finish::default());
         let is_nan: Vec<bool> = out
@@ -567,5 +673,47 @@ mod tests {
             .map(|row| row[0].is_nan())
             .collect();
         assert_eq!(is_nan, [false, true, false]);
+    }
+
+    #[test]
+    fn fewer_bits_are_the_product_of_rounded_weights() {
+        let (rows, input, output) = (9, 1543, 70);
+        let (a, w) = (wave(rows * input, 0.37), wave(output * input, 0.73));
+        let multiplied = |packed: &Packed| {
+            let mut out = vec![f32::NAN; rows * output];
+            multiply(&mut out, &matrix(&a, input), packed, Finish::default());
+            out
+        };
+        for precision in [Precision::Bf16, Precision::Int8] {
+            let packed = Packed::from_columns(&[&w], input, precision);
+            let rounded = packed.columns();
+            for (column, wanted) in rounded.chunks(input).zip(w.chunks(input)) {
+                let largest = wanted.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+                for (found, wanted) in column.iter().zip(wanted) {
+                    let allowed = match precision {
+                        Precision::Bf16 => wanted.abs() / 512.0,
+                        _ => largest / 254.0 * 1.0001,
+                    };
+                    assert!((found - wanted).abs() <= allowed, "{found} {wanted}");
+                }
+            }
+            let plain = Packed::from_columns(&[&rounded], input, Precision::F32);
+            assert_eq!(multiplied(&packed), multiplied(&plain), "{precision:?}");
+        }
+    }
+
+    #[test]
+    fn fewer_bits_hide_no_nan() {
+        for precision in [Precision::Bf16, Precision::Int8] {
+            for bad in [f32::NAN, f32::INFINITY] {
+                let packed = Packed::from_columns(&[&[1.0, bad, 0.0, 0.0]], 2, precision);
+                let columns = packed.columns();
+                assert!(
+                    columns[..2].iter().any(|v| !v.is_finite()),
+                    "{precision:?} {bad}"
+                );
+                assert_eq!(columns[2..], [0.0, 0.0]);
+            }
+        }
     }
 }
