@@ -845,3 +845,30 @@ fn metrics_are_listed() {
         .json();
     assert_eq!(json["schema"], 1);
 }
+
+#[test]
+fn what_could_be_scored_in_several_ways_is_refused() {
+    let sandbox = sandbox();
+    sandbox.write(
+        "several.jsonl",
+        "{\"id\": 1, \"captions\": [\"a dog\", \"a cat\"]}\n",
+    );
+    sandbox
+        .sightline("score --references references.json --predictions several.jsonl --partial")
+        .expect(2)
+        .says(&[
+            "more than one predicted caption for 1 image: `1`",
+            "Keep one caption",
+        ]);
+    sandbox.write(
+        "both.jsonl",
+        "{\"id\": 1, \"prediction\": {\"caption\": \"a\"}, \"failed\": \"oom\"}\n",
+    );
+    sandbox
+        .sightline("score --references references.json --predictions both.jsonl --partial")
+        .expect(2)
+        .says(&["line 1: there is a prediction and a reason why there is none"]);
+    score(&sandbox, "--split val")
+        .expect(2)
+        .says(&["the file has no splits, of which `val` could be one"]);
+}

@@ -25,9 +25,10 @@ fn is_of_table_engine(thread: Option<&str>) -> bool {
     thread.is_some_and(|name| TABLE_THREADS.iter().any(|start| name.starts_with(start)))
 }
 
-/// The reader of Parquet shards panics on some damaged files, in whatever thread reads; `sightline_shard` catches that.
+/// The readers of Parquet panic on some damaged files, in whatever thread reads; `sightline_shard` and the captions of
+/// `sightline_harness` catch that.
 fn is_of_parquet_reader(file: &str) -> bool {
-    file.contains("/parquet-")
+    file.contains("/parquet-") || file.contains("/polars-")
 }
 
 #[cfg(test)]

@@ -41,8 +41,9 @@ const FEWEST_RESAMPLES: u32 = 100;
 #[command(after_help = "\
 Files: COCO caption JSON, COCO results, Karpathy's splits (.json), JSON lines with `id` and `caption`
 or `captions`, or a predictions file of a run (.jsonl), tables with the columns `id` and `caption`
-(.csv, .tsv, .parquet); all but Parquet also with .gz. CSV may be quoted, TSV is not. Predictions
-name an image once; references may have a row for each caption. METEOR refuses captions of more
+(.csv, .tsv, .parquet); all but Parquet also with .gz. CSV may be quoted, TSV is not; an empty cell is
+an empty caption, which is scored, so leave out the rows of predictions that failed, or give null in
+Parquet. Predictions name an image once, with one caption; references may have a row for each caption. METEOR refuses captions of more
 than 2,000 words.")]
 pub(crate) struct ScoreArgs {
     /// What people wrote

@@ -131,4 +131,12 @@ impl Examples for CaptionItem {
     fn empty() -> Option<Self> {
         Some(Self::new("", &["a dog on a bench"]))
     }
+
+    fn with_references_twice(&self) -> Option<Self> {
+        let references = self.references.iter().chain(&self.references);
+        Some(Self {
+            candidate: self.candidate.clone(),
+            references: references.cloned().collect(),
+        })
+    }
 }

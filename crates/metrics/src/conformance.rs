@@ -39,6 +39,11 @@ pub trait Examples: Sized {
     fn empty() -> Option<Self> {
         None
     }
+
+    /// The same item with every reference there twice, where there are several: that says nothing new.
+    fn with_references_twice(&self) -> Option<Self> {
+        None
+    }
 }
 
 impl Examples for Rank {
@@ -242,6 +247,17 @@ impl Kit<'_> {
                 "the order of items does not matter",
                 format!("{:?} instead of {value} of {n} items", shuffled.value),
             ));
+        }
+
+        let repeated = self.metric.with_references_twice(&observations);
+        if let Some(repeated) = repeated.map_err(failed)? {
+            let repeated = self.metric.evaluate(&repeated, None).map_err(failed)?;
+            if !close(repeated.value) {
+                return Err(self.violation(
+                    "a reference that is there twice says nothing new",
+                    format!("{:?} instead of {value} of {n} items", repeated.value),
+                ));
+            }
         }
 
         let twice: Vec<usize> = (0..n).chain(0..n).collect();

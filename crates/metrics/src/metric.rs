@@ -161,6 +161,9 @@ pub trait DynMetric: Send + Sync {
 
     /// The items with these indices, in this order; an index without an item is passed over.
     fn picked(&self, observations: &Observations, indices: &[usize]) -> Result<Observations>;
+
+    /// The same items with every reference there twice; `None` where items have no references.
+    fn with_references_twice(&self, observations: &Observations) -> Result<Option<Observations>>;
 }
 
 impl<M: Metric> DynMetric for M {
@@ -262,6 +265,17 @@ impl<M: Metric> DynMetric for M {
         picked.set(Metric::info(self).input, items);
         picked.set_resources(observations.resources().clone());
         Ok(picked)
+    }
+
+    fn with_references_twice(&self, observations: &Observations) -> Result<Option<Observations>> {
+        let items = observed(self, observations)?.iter();
+        let items: Option<Vec<M::Item>> = items.map(M::Item::with_references_twice).collect();
+        Ok(items.map(|items| {
+            let mut twice = Observations::default();
+            twice.set(Metric::info(self).input, items);
+            twice.set_resources(observations.resources().clone());
+            twice
+        }))
     }
 }
 

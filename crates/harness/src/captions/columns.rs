@@ -1,6 +1,7 @@
 //! Tables: a row for each caption.
 
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use polars::prelude::*;
 use sightline_core::text::{counted, printable};
@@ -104,6 +105,20 @@ pub(super) fn parquet(
     columns: &CaptionColumns,
     role: Role,
 ) -> Result<Captions, CaptionError> {
+    // The engine gives errors for most damaged files and panics on some.
+    let read = || parquet_unguarded(bytes, columns, role);
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(CaptionError::Table {
+            problem: "the Parquet file is damaged".to_owned(),
+        })
+    })
+}
+
+fn parquet_unguarded(
+    bytes: &[u8],
+    columns: &CaptionColumns,
+    role: Role,
+) -> Result<Captions, CaptionError> {
     let table = |error: PolarsError| CaptionError::Table {
         problem: error.to_string(),
     };
@@ -121,9 +136,19 @@ pub(super) fn parquet(
     let frame = reader.with_columns(Some(wanted)).finish().map_err(table)?;
     let ids = ids(frame.column(&columns.id).map_err(table)?)?;
     let texts = frame.column(&columns.caption).map_err(table)?;
+    let no_text = |what: String| CaptionError::Table {
+        problem: format!("column `{}` {what}", printable(&columns.caption)),
+    };
     let texts = match texts.dtype() {
-        DataType::List(_) => texts.clone(),
-        _ => texts.cast(&DataType::String).map_err(table)?,
+        DataType::List(inner) if **inner == DataType::String => texts.clone(),
+        DataType::String | DataType::Categorical(..) | DataType::Enum(..) => {
+            texts.cast(&DataType::String).map_err(table)?
+        }
+        other => {
+            return Err(no_text(format!(
+                "holds {other}, not texts or lists of texts"
+            )));
+        }
     };
 
     let mut rows = Vec::new();
@@ -132,8 +157,11 @@ pub(super) fn parquet(
             AnyValue::Null => Vec::new(),
             AnyValue::List(list) => list
                 .iter()
-                .filter_map(|text| text.get_str().map(str::to_owned))
-                .collect(),
+                .map(|text| text.get_str().map(str::to_owned))
+                .collect::<Option<_>>()
+                .ok_or_else(|| {
+                    no_text(format!("holds a list with null in it in row {}", row + 1))
+                })?,
             value => vec![value.get_str().unwrap_or_default().to_owned()],
         };
         rows.push(Row {
@@ -254,5 +282,28 @@ mod tests {
         let read = parquet(&bytes, &CaptionColumns::default(), Role::Predictions).unwrap();
         let ids: Vec<&str> = read.entries.iter().map(|e| e.ids[0].as_str()).collect();
         assert_eq!(ids, ["1", "2.5"]);
+    }
+
+    fn packed(mut frame: DataFrame) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn columns_of_parquet_that_are_no_texts_are_refused() {
+        let numbers = packed(df!("id" => ["1"], "caption" => [1i64]).unwrap());
+        let error = parquet(&numbers, &CaptionColumns::default(), Role::Predictions).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "column `caption` holds i64, not texts or lists of texts"
+        );
+        let list = Series::new("".into(), [Some("a"), None]);
+        let lists = packed(df!("id" => ["1"], "caption" => [list]).unwrap());
+        let error = parquet(&lists, &CaptionColumns::default(), Role::References).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "column `caption` holds a list with null in it in row 1"
+        );
     }
 }

@@ -64,6 +64,12 @@ pub enum CaptionError {
         /// Those there are.
         found: Vec<String>,
     },
+    /// A split of a file that has none.
+    #[error("the file has no splits, of which `{}` could be one", printable(split))]
+    NoSplits {
+        /// The split asked for.
+        split: String,
+    },
     /// A column that is there twice.
     #[error("there is more than one column `{}`", printable(column))]
     ColumnTwice {
@@ -172,6 +178,10 @@ impl Hint for CaptionError {
                  --references-id-col and --references-caption-col."
             }
             Self::Split { .. } => "Choose one with --split.",
+            Self::NoSplits { .. } => "Leave --split out: only Karpathy's files have splits.",
+            Self::Repeated { what, .. } if *what == "predicted caption" => {
+                "Keep one caption for each image: which of several would be scored is not for this program to choose."
+            }
             Self::Unpaired(_) => {
                 "Give --partial to score the images that have both; the others are then counted."
             }

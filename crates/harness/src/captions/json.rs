@@ -132,14 +132,22 @@ pub(super) fn document(
     split: Option<&str>,
     role: Role,
 ) -> Result<Captions, CaptionError> {
+    let without_splits = || match split {
+        None => Ok(()),
+        Some(split) => Err(CaptionError::NoSplits {
+            split: split.to_owned(),
+        }),
+    };
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'[') {
+        without_splits()?;
         let results: Annotations = parse(bytes)?;
         return results.0.finish("image_id", role);
     }
     let document: Document = parse(bytes)?;
     match (document.annotations, document.images) {
         (Some(annotations), images) => {
+            without_splits()?;
             let captions = annotations.0.finish("image_id", role)?;
             match (images, role) {
                 (Some(images), Role::References) => in_order_of(images, captions),
@@ -182,6 +190,11 @@ fn repeated<'a>(ids: impl IntoIterator<Item = &'a String>) -> Vec<String> {
 /// Karpathy's splits. An image has up to three ids; predictions may use any.
 fn karpathy(images: Vec<Image>, split: Option<&str>) -> Result<Captions, CaptionError> {
     let splits: BTreeSet<String> = images.iter().filter_map(|i| i.split.clone()).collect();
+    if let (Some(split), true) = (split, splits.is_empty()) {
+        return Err(CaptionError::NoSplits {
+            split: split.to_owned(),
+        });
+    }
     let wanted = split.or((!splits.is_empty()).then_some("test"));
     if let Some(wanted) = wanted.filter(|wanted| !splits.contains(*wanted)) {
         return Err(CaptionError::Split {
@@ -318,7 +331,10 @@ pub(super) fn lines(
             problem,
         };
         let line: Line = serde_json::from_slice(line).map_err(|e| problem(e.to_string()))?;
-        if number == 1 && line.schema.is_some() && line.key.is_none() {
+        let is_header = line.schema.is_some()
+            && line.key.is_none()
+            && line.others.0.iter().all(|(name, _)| *name != columns.id);
+        if number == 1 && is_header {
             continue; // The header of a predictions file.
         }
         rows.push(row(line, columns).map_err(problem)?);
@@ -334,6 +350,9 @@ fn row(line: Line, columns: &CaptionColumns) -> Result<Row, String> {
             .first([&columns.id, "image_id"], id)?
             .ok_or_else(|| format!("there is no number or text `{}`", columns.id))?,
     };
+    if line.prediction.is_some() && (line.failed.is_some() || line.skipped.is_some()) {
+        return Err("there is a prediction and a reason why there is none".to_owned());
+    }
     if let Some(prediction) = line.prediction {
         return Ok(Row {
             id,

@@ -178,7 +178,14 @@ pub fn read_references(
 /// Reads predictions: one caption for each image, or why there is none; with the digest of the bytes that
 /// were read.
 pub fn read_predictions(path: &Path, columns: &CaptionColumns) -> Result<(Captions, Digest)> {
-    read(path, columns, None, Role::Predictions).map_err(|source| Error::captions(path, source))
+    let read = || {
+        let (predictions, digest) = read(path, columns, None, Role::Predictions)?;
+        let several = predictions.entries.iter().filter(|e| e.captions.len() > 1);
+        let several = several.filter_map(|e| e.ids.first().cloned()).collect();
+        refuse_repeated("predicted caption", several)?;
+        Ok((predictions, digest))
+    };
+    read().map_err(|source| Error::captions(path, source))
 }
 
 fn read(
@@ -200,6 +207,12 @@ fn read(
     let is_parquet = matches!(extension, "parquet" | "pq") && !is_packed;
     if !is_parquet && !matches!(extension, "json" | "jsonl" | "ndjson" | "csv" | "tsv") {
         return Err(CaptionError::Form);
+    }
+
+    if let Some(split) = split.filter(|_| extension != "json") {
+        return Err(CaptionError::NoSplits {
+            split: split.to_owned(),
+        });
     }
 
     let file = File::open(path)?;

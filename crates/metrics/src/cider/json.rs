@@ -1,5 +1,6 @@
 //! The file form of document frequencies.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -54,7 +55,15 @@ impl DocumentFrequencies {
                 known: SCHEMA,
             });
         }
-        Self::from_counts(file.images, file.frequencies.0)
+        let entries = file.frequencies.0;
+        let mut seen = HashSet::new();
+        // Those that one image mentions are not kept, so that only here is seen whether they are there twice.
+        if let Some((ngram, _)) = entries.iter().find(|(ngram, _)| !seen.insert(ngram)) {
+            return Err(Error::FrequencyTwice {
+                ngram: ngram.clone(),
+            });
+        }
+        Self::from_counts(file.images, entries)
     }
 }
 

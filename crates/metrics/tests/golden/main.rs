@@ -84,6 +84,11 @@ fn run(path: &Path) -> Report {
     }
     for name in &folder.names {
         let plain = name.strip_suffix(".gz").unwrap_or(name);
+        if plain != name && folder.names.contains(plain) {
+            let problem = format!("`{plain}` is there as well, and only one of them is read");
+            report.case(name, "file", Err(problem));
+            continue;
+        }
         let handled = HANDLED
             .iter()
             .find(|(pattern, _)| files::matches(pattern, plain));
