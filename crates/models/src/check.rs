@@ -14,6 +14,7 @@ pub(crate) mod limit {
     pub(crate) const IMAGE: usize = 1 << 14;
     pub(crate) const VOCABULARY: usize = 1 << 24;
     pub(crate) const CONTEXT: usize = 1 << 16;
+    pub(crate) const ANCHORS: usize = 1 << 28;
     pub(crate) const LABELS: usize = 1 << 20;
 }
 

@@ -121,6 +121,16 @@ pub enum Error {
         /// Rows of the table.
         model: usize,
     },
+    /// More tokens than the model has positions for.
+    #[error("{what} has {tokens} tokens, the model's context is {limit}")]
+    Context {
+        /// What is too long.
+        what: &'static str,
+        /// Its tokens.
+        tokens: usize,
+        /// The context.
+        limit: usize,
+    },
     /// A visual input of another kind than the model takes.
     #[error("the model takes {wanted}, not {found}")]
     Visual {
@@ -163,6 +173,14 @@ pub enum Error {
         /// How many there are.
         regions: usize,
     },
+    /// Regions whose features are of another length than the model takes.
+    #[error("the regions' features have {found} values, the model takes {wanted}")]
+    FeatureWidth {
+        /// Values of each.
+        found: usize,
+        /// What the checkpoint was trained with.
+        wanted: usize,
+    },
     /// A prompt of another form than the model takes.
     #[error("a prompt of this model is {wanted}")]
     Prompt {
@@ -179,6 +197,66 @@ pub enum Error {
         /// What would do.
         wanted: String,
     },
+    /// A file of anchors is damaged.
+    #[error("`{}` {problem}", path.display())]
+    Anchors {
+        /// The file.
+        path: PathBuf,
+        /// What it does or does not.
+        problem: &'static str,
+    },
+    /// Vectors of another encoder than the anchors'.
+    #[error("{side} vectors have {found} values, those of the anchors {wanted}")]
+    AnchorWidth {
+        /// `image` or `text`.
+        side: &'static str,
+        /// Their length.
+        found: usize,
+        /// The anchors'.
+        wanted: usize,
+    },
+    /// An anchor that is not there.
+    #[error("there is no anchor {anchor}, there are {anchors}, counted from 0")]
+    NoAnchor {
+        /// The number that was asked for.
+        anchor: usize,
+        /// How many there are.
+        anchors: usize,
+    },
+    /// A vector that cannot be made of unit length: all zero, or not finite.
+    #[error("the {side} vector of row {row} has no direction")]
+    NoDirection {
+        /// `image` or `text`.
+        side: &'static str,
+        /// Its row, counted from 0.
+        row: usize,
+    },
+    /// A checkpoint that cannot encode for another model.
+    #[error("`{}` is of the family `{family}`, which cannot be an encoder here", folder.display())]
+    Encoder {
+        /// The checkpoint's folder.
+        folder: PathBuf,
+        /// Its family.
+        family: &'static str,
+    },
+    /// Something that would be written is there already.
+    #[error("`{}` exists", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file could not be mapped or replaced.
+    #[error(transparent)]
+    Store(#[from] sightline_store::Error),
     /// The tokenizer failed.
     #[error(transparent)]
     Text(#[from] sightline_text::Error),
@@ -217,7 +295,22 @@ impl Hint for Error {
             Self::ImageSize { .. } => {
                 "Take the configuration of the model and of its image preparation from the same checkpoint."
             }
+            Self::Context { .. } => {
+                "Shorten the text, ask for fewer tokens (--max-tokens), or take a model with a longer context."
+            }
+            Self::AnchorWidth { .. } => {
+                "Use the encoder that the anchors were made with, or make them again with this one."
+            }
+            Self::NoDirection { .. } => {
+                "Leave the pair out: its vector is all zero, or holds something that is no number."
+            }
+            Self::Encoder { .. } => "Name the checkpoint of a family that embeds, such as `clip`.",
+            Self::Anchors { .. } => "The file was cut off or edited: build the anchors again.",
+            Self::Exists { .. } => "Add to it, or name another folder.",
             Self::Vocabulary { .. } => "Take the tokenizer's files from the same checkpoint.",
+            Self::FeatureWidth { .. } => {
+                "Take the features of the detector that the checkpoint was trained with."
+            }
             Self::ImageSpec { source, .. } => return source.hints(),
             Self::Text(error) => return error.hints(),
             Self::Nn(error) => return error.hints(),

@@ -1,8 +1,11 @@
 //! Writing text about images: what is asked for, and what comes back.
 
 use sightline_core::Seed;
+use sightline_nn::decode::{
+    Choice, Greedy, Hypothesis, Predictions, Sampling, SamplingSpec, Search,
+};
 
-use crate::{Result, Visual};
+use crate::{Error, Result, Visual};
 
 /// Continues prompts of images and text.
 pub trait Generate: Send + Sync {
@@ -77,4 +80,92 @@ pub struct Generated {
     pub tokens: Vec<u32>,
     /// How the rule ranks it: usually the sum of the tokens' log-probabilities.
     pub score: f32,
+}
+
+/// The widest beam; published ones have 3 to 10 hypotheses.
+const WIDEST: usize = 1 << 10;
+
+/// The rules of a [`Decoding`], for families whose programs have nothing of their own but the beam search.
+pub(crate) struct Strategies {
+    strategy: Strategy,
+    end: u32,
+}
+
+/// A search of any kind, so that one function runs them all.
+#[derive(Clone, Debug)]
+pub(crate) enum AnySearch<B> {
+    Greedy(Greedy),
+    Beam(B),
+    Sampling(Sampling),
+}
+
+impl<B: Search> Search for AnySearch<B> {
+    fn advance(&mut self, predictions: Predictions<'_>) -> Vec<Choice> {
+        match self {
+            Self::Greedy(search) => search.advance(predictions),
+            Self::Beam(search) => search.advance(predictions),
+            Self::Sampling(search) => search.advance(predictions),
+        }
+    }
+
+    fn finish(self) -> Vec<Hypothesis> {
+        match self {
+            Self::Greedy(search) => search.finish(),
+            Self::Beam(search) => search.finish(),
+            Self::Sampling(search) => search.finish(),
+        }
+    }
+}
+
+impl Strategies {
+    /// Refuses what is no width or no probability. `end` ends a text.
+    pub(crate) fn new(decoding: &Decoding, end: u32) -> Result<Self> {
+        let can_be = match decoding.strategy {
+            Strategy::Greedy => true,
+            Strategy::Beam { width } => (1..=WIDEST).contains(&width),
+            Strategy::Nucleus { p } => p > 0.0 && p <= 1.0,
+        };
+        if !can_be {
+            return Err(Error::Decoding {
+                field: "strategy",
+                found: format!("{:?}", decoding.strategy),
+                wanted: format!("a width of 1 to {WIDEST}, or a nucleus above 0 and at most 1"),
+            });
+        }
+        let strategy = decoding.strategy;
+        Ok(Self { strategy, end })
+    }
+
+    /// The best of what `run` finds by a search for each text of at most so many tokens, drawn from such a seed; `beam`
+    /// is the family's own, of a width and a limit.
+    pub(crate) fn run<B: Search>(
+        &self,
+        texts: Vec<(usize, Seed)>,
+        beam: impl Fn(usize, usize) -> B,
+        run: impl FnOnce(Vec<AnySearch<B>>) -> Result<Vec<Vec<Hypothesis>>>,
+    ) -> Result<Vec<Hypothesis>> {
+        let search = |(limit, seed)| match self.strategy {
+            Strategy::Greedy => AnySearch::Greedy(Greedy::new(&[self.end], limit)),
+            Strategy::Beam { width } => AnySearch::Beam(beam(width, limit)),
+            Strategy::Nucleus { p } => {
+                let spec = SamplingSpec {
+                    ends: vec![self.end],
+                    ..SamplingSpec::nucleus(p, limit)
+                };
+                AnySearch::Sampling(Sampling::new(spec, seed))
+            }
+        };
+        let found = run(texts.into_iter().map(search).collect())?;
+        // Every search finds something: it starts from an empty text.
+        Ok(found
+            .into_iter()
+            .filter_map(|found| found.into_iter().next())
+            .collect())
+    }
+}
+
+/// Ids as a text, where there is no vocabulary.
+pub(crate) fn numbers(ids: &[u32]) -> String {
+    let words: Vec<String> = ids.iter().map(u32::to_string).collect();
+    words.join(" ")
 }

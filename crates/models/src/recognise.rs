@@ -10,9 +10,12 @@ use crate::{Error, Family, Result, family};
 /// `model_type` of Hugging Face's configurations, or `family` of ours, and the family that reads them.
 const TYPES: &[(&str, &str)] = &[
     ("align", "align"),
+    ("asif", "asif"),
     ("clip", "clip"),
+    ("simvlm", "simvlm"),
     ("virtex", "virtex"),
     ("visual_bert", "visualbert"),
+    ("visualgpt", "visualgpt"),
 ];
 
 /// The family of the checkpoint in `folder`, by its configuration: `model_type` or `family` in `config.json`, an

@@ -1,5 +1,12 @@
 //! Golden files of models: every recorded output of every checkpoint.
 
+#[path = "golden/frozen.rs"]
+mod frozen;
+#[path = "golden/lm.rs"]
+mod lm;
+#[path = "golden/magic.rs"]
+mod magic;
+
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -14,8 +21,33 @@ fn models_align() {
 }
 
 #[test]
+fn models_asif() {
+    run("asif");
+}
+
+#[test]
 fn models_clip() {
     run("clip");
+}
+
+#[test]
+fn models_frozen() {
+    frozen::run();
+}
+
+#[test]
+fn models_lm() {
+    lm::run();
+}
+
+#[test]
+fn models_magic() {
+    magic::run();
+}
+
+#[test]
+fn models_simvlm() {
+    run("simvlm");
 }
 
 #[test]
@@ -26,6 +58,11 @@ fn models_virtex() {
 #[test]
 fn models_visualbert() {
     run("visualbert");
+}
+
+#[test]
+fn models_visualgpt() {
+    run("visualgpt");
 }
 
 /// Compares every output of every case of the area `models/<name>`. What is no case of that family fails.

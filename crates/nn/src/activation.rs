@@ -15,6 +15,9 @@ pub enum Activation {
     QuickGelu,
     /// `x * Φ(x)`, the exact form with the error function.
     Gelu,
+    /// `x * (1 + tanh(sqrt(2 / π) (x + 0.044715 x³))) / 2`, GPT-2's form.
+    #[serde(alias = "gelu_new", alias = "gelu_pytorch_tanh")]
+    GeluTanh,
     /// `max(x, 0)`.
     Relu,
     /// `x * sigmoid(x)`.
@@ -40,6 +43,7 @@ impl Activation {
         Ok(match self {
             Self::QuickGelu => (x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?,
             Self::Gelu => x.gelu_erf()?,
+            Self::GeluTanh => x.gelu()?,
             Self::Relu => x.relu()?,
             Self::Silu => x.silu()?,
             Self::Sigmoid => candle_nn::ops::sigmoid(x)?,

@@ -7,7 +7,7 @@ use crate::kernel::{
     attention::{Attended, Positions, Sizes},
 };
 use crate::linear::{self, is_fusable, on_cpu, with_elements};
-use crate::{Error, Linear, Mask, Result, Weights, at_places};
+use crate::{Error, Linear, Mask, Precision, Result, Weights, at_places};
 
 /// What an attention layer looks like.
 #[derive(Clone, Debug)]
@@ -105,6 +105,23 @@ impl Attention {
         })
     }
 
+    /// The layer of `spec` made of projections that were read in another layout: weights
+    /// `[heads * head_dim, their source's width]` and biases of query, key and value, and the last map. The names of
+    /// `spec` are not looked at.
+    pub fn assemble(
+        spec: &AttentionSpec,
+        query_key_value: [(Tensor, Option<Tensor>); 3],
+        out: Linear,
+    ) -> Result<Self> {
+        Ok(Self {
+            projections: Projections::assemble(spec.key_value, query_key_value, Precision::F32)?,
+            out,
+            heads: spec.heads,
+            head_dim: spec.head_dim,
+            key_value: spec.key_value,
+        })
+    }
+
     /// `x` `[B, T, width]`; `other` `[B, S, its width]` exactly when keys and values come from there; `mask`
     /// `[B or 1, heads or 1, T or 1, S]`. Returns `[B, T, width]`.
     pub fn forward(
@@ -150,11 +167,56 @@ impl Attention {
         self.mix(&queries, seen, mask)
     }
 
-    /// As [`Self::look_at`], at `seen` and behind it at `x` itself, which is then seen as well.
-    pub(crate) fn look_on(
+    /// The attention of projections that were read elsewhere: weight `[heads * head_dim, width]` and bias of queries,
+    /// keys and values, of which all or none have one. Keys and values come from the own sequence.
+    pub(crate) fn own_parts(
+        [query, key, value]: [(Tensor, Option<Tensor>); 3],
+        out: Linear,
+        heads: usize,
+        head_dim: usize,
+    ) -> Result<Self> {
+        Ok(Self {
+            projections: Projections::Own(Linear::side_by_side(
+                vec![query, key, value],
+                Precision::F32,
+            )?),
+            out,
+            heads,
+            head_dim,
+            key_value: KeyValue::Own,
+        })
+    }
+
+    /// As [`Self::look_on`] with a mask over all that is seen; `turn` is what rotary positions do with the new queries
+    /// and the new keys, both `[B, T, heads * head_dim]`.
+    pub(crate) fn look_on_masked(
         &self,
         x: &Tensor,
         seen: Option<&KeysValues>,
+        turn: Option<&dyn Fn(&Tensor) -> Result<Tensor>>,
+        mask: Option<&Mask>,
+    ) -> Result<(Tensor, KeysValues)> {
+        let (mut queries, mut new) = self.own(x)?;
+        if let Some(turn) = turn {
+            let inner = self.heads * self.head_dim;
+            let (keys, values) = (new.0.narrow(2, 0, inner)?, new.0.narrow(2, inner, inner)?);
+            queries = turn(&queries)?;
+            new = KeysValues(Tensor::cat(&[&turn(&keys)?, &values.contiguous()?], 2)?);
+        }
+        let seen = match seen {
+            Some(seen) => seen.followed_by(&new)?,
+            None => new,
+        };
+        Ok((self.mix(&queries, &seen, mask)?, seen))
+    }
+
+    /// As [`Self::look_at`], at `seen` `[B, S]` and behind it at `x` itself, which is then seen as well; `mask`
+    /// `[B or 1, heads or 1, T or 1, S + T]`.
+    pub fn look_on(
+        &self,
+        x: &Tensor,
+        seen: Option<&KeysValues>,
+        mask: Option<&Mask>,
     ) -> Result<(Tensor, KeysValues)> {
         let (queries, new) = match &self.projections {
             Projections::Own(_) => self.own(x)?,
@@ -164,7 +226,7 @@ impl Attention {
             Some(seen) => seen.followed_by(&new)?,
             None => new,
         };
-        Ok((self.mix(&queries, &seen, None)?, seen))
+        Ok((self.mix(&queries, &seen, mask)?, seen))
     }
 
     /// As [`Self::forward`] on the own sequence, but only what a place of each sequence sees, `places` `[B]`; returns
@@ -305,7 +367,7 @@ impl Projections {
             KeyValue::Own => spec.width,
             KeyValue::Other { width } => width,
         };
-        let [query, key, value] = if names.are_packed() {
+        let query_key_value = if names.are_packed() {
             let shape = [3 * inner, spec.width];
             let weight = weights.tensor(&format!("{}_weight", names.query), &shape)?;
             let bias = weights.tensor(&format!("{}_bias", names.query), &shape[..1])?;
@@ -322,8 +384,16 @@ impl Projections {
                 read(names.value, source)?,
             ]
         };
-        let beside = |parts| Linear::side_by_side(parts, weights.precision());
-        Ok(match spec.key_value {
+        Self::assemble(spec.key_value, query_key_value, weights.precision())
+    }
+
+    fn assemble(
+        source: KeyValue,
+        [query, key, value]: [(Tensor, Option<Tensor>); 3],
+        precision: Precision,
+    ) -> Result<Self> {
+        let beside = |parts| Linear::side_by_side(parts, precision);
+        Ok(match source {
             KeyValue::Own => Self::Own(beside(vec![query, key, value])?),
             KeyValue::Other { .. } => Self::Apart(beside(vec![query])?, beside(vec![key, value])?),
         })
@@ -584,7 +654,7 @@ mod tests {
             .map(|(weight, bias)| (weight.as_tensor().clone(), Some(bias.as_tensor().clone())));
         let trained = Attention {
             projections: Projections::Own(
-                Linear::side_by_side(parts.collect(), crate::Precision::F32).unwrap(),
+                Linear::side_by_side(parts.collect(), Precision::F32).unwrap(),
             ),
             ..fixed.clone()
         };

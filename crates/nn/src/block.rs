@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use crate::activation::add_activated;
+use crate::attention::KeysValues;
 use crate::{
     Activation, Attention, AttentionSpec, LayerNorm, Linear, Mask, Result, Weights, at_places,
 };
@@ -51,13 +52,13 @@ pub struct BlockNames {
 /// One block.
 #[derive(Clone, Debug)]
 pub struct Block {
-    attention: Attention,
-    attention_norm: LayerNorm,
-    expand: Linear,
-    contract: Linear,
-    feed_forward_norm: LayerNorm,
-    activation: Activation,
-    norm_place: NormPlace,
+    pub(crate) attention: Attention,
+    pub(crate) attention_norm: LayerNorm,
+    pub(crate) expand: Linear,
+    pub(crate) contract: Linear,
+    pub(crate) feed_forward_norm: LayerNorm,
+    pub(crate) activation: Activation,
+    pub(crate) norm_place: NormPlace,
 }
 
 impl Block {
@@ -75,6 +76,18 @@ impl Block {
             activation: spec.activation,
             norm_place: spec.norm_place,
         })
+    }
+
+    /// The first half and the second side by side, both of the same `x` (GPT-J, GPT-NeoX): `x + attention(norm(x)) +
+    /// feed_forward(norm(x))`, with a norm for each. The block's [`NormPlace`] MUST be before.
+    pub(crate) fn beside(
+        &self,
+        x: &Tensor,
+        look: impl FnOnce(&Attention, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let looked = look(&self.attention, &self.attention_norm.forward(x)?)?;
+        let fed = self.feed_forward(&self.feed_forward_norm.forward(x)?)?;
+        add_activated(add_activated(looked, &fed, None)?, x, None)
     }
 
     /// `x` `[B, T, width]`; `other` and `mask` as for [`Attention::forward`]. Returns `[B, T, width]`.
@@ -153,6 +166,32 @@ impl Stack {
         Ok(Self((0..depth).map(block).collect::<Result<_>>()?))
     }
 
+    /// A cache of these blocks that have seen nothing.
+    pub fn start(&self) -> StackCache {
+        StackCache(vec![None; self.0.len()])
+    }
+
+    /// `x` `[B, T, width]` behind the `S` positions that `cache` has seen of the same sequences, which it takes in.
+    /// `mask` says for the block of a number who looks at whom, as `[B or 1, heads or 1, T or 1, S + T]`; without a
+    /// mask everybody at everything. Returns the states of `x` behind the last block.
+    pub fn advance<'m>(
+        &self,
+        x: Tensor,
+        cache: &mut StackCache,
+        mask: impl Fn(usize) -> Option<&'m Mask>,
+    ) -> Result<Tensor> {
+        let mut x = x;
+        for (number, (block, seen)) in self.0.iter().zip(&mut cache.0).enumerate() {
+            x = block.attend(&x, |attention, x| {
+                let (y, now_seen) = attention.look_on(x, seen.as_ref(), mask(number))?;
+                *seen = Some(now_seen);
+                Ok(y)
+            })?;
+            x = block.feed(&x)?;
+        }
+        Ok(x)
+    }
+
     /// As [`Self::forward`], but only the state at a place of each sequence, `places` `[B]`; returns `[B, width]`. Of
     /// the last block nothing else is computed.
     pub fn forward_at(&self, x: Tensor, mask: Option<&Mask>, places: &[usize]) -> Result<Tensor> {
@@ -181,6 +220,31 @@ impl Stack {
             hidden(&x);
         }
         Ok(x)
+    }
+}
+
+/// What the blocks of a [`Stack`] have seen of each sequence.
+#[derive(Clone, Debug)]
+pub struct StackCache(Vec<Option<KeysValues>>);
+
+impl StackCache {
+    /// Positions seen.
+    pub fn len(&self) -> Result<usize> {
+        let first = self.0.first().and_then(Option::as_ref);
+        first.map_or(Ok(0), KeysValues::len)
+    }
+
+    /// Whether nothing was seen.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// The sequences become those that `rows` names, each as often as it is named.
+    pub fn select(&mut self, rows: &[usize]) -> Result<()> {
+        for seen in self.0.iter_mut().flatten() {
+            *seen = seen.select(rows)?;
+        }
+        Ok(())
     }
 }
 
@@ -261,6 +325,33 @@ mod tests {
         assert!(distance(&means, &means.zeros_like().unwrap()) < 1e-4);
         let squares = rows.sqr().unwrap().mean(D::Minus1).unwrap();
         assert!(distance(&squares, &squares.ones_like().unwrap()) < 1e-2);
+    }
+
+    #[test]
+    fn a_sequence_in_parts_is_the_whole_sequence() {
+        let weights = Weights::random(Seed(6), &Device::Cpu);
+        let stack = Stack::load(&weights, 2, &spec(NormPlace::Pre)).unwrap();
+        let x = Tensor::randn(0f32, 1.0, (2, 5, 8), &Device::Cpu).unwrap();
+        let causal = Mask::causal(5, &Device::Cpu).unwrap();
+        let whole = stack.forward(x.clone(), Some(&causal), &mut |_| {});
+        let mut cache = stack.start();
+        assert!(cache.is_empty().unwrap());
+        let mut parts = Vec::new();
+        for (start, len) in [(0, 2), (2, 2), (4, 1)] {
+            let mask = Mask::causal_behind(start, len, &Device::Cpu).unwrap();
+            let part = x.narrow(1, start, len).unwrap();
+            parts.push(stack.advance(part, &mut cache, |_| Some(&mask)).unwrap());
+        }
+        assert_eq!(cache.len().unwrap(), 5);
+        let parts = Tensor::cat(&parts, 1).unwrap();
+        assert!(distance(&whole.unwrap(), &parts) < 1e-6);
+        cache.select(&[1, 1, 0]).unwrap();
+        let next = x.narrow(1, 0, 1).unwrap();
+        let next = Tensor::cat(&[&next, &next.narrow(0, 0, 1).unwrap()], 0).unwrap();
+        assert_eq!(
+            stack.advance(next, &mut cache, |_| None).unwrap().dims(),
+            [3, 1, 8]
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | [`NodeBeam`] | AllenNLP's beam search: each hypothesis proposes its few best continuations; VirTex's with [`NodeBeam::forbid_repeats`] |
 //! | [`LengthBeam`] | Hugging Face's beam search (transformers 4.57): scores divided by a power of the length |
 //! | [`Sampling`] | nucleus, top-k and temperature, from a seed |
+//! | [`contrastive()`] | contrastive search, and with a [`Judge`] MAGIC's: it looks a token ahead, so it drives the network itself |
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
@@ -39,6 +40,7 @@
 //! # Ok::<(), sightline_nn::Error>(())
 //! ```
 
+mod contrastive;
 mod greedy;
 mod length_beam;
 mod node_beam;
@@ -49,6 +51,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::kernel;
 use crate::{Error, Result};
 
+pub use contrastive::{ContrastiveSpec, ContrastiveStep, Judge, StateNetwork, contrastive};
 pub use greedy::Greedy;
 pub use length_beam::LengthBeam;
 pub use node_beam::NodeBeam;

@@ -107,7 +107,7 @@ impl Decoder {
         let caches = cache.tokens.iter_mut().zip(&cache.memory);
         for (layer, (tokens, memory)) in self.layers.iter().zip(caches) {
             let own = |attention: &Attention, x: &Tensor| {
-                let (y, seen) = attention.look_on(x, tokens.as_ref())?;
+                let (y, seen) = attention.look_on(x, tokens.as_ref(), None)?;
                 *tokens = Some(seen);
                 Ok(y)
             };

@@ -104,6 +104,7 @@ impl NullaryFnOnce for BiasActivation<'_> {
             None => rows.for_each(|row| add(row, self.bias, |v| v)),
             Some(Activation::QuickGelu) => rows.for_each(|row| add(row, self.bias, quick_gelu)),
             Some(Activation::Gelu) => rows.for_each(|row| add(row, self.bias, gelu)),
+            Some(Activation::GeluTanh) => rows.for_each(|row| add(row, self.bias, gelu_tanh)),
             Some(Activation::Relu) => rows.for_each(|row| add(row, self.bias, relu)),
             Some(Activation::Silu) => rows.for_each(|row| add(row, self.bias, silu)),
             Some(Activation::Sigmoid) => rows.for_each(|row| add(row, self.bias, sigmoid)),
@@ -138,6 +139,7 @@ fn activate_here(x: &mut [f32], activation: Activation) {
     match activation {
         Activation::QuickGelu => x.iter_mut().for_each(|v| *v = quick_gelu(*v)),
         Activation::Gelu => x.iter_mut().for_each(|v| *v = gelu(*v)),
+        Activation::GeluTanh => x.iter_mut().for_each(|v| *v = gelu_tanh(*v)),
         Activation::Relu => x.iter_mut().for_each(|v| *v = relu(*v)),
         Activation::Silu => x.iter_mut().for_each(|v| *v = silu(*v)),
         Activation::Sigmoid => x.iter_mut().for_each(|v| *v = sigmoid(*v)),
@@ -272,6 +274,14 @@ fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
+/// `x * (1 + tanh(u)) / 2`, which is `x * sigmoid(2 u)`, with `u = sqrt(2 / π) (x + 0.044715 x³)`.
+#[inline(always)]
+fn gelu_tanh(x: f32) -> f32 {
+    /// `2 sqrt(2 / π)`.
+    const TWICE: f32 = 1.595_769_1;
+    x / (1.0 + exp(-TWICE * (x + 0.044_715 * x * x * x)))
+}
+
 /// `max(x, 0)`; NaN stays.
 #[inline(always)]
 fn relu(x: f32) -> f32 {
@@ -385,6 +395,7 @@ mod tests {
         for activation in [
             Activation::QuickGelu,
             Activation::Gelu,
+            Activation::GeluTanh,
             Activation::Relu,
             Activation::Silu,
             Activation::Sigmoid,

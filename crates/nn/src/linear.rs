@@ -39,6 +39,13 @@ impl Linear {
         Self::side_by_side(vec![part], weights.precision())
     }
 
+    /// Reads `weight` `[input, output]`, as GPT-2's files hold it, and `bias` `[output]`.
+    pub fn load_transposed(weights: &Weights, input: usize, output: usize) -> Result<Self> {
+        let weight = weights.tensor("weight", &[input, output])?;
+        let bias = weights.tensor("bias", &[output])?;
+        Self::new(&weight.t()?.contiguous()?, Some(bias))
+    }
+
     /// The map of `weight` `[output, input]` and `bias` `[output]`.
     ///
     /// A weight that is not trained is prepared for products, and only that form is kept.

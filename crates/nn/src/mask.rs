@@ -20,6 +20,23 @@ impl Mask {
         Ok(Self(Tensor::from_vec(values, (1, 1, len, len), device)?))
     }
 
+    /// As [`Self::causal`], for `len` positions behind `seen` others, which all of them look at;
+    /// `[1, 1, len, seen + len]`.
+    pub fn causal_behind(seen: usize, len: usize, device: &Device) -> Result<Self> {
+        let keys = seen + len;
+        let mut values = vec![0.0f32; len * keys];
+        for (t, row) in values.chunks_exact_mut(keys.max(1)).enumerate() {
+            row[seen + t + 1..].fill(f32::MIN);
+        }
+        Ok(Self(Tensor::from_vec(values, (1, 1, len, keys), device)?))
+    }
+
+    /// Everybody looks at everything, and `bias` `[batch or 1, heads or 1, queries or 1, keys]` is added to how much.
+    pub fn bias(bias: &Tensor) -> Result<Self> {
+        bias.dims4()?;
+        Ok(Self(bias.to_dtype(DType::F32)?.contiguous()?))
+    }
+
     /// Nobody looks at padding: `present` has a row per sequence, 0 for padding; `[batch, 1, 1, len]`.
     pub fn padding(present: &[Vec<u8>], device: &Device) -> Result<Self> {
         let len = present.first().map_or(0, Vec::len);
@@ -65,13 +82,50 @@ impl Mask {
         Ok(Self(Tensor::cat(&rows, 0)?.contiguous()?))
     }
 
+    /// Position `t` of the last `queries` ones looks at all before it and at itself, without what is absent: `present`
+    /// has a row per sequence, 0 for padding, over all that is seen. With `slopes`, one for each head, a key that is `d`
+    /// positions back gets `-slope * d` (ALiBi, Press et al. 2022, arXiv 2108.12409). `[batch, heads or 1, queries,
+    /// keys]`.
+    pub fn continued(
+        present: &[Vec<u8>],
+        queries: usize,
+        slopes: Option<&[f32]>,
+        device: &Device,
+    ) -> Result<Self> {
+        let keys = present.first().map_or(0, Vec::len);
+        if present.iter().any(|row| row.len() != keys) || queries > keys {
+            return Err(Error::Shape {
+                what: "the padding mask",
+                found: present.iter().map(Vec::len).collect(),
+                wanted: format!("rows of the same length, at least {queries}"),
+            });
+        }
+        let slopes = slopes.unwrap_or(&[0.0]);
+        let mut values = Vec::with_capacity(present.len() * slopes.len() * queries * keys);
+        for row in present {
+            for slope in slopes {
+                for query in keys - queries..keys {
+                    values.extend(row.iter().enumerate().map(|(key, &there)| {
+                        if key > query || there == 0 {
+                            f32::MIN
+                        } else {
+                            -slope * (query - key) as f32
+                        }
+                    }));
+                }
+            }
+        }
+        let shape = (present.len(), slopes.len(), queries, keys);
+        Ok(Self(Tensor::from_vec(values, shape, device)?))
+    }
+
     /// Allows what both allow.
     pub fn and(&self, other: &Self) -> Result<Self> {
         Ok(Self(self.0.broadcast_minimum(&other.0)?.contiguous()?))
     }
 
-    /// The additive values.
-    pub(crate) fn values(&self) -> &Tensor {
+    /// What is added to the scores of queries and keys, `[batch or 1, heads or 1, queries or 1, keys]`.
+    pub fn values(&self) -> &Tensor {
         &self.0
     }
 }
@@ -98,6 +152,15 @@ mod tests {
         let rows = |rows: [&str; 3]| rows.concat().chars().map(|c| c == '1').collect::<Vec<_>>();
         assert_eq!(allowed[..9], rows(["100", "110", "110"]));
         assert_eq!(allowed[9..], rows(["000", "010", "011"]));
+    }
+
+    #[test]
+    fn positions_behind_others_look_at_these_and_at_themselves() {
+        let mask = Mask::causal_behind(2, 2, &Device::Cpu).unwrap();
+        assert_eq!(mask.0.dims(), [1, 1, 2, 4]);
+        let values = mask.0.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values, [0.0, 0.0, 0.0, f32::MIN, 0.0, 0.0, 0.0, 0.0]);
+        assert!(Mask::causal_behind(0, 0, &Device::Cpu).is_ok());
     }
 
     #[test]

@@ -24,6 +24,16 @@ impl LayerNorm {
         })
     }
 
+    /// As [`Self::load`] without a bias, which is then 0.
+    pub fn load_without_bias(weights: &Weights, width: usize, eps: f64) -> Result<Self> {
+        let weight = weights.tensor("weight", &[width])?;
+        Ok(Self {
+            bias: Tensor::zeros(width, weight.dtype(), weight.device())?,
+            weight,
+            eps: eps as f32,
+        })
+    }
+
     /// `x` `[.., width]`; returns the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.contiguous()?;

@@ -184,14 +184,18 @@ impl Weights {
         }
     }
 
-    /// [`Self::finish`] does not return the names below `name` in this scope: the model has no use for them, and
+    /// [`Self::finish`] returns neither `name` nor the names below it in this scope: the model has no use for them, and
     /// that is no reason for a warning.
     pub fn disregard(&self, name: impl Display) {
         let Source::Checkpoint(checkpoint) = &self.shared.source else {
             return;
         };
-        let prefix = format!("{}{name}.", self.prefix);
-        let names = checkpoint.names().filter(|name| name.starts_with(&prefix));
+        let own = format!("{}{name}", self.prefix);
+        let is_meant = |name: &&str| {
+            let rest = name.strip_prefix(&own);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let names = checkpoint.names().filter(is_meant);
         self.shared
             .asked
             .borrow_mut()

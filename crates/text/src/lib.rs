@@ -30,6 +30,7 @@ pub mod subword;
 pub use error::{Error, Result};
 pub use subword::bert::BertTokenizer;
 pub use subword::clip::ClipTokenizer;
+pub use subword::gpt2::Gpt2Tokenizer;
 pub use subword::sentencepiece::SentencePiece;
 pub use subword::virtex::{VirTexTokenizer, normalise_caption};
 pub use subword::word_hash::WordHash;

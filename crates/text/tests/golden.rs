@@ -1,5 +1,5 @@
-//! Golden files of tokenizers: every text of `clip_bpe.json`, `bert_wordpiece.json` and `virtex_sentencepiece.json`,
-//! ids exactly equal.
+//! Golden files of tokenizers: every text of `clip_bpe.json`, `bert_wordpiece.json`, `virtex_sentencepiece.json` and
+//! `gpt2`, ids exactly equal.
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture fails the test")]
 
@@ -9,14 +9,12 @@ use std::path::Path;
 use serde_json::Value;
 use sightline_testkit::golden::{Report, Root};
 use sightline_text::{
-    BertTokenizer, ClipTokenizer, PairTokenizer, Tokenizer, VirTexTokenizer, normalise_caption,
+    BertTokenizer, ClipTokenizer, Gpt2Tokenizer, PairTokenizer, Tokenizer, VirTexTokenizer,
+    normalise_caption,
 };
 
 /// Files of the area that are tables for tests, not cases.
 const TABLES: &[&str] = &["README.md", "vocab"];
-
-/// Recorded tokenizers that no crate has yet, and the file in a folder that holds their cases.
-const UNHANDLED: &[(&str, &str)] = &[("gpt2", "strings.json")];
 
 /// Columns of `clip_bpe.json` that need ftfy's repair of broken encodings.
 const UNHANDLED_COLUMNS: &[&str] = &["openai", "openai_77", "openai_decoded", "hf_slow_with_ftfy"];
@@ -42,16 +40,8 @@ fn models_tokenizers() {
             bert(&folder, &mut report);
         } else if name == "virtex_sentencepiece.json" {
             virtex(&folder, &mut report);
-        } else if let Some((_, inner)) = UNHANDLED.iter().find(|(file, _)| *file == name) {
-            let file = folder.join(&name);
-            let document = read(&if inner.is_empty() {
-                file
-            } else {
-                file.join(inner)
-            });
-            for _ in cases(&document) {
-                report.unhandled(&name);
-            }
+        } else if name == "gpt2" {
+            gpt2(&folder.join(name), &mut report);
         } else {
             report.case(&name, "file", Err("unknown to this test".to_owned()));
         }
@@ -93,6 +83,28 @@ fn clip(folder: &Path, report: &mut Report) {
             } else if column != "text" {
                 report.case(&group, text, Err("unknown to this test".to_owned()));
             }
+        }
+    }
+}
+
+fn gpt2(folder: &Path, report: &mut Report) {
+    let tokenizer = Gpt2Tokenizer::from_folder(folder).unwrap();
+    for case in cases(&read(&folder.join("strings.json"))) {
+        let text = case["text"].as_str().unwrap();
+        let ids = tokenizer.encode(text).map_err(|e| e.to_string());
+        for (column, expected) in case.as_object().unwrap() {
+            let actual = match (column.as_str(), &ids) {
+                ("text", _) => continue,
+                (_, Err(error)) => Err(error.clone()),
+                ("ids", Ok(ids)) => Ok(ids.clone().into()),
+                ("decoded", Ok(ids)) => tokenizer
+                    .decode_with_special(ids)
+                    .map(Value::from)
+                    .map_err(|e| e.to_string()),
+                _ => Err("unknown to this test".to_owned()),
+            };
+            let outcome = actual.and_then(|actual| equal(&actual, expected));
+            report.case(&format!("gpt2/{column}"), text, outcome);
         }
     }
 }

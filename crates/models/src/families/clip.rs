@@ -143,6 +143,23 @@ impl Clip {
         model
     }
 
+    /// A checkpoint of Hugging Face's layout whose files lie elsewhere: `tokenizer` is the folder of the tokenizer's.
+    /// Images are prepared as CLIP's are when nothing else is said.
+    pub fn from_files(
+        config: &Path,
+        weights: &Path,
+        tokenizer: &Path,
+        device: &Device,
+    ) -> Result<Self> {
+        let clip = ClipSpec::from(&ClipConfig::read(config)?);
+        let opened = Weights::open(weights, device)?;
+        let input = default_input(tokenizer, &clip)?;
+        let tokenizer = read_tokenizer(tokenizer, &clip, TokenizerChoice::Checkpoint)?;
+        let model = Self::assemble(&clip, &opened, tokenizer, input, device);
+        folder::finish(&opened, weights)?;
+        model
+    }
+
     /// A model of the given sizes with random weights and [`WordHash`] ids, for measuring speed. `config` MUST
     /// be one that [`ClipConfig::read`] accepts.
     pub fn random(config: &ClipConfig, seed: Seed, device: &Device) -> Result<Self> {

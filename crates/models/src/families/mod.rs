@@ -1,11 +1,16 @@
 //! The families, and the registry that names them.
 
 pub mod align;
+pub mod asif;
 pub mod clip;
 pub mod constant;
+pub mod frozen;
+pub mod magic;
 pub mod random;
+pub mod simvlm;
 pub mod virtex;
 pub mod visualbert;
+pub mod visualgpt;
 
 use sightline_core::registry::UnknownName;
 
@@ -14,11 +19,14 @@ use crate::Family;
 /// Every family, sorted by name.
 pub static FAMILIES: &[&Family] = &[
     &align::FAMILY,
+    &asif::FAMILY,
     &clip::FAMILY,
     &constant::FAMILY,
     &random::FAMILY,
+    &simvlm::FAMILY,
     &virtex::FAMILY,
     &visualbert::FAMILY,
+    &visualgpt::FAMILY,
 ];
 
 /// The family called `name`, or the nearest names.

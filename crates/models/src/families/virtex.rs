@@ -32,6 +32,7 @@ pub use config::{DecoderConfig, Objective, TextualConfig, VirTexConfig};
 pub use textual::TextualHead;
 
 use crate::folder;
+use crate::score::log_probabilities_of;
 use crate::{
     Capability, CheckpointFile, Decoding, Error, Family, FileRole, Generate, Generated, Model,
     ModelSpec, Prompt, Result, Score, Segment, Strategy, TokenizerChoice, Visual, VisualSpec,
@@ -249,11 +250,10 @@ impl VirTex {
         for (b, row) in ids.iter().enumerate() {
             let logits = self.textual.logits(&hidden.get(b)?)?;
             let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-            let next = row.iter().skip(1).zip(&logits);
-            all.push(
-                next.map(|(&id, logits)| log_probability(logits, id))
-                    .collect(),
-            );
+            all.push(log_probabilities_of(
+                &logits,
+                row.get(1..).unwrap_or_default(),
+            ));
         }
         Ok(all)
     }
@@ -389,22 +389,6 @@ impl Generate for VirTex {
         };
         found.into_iter().map(generated).collect()
     }
-}
-
-/// The natural logarithm of the probability of `id`, of which there is a logit.
-fn log_probability(logits: &[f32], id: u32) -> f32 {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits
-        .iter()
-        .map(|&logit| f64::from(logit - most).exp())
-        .sum();
-    let own = logits
-        .get(id as usize)
-        .copied()
-        .unwrap_or(f32::NEG_INFINITY);
-    // Rounding may put the most likely token a little above; what is not a number stays one that is none.
-    let found = (f64::from(own - most) - sum.ln()) as f32;
-    if found > 0.0 { 0.0 } else { found }
 }
 
 /// What VirTex's programs do with a picture: OpenCV's reading, albumentations' `SmallestMaxSize(256)`,

@@ -4,7 +4,9 @@
 
 mod clip;
 mod clip_layouts;
+mod simvlm;
 mod support;
 mod virtex;
 mod visualbert;
 mod visualbert_ask;
+mod visualgpt;

@@ -3,6 +3,8 @@
 pub mod bert;
 pub mod efficientnet;
 pub mod modified_resnet;
+pub mod nf_resnet;
+pub mod patches;
 pub mod positions;
 mod residual;
 pub mod resnet;
@@ -12,6 +14,7 @@ pub mod vit;
 pub use bert::{BertEmbedding, BertEncoder, BertInput, BertPooler, BertSpec};
 pub use efficientnet::{EfficientNet, EfficientNetSpec, MbConvSpec, Pooling};
 pub use modified_resnet::{ModifiedResNet, ModifiedResNetSpec};
+pub use nf_resnet::{NfResNet, NfResNetSpec};
 pub use resnet::{ResNet, ResNetBlock, ResNetSpec};
 pub use text_transformer::{TextNames, TextTransformer, TextTransformerSpec};
 pub use vit::{Vit, VitNames, VitSpec};

@@ -1,4 +1,4 @@
-//! Position tables of a grid of patches, brought to another grid.
+//! Tables over a grid of patches, brought to another grid.
 
 use candle_core::Tensor;
 
@@ -26,6 +26,42 @@ pub fn interpolate(table: &Tensor, from: (usize, usize), to: (usize, usize)) -> 
         }
     }
     Ok(Tensor::from_vec(out, (to.0 * to.1, width), table.device())?)
+}
+
+/// As [`interpolate`], but bilinear, as PyTorch's `interpolate(mode="bilinear", align_corners=False)`.
+pub fn interpolate_bilinear(
+    table: &Tensor,
+    from: (usize, usize),
+    to: (usize, usize),
+) -> Result<Tensor> {
+    let width = table.dim(1)?;
+    let values = table.flatten_all()?.to_vec1::<f32>()?;
+    let (rows, columns) = (neighbours(from.0, to.0), neighbours(from.1, to.1));
+    let mut out = vec![0f32; to.0 * to.1 * width];
+    for (cell, vector) in out.chunks_exact_mut(width.max(1)).enumerate() {
+        for (y, wy) in rows[cell / to.1] {
+            for (x, wx) in columns[cell % to.1] {
+                let source = &values[(y * from.1 + x) * width..][..width];
+                for (v, s) in vector.iter_mut().zip(source) {
+                    *v += wy * wx * s;
+                }
+            }
+        }
+    }
+    Ok(Tensor::from_vec(out, (to.0 * to.1, width), table.device())?)
+}
+
+/// For each new cell of a line, the two old cells that it lies between and their weights.
+fn neighbours(from: usize, to: usize) -> Vec<[(usize, f32); 2]> {
+    let scale = from as f32 / to as f32;
+    let last = from.saturating_sub(1);
+    let cell = |i: usize| {
+        let centre = (scale * (i as f32 + 0.5) - 0.5).max(0.0);
+        let base = (centre as usize).min(last);
+        let t = centre - base as f32;
+        [(base, 1.0 - t), ((base + 1).min(last), t)]
+    };
+    (0..to).map(cell).collect()
 }
 
 /// For each new cell of a line, the four old cells that it is made of and their weights.
@@ -70,6 +106,24 @@ mod tests {
         for value in flat(interpolate(&ones, (3, 4), (5, 2)).unwrap()) {
             assert!((value - 1.0).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn a_bilinear_line_lies_between_its_neighbours() {
+        let table = Tensor::from_vec(vec![1f32, 2.0, 4.0], (3, 1), &Device::Cpu).unwrap();
+        let line = |to| {
+            let out = interpolate_bilinear(&table, (1, 3), (1, to)).unwrap();
+            out.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(line(6), [1.0, 1.25, 1.75, 2.5, 3.5, 4.0]);
+        assert_eq!(line(3), [1.0, 2.0, 4.0]);
+        assert_eq!(line(1), [2.0]);
+        let table = table.reshape((3, 1)).unwrap();
+        let down = interpolate_bilinear(&table, (3, 1), (6, 1)).unwrap();
+        assert_eq!(
+            down.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            line(6)
+        );
     }
 
     #[test]

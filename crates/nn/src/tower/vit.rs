@@ -3,6 +3,7 @@
 
 use candle_core::Tensor;
 
+use super::patches::patches;
 use super::positions::interpolate;
 use crate::block::Stack;
 use crate::{BlockSpec, Error, LayerNorm, Linear, Result, Weights};
@@ -150,18 +151,8 @@ impl Vit {
                 });
             }
         };
-        let side = self.patch_size;
+        let patches = self.patch.forward(&patches(pixels, self.patch_size)?)?;
         let (rows, columns) = self.grid();
-        // Pixels beyond the last whole patch do not count, as in the convolution.
-        let whole = pixels
-            .narrow(2, 0, rows * side)?
-            .narrow(3, 0, columns * side)?
-            .contiguous()?;
-        let cut = whole
-            .reshape(&[batch, 3, rows, side, columns, side][..])?
-            .permute([0, 2, 4, 1, 3, 5])?
-            .reshape((batch * rows * columns, 3 * side * side))?;
-        let patches = self.patch.forward(&cut)?;
         Ok(patches.reshape((batch, rows * columns, ()))?)
     }
 

@@ -25,7 +25,7 @@ mod normaliser;
 mod protobuf;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::model::{Kind, Model};
 use self::normaliser::Normaliser;
@@ -59,6 +59,27 @@ pub struct Piece {
 }
 
 impl SentencePiece {
+    /// The only file of `folder` whose name ends in `.model`.
+    pub fn file(folder: &Path) -> Result<PathBuf> {
+        let read = |source| Error::Read {
+            path: folder.to_owned(),
+            source,
+        };
+        let entries = std::fs::read_dir(folder)
+            .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
+            .map_err(read)?;
+        let mut found = entries
+            .into_iter()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|end| end == "model"));
+        match (found.next(), found.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err(Error::NoSentencePiece {
+                folder: folder.to_owned(),
+            }),
+        }
+    }
+
     /// Reads a `.model` file.
     pub fn from_file(path: &Path) -> Result<Self> {
         Self::from_bytes(&read_bounded(path)?).map_err(|source| Error::SentencePiece {

@@ -26,23 +26,7 @@ pub struct VirTexTokenizer {
 impl VirTexTokenizer {
     /// The file that [`Self::from_folder`] reads: the only one whose name ends in `.model`.
     pub fn file(folder: &Path) -> Result<PathBuf> {
-        let read = |source| Error::Read {
-            path: folder.to_owned(),
-            source,
-        };
-        let entries = std::fs::read_dir(folder)
-            .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
-            .map_err(read)?;
-        let mut found = entries
-            .into_iter()
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|end| end == "model"));
-        match (found.next(), found.next()) {
-            (Some(only), None) => Ok(only),
-            _ => Err(Error::NoSentencePiece {
-                folder: folder.to_owned(),
-            }),
-        }
+        SentencePiece::file(folder)
     }
 
     /// The tokenizer of a checkpoint folder.

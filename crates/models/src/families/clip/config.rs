@@ -321,8 +321,8 @@ mod tests {
                 ": `text_config.layer_norm_eps` is -1, expected a number between 0 and 1",
             ),
             (
-                json!({ "vision_config": { "hidden_act": "gelu_new" } }),
-                " is not a configuration that can be read: unknown variant `gelu_new`, expected \
+                json!({ "vision_config": { "hidden_act": "gelu_unknown" } }),
+                " is not a configuration that can be read: unknown variant `gelu_unknown`, expected \
                  one of `quick_gelu`, `gelu`, `relu`, `silu`, `swish`, `sigmoid`",
             ),
             (

@@ -1,0 +1,268 @@
+//! Recorded outputs of `SimVLM`.
+//!
+//! | input | shape |
+//! | --- | --- |
+//! | `pixel_values` | `[B, 3, H, W]`, normalised |
+//! | `prefix_ids`, `prefix_mask` | `[B, P]`: texts of the prefix, 0 in the mask for what fills rows up |
+//! | `target_ids`, `target_mask` | `[B, T]`: what follows, its end included |
+//! | `generate.N.image`, `.prefix_ids`, `.max_new_tokens` | one of the images, `[P]`, and the most tokens |
+//! | `generate.N.beam.M.num_beams`, `.length_penalty` | of a beam search |
+//!
+//! | output | what it is |
+//! | --- | --- |
+//! | `image_tokens` | cells with their positions, `[B, cells, width]` |
+//! | `logits` | of the target, `[B, T, V]` |
+//! | `loss` | mean cross entropy of the target's tokens |
+//! | `text_only_loss` | the same without images, over the first rows whose prefixes are not empty |
+//! | `answer_logits` | of the answer head for the first `R` rows, whose targets are the questions, `[R, labels]`; with pairs of images that of the row and the next one |
+//! | `generate.N.greedy`, `.greedy_smallest_margin` | ids; the smallest difference of the two best log-probabilities |
+//! | `generate.N.beam.M.ids`, `.score` | the best hypothesis |
+//!
+//! Tolerance: 2e-4 absolute and relative; ids exact.
+
+use candle_core::{D, Device, Tensor};
+use sightline_nn::decode::Greedy;
+
+use super::loss::log_softmax;
+use super::values::Values;
+use super::{RecordedError, Replay, Result, Tolerance};
+use crate::ModelSpec;
+use crate::families::simvlm::{Cells, Prefix, SimVlm};
+
+/// The most tokens of a recorded search, and the widest beam.
+const MOST: usize = 1 << 10;
+
+pub(super) fn load(spec: &ModelSpec, device: &Device) -> Result<Box<dyn Replay>> {
+    Ok(Box::new(SimVlm::load(spec, device)?))
+}
+
+impl Replay for SimVlm {
+    fn inputs(&self) -> &'static [&'static str] {
+        &[
+            "pixel_values",
+            "prefix_ids",
+            "prefix_mask",
+            "target_ids",
+            "target_mask",
+            "image",
+            "max_new_tokens",
+            "num_beams",
+            "length_penalty",
+        ]
+    }
+
+    fn tolerance(&self, output: &str) -> Tolerance {
+        if output.ends_with(".greedy") || output.ends_with(".ids") {
+            Tolerance::EXACT
+        } else {
+            Tolerance::both(2e-4)
+        }
+    }
+
+    fn compute(&self, values: &Values, output: &str) -> Result<Option<Tensor>> {
+        if let Some(search) = output.strip_prefix("generate.") {
+            return searched(self, values, search);
+        }
+        let of_shape = |output: &str, value: f32| -> Result<Tensor> {
+            let shape = values.output(output).map_or(&[][..], Tensor::dims);
+            Ok(Tensor::full(value, shape, &values.device)?)
+        };
+        Ok(Some(match output {
+            "image_tokens" => self.cells(values.input("pixel_values")?)?.tokens,
+            "logits" => logits(self, values)?,
+            "loss" => {
+                let cells = self.cells(values.input("pixel_values")?)?;
+                let texts = texts(values)?;
+                let rows: Vec<usize> = (0..texts.len()).collect();
+                of_shape(output, loss(self, Some(&cells), &texts, &rows)?)?
+            }
+            "text_only_loss" => {
+                let texts = texts(values)?;
+                let rows: Vec<usize> = (0..texts.len())
+                    .take_while(|&row| !texts[row].prefix.is_empty())
+                    .collect();
+                of_shape(output, loss(self, None, &texts, &rows)?)?
+            }
+            "answer_logits" => answers(self, values)?,
+            _ => return Ok(None),
+        }))
+    }
+}
+
+/// A row's texts without what fills them up.
+struct Texts {
+    prefix: Vec<u32>,
+    target: Vec<u32>,
+    /// The target with what fills it up.
+    filled: Vec<u32>,
+}
+
+fn texts(values: &Values) -> Result<Vec<Texts>> {
+    let kept = |ids: &str, mask: &str| -> Result<Vec<Vec<u32>>> {
+        let (ids, mask) = (values.rows::<u32>(ids)?, values.rows::<u8>(mask)?);
+        let row = |(ids, mask): (Vec<u32>, Vec<u8>)| {
+            let there = ids.into_iter().zip(mask).filter(|(_, mask)| *mask != 0);
+            there.map(|(id, _)| id).collect()
+        };
+        Ok(ids.into_iter().zip(mask).map(row).collect())
+    };
+    let prefixes = kept("prefix_ids", "prefix_mask")?;
+    let targets = kept("target_ids", "target_mask")?;
+    let filled = values.rows::<u32>("target_ids")?;
+    let rows = prefixes.into_iter().zip(targets).zip(filled);
+    Ok(rows
+        .map(|((prefix, target), filled)| Texts {
+            prefix,
+            target,
+            filled,
+        })
+        .collect())
+}
+
+/// The cells of image `row`, if there is one.
+fn cells_of(cells: Option<&Cells>, row: usize) -> Result<Option<Cells>> {
+    let Some(cells) = cells else { return Ok(None) };
+    let images = cells.tokens.dim(0)?;
+    if row >= images {
+        return Err(RecordedError::Value {
+            input: "pixel_values".to_owned(),
+            value: images as i64,
+            wanted: format!("more than {row} images"),
+        });
+    }
+    Ok(Some(cells.select(&[row as u32])?))
+}
+
+/// One row after the other: their prefixes are of different lengths.
+fn logits(model: &SimVlm, values: &Values) -> Result<Tensor> {
+    let cells = model.cells(values.input("pixel_values")?)?;
+    let mut rows = Vec::new();
+    for (row, texts) in texts(values)?.into_iter().enumerate() {
+        let cells = cells_of(Some(&cells), row)?;
+        let prefix = Prefix {
+            cells: cells.as_ref(),
+            ids: &[texts.prefix],
+        };
+        let filled = model.shifted(&[texts.filled]);
+        // The start token comes in front and the last one goes.
+        let length = (texts.target.len() + 1).min(filled[0].len());
+        rows.push(model.logits_of_filled(prefix, &filled, &[length])?);
+    }
+    Ok(Tensor::cat(&rows, 0)?)
+}
+
+fn loss(model: &SimVlm, cells: Option<&Cells>, texts: &[Texts], rows: &[usize]) -> Result<f32> {
+    let (mut sum, mut count) = (0.0, 0);
+    for &row in rows {
+        let cells = cells_of(cells, row)?;
+        let prefix = Prefix {
+            cells: cells.as_ref(),
+            ids: &[texts[row].prefix.clone()],
+        };
+        let target = [texts[row].target.clone()];
+        for value in model.log_probabilities(prefix, &target)?.concat() {
+            sum -= f64::from(value);
+            count += 1;
+        }
+    }
+    Ok((sum / f64::from(count)) as f32)
+}
+
+fn answers(model: &SimVlm, values: &Values) -> Result<Tensor> {
+    let texts = texts(values)?;
+    let recorded = values.output("answer_logits").map(|t| t.dim(0));
+    let rows = recorded.transpose()?.unwrap_or(0).min(texts.len());
+    let questions: Vec<Vec<u32>> = texts[..rows].iter().map(|t| t.target.clone()).collect();
+    let cells = model.cells(values.input("pixel_values")?)?;
+    let images = cells.tokens.dim(0)? as u32;
+    let place = |place: u32| {
+        let numbers = (0..rows as u32).map(|row| (row + place) % images.max(1));
+        cells.select(&numbers.collect::<Vec<u32>>())
+    };
+    let places = 0..model.config().answer_images as u32;
+    let places = places.map(place).collect::<crate::Result<Vec<_>>>()?;
+    Ok(model.answer_logits(&places, &questions)?)
+}
+
+/// What `N.greedy`, `N.greedy_smallest_margin`, `N.beam.M.ids` or `N.beam.M.score` is; `None` if it is none of them.
+fn searched(model: &SimVlm, values: &Values, name: &str) -> Result<Option<Tensor>> {
+    let Some((number, what)) = name.split_once('.') else {
+        return Ok(None);
+    };
+    let of_prompt = |input: &str| format!("generate.{number}.{input}");
+    let one = |input: String| -> Result<usize> {
+        let numbers = values.numbers::<u32>(&input)?;
+        match numbers[..] {
+            [number] if (number as usize) < MOST => Ok(number as usize),
+            _ => Err(RecordedError::Value {
+                input,
+                value: numbers.first().map_or(0, |&number| i64::from(number)),
+                wanted: format!("one number below {MOST}"),
+            }),
+        }
+    };
+    let image = one(of_prompt("image"))?;
+    let limit = one(of_prompt("max_new_tokens"))?;
+    let ids = [values.numbers::<u32>(&of_prompt("prefix_ids"))?];
+    let cells = model.cells(values.input("pixel_values")?)?;
+    let cells = cells_of(Some(&cells), image)?;
+    let prefix = Prefix {
+        cells: cells.as_ref(),
+        ids: &ids,
+    };
+    if what == "greedy" || what == "greedy_smallest_margin" {
+        let search = Greedy::new(&[model.config().eos_id], limit);
+        let found = model.search(prefix, vec![search])?.remove(0).remove(0);
+        if what == "greedy" {
+            return ids_tensor(&found.ids).map(Some);
+        }
+        let logits = model.logits(prefix, &model.shifted(&[found.ids]))?;
+        return smallest_margin(&logits).map(Some);
+    }
+    let Some((beam, what)) = what
+        .strip_prefix("beam.")
+        .and_then(|rest| rest.split_once('.'))
+    else {
+        return Ok(None);
+    };
+    let of_beam = |input: &str| of_prompt(&format!("beam.{beam}.{input}"));
+    let width = one(of_beam("num_beams"))?;
+    let penalty = values.input(&of_beam("length_penalty"))?;
+    let penalty = penalty
+        .to_dtype(candle_core::DType::F64)?
+        .to_scalar::<f64>()?;
+    let search = model.beam(width, limit, penalty);
+    let found = model.search(prefix, vec![search])?.remove(0);
+    let Some(best) = found.first() else {
+        return Ok(None);
+    };
+    Ok(match what {
+        "ids" => Some(ids_tensor(&best.ids)?),
+        "score" => Some(Tensor::new(best.score, &values.device)?),
+        _ => None,
+    })
+}
+
+fn ids_tensor(ids: &[u32]) -> Result<Tensor> {
+    Ok(Tensor::from_slice(ids, ids.len(), &Device::Cpu)?)
+}
+
+/// The smallest difference between the two best log-probabilities at any place of `logits` `[1, T, V]`.
+pub(super) fn smallest_margin(logits: &Tensor) -> Result<Tensor> {
+    let mut smallest = f32::INFINITY;
+    for row in log_softmax(logits)?
+        .flatten(0, D::Minus2)?
+        .to_vec2::<f32>()?
+    {
+        let (mut best, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
+        for value in row {
+            if value > best {
+                (best, second) = (value, best);
+            } else if value > second {
+                second = value;
+            }
+        }
+        smallest = smallest.min(best - second);
+    }
+    Ok(Tensor::new(smallest, logits.device())?)
+}

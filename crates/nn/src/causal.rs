@@ -1,0 +1,334 @@
+//! A language model: a transformer in which each token looks at those before it and says what comes next.
+//!
+//! One configurable form for the open models: GPT-2, OPT, GPT-J, GPT-NeoX (Pythia) and MPT differ in where norms stand,
+//! whether the halves of a block run side by side, how positions are told, and how the checkpoint stores its
+//! projections; a [`CausalSpec`] says so. Vectors may stand where token embeddings stand, so that images are prompts,
+//! and a [`CausalCache`] keeps what was seen, so that a token more costs one position.
+//!
+//! ```
+//! use candle_core::Device;
+//! use sightline_core::Seed;
+//! use sightline_nn::{CausalTransformer, Weights, causal};
+//!
+//! let weights = Weights::random(Seed(1), &Device::Cpu);
+//! let model = CausalTransformer::load(&weights, &weights, &causal::example())?;
+//! let ids = [vec![3, 1, 4, 1, 5]];
+//! let hidden = model.forward(&model.embed(&ids)?, None)?;
+//! assert_eq!(model.logits(&hidden)?.dims(), [1, 5, 11]);
+//! # Ok::<(), sightline_nn::Error>(())
+//! ```
+
+mod load;
+mod network;
+mod rotary;
+mod spec;
+
+use candle_core::Tensor;
+
+use crate::attention::KeysValues;
+use crate::block::Block;
+use crate::{Attention, Embedding, Error, LayerNorm, Linear, Mask, Result};
+
+pub use network::{CausalNetwork, continuation_log_probabilities};
+pub use spec::{Arrangement, CausalNames, CausalSpec, HeadName, Pairing, Positions, Projections};
+
+/// A language model.
+#[derive(Clone, Debug)]
+pub struct CausalTransformer {
+    spec: CausalSpec,
+    tokens: Embedding,
+    /// Of learned positions.
+    positions: Option<Embedding>,
+    /// From the width of embeddings to that of the layers, and back.
+    project: Option<(Linear, Linear)>,
+    layers: Vec<Block>,
+    norm_after: Option<LayerNorm>,
+    head: Linear,
+    /// Of ALiBi, one for each head.
+    slopes: Option<Vec<f32>>,
+}
+
+/// What a language model has seen of `B` sequences.
+#[derive(Clone, Debug)]
+pub struct CausalCache {
+    /// Per layer; `None` before anything was seen.
+    seen: Vec<Option<KeysValues>>,
+    /// 1 for what is there and 0 for padding, for each sequence.
+    present: Vec<Vec<u8>>,
+}
+
+/// What is read next: see [`CausalTransformer::advance`].
+#[derive(Clone, Copy, Debug)]
+pub struct Next<'a> {
+    /// `[B, T, embedding width]`.
+    pub embeds: &'a Tensor,
+    /// `B` rows of `T`: 1 for what is there and 0 for padding; `None`: everything is there.
+    pub present: Option<&'a [Vec<u8>]>,
+    /// `B` rows of `T` positions; `None`: counted from 0, padding left out.
+    pub positions: Option<&'a [Vec<u32>]>,
+}
+
+impl<'a> Next<'a> {
+    /// Everything is there.
+    pub fn new(embeds: &'a Tensor) -> Self {
+        Self {
+            embeds,
+            present: None,
+            positions: None,
+        }
+    }
+}
+
+impl CausalTransformer {
+    /// The model's form.
+    pub fn spec(&self) -> &CausalSpec {
+        &self.spec
+    }
+
+    /// The vectors of `ids`, rows of the same length; `[B, T, embedding width]`.
+    pub fn embed(&self, ids: &[Vec<u32>]) -> Result<Tensor> {
+        self.tokens.forward(ids)
+    }
+
+    /// An empty cache for `batch` sequences.
+    pub fn start(&self, batch: usize) -> CausalCache {
+        CausalCache {
+            seen: vec![None; self.layers.len()],
+            present: vec![Vec::new(); batch],
+        }
+    }
+
+    /// Whole sequences `embeds` `[B, T, embedding width]`; `present` as in [`Next`]. Returns the states behind the last
+    /// norm `[B, T, embedding width]`.
+    pub fn forward(&self, embeds: &Tensor, present: Option<&[Vec<u8>]>) -> Result<Tensor> {
+        let next = Next {
+            present,
+            ..Next::new(embeds)
+        };
+        self.advance(next, &mut self.start(embeds.dim(0)?))
+    }
+
+    /// Reads on behind what `cache` has seen, and adds to it. Returns the states behind the last norm `[B, T, embedding
+    /// width]`; those of padding mean nothing.
+    pub fn advance(&self, next: Next<'_>, cache: &mut CausalCache) -> Result<Tensor> {
+        self.advance_through(next, cache, &mut |_, x| Ok(x))
+    }
+
+    /// As [`Self::advance`]; the states before each layer `[B, T, width]` become what `before` makes of its number and
+    /// them.
+    pub fn advance_through(
+        &self,
+        next: Next<'_>,
+        cache: &mut CausalCache,
+        before: &mut dyn FnMut(usize, Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let spec = &self.spec;
+        let (batch, len) = self.check(next, cache)?;
+        let past = cache.len();
+        let positions = match next.positions {
+            Some(positions) => positions.to_vec(),
+            None => cache.count(next.present, len),
+        };
+        cache.take_in(next.present, len);
+        let mut x = match &self.project {
+            Some((into, _)) => into.forward(next.embeds)?,
+            None => next.embeds.clone(),
+        };
+        if let (Some(table), Positions::Learned { offset, .. }) = (&self.positions, spec.positions)
+        {
+            let shifted = |row: &Vec<u32>| row.iter().map(|p| p + offset as u32).collect();
+            let rows: Vec<Vec<u32>> = positions.iter().map(shifted).collect();
+            x = (x + table.rows("position", &rows)?)?;
+        }
+        let turn = match spec.positions {
+            Positions::Rotary {
+                dims,
+                base,
+                pairing,
+            } => {
+                let head_dim = spec.width / spec.heads;
+                Some(rotary::Turn::new(
+                    &positions,
+                    dims,
+                    base,
+                    pairing,
+                    head_dim,
+                    x.device(),
+                )?)
+            }
+            _ => None,
+        };
+        let turn = turn.as_ref().map(|turn| |x: &Tensor| turn.forward(x));
+        let turn = turn
+            .as_ref()
+            .map(|turn| turn as &dyn Fn(&Tensor) -> Result<Tensor>);
+        let is_plain = cache.present.iter().flatten().all(|&there| there != 0);
+        let mask = if len == 1 && is_plain && self.slopes.is_none() {
+            None
+        } else if is_plain {
+            // The same for every sequence.
+            let row = vec![vec![1; past + len]];
+            Some(Mask::continued(
+                &row,
+                len,
+                self.slopes.as_deref(),
+                x.device(),
+            )?)
+        } else {
+            Some(Mask::continued(
+                &cache.present,
+                len,
+                self.slopes.as_deref(),
+                x.device(),
+            )?)
+        };
+        debug_assert_eq!(cache.present.len(), batch);
+        for (i, (block, seen)) in self.layers.iter().zip(&mut cache.seen).enumerate() {
+            x = before(i, x)?;
+            let look = |attention: &Attention, x: &Tensor| {
+                let (y, all) = attention.look_on_masked(x, seen.as_ref(), turn, mask.as_ref())?;
+                *seen = Some(all);
+                Ok(y)
+            };
+            x = match spec.arrangement {
+                Arrangement::Parallel => block.beside(&x, look)?,
+                Arrangement::Pre | Arrangement::Post => block.feed(&block.attend(&x, look)?)?,
+            };
+        }
+        if let Some(norm) = &self.norm_after {
+            x = norm.forward(&x)?;
+        }
+        match &self.project {
+            Some((_, out)) => out.forward(&x),
+            None => Ok(x),
+        }
+    }
+
+    /// Logits of the next tokens `[.., V]` of states behind the last norm `[.., embedding width]`.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.head.forward(hidden)
+    }
+
+    /// `B` and `T` of what is read next, which has to fit to the model and to what was seen.
+    fn check(&self, next: Next<'_>, cache: &CausalCache) -> Result<(usize, usize)> {
+        let (batch, len, width) = next.embeds.dims3()?;
+        let rows = cache.present.len();
+        if batch != rows || width != self.spec.embedding_width || len == 0 {
+            return Err(Error::Shape {
+                what: "what a language model reads",
+                found: vec![batch, len, width],
+                wanted: format!("[{rows}, 1 or more, {}]", self.spec.embedding_width),
+            });
+        }
+        let total = cache.len() + len;
+        if total > self.spec.context {
+            return Err(Error::Length {
+                len: total,
+                limit: self.spec.context,
+            });
+        }
+        let lengths = |rows: Vec<usize>, what| {
+            if rows.len() == batch && rows.iter().all(|&found| found == len) {
+                return Ok(());
+            }
+            Err(Error::Shape {
+                what,
+                found: rows,
+                wanted: format!("{batch} rows of {len}"),
+            })
+        };
+        if let Some(present) = next.present {
+            lengths(present.iter().map(Vec::len).collect(), "the padding mask")?;
+        }
+        if let Some(positions) = next.positions {
+            lengths(positions.iter().map(Vec::len).collect(), "the positions")?;
+        }
+        Ok((batch, len))
+    }
+}
+
+impl CausalCache {
+    /// Positions seen, padding included.
+    pub fn len(&self) -> usize {
+        self.present.first().map_or(0, Vec::len)
+    }
+
+    /// Whether nothing was seen.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of sequences.
+    pub fn rows(&self) -> usize {
+        self.present.len()
+    }
+
+    /// The sequences become those that `parents` names, each as often as it is named.
+    pub fn select(&mut self, parents: &[usize]) -> Result<()> {
+        let rows = parents.iter().map(|&parent| {
+            self.present.get(parent).cloned().ok_or(Error::Index {
+                what: "row of the cache",
+                index: parent as u32,
+                rows: self.present.len(),
+            })
+        });
+        let present = rows.collect::<Result<Vec<_>>>()?;
+        for seen in self.seen.iter_mut().flatten() {
+            *seen = seen.select(parents)?;
+        }
+        self.present = present;
+        Ok(())
+    }
+
+    /// Positions of `len` more tokens: as many as there are tokens before, padding left out, which gets the next one's.
+    fn count(&self, present: Option<&[Vec<u8>]>, len: usize) -> Vec<Vec<u32>> {
+        let there = |&there: &u8| u32::from(there != 0);
+        let row = |(b, seen): (usize, &Vec<u8>)| {
+            let mut next: u32 = seen.iter().map(there).sum();
+            let place = |t: usize| {
+                let position = next;
+                next += present.map_or(1, |present| there(&present[b][t]));
+                position
+            };
+            (0..len).map(place).collect()
+        };
+        self.present.iter().enumerate().map(row).collect()
+    }
+
+    fn take_in(&mut self, present: Option<&[Vec<u8>]>, len: usize) {
+        for (b, seen) in self.present.iter_mut().enumerate() {
+            match present {
+                Some(present) => seen.extend(&present[b]),
+                None => seen.extend(std::iter::repeat_n(1, len)),
+            }
+        }
+    }
+}
+
+/// The form of a model that is small enough for examples: two layers, width 8, eleven tokens.
+pub fn example() -> CausalSpec {
+    CausalSpec {
+        width: 8,
+        embedding_width: 8,
+        vocabulary_size: 11,
+        context: 32,
+        depth: 2,
+        heads: 2,
+        hidden: 16,
+        activation: crate::Activation::GeluTanh,
+        norm_eps: 1e-5,
+        arrangement: Arrangement::Pre,
+        positions: Positions::Learned {
+            rows: 32,
+            offset: 0,
+        },
+        attention_bias: true,
+        feed_forward_bias: true,
+        norm_bias: true,
+        is_transposed: true,
+        names: CausalNames::GPT2,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! A language model as decoding sees it.
+
+use candle_core::{D, Tensor};
+
+use super::{CausalCache, CausalTransformer, Next};
+use crate::Result;
+use crate::decode::{Network, StateNetwork};
+
+/// A language model behind prompts that it has read.
+#[derive(Debug)]
+pub struct CausalNetwork<'a> {
+    model: &'a CausalTransformer,
+    cache: CausalCache,
+}
+
+impl<'a> CausalNetwork<'a> {
+    /// `cache` is what `model` has seen of the prompts.
+    pub fn new(model: &'a CausalTransformer, cache: CausalCache) -> Self {
+        Self { model, cache }
+    }
+
+    /// Reads prompts, padded on the left. Returns the network and the states behind the last norm `[B, T, embedding
+    /// width]`.
+    pub fn read(model: &'a CausalTransformer, prompts: Next<'_>) -> Result<(Self, Tensor)> {
+        let mut cache = model.start(prompts.embeds.dim(0)?);
+        let hidden = model.advance(prompts, &mut cache)?;
+        Ok((Self { model, cache }, hidden))
+    }
+
+    /// The model.
+    pub fn model(&self) -> &'a CausalTransformer {
+        self.model
+    }
+
+    /// What the model has seen.
+    pub fn cache(&self) -> &CausalCache {
+        &self.cache
+    }
+
+    /// Continues each row by its token. Returns the states behind the last norm `[rows, embedding width]`.
+    pub fn step_states(&mut self, tokens: &[u32]) -> Result<Tensor> {
+        let ids: Vec<Vec<u32>> = tokens.iter().map(|&token| vec![token]).collect();
+        let embeds = self.model.embed(&ids)?;
+        let hidden = self.model.advance(Next::new(&embeds), &mut self.cache)?;
+        Ok(hidden.squeeze(1)?)
+    }
+}
+
+impl Network for CausalNetwork<'_> {
+    fn step(&mut self, tokens: &[u32]) -> Result<Tensor> {
+        let hidden = self.step_states(tokens)?;
+        self.model.logits(&hidden)
+    }
+
+    fn select(&mut self, parents: &[usize]) -> Result<()> {
+        self.cache.select(parents)
+    }
+}
+
+impl StateNetwork for CausalNetwork<'_> {
+    fn step_with_states(&mut self, tokens: &[u32]) -> Result<(Tensor, Tensor)> {
+        let hidden = self.step_states(tokens)?;
+        Ok((self.model.logits(&hidden)?, hidden))
+    }
+}
+
+/// The natural logarithm of the probability of each token of each of `continuations` of one prompt. `cache` is what
+/// `model` has seen of it, one row, and `last` `[V]` the logits behind it; the prompt is not read again.
+pub fn continuation_log_probabilities(
+    model: &CausalTransformer,
+    cache: &CausalCache,
+    last: &Tensor,
+    continuations: &[Vec<u32>],
+) -> Result<Vec<Vec<f32>>> {
+    let longest = continuations.iter().map(Vec::len).max().unwrap_or(0);
+    let first = log_softmax(&last.unsqueeze(0)?)?.to_vec2::<f32>()?;
+    let rest = if longest > 1 {
+        let mut cache = cache.clone();
+        cache.select(&vec![0; continuations.len()])?;
+        // Padding behind a row is seen by no token of it.
+        let padded = |row: &Vec<u32>| {
+            let mut row = row.clone();
+            row.resize(longest, 0);
+            row.truncate(longest - 1);
+            row
+        };
+        let ids: Vec<Vec<u32>> = continuations.iter().map(padded).collect();
+        let embeds = model.embed(&ids)?;
+        Some(model.advance(Next::new(&embeds), &mut cache)?)
+    } else {
+        None
+    };
+    let mut all = Vec::with_capacity(continuations.len());
+    // One row at a time: the logits of a batch are large.
+    for (b, ids) in continuations.iter().enumerate() {
+        let mut rows = first.clone();
+        if let (Some(rest), true) = (&rest, ids.len() > 1) {
+            let hidden = rest.get(b)?.narrow(0, 0, ids.len() - 1)?;
+            rows.extend(log_softmax(&model.logits(&hidden)?)?.to_vec2::<f32>()?);
+        }
+        let value = |(&id, row): (&u32, &Vec<f32>)| {
+            let value = row.get(id as usize).copied();
+            value.ok_or(crate::Error::TokenId {
+                id,
+                vocabulary_size: row.len(),
+            })
+        };
+        all.push(ids.iter().zip(&rows).map(value).collect::<Result<_>>()?);
+    }
+    Ok(all)
+}
+
+fn log_softmax(logits: &Tensor) -> Result<Tensor> {
+    let total = logits.log_sum_exp(D::Minus1)?.unsqueeze(D::Minus1)?;
+    Ok(logits.broadcast_sub(&total)?)
+}
