@@ -304,14 +304,14 @@ fn what_a_model_cannot_do_is_refused_with_who_can() {
         .expect(2)
         .says(&[
             "a model of the family `clip` is asked to generate, and can embed",
-            "hint: Families whose models can generate: `virtex`.",
+            "hint: Families whose models can generate: `simvlm`, `virtex`, `visualgpt`.",
         ]);
     sandbox
         .sightline(&format!("embed {virtex} --images photos"))
         .expect(2)
         .says(&[
             "can generate",
-            "can embed: `align`, `clip`, `constant`, `random`.",
+            "can embed: `align`, `asif`, `clip`, `constant`, `random`.",
         ]);
     // One checkpoint of a family may lack what another has.
     let masked = tiny("virtex/r50w2x_masked_lm_trainckpt");

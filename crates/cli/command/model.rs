@@ -61,7 +61,7 @@ pub(crate) struct ModelArgs {
 pub(crate) enum WeightsArg {
     /// 32 bits: nothing is rounded but what the checkpoint rounds
     F32,
-    /// 16 bits: a weight is off by 1/512 of its size at most
+    /// 16 bits: a weight is off by 1/256 of its size at most
     Bf16,
     /// 8 bits: a weight is off by 1/254 of the largest of its output at most
     Int8,

@@ -46,15 +46,18 @@ fn catalog() -> Catalog {
     Catalog {
         families: vec![
             family("align", &["embed"], true),
+            family("asif", &["embed"], true),
             family("clip", &["embed"], true),
             family("constant", &["embed"], false),
             family("random", &["embed"], false),
+            family("simvlm", &["generate"], true),
             family("virtex", &["generate"], true),
             family(
                 "visualbert",
                 &["classify", "choose", "match", "ground"],
                 true,
             ),
+            family("visualgpt", &["generate"], true),
         ],
         tasks: vec![
             TaskInfo {

@@ -96,7 +96,7 @@ pub(crate) struct Strategies {
 pub(crate) enum AnySearch<B> {
     Greedy(Greedy),
     Beam(B),
-    Sampling(Sampling),
+    Sampling(Box<Sampling>),
 }
 
 impl<B: Search> Search for AnySearch<B> {
@@ -152,7 +152,7 @@ impl Strategies {
                     ends: vec![self.end],
                     ..SamplingSpec::nucleus(p, limit)
                 };
-                AnySearch::Sampling(Sampling::new(spec, seed))
+                AnySearch::Sampling(Box::new(Sampling::new(spec, seed)))
             }
         };
         let found = run(texts.into_iter().map(search).collect())?;

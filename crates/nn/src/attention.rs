@@ -9,6 +9,9 @@ use crate::kernel::{
 use crate::linear::{self, is_fusable, on_cpu, with_elements};
 use crate::{Error, Linear, Mask, Precision, Result, Weights, at_places};
 
+/// What rotary positions do with queries or keys `[B, T, heads * head_dim]`.
+pub(crate) type Turn<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
+
 /// What an attention layer looks like.
 #[derive(Clone, Debug)]
 pub struct AttentionSpec {
@@ -193,7 +196,7 @@ impl Attention {
         &self,
         x: &Tensor,
         seen: Option<&KeysValues>,
-        turn: Option<&dyn Fn(&Tensor) -> Result<Tensor>>,
+        turn: Option<Turn<'_>>,
         mask: Option<&Mask>,
     ) -> Result<(Tensor, KeysValues)> {
         let (mut queries, mut new) = self.own(x)?;

@@ -278,7 +278,7 @@ fn gelu(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
     /// `2 sqrt(2 / π)`.
-    const TWICE: f32 = 1.595_769_1;
+    const TWICE: f32 = 1.595_769;
     x / (1.0 + exp(-TWICE * (x + 0.044_715 * x * x * x)))
 }
 

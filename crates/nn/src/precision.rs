@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// | kept as | bytes a weight | a weight is off by at most |
 /// | --- | ---: | --- |
 /// | [`F32`](Self::F32) | 4 | – |
-/// | [`Bf16`](Self::Bf16) | 2 | 2⁻⁹ of its size (rounded to the nearest, halves to even) |
+/// | [`Bf16`](Self::Bf16) | 2 | 2⁻⁸ of its size (rounded to the nearest, halves to even) |
 /// | [`Int8`](Self::Int8) | 1 | 1/254 of the largest weight of its output (symmetric, one scale for each output) |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -355,6 +355,7 @@ fn mpt(check: Check<'_>, config: Mpt) -> Result<CausalSpec> {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as published")]
 struct Opt {
     vocab_size: usize,
     max_position_embeddings: usize,
@@ -430,7 +431,7 @@ fn check_spec(check: Check<'_>, spec: &CausalSpec) -> Result<()> {
         limit::HIDDEN,
     )?;
     check.range("number of heads", spec.heads, 1, limit::WIDTH)?;
-    if spec.width % spec.heads != 0 {
+    if !spec.width.is_multiple_of(spec.heads) {
         let wanted = format!("a divisor of the layers' width, {}", spec.width);
         return Err(check.wrong("number of heads", &spec.heads, wanted));
     }

@@ -154,12 +154,11 @@ fn flatten(
         }
         Value::Array(items) => {
             let whole: Option<Vec<i64>> = items.iter().map(Value::as_i64).collect();
-            let tensor = match whole {
-                Some(whole) => Tensor::from_vec(whole, items.len(), device)?,
-                None => {
-                    let values = items.iter().filter_map(Value::as_f64);
-                    Tensor::from_vec(values.collect(), items.len(), device)?
-                }
+            let tensor = if let Some(whole) = whole {
+                Tensor::from_vec(whole, items.len(), device)?
+            } else {
+                let values = items.iter().filter_map(Value::as_f64);
+                Tensor::from_vec(values.collect(), items.len(), device)?
             };
             found.insert(name.to_owned(), tensor);
         }

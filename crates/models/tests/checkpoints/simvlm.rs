@@ -1,4 +1,4 @@
-//! SimVLM checkpoints: what is read, what is refused, and the traps of the description.
+//! `SimVLM` checkpoints: what is read, what is refused, and the traps of the description.
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
@@ -76,7 +76,7 @@ fn a_checkpoint_of_another_form_is_told_with_both_sides() {
 
     let checkpoint = apart();
     checkpoint.edit_json("config.json", |config| {
-        config["variant"] = json!("decoder_only")
+        config["variant"] = json!("decoder_only");
     });
     let told = checkpoint.told(&checkpoint.spec());
     assert!(
@@ -176,7 +176,7 @@ fn positions_go_on_behind_the_prefix_or_start_again() {
     let continued = joined();
     let zero = joined();
     zero.edit_json("config.json", |config| {
-        config["decoder_positions"] = json!("zero")
+        config["decoder_positions"] = json!("zero");
     });
     let logits = |model: &SimVlm, prefix: &[u32]| {
         let cells = model.cells(&pixels(1, 64, 64)).unwrap();

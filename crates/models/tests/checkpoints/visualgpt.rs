@@ -1,4 +1,4 @@
-//! VisualGPT checkpoints: what is read, what is refused, and the oddities of the published program.
+//! `VisualGPT` checkpoints: what is read, what is refused, and the oddities of the published program.
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
@@ -95,7 +95,7 @@ fn a_checkpoint_of_another_form_is_told_with_both_sides() {
     );
     let told = tiny().told(&tiny().published());
     assert!(
-        told.contains("neither `vocab.json` with `merges.txt` nor"),
+        told.contains("neither `tokenizer.json` nor `vocab.json` with `merges.txt` nor"),
         "{told}"
     );
 }
@@ -140,7 +140,7 @@ fn zeros_that_fill_an_image_up_count_unless_features_are_masked() {
     assert_eq!(few, filled);
 
     checkpoint.edit_json("config.json", |config| {
-        config["padding"] = json!("features")
+        config["padding"] = json!("features");
     });
     assert!(distance(&states(&checkpoint, 0), &states(&checkpoint, 3)) < 1e-5);
     // Of more than the most the first ones are taken.

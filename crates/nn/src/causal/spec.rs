@@ -4,6 +4,10 @@ use crate::Activation;
 
 /// What a language model looks like.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent properties of published models"
+)]
 pub struct CausalSpec {
     /// Width of the layers.
     pub width: usize,

@@ -29,8 +29,8 @@ fn forms() -> Vec<CausalSpec> {
         .flat_map(|p| arrangements.iter().map(move |a| (*p, *a)));
     pairs
         .map(|(positions, arrangement)| CausalSpec {
-            positions,
             arrangement,
+            positions,
             ..example()
         })
         .collect()

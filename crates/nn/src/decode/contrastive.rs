@@ -129,7 +129,9 @@ fn unit_rows(states: &Tensor) -> Result<Vec<Vec<f32>>> {
     let mut rows = states.to_vec2::<f32>()?;
     for row in &mut rows {
         let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
-        row.iter_mut().for_each(|v| *v /= length);
+        for v in row.iter_mut() {
+            *v /= length;
+        }
     }
     Ok(rows)
 }

@@ -691,7 +691,7 @@ mod tests {
                 let largest = wanted.iter().fold(0.0f32, |most, v| most.max(v.abs()));
                 for (found, wanted) in column.iter().zip(wanted) {
                     let allowed = match precision {
-                        Precision::Bf16 => wanted.abs() / 512.0,
+                        Precision::Bf16 => wanted.abs() / 256.0,
                         _ => largest / 254.0 * 1.0001,
                     };
                     assert!((found - wanted).abs() <= allowed, "{found} {wanted}");

@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use half::f16;
@@ -187,7 +187,7 @@ impl Anchors {
         let index = Index::read(folder)?;
         let segments = index.segments.iter().map(|name| {
             let path = folder.join(name);
-            Segment::new(Bytes::Mapped(Mapped::open(&path)?), path)
+            Segment::new(Bytes::Mapped(Mapped::open(&path)?), &path)
         });
         Self::of(segments.collect::<Result<_>>()?, index.deleted, folder)
     }
@@ -197,9 +197,9 @@ impl Anchors {
         let mut bytes = Vec::new();
         let (mut images, mut texts) = (TensorRows::new(images)?, TensorRows::new(texts)?);
         write_segment(&mut bytes, precision, &mut images, &mut texts)?;
-        let path = PathBuf::new();
-        let segment = Segment::new(Bytes::Owned(bytes), path.clone())?;
-        Self::of(vec![segment], BTreeSet::new(), &path)
+        let path = Path::new("");
+        let segment = Segment::new(Bytes::Owned(bytes), path)?;
+        Self::of(vec![segment], BTreeSet::new(), path)
     }
 
     fn of(segments: Vec<Segment>, deleted: BTreeSet<usize>, folder: &Path) -> Result<Self> {
@@ -530,10 +530,10 @@ struct Entry {
 
 impl Segment {
     /// Reads the header; everything that [`Self::decode`] looks at is inside of `bytes` afterwards.
-    fn new(bytes: Bytes, path: PathBuf) -> Result<Self> {
+    fn new(bytes: Bytes, path: &Path) -> Result<Self> {
         let all = bytes.get();
         let damaged = |problem| Error::Anchors {
-            path: path.clone(),
+            path: path.to_owned(),
             problem,
         };
         let length = all.first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
@@ -544,7 +544,7 @@ impl Segment {
         let json = json.ok_or_else(|| damaged("ends within its header"))?;
         let header: serde_json::Map<String, Value> =
             serde_json::from_slice(json).map_err(|source| Error::Json {
-                path: path.clone(),
+                path: path.to_owned(),
                 source,
             })?;
         let entry = |name: &str| -> Option<Entry> {

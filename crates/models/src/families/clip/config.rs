@@ -321,9 +321,9 @@ mod tests {
                 ": `text_config.layer_norm_eps` is -1, expected a number between 0 and 1",
             ),
             (
-                json!({ "vision_config": { "hidden_act": "gelu_unknown" } }),
-                " is not a configuration that can be read: unknown variant `gelu_unknown`, expected \
-                 one of `quick_gelu`, `gelu`, `relu`, `silu`, `swish`, `sigmoid`",
+                json!({ "vision_config": { "hidden_act": "gelu_fast" } }),
+                " is not a configuration that can be read: unknown variant `gelu_fast`, expected \
+                 one of `quick_gelu`, `gelu`, `gelu_new`, `gelu_pytorch_tanh`, `gelu_tanh`, `relu`, `silu`, `swish`, `sigmoid`",
             ),
             (
                 json!({ "text_config": { "hidden_size": -3 } }),

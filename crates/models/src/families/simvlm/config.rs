@@ -166,7 +166,7 @@ impl SimVlmConfig {
         check.range("d_model", self.d_model, 1, limit::WIDTH)?;
         check.range("d_ff", self.d_ff, 1, limit::HIDDEN)?;
         check.range("n_heads", self.n_heads, 1, limit::WIDTH)?;
-        if self.d_model % self.n_heads != 0 {
+        if !self.d_model.is_multiple_of(self.n_heads) {
             let wanted = format!("a divisor of `d_model`, {}", self.d_model);
             return Err(check.wrong("n_heads", &self.n_heads, wanted));
         }
@@ -174,7 +174,7 @@ impl SimVlmConfig {
         check.range("n_enc", self.n_enc, least, limit::DEPTH)?;
         check.range("n_dec", self.n_dec, 1, limit::DEPTH)?;
         check.range("image_size", self.image_size, STRIDE, limit::IMAGE)?;
-        if self.image_size % STRIDE != 0 {
+        if !self.image_size.is_multiple_of(STRIDE) {
             let wanted = format!("a multiple of {STRIDE}");
             return Err(check.wrong("image_size", &self.image_size, wanted));
         }

@@ -118,7 +118,7 @@ pub(super) fn trained_side(weights: &Weights, config: &SimVlmConfig) -> usize {
     side.unwrap_or(config.image_size / STRIDE)
 }
 
-/// How much more a cell looks at another for where that one is (CoAtNet's relative attention), learned per layer and
+/// How much more a cell looks at another for where that one is (`CoAtNet`'s relative attention), learned per layer and
 /// head.
 pub struct RelativeBias {
     /// `[2 rows - 1 * 2 columns - 1, heads]`: the differences query - key, from the most negative on.

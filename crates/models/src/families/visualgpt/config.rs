@@ -1,5 +1,5 @@
-//! `config.json` of a VisualGPT model. VisualGPT publishes none; the keys are this project's, the defaults those of its
-//! program (VisualGPT as described in arXiv 2102.10407, GPT-2 small inside).
+//! `config.json` of a `VisualGPT` model. `VisualGPT` publishes none; the keys are this project's, the defaults those of its
+//! program (`VisualGPT` as described in arXiv 2102.10407, GPT-2 small inside).
 
 use std::path::Path;
 
@@ -100,7 +100,7 @@ impl VisualGptConfig {
         check.range("enc_ff", self.enc_ff, 1, limit::HIDDEN)?;
         check.range("feature_dim", self.feature_dim, 1, limit::WIDTH)?;
         check.range("n_heads", self.n_heads, 1, limit::WIDTH)?;
-        if self.d_model % self.n_heads != 0 {
+        if !self.d_model.is_multiple_of(self.n_heads) {
             let wanted = format!("a divisor of `d_model`, {}", self.d_model);
             return Err(check.wrong("n_heads", &self.n_heads, wanted));
         }

@@ -102,7 +102,7 @@ impl RegionEncoder {
         let mask = Mask::present(&present)?;
         let mut levels = Vec::new();
         self.blocks.forward(embedded, Some(&mask), &mut |state| {
-            levels.push(state.clone())
+            levels.push(state.clone());
         })?;
         // The first state is the embedding itself.
         levels.remove(0);
