@@ -224,9 +224,6 @@ fn flags_that_cannot_be_are_named_as_they_were_given() {
         "hint:",
         "`tfrecord`",
     ]);
-    fetch("--output-format parquet")
-        .expect(2)
-        .says(&["--output-format", "shards convert"]);
     sandbox
         .sightline("shards info shards --format mdz")
         .expect(2)

@@ -47,6 +47,57 @@ fn the_same_table_twice_gives_byte_identical_tars() {
     assert!(a == b, "the two runs differ");
 }
 
+/// MDS and litData folders are read by their index: it is there when all shards are, and only then.
+#[test]
+fn folders_that_are_read_by_an_index_have_it_at_the_end() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .sightline("synth scenes --out scenes --train 1 --val 1 --test 30")
+        .expect(0);
+    let server = Server::start(sandbox.path("scenes")).unwrap();
+    let table = std::fs::read_to_string(sandbox.path("scenes/urls/test.csv")).unwrap();
+    let base = server.url("");
+    sandbox.write(
+        "urls.csv",
+        table.replace("http://127.0.0.1:8000", base.trim_end_matches('/')),
+    );
+    for format in ["litdata", "mds", "mds-zstd"] {
+        let options = format!(
+            "urls.csv --output-format {format} --image-size 48 --number-sample-per-shard 10 \
+             --allow-private-addresses"
+        );
+        let line = format!("fetch {options} --out {format}");
+        sandbox.sightline(&line).expect(0);
+        let whole = files(&sandbox.path(format), |name| !name.ends_with("_stats.json"));
+        assert!(whole.contains_key("index.json"), "{format}");
+        sandbox
+            .sightline(&format!("shards info {format}"))
+            .expect(0);
+
+        let mark = sandbox.path(format).join("00001_stats.json");
+        std::fs::remove_file(mark).unwrap();
+        std::fs::remove_file(sandbox.path(format).join("index.json")).unwrap();
+        sandbox.sightline(&line).expect(0);
+        let again = files(&sandbox.path(format), |name| !name.ends_with("_stats.json"));
+        assert!(again == whole, "{format}");
+
+        let planned = format!("{format}-planned");
+        sandbox
+            .sightline(&format!("fetch plan {options} --out {planned}"))
+            .expect(0);
+        sandbox
+            .sightline(&format!("fetch work {planned}"))
+            .expect(0);
+        sandbox
+            .sightline(&format!("fetch finish {planned}"))
+            .expect(0);
+        let made = files(&sandbox.path(&planned), |name| {
+            !name.ends_with("_stats.json") && name != "dataset.json" && name != "fetch-plan.json"
+        });
+        assert!(made == whole, "{format} planned");
+    }
+}
+
 #[test]
 fn private_addresses_are_refused_unless_allowed() {
     let sandbox = Sandbox::new();

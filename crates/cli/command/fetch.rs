@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use sightline_core::image_spec::Size;
+use sightline_core::progress::Silent;
+use sightline_dataset::index::{IndexSpec, needed_by};
 use sightline_fetch::{
     FetchSpec, FetchSummary, HashCheck, HashKind, IncrementalMode, InputFormat, NetworkSpec,
-    Reencode, fetch,
+    Reencode, RowFilterSpec, fetch, shard_names,
 };
 use sightline_imaging::reshape::{ReshapeSpec, ResizeMode};
 use sightline_imaging::resize::opencv::Interpolation;
 use sightline_imaging::{DecodeOptions, EncodeSpec, Limits, Scale};
+use sightline_store::Folder;
 
 use crate::args::ImageFormatArg;
 use crate::command::exits;
@@ -131,6 +134,26 @@ struct RequestArgs {
     /// Refuse bodies that do not have the digest in COLUMN, of kind md5, sha256 or sha512; empty cells are not checked
     #[arg(long, value_name = "COLUMN=KIND", help_heading = "Output", value_parser = parse_hash_check)]
     verify_hash: Option<HashCheck>,
+
+    /// Do not ask for rows whose caption has fewer characters
+    #[arg(long, value_name = "N", help_heading = "Rows")]
+    min_caption_length: Option<usize>,
+
+    /// Do not ask for rows whose caption has more characters
+    #[arg(long, value_name = "N", help_heading = "Rows")]
+    max_caption_length: Option<usize>,
+
+    /// Ask only for rows whose caption matches somewhere
+    #[arg(long, value_name = "PATTERN", help_heading = "Rows")]
+    caption_regex: Option<String>,
+
+    /// Ask for each URL once, for the first row that has it
+    #[arg(long, help_heading = "Rows")]
+    dedup_urls: bool,
+
+    /// Do not ask for URLs whose images are in the shards of this earlier output; may be given several times
+    #[arg(long, value_name = "DIR", help_heading = "Rows")]
+    skip_urls_of: Vec<PathBuf>,
 
     /// Side length to resize to, in pixels
     #[arg(
@@ -410,6 +433,13 @@ impl RequestArgs {
             IncrementalModeArg::Overwrite => IncrementalMode::Overwrite,
             IncrementalModeArg::Extend => IncrementalMode::Extend,
         };
+        spec.filter = RowFilterSpec {
+            min_caption_length: self.min_caption_length,
+            max_caption_length: self.max_caption_length,
+            caption_regex: self.caption_regex.clone(),
+            dedup_urls: self.dedup_urls,
+            skip_urls_of: self.skip_urls_of.clone(),
+        };
         spec.extract_exif = !self.no_extract_exif;
         spec.compute_hash = self.compute_hash.kind();
         spec.verify_hash.clone_from(&self.verify_hash);
@@ -507,8 +537,12 @@ pub(crate) fn run(args: &FetchArgs) -> Result<Exit, Failure> {
             let doing = format!("fetching `{}`", request.url_list.display());
             let stop = Stop::listen()?;
             let monitor = Monitor::new(request.monitor())?;
-            let summary =
-                fetch(&request.spec(), &monitor, &stop.flag().into()).map_err(failure(&doing))?;
+            let spec = request.spec();
+            let summary = fetch(&spec, &monitor, &stop.flag().into()).map_err(failure(&doing))?;
+            if !summary.interrupted {
+                let names = shard_names(&spec).map_err(failure(&doing))?;
+                write_index(&spec, &names, &doing)?;
+            }
             end(&summary, request.json, &stop)
         }
         (None, None) => Ok(Exit::Usage),
@@ -517,6 +551,28 @@ pub(crate) fn run(args: &FetchArgs) -> Result<Exit, Failure> {
 
 fn failure(doing: &str) -> impl Fn(sightline_fetch::Error) -> Failure {
     move |error| Failure::new(exits::fetch(&error), doing.to_owned(), &error)
+}
+
+/// Writes the list of shards without which other programs do not read a folder of this format, where it has one. It is gone
+/// as soon as a shard is made, so one that is there is right.
+fn write_index(spec: &FetchSpec, names: &[String], doing: &str) -> Result<(), Failure> {
+    let mut formats = sightline_shard::FORMATS.iter();
+    let format = formats.find(|format| format.name() == spec.output_format);
+    let Some(index) = format.and_then(|format| needed_by(*format)) else {
+        return Ok(());
+    };
+    if spec.out.join(index.file()).exists() {
+        return Ok(());
+    }
+    let failed = |error: sightline_dataset::Error| {
+        Failure::new(exits::dataset(&error), doing.to_owned(), &error)
+    };
+    let folder = Folder::open(&spec.out)
+        .map_err(|error| Failure::new(exits::store(&error), doing.to_owned(), &error))?;
+    index
+        .write(&folder, names, &IndexSpec::default(), &Silent)
+        .map_err(failed)?;
+    Ok(())
 }
 
 /// Prints what a run did.

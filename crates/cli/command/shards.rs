@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use sightline_core::registry::UnknownName;
 use sightline_dataset::convert::NewShard;
-use sightline_dataset::index::{MANIFEST, Manifest};
+use sightline_dataset::index::{MANIFEST, Manifest, needed_by};
 use sightline_dataset::{
     ConvertSpec, INDEXES, Index, IndexSpec, Info, VerifySpec, convert, info, repair, verify,
 };
@@ -295,8 +295,7 @@ fn run_convert(args: &ConvertArgs) -> Result<Exit, Failure> {
         .map(|shard| shard.name.clone())
         .collect();
     // Without its list nobody reads a dataset of these formats.
-    let kind = to.name().split('-').next().unwrap_or_default();
-    if let Some(index) = INDEXES.iter().find(|index| index.name() == kind) {
+    if let Some(index) = needed_by(to) {
         let written = index.write(&out, &shards, &IndexSpec::default(), &Bar::default());
         written.map_err(failed)?;
     }

@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::limiter::{HostLimiter, MemoryBudget, Reservation};
 use crate::names::{LookupError, Resolver};
 use crate::network::NetworkSpec;
+use crate::pace::Pace;
 use crate::policy::{RobotsPolicy, check_host, parse_url, shorten};
 use crate::robots::{self, RobotsCache, Rules};
 use crate::status::DownloadError;
@@ -328,52 +329,6 @@ impl Client {
             pace.add(chunk.len(), asked.elapsed());
             pace.check()?;
         }
-    }
-}
-
-/// Time over which the rate of a body is measured.
-const PACE_WINDOW: Duration = Duration::from_secs(5);
-
-/// Measures how fast a body comes, window by window.
-struct Pace {
-    min_bytes_per_s: u64,
-    began: Instant,
-    bytes: u64,
-}
-
-impl Pace {
-    fn new(min_bytes_per_s: u64) -> Self {
-        Self {
-            min_bytes_per_s,
-            began: Instant::now(),
-            bytes: 0,
-        }
-    }
-
-    /// When the window ends.
-    fn due(&self) -> Instant {
-        self.began + PACE_WINDOW
-    }
-
-    /// Counts bytes; for `own` of the time since the last ones nobody waited for the server.
-    fn add(&mut self, bytes: usize, own: Duration) {
-        self.began += own;
-        self.bytes += bytes as u64;
-    }
-
-    /// Whether the window that has ended, if it has, brought enough.
-    fn check(&mut self) -> Result<(), DownloadError> {
-        let elapsed = self.began.elapsed();
-        if elapsed < PACE_WINDOW {
-            return Ok(());
-        }
-        if (self.bytes as f64) < elapsed.as_secs_f64() * self.min_bytes_per_s as f64 {
-            return Err(DownloadError::TooSlow {
-                min_bytes_per_s: self.min_bytes_per_s,
-            });
-        }
-        (self.began, self.bytes) = (Instant::now(), 0);
-        Ok(())
     }
 }
 
@@ -836,22 +791,6 @@ mod tests {
         let outcomes = get_all(&spec, &vec![format!("http://{closed}/"); 5]);
         let refused = Err("<urlopen error [Errno 111] Connection refused>".to_owned());
         assert!(outcomes.iter().all(|outcome| *outcome == refused));
-    }
-
-    #[test]
-    fn a_body_that_comes_too_slowly_is_given_up_before_its_deadline() {
-        let mut pace = Pace::new(1000);
-        pace.add(100, Duration::ZERO);
-        assert_eq!(pace.check(), Ok(()), "the window is not over");
-        pace.began -= PACE_WINDOW;
-        let min_bytes_per_s = 1000;
-        assert_eq!(
-            pace.check(),
-            Err(DownloadError::TooSlow { min_bytes_per_s })
-        );
-        pace.add(4950, Duration::ZERO);
-        assert_eq!(pace.check(), Ok(()));
-        assert_eq!(pace.bytes, 0, "a new window begins");
     }
 
     #[test]

@@ -26,11 +26,14 @@
 mod breaker;
 mod client;
 mod error;
+mod filter;
 pub mod hub;
+mod layout;
 mod lease;
 mod limiter;
 mod names;
 mod network;
+mod pace;
 mod pipeline;
 mod plan;
 pub mod policy;
@@ -47,9 +50,11 @@ mod work;
 mod writer;
 
 pub use error::{Error, Result};
+pub use filter::RowFilterSpec;
 pub use network::NetworkSpec;
 pub use pipeline::{StopFlag, fetch};
 pub use plan::{FetchPlan, PLAN_FILE, PlannedFile, PlannedShard};
+pub use resume::shard_names;
 pub use spec::{FetchSpec, HashCheck, HashKind, IncrementalMode, Reencode};
 pub use stats::FetchSummary;
 pub use status::FetchStatus;

@@ -32,11 +32,13 @@ use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::filter::RowFilter;
 use crate::plan::{FetchPlan, PlannedShard};
 use crate::process::{Outcome, Processor};
-use crate::resume::{Output, format_of};
+use crate::resume::Output;
 use crate::spec::FetchSpec;
 use crate::stats::{FetchSummary, ShardStats};
+use crate::status::FetchStatus;
 use crate::table::{self, Columns, InputFile, ShardRows, TableProblem, TableReader};
 use crate::writer::Writer;
 
@@ -80,12 +82,13 @@ impl StopFlag {
 pub fn fetch(spec: &FetchSpec, progress: &dyn Progress, stop: &StopFlag) -> Result<FetchSummary> {
     spec.validate()?;
     let files = table::find(&spec.url_list, spec.input_format)?;
-    let output = Arc::new(Output::open(spec, format_of(spec)?)?);
+    let output = Arc::new(Output::open(spec)?);
     let reader = table_reader(spec);
+    let mut filter = RowFilter::new(&spec.filter)?;
     TableReader::clean(&spec.out)?;
 
     progress.start("rows", reader.count(&files));
-    let table = move |feed: &Feed| read_table(&files, &reader, feed);
+    let table = move |feed: &Feed| read_table(&files, &reader, &mut filter, feed);
     let summary = run(spec, table, &output, progress, stop);
     progress.finish();
     summary
@@ -99,8 +102,9 @@ pub(crate) fn run_planned(
     stop: &StopFlag,
 ) -> Result<FetchSummary> {
     let spec = &plan.spec;
-    let output = Arc::new(Output::open_shared(spec, format_of(spec)?)?);
+    let output = Arc::new(Output::open_shared(spec)?);
     let reader = table_reader(spec);
+    let mut filter = RowFilter::new(&spec.filter)?;
     // By file, each in the order in which it is first wanted.
     let mut files: Vec<(InputFile, Vec<Planned>)> = Vec::new();
     let mut places: HashMap<usize, usize> = HashMap::new();
@@ -123,7 +127,7 @@ pub(crate) fn run_planned(
     }
     let table = move |feed: &Feed| {
         for (file, shards) in &files {
-            if !read_planned(file, shards, &reader, feed)? {
+            if !read_planned(file, shards, (&reader, &mut filter), feed)? {
                 return Ok(());
             }
         }
@@ -285,12 +289,18 @@ impl Feed {
 }
 
 /// Reads the table to its end and sends the shards that are not finished.
-fn read_table(files: &[InputFile], reader: &TableReader, feed: &Feed) -> Result<()> {
+fn read_table(
+    files: &[InputFile],
+    reader: &TableReader,
+    filter: &mut RowFilter,
+    feed: &Feed,
+) -> Result<()> {
     let mut next: Option<u64> = None;
     for file in files {
         let mut goes_on = true;
         reader.read(file, &|| feed.is_closed(), &mut |frame| {
             let mut rows = shard_rows(file, frame)?;
+            filter.mark(&mut rows);
             let id = next.unwrap_or_else(|| feed.output.first_shard(rows.digest));
             next = Some(id + 1);
             rows.id = ShardId(id);
@@ -327,7 +337,7 @@ struct Planned {
 fn read_planned(
     file: &InputFile,
     shards: &[Planned],
-    reader: &TableReader,
+    (reader, filter): (&TableReader, &mut RowFilter),
     feed: &Feed,
 ) -> Result<bool> {
     let is_open = |shard: &Planned| {
@@ -339,7 +349,7 @@ fn read_planned(
         feed.tell(event);
         Ok::<_, Error>(false)
     };
-    let send = |shard: &Planned, frame: DataFrame| {
+    let mut send = |shard: &Planned, frame: DataFrame| {
         if frame.height() as u64 != shard.rows {
             return Err(Error::OtherTable {
                 path: file.path.clone(),
@@ -347,6 +357,7 @@ fn read_planned(
         }
         let mut rows = shard_rows(file, frame)?;
         rows.id = shard.id;
+        filter.mark(&mut rows);
         Ok(feed.send(rows))
     };
     let is_closed = || feed.is_closed();
@@ -427,6 +438,9 @@ async fn admit(
 
 /// Fetches the row at `at` of `rows`.
 async fn fetch_row(rows: Arc<ShardRows>, at: usize, ticket: Ticket) {
+    if let Some(reason) = rows.rows[at].refused {
+        return ticket.report(Outcome::failed(FetchStatus::FailedToDownload, reason));
+    }
     let shared = Arc::clone(&ticket.shared);
     let (result, latency) = shared.client.get(rows.rows[at].url.as_deref()).await;
     match result {

@@ -77,9 +77,19 @@ impl FetchPlan {
                 problem: "a plan numbers its shards from 0 on in a folder of its own".to_owned(),
             });
         }
+        if spec.filter.dedup_urls {
+            return Err(Error::Spec {
+                field: "--dedup-urls",
+                problem: "the workers of a plan do not see each other's rows".to_owned(),
+            });
+        }
         fs::create_dir_all(&spec.out).map_err(Error::output("create", &spec.out))?;
         let mut spec = spec.clone();
-        for path in [&mut spec.url_list, &mut spec.out] {
+        let earlier = spec.filter.skip_urls_of.iter_mut();
+        for path in [&mut spec.url_list, &mut spec.out]
+            .into_iter()
+            .chain(earlier)
+        {
             *path = fs::canonicalize(&*path).map_err(Error::read_table(path))?;
         }
         let inputs = table::find(&spec.url_list, spec.input_format)?;

@@ -265,6 +265,7 @@ mod tests {
             caption: None,
             columns: Metadata::new(),
             check: None,
+            refused: None,
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! | file | written | |
 //! | --- | --- | --- |
-//! | `NNNNN.tar` | first | the images |
-//! | `NNNNN.parquet` | second | one row for each row of the table, failures included |
+//! | `NNNNN.tar` | first | the images; other formats call their shards otherwise |
+//! | `NNNNN.parquet` | second | one row for each row of the table, failures included; with `--output-format parquet` the images too |
 //! | `NNNNN_stats.json` | last | the mark that the shard is finished |
 //!
 //! Each appears under its name whole or not at all. A shard without its statistics is made again, and so
@@ -21,10 +21,10 @@ use std::sync::OnceLock;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use sightline_core::{Digest, ShardId};
-use sightline_shard::{FORMATS, ShardFormat};
 use sightline_store::{Folder, remove_stale_temporaries};
 
 use crate::error::{Error, Result};
+use crate::layout::{Layout, table_name};
 use crate::lease::Leases;
 use crate::plan::PLAN_FILE;
 use crate::spec::{FetchSpec, IncrementalMode};
@@ -35,7 +35,7 @@ use crate::table::ShardRows;
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) folder: Folder,
-    pub(crate) format: &'static dyn ShardFormat,
+    pub(crate) layout: Layout,
     pub(crate) settings: Map<String, Value>,
     extend: bool,
     /// Finished shards by number.
@@ -49,7 +49,8 @@ pub(crate) struct Output {
 
 impl Output {
     /// Makes or opens the folder, and refuses one that belongs to another request.
-    pub(crate) fn open(spec: &FetchSpec, format: &'static dyn ShardFormat) -> Result<Self> {
+    pub(crate) fn open(spec: &FetchSpec) -> Result<Self> {
+        let layout = spec.layout()?;
         let folder = Folder::create(&spec.out)?;
         let lock = lock(&spec.out, File::try_lock)?;
         let plan = spec.out.join(PLAN_FILE);
@@ -58,11 +59,11 @@ impl Output {
         }
         remove_stale_temporaries(&spec.out)?;
         if spec.incremental_mode == IncrementalMode::Overwrite {
-            remove_shards(&spec.out, format)?;
+            remove_shards(&spec.out, layout)?;
         }
         let mut output = Self {
             folder,
-            format,
+            layout,
             settings: spec.settings(),
             extend: spec.incremental_mode == IncrementalMode::Extend,
             existing: BTreeMap::new(),
@@ -75,11 +76,11 @@ impl Output {
     }
 
     /// Opens the folder for one of several workers.
-    pub(crate) fn open_shared(spec: &FetchSpec, format: &'static dyn ShardFormat) -> Result<Self> {
+    pub(crate) fn open_shared(spec: &FetchSpec) -> Result<Self> {
         let folder = Folder::create(&spec.out)?;
         Ok(Self {
             folder,
-            format,
+            layout: spec.layout()?,
             settings: spec.settings(),
             extend: false,
             existing: BTreeMap::new(),
@@ -105,10 +106,10 @@ impl Output {
 
     fn read_existing(&mut self, out: &Path) -> Result<()> {
         let mut unfinished = Vec::new();
-        let files = shard_files(out, self.format)?;
+        let files = shard_files(out, self.layout)?;
         for (&id, files) in &files {
             let Some(path) = &files.stats else {
-                unfinished.extend(files.shard.clone());
+                unfinished.extend(files.shard.clone().or(files.table.clone()));
                 continue;
             };
             if let Some(found) = read_stats(path, &self.settings)? {
@@ -148,7 +149,7 @@ impl Output {
                 path: self.stats_path(rows.id),
             });
         }
-        let is_whole = is_whole(self.folder.root(), self.format, rows.id, origin);
+        let is_whole = is_whole(self.folder.root(), self.layout, rows.id, origin);
         Ok(is_whole.then(|| ShardStats {
             sightline: Some(origin.clone()),
             ..stats.clone()
@@ -173,14 +174,20 @@ impl Output {
         self.first.get().copied().unwrap_or(0)
     }
 
-    /// Makes a shard unfinished before any of its files is touched.
+    /// Makes a shard unfinished before any of its files is touched, and the folder with it: its index, if any, is of other
+    /// shards.
     pub(crate) fn unfinish(&self, id: ShardId) -> Result<()> {
-        remove(&self.stats_path(id))
+        let out = self.folder.root();
+        remove(&self.stats_path(id))?;
+        if let Some(index) = self.layout.index_file() {
+            remove(&out.join(index))?;
+        }
+        self.layout.remove_members(out, id)
     }
 
     /// The statistics of a shard of a plan, if it is finished.
     pub(crate) fn finished_planned(&self, id: ShardId) -> Result<Option<ShardStats>> {
-        read_finished(self.folder.root(), self.format, &self.settings, id)
+        read_finished(self.folder.root(), self.layout, &self.settings, id)
     }
 
     pub(crate) fn table_path(&self, id: ShardId) -> PathBuf {
@@ -196,20 +203,13 @@ impl Output {
 const STATS: &str = "_stats.json";
 
 pub(crate) fn table_path(out: &Path, id: ShardId) -> PathBuf {
-    out.join(format!("{id}.parquet"))
-}
-
-/// The format of a request.
-pub(crate) fn format_of(spec: &FetchSpec) -> Result<&'static dyn ShardFormat> {
-    let mut formats = FORMATS.iter().copied();
-    let found = formats.find(|format| format.name() == spec.output_format);
-    found.ok_or_else(|| spec.unknown_format())
+    out.join(table_name(id))
 }
 
 /// The statistics of shard `id` in `out`, if it is finished. Refuses those of another request.
 pub(crate) fn read_finished(
     out: &Path,
-    format: &dyn ShardFormat,
+    layout: Layout,
     settings: &Map<String, Value>,
     id: ShardId,
 ) -> Result<Option<ShardStats>> {
@@ -219,7 +219,7 @@ pub(crate) fn read_finished(
     }
     let found = read_stats(&path, settings)?;
     Ok(found
-        .filter(|(_, origin)| is_whole(out, format, id, origin))
+        .filter(|(_, origin)| is_whole(out, layout, id, origin))
         .map(|(stats, origin)| ShardStats {
             sightline: Some(origin),
             ..stats
@@ -227,21 +227,43 @@ pub(crate) fn read_finished(
 }
 
 /// The statistics of every shard in `out` that some run of this program finished, in order, whatever its settings were.
-pub(crate) fn finished_shards(
-    out: &Path,
-    format: &dyn ShardFormat,
-) -> Result<Vec<(ShardId, ShardStats)>> {
+pub(crate) fn finished_shards(out: &Path, layout: Layout) -> Result<Vec<(ShardId, ShardStats)>> {
     let mut finished = Vec::new();
-    for (id, files) in shard_files(out, format)? {
-        let (Some(path), Some(_), Some(_)) = (&files.stats, &files.shard, &files.table) else {
+    for (id, files) in shard_files(out, layout)? {
+        let (Some(path), Some(_)) = (&files.stats, &files.table) else {
             continue;
         };
+        if files.shard.is_none() && layout.file_name(ShardId(id)).is_some() {
+            continue;
+        }
         let text = fs::read(path).map_err(Error::output("read", path))?;
         let stats =
             ShardStats::from_text(&text).map_err(|_| Error::ForeignShard { path: path.clone() })?;
         finished.push((ShardId(id), stats));
     }
     Ok(finished)
+}
+
+/// Names of the files of every finished shard in the output folder of `spec`, in order: what an index is of. None where
+/// images are kept nowhere.
+pub fn shard_names(spec: &FetchSpec) -> Result<Vec<String>> {
+    let layout = spec.layout()?;
+    let finished = finished_shards(&spec.out, layout)?;
+    let names = finished.iter().filter_map(|(id, _)| layout.file_name(*id));
+    Ok(names.collect())
+}
+
+/// The layout of the shards in `out`, as the statistics of the first finished one say.
+pub(crate) fn layout_of(out: &Path) -> Result<Option<Layout>> {
+    // Statistics and tables are called the same in every layout.
+    for (_, stats) in finished_shards(out, Layout::Nothing)? {
+        let Some(origin) = stats.sightline else {
+            continue;
+        };
+        let name = origin.settings.get("output_format").and_then(Value::as_str);
+        return Ok(name.and_then(Layout::named));
+    }
+    Ok(None)
 }
 
 /// The statistics at `path` and what they say of their origin; `None` if they are no JSON. Refuses those of another program
@@ -268,11 +290,12 @@ fn read_stats(path: &Path, settings: &Map<String, Value>) -> Result<Option<(Shar
 }
 
 /// Whether the files of a shard have the lengths that its statistics say.
-fn is_whole(out: &Path, format: &dyn ShardFormat, id: ShardId, origin: &Origin) -> bool {
+fn is_whole(out: &Path, layout: Layout, id: ShardId, origin: &Origin) -> bool {
     let has_length = |path: &Path, len_bytes: u64| {
         fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == len_bytes)
     };
-    has_length(&out.join(format.file_name(id)), origin.shard.len_bytes)
+    let shard = layout.file_name(id);
+    shard.is_none_or(|name| has_length(&out.join(name), origin.shard.len_bytes))
         && has_length(&table_path(out, id), origin.table_len_bytes)
 }
 
@@ -296,24 +319,26 @@ struct ShardFiles {
 }
 
 /// The files of each shard in `out`, by its number. Other files are not looked at.
-fn shard_files(out: &Path, format: &dyn ShardFormat) -> Result<BTreeMap<u64, ShardFiles>> {
+fn shard_files(out: &Path, layout: Layout) -> Result<BTreeMap<u64, ShardFiles>> {
     let mut files: BTreeMap<u64, ShardFiles> = BTreeMap::new();
     for entry in fs::read_dir(out).map_err(Error::output("list", out))? {
         let entry = entry.map_err(Error::output("list", out))?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let digits = name.bytes().take_while(u8::is_ascii_digit).count();
-        let Ok(id) = name[..digits].parse::<u64>() else {
-            continue;
-        };
-        let shard = ShardId(id);
-        let path = Some(entry.path());
-        if name == format.file_name(shard) {
-            files.entry(id).or_default().shard = path;
-        } else if name == format!("{shard}.parquet") {
-            files.entry(id).or_default().table = path;
-        } else if name == format!("{shard}{STATS}") {
-            files.entry(id).or_default().stats = path;
+        // Most begin with the number of the shard, some have it elsewhere.
+        let numbers = name.split(|c: char| !c.is_ascii_digit());
+        for id in numbers.filter_map(|digits| digits.parse::<u64>().ok()) {
+            let shard = ShardId(id);
+            let path = Some(entry.path());
+            if layout.file_name(shard).is_some_and(|file| file == name) {
+                files.entry(id).or_default().shard.clone_from(&path);
+            }
+            // Which may be the shard as well.
+            if name == table_name(shard) {
+                files.entry(id).or_default().table = path;
+            } else if name == format!("{shard}{STATS}") {
+                files.entry(id).or_default().stats = path;
+            }
         }
     }
     Ok(files)
@@ -321,15 +346,16 @@ fn shard_files(out: &Path, format: &dyn ShardFormat) -> Result<BTreeMap<u64, Sha
 
 /// Removes every shard in `out`: the marks of completion first, so that a kill in between leaves
 /// unfinished shards and no wrong ones.
-fn remove_shards(out: &Path, format: &dyn ShardFormat) -> Result<()> {
-    let files = shard_files(out, format)?;
+fn remove_shards(out: &Path, layout: Layout) -> Result<()> {
+    let files = shard_files(out, layout)?;
     for path in files.values().filter_map(|files| files.stats.as_ref()) {
         remove(path)?;
     }
-    for files in files.values() {
+    for (&id, files) in &files {
         for path in files.table.iter().chain(&files.shard) {
             remove(path)?;
         }
+        layout.remove_members(out, ShardId(id))?;
     }
     Ok(())
 }

@@ -10,9 +10,10 @@ use sha2::{Digest as _, Sha256, Sha512};
 use sightline_core::registry::UnknownName;
 use sightline_imaging::reshape::ReshapeSpec;
 use sightline_imaging::{Channels, DecodeOptions, EncodeSpec, Pixels, encode};
-use sightline_shard::FORMATS;
 
 use crate::error::{Error, Result};
+use crate::filter::RowFilterSpec;
+use crate::layout::{Layout, PARQUET};
 use crate::network::NetworkSpec;
 use crate::status_table::EXIF;
 use crate::table::InputFormat;
@@ -36,12 +37,16 @@ pub struct FetchSpec {
     pub save_additional_columns: Vec<String>,
     /// Folder of the output; made where it is missing.
     pub out: PathBuf,
-    /// Name of the shard format, one of [`sightline_shard::FORMATS`].
+    /// Name of the shard format, one of [`sightline_shard::FORMATS`]; `parquet` is a table with the images of img2dataset's
+    /// kind, and `dummy` keeps no image.
     pub output_format: String,
     /// Rows of a shard. The last shard of each file of the table may have fewer.
     pub number_sample_per_shard: u64,
     /// What to do when the output folder has shards already.
     pub incremental_mode: IncrementalMode,
+    /// Which rows are asked for.
+    #[serde(default)]
+    pub filter: RowFilterSpec,
     /// How files become pixels, and how large they may be.
     pub decode: DecodeOptions,
     /// Which sizes are kept, and what they become.
@@ -155,6 +160,7 @@ impl FetchSpec {
             output_format: "webdataset".to_owned(),
             number_sample_per_shard: 10_000,
             incremental_mode: IncrementalMode::default(),
+            filter: RowFilterSpec::default(),
             decode: DecodeOptions::sane(),
             image: ReshapeSpec::default(),
             encode: EncodeSpec::default(),
@@ -211,6 +217,7 @@ impl FetchSpec {
                 "save_additional_columns": self.saved_columns(),
                 "output_format": self.output_format,
                 "number_sample_per_shard": self.number_sample_per_shard,
+                "filter": self.filter,
                 "decode": {
                     "limits": limits,
                     "orient": orient,
@@ -251,13 +258,17 @@ impl FetchSpec {
                 format!("{n} is more than 10000000, the rows of a shard that are kept in memory"),
             );
         }
-        if !FORMATS.iter().any(|f| f.name() == self.output_format) {
-            return Err(self.unknown_format());
+        self.layout()?;
+        self.filter.regex()?;
+        if self.filter.skip_urls_of.contains(&self.out) {
+            let problem = "is the output folder, whose own images would not be asked for when the run is resumed";
+            return refuse("--skip-urls-of", problem.to_owned());
         }
-        if self.output_format == "parquet" {
-            let problem = "`parquet` is how the status table of each shard is called; \
-                           write another format, then `sightline shards convert --to parquet`";
-            return refuse("--output-format", problem.to_owned());
+        if self.filter.needs_captions() && self.caption_col.is_none() {
+            return refuse(
+                "--caption-col",
+                "captions can be filtered only where there is a column of them".to_owned(),
+            );
         }
         if self.image.image_size == 0 {
             return refuse("--image-size", "must be at least 1".to_owned());
@@ -290,13 +301,13 @@ impl FetchSpec {
         self.validate_columns()
     }
 
-    /// The error for a shard format that nobody registered.
-    pub(crate) fn unknown_format(&self) -> Error {
-        let known = FORMATS.iter().map(|format| format.name());
-        Error::UnknownName {
+    /// Where the images go.
+    pub(crate) fn layout(&self) -> Result<Layout> {
+        let name = &self.output_format;
+        Layout::named(name).ok_or_else(|| Error::UnknownName {
             field: "--output-format",
-            source: UnknownName::among("shard format", &self.output_format, known),
-        }
+            source: UnknownName::among("shard format", name, Layout::names()),
+        })
     }
 
     /// Refuses saved columns that the output uses itself, or that are named twice.
@@ -323,6 +334,8 @@ impl FetchSpec {
                 || (column == EXIF && self.extract_exif)
             {
                 "the status table has a column of that name"
+            } else if self.output_format == PARQUET && *column == self.encode.format.extension() {
+                "the images have a column of that name"
             } else if column.starts_with("__") {
                 "shard readers keep names that begin with `__` for themselves"
             } else {

@@ -2,19 +2,23 @@
 //!
 //! Columns are the input columns, then `key`, `status`, `error_message` (text), `width`, `height`,
 //! `original_width`, `original_height` (32-bit integers), `exif` (JSON as text) and the digest, the last two if
-//! they are recorded. Row groups have 100 rows, compressed with Snappy. Types are Parquet's own, without an Arrow schema beside them, so
-//! that every reader sees plain strings and lists, as in img2dataset's files.
+//! they are recorded. With `--output-format parquet` the table is the shard: its last column holds the images, called by their extension,
+//! null for failures; a shard's images are then in memory until it is written. Row groups have 100 rows,
+//! compressed with Snappy. Types are Parquet's own, without an Arrow schema beside them, so that every reader
+//! sees plain strings and lists, as in img2dataset's files.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::PoisonError;
 
+use bytes::Bytes;
 use polars::prelude::*;
 use sightline_core::{Metadata, SampleKey};
 use sightline_store::AtomicFile;
 
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use crate::process::Outcome;
 use crate::spec::{FetchSpec, HashKind};
 
@@ -33,6 +37,8 @@ pub(crate) struct StatusTable {
     sizes: [Vec<Option<i32>>; 4],
     exifs: Vec<Option<String>>,
     digests: Vec<Option<String>>,
+    /// The images and the name of their column, where the table is the shard.
+    images: Option<(&'static str, Vec<Option<Bytes>>)>,
 }
 
 const SIZES: [&str; 4] = ["width", "height", "original_width", "original_height"];
@@ -50,6 +56,8 @@ impl StatusTable {
             sizes: std::array::from_fn(|_| Vec::with_capacity(rows)),
             exifs: Vec::with_capacity(rows),
             digests: Vec::with_capacity(rows),
+            images: matches!(spec.layout(), Ok(Layout::Table))
+                .then(|| (spec.encode.format.extension(), Vec::with_capacity(rows))),
         }
     }
 
@@ -68,6 +76,9 @@ impl StatusTable {
         }
         self.exifs.push(done.and_then(|done| done.exif.clone()));
         self.digests.push(done.and_then(|done| done.digest.clone()));
+        if let Some((_, images)) = &mut self.images {
+            images.push(done.map(|done| done.image.bytes.clone()));
+        }
     }
 
     /// Gives the last row another outcome.
@@ -77,6 +88,9 @@ impl StatusTable {
         self.messages.pop();
         self.exifs.pop();
         self.digests.pop();
+        if let Some((_, images)) = &mut self.images {
+            images.pop();
+        }
         for column in &mut self.sizes {
             column.pop();
         }
@@ -132,23 +146,49 @@ impl StatusTable {
         }
         let table = DataFrame::new_infer_height(columns).map_err(failed)?;
         let mut file = AtomicFile::create(path)?;
-        write_parquet(&table, &mut file).map_err(failed)?;
+        let images = self
+            .images
+            .as_ref()
+            .map(|(name, images)| (*name, &images[..]));
+        write_parquet(&table, images, &mut file).map_err(failed)?;
         file.commit()?;
         let metadata = fs::metadata(path).map_err(Error::output("read", path))?;
         Ok(metadata.len())
     }
 }
 
-fn write_parquet(table: &DataFrame, file: &mut AtomicFile) -> PolarsResult<()> {
+/// Name and values of the column of images.
+type Images<'a> = (&'static str, &'a [Option<Bytes>]);
+
+/// The rows from `start` on that are a row group, with their images.
+fn row_group(
+    table: &DataFrame,
+    images: Option<Images<'_>>,
+    start: usize,
+) -> PolarsResult<DataFrame> {
+    let mut group = table.slice(start as i64, ROW_GROUP);
+    if let Some((name, images)) = images {
+        let some = images.iter().skip(start).take(group.height());
+        let some = BinaryChunked::from_iter_options(name.into(), some.map(Option::as_ref));
+        group.with_column(some.into_column())?;
+    }
+    // Each chunk becomes a row group.
+    group.rechunk_mut();
+    Ok(group)
+}
+
+fn write_parquet(
+    table: &DataFrame,
+    images: Option<Images<'_>>,
+    file: &mut AtomicFile,
+) -> PolarsResult<()> {
+    let first = row_group(table, images, 0)?;
     let mut writer = ParquetWriter::new(&mut *file)
         .with_compression(ParquetCompression::Snappy)
         .set_parallel(false)
-        .batched(table.schema())?;
+        .batched(first.schema())?;
     for start in (0..table.height()).step_by(ROW_GROUP) {
-        let mut group = table.slice(start as i64, ROW_GROUP);
-        // Each chunk becomes a row group.
-        group.rechunk_mut();
-        writer.write_batch(&group)?;
+        writer.write_batch(&row_group(table, images, start)?)?;
     }
     // No metadata: the writer would add an Arrow schema that makes readers see its own string types.
     let mut inner = writer

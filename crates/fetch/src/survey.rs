@@ -6,12 +6,14 @@ use std::path::Path;
 
 use polars::prelude::*;
 use sightline_core::{Progress, Sample, ShardId};
-use sightline_shard::{FORMATS, ShardFormat};
+use sightline_shard::ShardFormat;
+use sightline_shard::parquet::Parquet;
 use sightline_store::Folder;
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::resume::{finished_shards, table_path};
+use crate::layout::Layout;
+use crate::resume::{finished_shards, layout_of, table_path};
 use crate::stats::{FetchSummary, LATENCY_BINS, latency_bin_ms};
 use crate::status::FetchStatus;
 
@@ -63,19 +65,11 @@ pub fn survey(folder: &Path, samples: usize, progress: &dyn Progress) -> Result<
     let mut aspects = [0; ASPECTS.len()];
     let mut latencies = [0; LATENCY_BINS];
     let mut hosts: HashMap<String, [u64; 2]> = HashMap::new();
-    let mut found = None;
-    for format in FORMATS {
-        let finished = finished_shards(folder, *format)?;
-        if !finished.is_empty() {
-            found = Some((*format, finished));
-            break;
-        }
-    }
-    let Some((format, finished)) = found else {
-        return Err(Error::NoShards {
-            path: folder.to_owned(),
-        });
+    let none = || Error::NoShards {
+        path: folder.to_owned(),
     };
+    let layout = layout_of(folder)?.ok_or_else(none)?;
+    let finished = finished_shards(folder, layout)?;
     progress.start("shards", Some(finished.len() as u64));
     for (id, stats) in &finished {
         survey.summary.add(stats, true);
@@ -105,7 +99,7 @@ pub fn survey(folder: &Path, samples: usize, progress: &dyn Progress) -> Result<
         .collect();
     let latency = |at| format!("{} ms", latency_bin_ms(at));
     survey.latencies = trimmed((0..LATENCY_BINS).map(|at| (latency(at), latencies[at])));
-    survey.samples = some_samples(folder, format, &finished, samples)?;
+    survey.samples = some_samples(folder, layout, &finished, samples)?;
     Ok(survey)
 }
 
@@ -181,11 +175,16 @@ fn read_table(
 /// Up to `wanted` samples, a few of each of some shards.
 fn some_samples(
     folder: &Path,
-    format: &dyn ShardFormat,
+    layout: Layout,
     finished: &[(ShardId, crate::stats::ShardStats)],
     wanted: usize,
 ) -> Result<Vec<Sample>> {
     const OF_SHARD: usize = 6;
+    let format: &dyn ShardFormat = match layout {
+        Layout::Shards(format) => format,
+        Layout::Table => &Parquet,
+        Layout::Nothing => return Ok(Vec::new()),
+    };
     let source = Folder::open(folder)?;
     let shards = wanted.div_ceil(OF_SHARD).max(1);
     let mut samples = Vec::new();
@@ -199,7 +198,8 @@ fn some_samples(
             let Some(sample) = reader.next_sample()? else {
                 break;
             };
-            if samples.len() < wanted {
+            // Rows of a table that failed have no image.
+            if samples.len() < wanted && sample.image.is_some() {
                 samples.push(sample);
             }
             reader.skip(pass_over)?;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::lease::{self, LEASE};
 use crate::pipeline::{StopFlag, run_planned};
 use crate::plan::FetchPlan;
-use crate::resume::{format_of, read_finished};
+use crate::resume::read_finished;
 use crate::stats::{FetchSummary, ShardStats};
 use crate::table::TableReader;
 
@@ -161,7 +161,7 @@ pub fn state(plan: &FetchPlan) -> Result<FetchState> {
 fn finished(plan: &FetchPlan, id: ShardId) -> Result<Option<ShardStats>> {
     read_finished(
         &plan.spec.out,
-        format_of(&plan.spec)?,
+        plan.spec.layout()?,
         &plan.spec.settings(),
         id,
     )
@@ -200,7 +200,7 @@ pub struct IndexedShard {
 /// Writes the index of the dataset, once every shard is there, and removes what killed workers left. Returns the shards
 /// that are missing otherwise.
 pub fn finish(plan: &FetchPlan) -> Result<std::result::Result<DatasetIndex, Vec<u64>>> {
-    let format = format_of(&plan.spec)?;
+    let layout = plan.spec.layout()?;
     let mut index = DatasetIndex {
         schema: SCHEMA,
         plan: plan.digest,
@@ -219,12 +219,14 @@ pub fn finish(plan: &FetchPlan) -> Result<std::result::Result<DatasetIndex, Vec<
         };
         index.samples += origin.shard.samples;
         index.len_bytes += origin.shard.len_bytes;
-        index.shards.push(IndexedShard {
-            name: format.file_name(id),
-            samples: origin.shard.samples,
-            len_bytes: origin.shard.len_bytes,
-            sha256: origin.shard.sha256,
-        });
+        index
+            .shards
+            .extend(layout.file_name(id).map(|name| IndexedShard {
+                name,
+                samples: origin.shard.samples,
+                len_bytes: origin.shard.len_bytes,
+                sha256: origin.shard.sha256,
+            }));
         index.summary.add(&stats, true);
     }
     if !missing.is_empty() {

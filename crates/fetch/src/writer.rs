@@ -7,11 +7,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sightline_core::{Metadata, Progress, Sample, SampleKey, ShardId};
-use sightline_shard::Error as ShardError;
-use sightline_store::write_atomic;
+use sightline_core::{Digest, Metadata, Progress, Sample, SampleKey, ShardId};
+use sightline_shard::{Error as ShardError, ShardSummary, ShardWriter};
+use sightline_store::{digest_file, write_atomic};
 
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use crate::pipeline::{Begun, Event, Shared, StopFlag};
 use crate::process::Outcome;
 use crate::resume::Output;
@@ -45,7 +46,7 @@ pub(crate) struct Writer<'a> {
     /// Why the table ended early; said when everything before it is written.
     table_error: Option<Error>,
     pub(crate) summary: FetchSummary,
-    /// Images written by this run.
+    /// Images that this run made.
     pub(crate) images: u64,
 }
 
@@ -170,15 +171,19 @@ impl<'a> Writer<'a> {
         let output = Arc::clone(&self.output);
         output.unfinish(rows.id)?;
         let mut folder = output.folder.clone();
-        let mut shard = output.format.create(&mut folder, rows.id)?;
+        let mut shard = match output.layout {
+            Layout::Shards(format) => Some(format.create(&mut folder, rows.id)?),
+            Layout::Table | Layout::Nothing => None,
+        };
         let mut table = StatusTable::new(rows.rows.len(), self.spec);
         let mut counts = Counts::default();
+        let mut images = 0;
 
         for (at, row) in (0u64..).zip(&rows.rows) {
             let mut outcome = self.take(begun.first_row + at, inbox, stop)?;
             let key = key(self.spec, rows.id, at)?;
             table.push(&key, &outcome);
-            if outcome.done.is_some() {
+            if let Some(shard) = shard.as_mut().filter(|_| outcome.done.is_some()) {
                 let sample = sample(row, &key, &outcome, &table);
                 if let Err(error) = shard.write(&sample) {
                     let message = too_large(error)?;
@@ -190,6 +195,7 @@ impl<'a> Writer<'a> {
                     table.replace_last(&outcome);
                 }
             }
+            images += u64::from(outcome.done.is_some());
             counts.add(outcome.status, outcome.message.as_deref());
             counts.bytes_downloaded += outcome.downloaded;
             if let Some(latency) = outcome.latency {
@@ -203,9 +209,23 @@ impl<'a> Writer<'a> {
             }
         }
 
-        let summary = shard.finish()?;
-        self.images += summary.samples;
-        let table_len_bytes = table.write(&rows.frame, &output.table_path(rows.id))?;
+        let summary = shard.map(ShardWriter::finish).transpose()?;
+        let table_path = output.table_path(rows.id);
+        let table_len_bytes = table.write(&rows.frame, &table_path)?;
+        let summary = match (summary, output.layout) {
+            (Some(summary), _) => summary,
+            (None, Layout::Table) => ShardSummary {
+                samples: images,
+                len_bytes: table_len_bytes,
+                sha256: digest_file(&table_path)?.sha256,
+            },
+            (None, _) => ShardSummary {
+                samples: 0,
+                len_bytes: 0,
+                sha256: Digest::of(b""),
+            },
+        };
+        self.images += images;
         let origin = Origin::new(
             output.settings.clone(),
             rows.digest,
@@ -417,6 +437,7 @@ mod tests {
             caption,
             columns: meta.clone(),
             check: None,
+            refused: None,
         };
         let captions = captions(&row, &mut meta);
         (captions, meta.keys().cloned().collect())

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sightline_fetch::{FetchPlan, INDEX_FILE, Share, finish, state, work};
 
-use super::{RequestArgs, end, failure, rows};
+use super::{RequestArgs, end, failure, rows, write_index};
 use crate::exit::{Exit, Failure};
 use crate::monitor::{Monitor, MonitorArgs};
 use crate::output::print_either;
@@ -129,6 +129,8 @@ pub(super) fn finish_plan(args: &PlanArgs) -> Result<Exit, Failure> {
     let (plan, doing) = read_plan(args)?;
     match finish(&plan).map_err(failure(&doing))? {
         Ok(index) => {
+            let names: Vec<String> = index.shards.iter().map(|s| s.name.clone()).collect();
+            write_index(&plan.spec, &names, &doing)?;
             print_either(args.json, &index, || {
                 let mut text = format!(
                     "{} samples in {} shards of {} bytes: `{}`\n",

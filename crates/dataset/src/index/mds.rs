@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sightline_core::{Metadata, ObjectSource, Progress};
-use sightline_shard::mds::Reader;
+use sightline_shard::mds::{INDEX, Reader};
 use sightline_shard::{Limits, python_json};
 use sightline_store::Folder;
 
@@ -19,7 +19,7 @@ impl Index for Mds {
     }
 
     fn file(&self) -> &'static str {
-        "index.json"
+        INDEX
     }
 
     fn write(

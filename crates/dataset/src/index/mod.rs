@@ -17,6 +17,7 @@ use std::io::{Read as _, Write as _};
 use sightline_core::digest::Hasher;
 use sightline_core::io::Sequential;
 use sightline_core::{ObjectSink, ObjectSource, Progress};
+use sightline_shard::ShardFormat;
 use sightline_store::Folder;
 
 use crate::{Error, Result};
@@ -55,6 +56,17 @@ pub static INDEXES: &[&dyn Index] = &[
     &mds::Mds,
     &wids::Wids,
 ];
+
+/// The index without which the programs of `format` do not read a folder of its shards.
+pub fn needed_by(format: &dyn ShardFormat) -> Option<&'static dyn Index> {
+    // Compressed variants are called `mds-zstd`.
+    let family = format.name().split('-').next();
+    format.index_file()?;
+    INDEXES
+        .iter()
+        .copied()
+        .find(|index| Some(index.name()) == family)
+}
 
 /// What a person may say about an index.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,5 +163,13 @@ mod tests {
     #[test]
     fn indexes_are_sorted_by_name() {
         assert!(INDEXES.is_sorted_by(|a, b| a.name() < b.name()));
+    }
+
+    #[test]
+    fn formats_that_need_an_index_get_it() {
+        for format in sightline_shard::FORMATS {
+            let index = needed_by(*format).map(Index::file);
+            assert_eq!(index, format.index_file(), "{}", format.name());
+        }
     }
 }

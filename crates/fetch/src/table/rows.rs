@@ -29,6 +29,8 @@ pub(crate) struct Row {
     pub(crate) columns: Metadata,
     /// The digest that the body must have.
     pub(crate) check: Option<String>,
+    /// Why it is not asked for, if it is not.
+    pub(crate) refused: Option<&'static str>,
 }
 
 /// Name of the column of [`Row::check`], which is not kept. Saved columns cannot be called so.
@@ -66,6 +68,7 @@ impl ShardRows {
                 url: text(values.get("url")),
                 caption: text(values.get("caption")),
                 check: text(check.as_ref()),
+                refused: None,
                 columns: values,
             });
         }

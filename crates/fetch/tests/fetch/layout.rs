@@ -1,11 +1,19 @@
 //! What is written: names, keys, columns, types, order, bytes.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use polars::prelude::DataType;
 use sightline_core::Progress;
-use sightline_fetch::{FetchStatus, StopFlag, fetch};
+use sightline_core::progress::Silent;
+use sightline_fetch::{
+    FetchPlan, FetchStatus, IncrementalMode, Share, StopFlag, fetch, finish, shard_names, survey,
+    work,
+};
+use sightline_shard::FORMATS;
+use sightline_store::Folder;
 
 use crate::util::{World, check, column, files, names, run, samples, status_table};
 
@@ -288,5 +296,157 @@ fn progress_counts_every_row_now_and_when_resumed() {
         let recorder = Recorder::default();
         fetch(&spec, &recorder, &StopFlag::new()).unwrap();
         assert_eq!(*recorder.0.lock().unwrap(), (vec![Some(25)], 25, 1));
+    }
+}
+
+#[test]
+fn a_parquet_shard_is_the_status_table_with_the_images_last() {
+    let world = World::new(12);
+    let table = world.table("urls.csv", 12);
+    let tars = world.captioned(&table, "tars");
+    run(&tars).unwrap();
+    let mut spec = world.captioned(&table, "out");
+    spec.output_format = "parquet".to_owned();
+    let summary = run(&spec).unwrap();
+    assert_eq!((summary.shards_done, summary.successes), (2, 11));
+    let expected = [
+        "00000.parquet",
+        "00000_stats.json",
+        "00001.parquet",
+        "00001_stats.json",
+    ];
+    assert_eq!(names(&spec.out), expected);
+    let table = status_table(&spec.out, 0);
+    let without = status_table(&tars.out, 0);
+    let images = table.column("jpg").unwrap();
+    assert_eq!(images.dtype(), &DataType::Binary);
+    assert!(table.drop("jpg").unwrap().equals_missing(&without));
+    assert_eq!(table.get_column_index("jpg"), Some(table.width() - 1));
+    assert_eq!(images.null_count(), 1);
+    let expected = samples(&tars.out, "00000.tar");
+    let stored: Vec<&[u8]> = images.binary().unwrap().iter().flatten().collect();
+    let of_tars: Vec<&[u8]> = expected
+        .iter()
+        .map(|sample| &sample.image.as_ref().unwrap().bytes[..])
+        .collect();
+    assert_eq!(stored, of_tars);
+
+    let mut taken = spec.clone();
+    taken.save_additional_columns = vec!["jpg".to_owned()];
+    assert!(run(&taken).unwrap_err().to_string().contains("jpg"));
+}
+
+#[test]
+fn a_dummy_output_has_every_row_and_no_image() {
+    let world = World::new(12);
+    let table = world.table("urls.csv", 12);
+    let tars = world.captioned(&table, "tars");
+    run(&tars).unwrap();
+    let mut spec = world.captioned(&table, "out");
+    spec.output_format = "dummy".to_owned();
+    assert_eq!(run(&spec).unwrap().successes, 11);
+    let expected = [
+        "00000.parquet",
+        "00000_stats.json",
+        "00001.parquet",
+        "00001_stats.json",
+    ];
+    assert_eq!(names(&spec.out), expected);
+    assert!(status_table(&spec.out, 1).equals_missing(&status_table(&tars.out, 1)));
+}
+
+/// Files by path, those in folders included; times differ from run to run, so statistics are left out.
+fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.to_str().unwrap().ends_with("_stats.json") {
+                let name = path.strip_prefix(folder).unwrap().to_owned();
+                found.insert(name, fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Every format: the same samples, whole after a shard was lost, begun anew, added to, and made by workers of a plan.
+#[test]
+fn every_output_format_resumes_overwrites_extends_and_is_planned() {
+    let world = World::new(12);
+    let table = world.table("urls.csv", 12);
+    let tars = world.captioned(&table, "tars");
+    run(&tars).unwrap();
+    let expected = samples(&tars.out, "00001.tar");
+    let mut formats: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
+    formats.push("dummy");
+    for name in formats {
+        let mut spec = world.captioned(&table, name);
+        spec.output_format = name.to_owned();
+        assert_eq!(run(&spec).unwrap().shards_done, 2, "{name}");
+        let shards = shard_names(&spec).unwrap();
+        // The images of img2dataset's tables are not those of `datasets`, and there are rows without one.
+        if let Some(format) = FORMATS
+            .iter()
+            .find(|format| format.name() == name && name != "parquet")
+        {
+            let folder = Folder::open(&spec.out).unwrap();
+            let mut reader = format.open(&folder, &shards[1]).unwrap();
+            let mut found = Vec::new();
+            while let Some(sample) = reader.next_sample().unwrap() {
+                found.push(sample);
+            }
+            assert_eq!(found, expected, "{name}");
+        }
+        let whole = tree(&spec.out);
+        let look = survey(&spec.out, 5, &Silent).unwrap();
+        let shown = if name == "dummy" { 0 } else { 5 };
+        assert_eq!(
+            (look.summary.rows, look.samples.len()),
+            (12, shown),
+            "{name}"
+        );
+
+        assert_eq!(run(&spec).unwrap().shards_skipped, 2, "{name}");
+        fs::remove_file(spec.out.join("00001_stats.json")).unwrap();
+        if name == "files" {
+            // A killed run may have had another answer of the server.
+            fs::write(spec.out.join("00001/000019.jpg"), "torn").unwrap();
+        }
+        assert_eq!(run(&spec).unwrap().shards_done, 1, "{name}");
+        assert!(tree(&spec.out) == whole, "{name} resumed");
+
+        spec.incremental_mode = IncrementalMode::Overwrite;
+        assert_eq!(run(&spec).unwrap().shards_done, 2, "{name}");
+        assert!(tree(&spec.out) == whole, "{name} overwritten");
+
+        let mut planned = spec.clone();
+        planned.incremental_mode = IncrementalMode::Incremental;
+        planned.out = world.path(&format!("{name}-planned"));
+        let plan = FetchPlan::new(&planned, &Silent).unwrap();
+        for index in [1, 0] {
+            let share = Share::Index { index, count: 2 };
+            let made = work(&plan, &share, &Silent, &StopFlag::new()).unwrap();
+            assert_eq!(made.shards_done, 1, "{name}");
+        }
+        let index = finish(&plan).unwrap().unwrap();
+        let listed: Vec<&String> = index.shards.iter().map(|shard| &shard.name).collect();
+        assert_eq!(listed, shards.iter().collect::<Vec<_>>(), "{name}");
+        let mut made = tree(&planned.out);
+        made.remove(Path::new("dataset.json"));
+        assert!(made == whole, "{name} planned");
+
+        spec.incremental_mode = IncrementalMode::Extend;
+        spec.url_list = world.table("more.csv", 5);
+        assert_eq!(run(&spec).unwrap().shards_done, 1, "{name}");
+        let extended = tree(&spec.out);
+        assert!(extended.len() > whole.len(), "{name}");
+        assert!(
+            whole.iter().all(|(path, bytes)| extended[path] == *bytes),
+            "{name} extended"
+        );
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod faults;
+mod filter;
 mod hub;
 mod layout;
 mod resume;

@@ -97,6 +97,10 @@ impl ShardFormat for Files {
         format!("{id}.{EXTENSION}")
     }
 
+    fn folder_name(&self, id: ShardId) -> Option<String> {
+        Some(id.to_string())
+    }
+
     fn create<'a>(
         &self,
         sink: &'a mut dyn ObjectSink,

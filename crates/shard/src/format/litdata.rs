@@ -73,6 +73,10 @@ impl ShardFormat for LitData {
         self.compression == Compression::Zstd
     }
 
+    fn index_file(&self) -> Option<&'static str> {
+        Some(INDEX)
+    }
+
     fn file_name(&self, id: ShardId) -> String {
         format!("chunk-0-{}.{}", id.0, self.extension)
     }

@@ -28,6 +28,9 @@ use crate::packed::{self, PackedReader, PackedWriter};
 use crate::row::{self, Cell, Fixed, Origin};
 use crate::{Limits, Problem, ReaderStats, Result, python_json};
 
+/// Name of the list of shards.
+pub const INDEX: &str = "index.json";
+
 /// Default shard size of `streaming`; it only describes what its own writer would do.
 const SIZE_LIMIT: u32 = 1 << 26;
 
@@ -60,6 +63,10 @@ impl ShardFormat for Mds {
 
     fn extension(&self) -> &'static str {
         self.extension
+    }
+
+    fn index_file(&self) -> Option<&'static str> {
+        Some(INDEX)
     }
 
     fn has_checksums(&self) -> bool {

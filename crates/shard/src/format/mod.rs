@@ -28,6 +28,16 @@ pub trait ShardFormat: Debug + Send + Sync {
     /// File name of the shard `id`, for example `00017.tar`.
     fn file_name(&self, id: ShardId) -> String;
 
+    /// Name of the file beside the shards without which the programs of this format do not read a folder of them.
+    fn index_file(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Name of the folder that holds the members of the shard `id`, where they are files of their own.
+    fn folder_name(&self, _id: ShardId) -> Option<String> {
+        None
+    }
+
     /// Whether a shard that is cut between two samples is a shorter shard, which only a list of digests tells.
     fn has_no_end_mark(&self) -> bool {
         false

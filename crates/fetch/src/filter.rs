@@ -1,0 +1,238 @@
+//! Rows that are not asked for: their captions do not fit, or their URLs were seen.
+//!
+//! A row that is refused keeps its place in the status table, with a reason like any other failure, and no server hears of
+//! it. The rows alone decide, in their order, so that a resumed run refuses the same ones.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use polars::prelude::*;
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use sightline_core::Digest;
+
+use crate::error::{Error, Result};
+use crate::status::FetchStatus;
+use crate::table::ShardRows;
+
+/// Which rows of the table are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RowFilterSpec {
+    /// Fewest characters of a caption, white space at its ends left out. A missing caption has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_caption_length: Option<usize>,
+    /// Most characters of a caption.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_caption_length: Option<usize>,
+    /// What captions must match somewhere: an expression of the crate `regex`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption_regex: Option<String>,
+    /// Whether only the first row of a URL is asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dedup_urls: bool,
+    /// Output folders whose images are not asked for again, by URL.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skip_urls_of: Vec<PathBuf>,
+}
+
+impl RowFilterSpec {
+    /// Whether it looks at captions.
+    pub(crate) fn needs_captions(&self) -> bool {
+        self.min_caption_length.is_some()
+            || self.max_caption_length.is_some()
+            || self.caption_regex.is_some()
+    }
+
+    /// The expression, if there is one.
+    pub(crate) fn regex(&self) -> Result<Option<Regex>> {
+        let regex = self.caption_regex.as_deref().map(Regex::new).transpose();
+        regex.map_err(|error| Error::Spec {
+            field: "--caption-regex",
+            problem: error.to_string(),
+        })
+    }
+}
+
+/// Marks the rows that are not asked for.
+#[derive(Debug)]
+pub(crate) struct RowFilter {
+    min_chars: usize,
+    max_chars: usize,
+    regex: Option<Regex>,
+    dedup_urls: bool,
+    /// URLs of this table so far, where it matters: 16 bytes of digest each, and as much again for the set.
+    seen: HashSet<u128>,
+    /// URLs of earlier outputs.
+    earlier: HashSet<u128>,
+}
+
+impl RowFilter {
+    /// Reads what earlier outputs hold.
+    pub(crate) fn new(spec: &RowFilterSpec) -> Result<Self> {
+        let mut earlier = HashSet::new();
+        for folder in &spec.skip_urls_of {
+            read_urls(folder, &mut earlier)?;
+        }
+        Ok(Self {
+            min_chars: spec.min_caption_length.unwrap_or(0),
+            max_chars: spec.max_caption_length.unwrap_or(usize::MAX),
+            regex: spec.regex()?,
+            dedup_urls: spec.dedup_urls,
+            seen: HashSet::new(),
+            earlier,
+        })
+    }
+
+    /// Marks the rows that are not asked for. Shards are to be shown in their order, finished ones too.
+    pub(crate) fn mark(&mut self, shard: &mut ShardRows) {
+        for row in &mut shard.rows {
+            row.refused = self
+                .refuse_caption(row.caption.as_deref())
+                .or_else(|| self.refuse_url(row.url.as_deref()));
+        }
+    }
+
+    fn refuse_caption(&self, caption: Option<&str>) -> Option<&'static str> {
+        let caption = caption.unwrap_or_default();
+        let chars = caption.trim().chars().count();
+        if chars < self.min_chars {
+            Some("caption too short")
+        } else if chars > self.max_chars {
+            Some("caption too long")
+        } else if self.regex.as_ref().is_some_and(|r| !r.is_match(caption)) {
+            Some("caption does not match")
+        } else {
+            None
+        }
+    }
+
+    /// A row whose caption was refused has not used its URL.
+    fn refuse_url(&mut self, url: Option<&str>) -> Option<&'static str> {
+        if !self.dedup_urls && self.earlier.is_empty() {
+            return None;
+        }
+        let url = hash(url?);
+        if self.earlier.contains(&url) {
+            Some("url in an earlier output")
+        } else if self.dedup_urls && !self.seen.insert(url) {
+            Some("duplicate url")
+        } else {
+            None
+        }
+    }
+}
+
+/// Two of a billion URLs are equal in this by chance once in 10^20 tables.
+fn hash(url: &str) -> u128 {
+    let digest = Digest::of(url.as_bytes());
+    let bytes = digest.as_bytes().first_chunk();
+    u128::from_le_bytes(*bytes.expect("a digest has 32 bytes"))
+}
+
+/// Adds the URLs of the images of an output folder, as its status tables name them.
+fn read_urls(folder: &Path, urls: &mut HashSet<u128>) -> Result<()> {
+    let mut tables = 0;
+    for entry in fs::read_dir(folder).map_err(Error::output("list", folder))? {
+        let path = entry.map_err(Error::output("list", folder))?.path();
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "parquet")
+        {
+            continue;
+        }
+        tables += 1;
+        let failed = |e: PolarsError| Error::StatusTable {
+            path: path.clone(),
+            problem: e.to_string(),
+        };
+        let file = File::open(&path).map_err(Error::output("read", &path))?;
+        let frame = ParquetReader::new(file)
+            .with_columns(Some(["url", "status"].map(str::to_owned).into()))
+            .finish()
+            .map_err(failed)?;
+        let column = |name| frame.column(name).and_then(|column| column.str());
+        let (found, statuses) = (
+            column("url").map_err(failed)?,
+            column("status").map_err(failed)?,
+        );
+        for (url, status) in found.iter().zip(statuses.iter()) {
+            if let Some(url) = url.filter(|_| status == Some(FetchStatus::Success.as_str())) {
+                urls.insert(hash(url));
+            }
+        }
+    }
+    if tables == 0 {
+        return Err(Error::NoShards {
+            path: folder.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(spec: &RowFilterSpec, rows: &[(&str, &str)]) -> Vec<Option<&'static str>> {
+        let mut filter = RowFilter::new(spec).unwrap();
+        let judge = |(url, caption): &(&str, &str)| {
+            filter
+                .refuse_caption(Some(caption))
+                .or_else(|| filter.refuse_url(Some(url)))
+        };
+        rows.iter().map(judge).collect()
+    }
+
+    #[test]
+    fn captions_are_measured_in_characters_and_matched_anywhere() {
+        let spec = RowFilterSpec {
+            min_caption_length: Some(3),
+            max_caption_length: Some(5),
+            caption_regex: Some("(?i)é|cat".to_owned()),
+            ..RowFilterSpec::default()
+        };
+        let rows = [
+            ("a", " éé "),
+            ("a", "ééé"),
+            ("a", "a Cat!"),
+            ("a", "Cats"),
+            ("a", "dogs"),
+        ];
+        let (short, long) = (Some("caption too short"), Some("caption too long"));
+        let other = Some("caption does not match");
+        assert_eq!(refused(&spec, &rows), [short, None, long, None, other]);
+        let none = RowFilterSpec {
+            min_caption_length: Some(1),
+            ..RowFilterSpec::default()
+        };
+        let filter = RowFilter::new(&none).unwrap();
+        assert_eq!(filter.refuse_caption(None), short);
+    }
+
+    #[test]
+    fn only_the_first_row_of_a_url_that_passes_is_asked_for() {
+        let spec = RowFilterSpec {
+            min_caption_length: Some(1),
+            dedup_urls: true,
+            ..RowFilterSpec::default()
+        };
+        let rows = [("a", ""), ("a", "x"), ("b", "x"), ("a", "y")];
+        let found = refused(&spec, &rows);
+        let again = Some("duplicate url");
+        assert_eq!(found, [Some("caption too short"), None, None, again]);
+        let all = refused(&RowFilterSpec::default(), &rows);
+        assert_eq!(all, [None; 4]);
+    }
+
+    #[test]
+    fn an_expression_that_is_none_is_refused() {
+        let spec = RowFilterSpec {
+            caption_regex: Some("(".to_owned()),
+            ..RowFilterSpec::default()
+        };
+        let error = RowFilter::new(&spec).unwrap_err().to_string();
+        assert!(error.starts_with("--caption-regex: "), "{error}");
+    }
+}
