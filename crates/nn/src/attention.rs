@@ -190,29 +190,6 @@ impl Attention {
         })
     }
 
-    /// As [`Self::look_on`] with a mask over all that is seen; `turn` is what rotary positions do with the new queries
-    /// and the new keys, both `[B, T, heads * head_dim]`.
-    pub(crate) fn look_on_masked(
-        &self,
-        x: &Tensor,
-        seen: Option<&KeysValues>,
-        turn: Option<Turn<'_>>,
-        mask: Option<&Mask>,
-    ) -> Result<(Tensor, KeysValues)> {
-        let (mut queries, mut new) = self.own(x)?;
-        if let Some(turn) = turn {
-            let inner = self.heads * self.head_dim;
-            let (keys, values) = (new.0.narrow(2, 0, inner)?, new.0.narrow(2, inner, inner)?);
-            queries = turn(&queries)?;
-            new = KeysValues(Tensor::cat(&[&turn(&keys)?, &values.contiguous()?], 2)?);
-        }
-        let seen = match seen {
-            Some(seen) => seen.followed_by(&new)?,
-            None => new,
-        };
-        Ok((self.mix(&queries, &seen, mask)?, seen))
-    }
-
     /// As [`Self::look_at`], at `seen` `[B, S]` and behind it at `x` itself, which is then seen as well; `mask`
     /// `[B or 1, heads or 1, T or 1, S + T]`.
     pub fn look_on(
@@ -221,10 +198,27 @@ impl Attention {
         seen: Option<&KeysValues>,
         mask: Option<&Mask>,
     ) -> Result<(Tensor, KeysValues)> {
-        let (queries, new) = match &self.projections {
+        self.look_on_turned(x, seen, None, mask)
+    }
+
+    /// As [`Self::look_on`], with new queries and keys turned by their positions.
+    pub(crate) fn look_on_turned(
+        &self,
+        x: &Tensor,
+        seen: Option<&KeysValues>,
+        turn: Option<Turn<'_>>,
+        mask: Option<&Mask>,
+    ) -> Result<(Tensor, KeysValues)> {
+        let (mut queries, mut new) = match &self.projections {
             Projections::Own(_) => self.own(x)?,
             Projections::Apart(queries, _) => (queries.forward(x)?, self.keys_values(x)?),
         };
+        if let Some(turn) = turn {
+            let inner = self.heads * self.head_dim;
+            let (keys, values) = (new.0.narrow(2, 0, inner)?, new.0.narrow(2, inner, inner)?);
+            queries = turn(&queries)?;
+            new = KeysValues(Tensor::cat(&[&turn(&keys)?, &values.contiguous()?], 2)?);
+        }
         let seen = match seen {
             Some(seen) => seen.followed_by(&new)?,
             None => new,

@@ -186,7 +186,7 @@ impl CausalTransformer {
         for (i, (block, seen)) in self.layers.iter().zip(&mut cache.seen).enumerate() {
             x = before(i, x)?;
             let look = |attention: &Attention, x: &Tensor| {
-                let (y, all) = attention.look_on_masked(x, seen.as_ref(), turn, mask.as_ref())?;
+                let (y, all) = attention.look_on_turned(x, seen.as_ref(), turn, mask.as_ref())?;
                 *seen = Some(all);
                 Ok(y)
             };
