@@ -26,6 +26,7 @@ mod reduce;
 mod resizer;
 mod spec;
 mod tables;
+mod taps;
 mod torchvision;
 mod view;
 mod weights;
@@ -39,5 +40,6 @@ pub use resizer::{Part, Resizer};
 pub use spec::{
     Arithmetic, MAX_TARGET_PIXELS, MAX_TARGET_SIDE, PassOrder, ResizeError, ResizeSpec,
 };
+pub use taps::{FixedTaps, FloatTaps, Taps};
 pub use torchvision::{resize_torchvision_f32, resize_torchvision_u8};
 pub use wide::{Wide, resize_pillow_wide};

@@ -167,6 +167,7 @@ mod tests {
     use super::*;
     use crate::Channels;
     use crate::resize::PassOrder;
+    use crate::resize::taps::tests::resized;
 
     const FILTERS: [Filter; 6] = [
         Filter::Nearest,
@@ -242,7 +243,14 @@ mod tests {
             let mut out = vec![77; 5];
             resizer.resize_into(part, &spec, &mut out).unwrap();
             prop_assert_eq!(&out, expected.data());
-            prop_assert_eq!(resizer.resize(&pixels, &spec).unwrap(), expected);
+            prop_assert_eq!(resizer.resize(&pixels, &spec).unwrap(), expected.clone());
+            // Alpha that is multiplied is not in the taps.
+            if !(CHANNELS[c].has_alpha() && spec.multiplies_alpha()) {
+                let taps = spec.fixed_taps().unwrap();
+                prop_assert_eq!(taps.read, read);
+                let made = resized(&taps, cut(&pixels, read).data(), CHANNELS[c].count());
+                prop_assert_eq!(&made, expected.data());
+            }
         }
     }
 

@@ -27,6 +27,25 @@ pub(super) enum Precision {
     Fitted,
 }
 
+impl Precision {
+    /// Fractional bits of the weights of an axis; `exact` is memory.
+    fn bits(self, axis: &AxisSpec, exact: &mut Axis<f64>) -> u32 {
+        match self {
+            Self::Fixed => BITS,
+            Self::Fitted => {
+                let window = (0, axis.target);
+                exact.fill(&AxisSpec { window, ..*axis });
+                fitted_bits(&exact.weights)
+            }
+        }
+    }
+}
+
+/// Fractional bits of the weights of an axis.
+pub(super) fn fixed_bits(axis: &AxisSpec, precision: Precision) -> u32 {
+    precision.bits(axis, &mut Axis::default())
+}
+
 /// The tables used last, in memory that is used again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tables {
@@ -68,17 +87,7 @@ impl Tables {
 
     fn make(&mut self, spec: TableSpec) -> usize {
         let place = self.room(spec);
-        let bits = match spec.precision {
-            Precision::Fixed => BITS,
-            Precision::Fitted => {
-                let window = (0, spec.axis.target);
-                self.exact.fill(&AxisSpec {
-                    window,
-                    ..spec.axis
-                });
-                fitted_bits(&self.exact.weights)
-            }
-        };
+        let bits = spec.precision.bits(&spec.axis, &mut self.exact);
         self.exact.fill(&spec.axis);
         let read = self.exact.shift_to_zero();
         let table = &mut self.kept[place];

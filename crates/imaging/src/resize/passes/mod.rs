@@ -50,11 +50,8 @@ impl FixedAxis {
         source: usize,
         channels: Option<usize>,
     ) {
-        let one = f64::from(1u32 << bits);
         self.bits = bits;
-        self.axis.assign(exact, |weight| {
-            (weight * one + 0.5f64.copysign(weight)) as i32
-        });
+        self.axis.assign(exact, |weight| rounded(weight, bits));
         match channels {
             Some(channels) => self.weights.arrange_rows(&self.axis, source, channels),
             None => self.weights.arrange_columns(&self.axis),
@@ -65,6 +62,12 @@ impl FixedAxis {
     fn half(&self) -> i32 {
         1 << (self.bits - 1)
     }
+}
+
+/// A weight with `bits` fractional bits, halves away from zero.
+pub(super) fn rounded(weight: f64, bits: u32) -> i32 {
+    let one = f64::from(1u32 << bits);
+    (weight * one + 0.5f64.copysign(weight)) as i32
 }
 
 /// Resizes the rows of `source`; `out` gets as many rows of the new width.
