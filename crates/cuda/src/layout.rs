@@ -128,6 +128,11 @@ pub struct Image<'a> {
 }
 
 impl Image<'_> {
+    /// The least shared memory with which a block can make tiles of it, in bytes.
+    pub fn least_memory(&self) -> u64 {
+        self.memory(1)
+    }
+
     /// Bytes of shared memory that a block needs in tiles of `rows` rows.
     fn memory(&self, rows: u32) -> u64 {
         let across = u64::from(self.across.extent(TILE_COLUMNS, self.place.0));

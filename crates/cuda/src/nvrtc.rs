@@ -40,7 +40,9 @@ impl Nvrtc {
         let (library, path) = places.open(NVRTC)?;
         let beside = library::beside(&path, "libnvrtc-builtins.so");
         // SAFETY: they belong to the library that was just opened.
-        let companions = beside.iter().filter_map(|path| unsafe { Library::new(path) }.ok());
+        let companions = beside
+            .iter()
+            .filter_map(|path| unsafe { Library::new(path) }.ok());
         Ok(Self {
             _companions: companions.collect(),
             library,

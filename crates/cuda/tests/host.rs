@@ -1,8 +1,8 @@
 //! The kernel's body compiled as C for this machine against the same sums written plainly.
 #![expect(unsafe_code, reason = "calls what was compiled")]
 
-use std::path::Path;
-use std::process::Command;
+mod common;
+
 use std::sync::LazyLock;
 
 use libloading::{Library, Symbol};
@@ -25,20 +25,9 @@ const MOST: u64 = 227 << 10;
 
 static COMPILED: LazyLock<(tempfile::TempDir, Library)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
-    let library = folder.path().join("kernel.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernels/resize.cu");
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    let status = Command::new(&compiler)
-        .args(["-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"])
-        .args(["-shared", "-fPIC", "-x", "c"])
-        .arg(source)
-        .arg("-o")
-        .arg(&library)
-        .status()
-        .unwrap_or_else(|error| panic!("starting `{compiler}`: {error}"));
-    assert!(status.success(), "the kernel is no C");
+    let path = common::compiled("src/kernels/resize.cu", folder.path());
     // SAFETY: it was just compiled, and has no initialisers.
-    let library = unsafe { Library::new(library) }.unwrap();
+    let library = unsafe { Library::new(path) }.unwrap();
     (folder, library)
 });
 

@@ -20,7 +20,7 @@ use crate::orient::{upright, upright_size};
 use crate::sniff::{Foreign, Sniffed, sniff};
 use crate::{Channels, Limits, Pixels, Window};
 
-pub use jpeg::{JPEG_DECODER, JpegDecoder};
+pub use jpeg::{JPEG_DECODER, JpegDecoder, JpegKind, JpegOutline};
 pub use scale::{Announced, Scale};
 
 /// How a file becomes RGB.

@@ -37,8 +37,8 @@ pub mod window;
 
 pub use blur::{RelativeBox, blur_boxes};
 pub use decode::{
-    Alpha, Announced, DecodeError, DecodeOptions, Decoded, Decoder, Deep, Scale, decode_native,
-    decode_rgb, decode_rgb_window, image_format,
+    Alpha, Announced, DecodeError, DecodeOptions, Decoded, Decoder, Deep, JpegKind, JpegOutline,
+    Scale, decode_native, decode_rgb, decode_rgb_window, image_format,
 };
 pub use encode::{EncodeError, EncodeSpec, encode};
 pub use exif::{ExifError, exif};

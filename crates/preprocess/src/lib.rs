@@ -30,6 +30,8 @@ mod element;
 mod error;
 mod fast;
 mod fingerprint;
+#[cfg(feature = "cuda-kernels")]
+pub mod gpu;
 mod pipeline;
 mod plan;
 pub mod regions;

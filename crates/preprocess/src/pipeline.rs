@@ -118,7 +118,7 @@ impl Preprocessor {
         out: &mut [T],
     ) -> Result<(), PrepareError> {
         self.check_len(out.len())?;
-        if !(self.is_planned() || self.may_convert_first(bytes)) {
+        if !self.is_planned_for(bytes) {
             return self.prepare_whole(bytes, workspace, out);
         }
         let mut stopwatch = Stopwatch::start();
@@ -232,6 +232,11 @@ impl Preprocessor {
         let is_jpeg = || sniff(bytes) == Some(Sniffed::Image(ImageFormat::Jpg));
         let is_last = self.spec.colour == Colour::PillowLast && self.spec.fill == [0; 3];
         is_last && self.spec.reference != Reference::OpenCv && is_jpeg()
+    }
+
+    /// Whether a file becomes RGB pixels before it is resized, in an arithmetic of two passes.
+    pub(crate) fn is_planned_for(&self, bytes: &[u8]) -> bool {
+        self.is_planned() || self.may_convert_first(bytes)
     }
 
     pub(crate) fn tables(&self) -> &Tables {

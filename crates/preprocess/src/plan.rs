@@ -17,7 +17,7 @@ pub(crate) struct Plan {
     /// The pixels of the decoded image that it reads.
     pub(crate) read: Window,
     /// Columns to the left of the window in the tensor, rows above it.
-    place: (u32, u32),
+    pub(crate) place: (u32, u32),
 }
 
 impl Plan {

@@ -104,6 +104,14 @@ impl Table {
 }
 
 impl<T: Element> Table<T> {
+    /// Appends the bytes of all values, little-endian, channel by channel.
+    #[cfg(feature = "cuda-kernels")]
+    pub(crate) fn write_le(&self, out: &mut Vec<u8>) {
+        for values in &self.channels {
+            T::write_le(values, out);
+        }
+    }
+
     /// Fills a tensor.
     pub(crate) fn apply_into(&self, pixels: Placed<'_>, layout: Layout, out: &mut [T]) {
         if pixels.size != pixels.within {

@@ -37,6 +37,7 @@ mod few;
 mod header;
 mod huffman;
 mod layout;
+mod outline;
 mod progressive;
 mod reader;
 mod reduced;
@@ -55,6 +56,7 @@ use super::{Announced, DecodeError, Scale};
 use crate::native::{Mode, Native};
 use crate::{Limits, Window};
 use canvas::Workspace;
+pub use outline::{JpegKind, JpegOutline};
 use reader::Reader;
 use stored::Coefficients;
 

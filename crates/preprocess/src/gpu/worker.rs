@@ -1,0 +1,467 @@
+//! What a thread does with the files of the queue.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use sightline_core::image_spec::Size;
+use sightline_cuda::layout::row_bytes;
+use sightline_cuda::nvjpeg::{Hardware, Hybrid, Target};
+use sightline_cuda::{Card, CudaStream, Marker, PinnedBuffer, upload};
+use sightline_imaging::{Channels, Pixels};
+
+use super::Decode;
+use super::pipeline::{GpuError, Shared, Slot};
+use super::sizes::Sized;
+use crate::{Element, PrepareError, Workspace};
+
+/// The card's engines, in the queue's books.
+pub(super) const ENGINES: usize = 0;
+/// The host's threads.
+pub(super) const THREADS: usize = 1;
+
+/// Files that are prepared together.
+#[derive(Debug)]
+pub(super) struct Round<B> {
+    pub(super) files: Vec<B>,
+    /// What is known of each before it is decoded.
+    pub(super) routes: Vec<Route>,
+    /// Number of the round, and of its first file.
+    pub(super) number: usize,
+    pub(super) first: usize,
+    pub(super) outcomes: Vec<Mutex<Option<Result<Made, PrepareError>>>>,
+    /// Files that are not done.
+    pub(super) left: AtomicUsize,
+    pub(super) slot: Slot,
+    /// Workers whose streams hold work for the round.
+    pub(super) used: Vec<AtomicBool>,
+}
+
+/// Where a file can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Its pixels have room in the card's memory, from `offset` on.
+    Pixels {
+        offset: usize,
+        size: Size,
+        /// Whether the card may decode it.
+        card: bool,
+    },
+    /// The host makes its values.
+    Values,
+}
+
+/// What has been made of a file; the work may still be on a stream.
+#[derive(Debug)]
+pub(super) enum Made {
+    /// Pixels: all, or those that are read.
+    Pixels {
+        sized: Arc<Sized>,
+        source: u64,
+        stride: u32,
+        whole: bool,
+    },
+    /// Values in their place.
+    Values,
+}
+
+/// One file of a round.
+#[derive(Debug)]
+pub(super) struct Item<B> {
+    pub(super) round: Arc<Round<B>>,
+    pub(super) index: usize,
+    /// Whether the card may decode it.
+    pub(super) card: bool,
+}
+
+impl<B: AsRef<[u8]>> Item<B> {
+    fn bytes(&self) -> &[u8] {
+        self.round.files[self.index].as_ref()
+    }
+
+    /// Where the whole picture goes.
+    fn target(&self) -> Option<(Target, Size)> {
+        match self.round.routes[self.index] {
+            Route::Pixels { offset, size, .. } => Some((
+                Target {
+                    address: self.round.slot.pixels_at(offset),
+                    stride: row_bytes(size.width),
+                },
+                size,
+            )),
+            Route::Values => None,
+        }
+    }
+}
+
+/// How many files each way took.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) engines: AtomicUsize,
+    pub(super) multiprocessors: AtomicUsize,
+    pub(super) threads: AtomicUsize,
+    pub(super) values: AtomicUsize,
+    pub(super) refused: AtomicUsize,
+}
+
+/// What every worker has.
+struct Common<'a, B> {
+    shared: &'a Shared<'a, B>,
+    /// Number among the workers.
+    number: usize,
+    stream: Arc<CudaStream>,
+}
+
+impl<B: AsRef<[u8]> + Send + Sync> Common<'_, B> {
+    /// Notes what became of a file whose work is on this worker's stream.
+    fn done<T: Element>(
+        &self,
+        item: &Item<B>,
+        outcome: Result<Made, PrepareError>,
+    ) -> Result<(), GpuError> {
+        let round = &item.round;
+        *round.outcomes[item.index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        round.slot.mark(self.number, &self.stream)?;
+        round.used[self.number].store(true, Ordering::Release);
+        if round.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.finish::<T, B>(round)?;
+        }
+        Ok(())
+    }
+}
+
+/// Feeds the card's engines until the queue ends.
+pub(super) fn feed_engines<T: Element, B: AsRef<[u8]> + Send + Sync>(
+    shared: &Shared<'_, B>,
+    number: usize,
+    engines: &mut Hardware,
+) -> Result<(), GpuError> {
+    shared.card.bind()?;
+    let common = Common {
+        shared,
+        number,
+        stream: shared.card.stream()?,
+    };
+    let finished = Marker::new(shared.card.context())?;
+    let most = shared.options.engine_batch.max(1);
+    while let Some(items) = shared.queue.take(ENGINES, most, |item| item.card) {
+        let start = Instant::now();
+        let (known, unknown): (Vec<_>, Vec<_>) = items
+            .into_iter()
+            .partition(|item| engines.accepts(item.bytes()));
+        shared.return_to_host(unknown);
+        if known.is_empty() {
+            continue;
+        }
+        let files: Vec<&[u8]> = known.iter().map(Item::bytes).collect();
+        let places: Vec<(Target, Size)> = known.iter().filter_map(Item::target).collect();
+        let targets: Vec<Target> = places.iter().map(|place| place.0).collect();
+        // SAFETY: the rounds keep files and memory until their work is done; each target has room for its picture.
+        match unsafe { engines.decode(&files, &targets, common.stream.cu_stream().cast()) } {
+            Ok(()) => {}
+            Err(sightline_cuda::Error::Nvjpeg { status, .. }) if status.is_of_the_file() => {
+                // One of them is broken, which is not said; the host's threads find out.
+                shared.counts.refused.fetch_add(1, Ordering::Relaxed);
+                shared.return_to_host(known);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        finished.record(&common.stream)?;
+        finished.wait()?;
+        shared
+            .queue
+            .note(ENGINES, shared.engine_workers, known.len(), start.elapsed());
+        shared
+            .counts
+            .engines
+            .fetch_add(known.len(), Ordering::Relaxed);
+        for (item, (target, size)) in known.iter().zip(places) {
+            let made = shared
+                .sizes
+                .of(shared.preprocessor, size)
+                .map(|sized| Made::Pixels {
+                    sized,
+                    source: target.address,
+                    stride: target.stride,
+                    whole: true,
+                });
+            common.done::<T>(item, made)?;
+        }
+    }
+    Ok(())
+}
+
+/// How long a thread takes for a pixel, one way and the other.
+#[derive(Debug, Default)]
+struct Costs {
+    /// Seconds a pixel when the thread decodes, and when it works with the card's multiprocessors; 0 where nothing is
+    /// known.
+    seconds: [f64; 2],
+    files: usize,
+}
+
+/// The thread decodes by itself.
+const ALONE: usize = 0;
+/// The thread reads the codes, the card does the rest.
+const WITH_CARD: usize = 1;
+
+impl Costs {
+    /// The way that is faster; now and then the other, to see whether that has changed.
+    fn choose(&mut self) -> usize {
+        /// Every so many files the slower way is tried.
+        const TRIAL: usize = 64;
+        self.files += 1;
+        let faster = usize::from(self.seconds[WITH_CARD] < self.seconds[ALONE]);
+        if let Some(unknown) = self.seconds.iter().position(|&seconds| seconds == 0.0) {
+            return unknown;
+        }
+        if self.files.is_multiple_of(TRIAL) {
+            1 - faster
+        } else {
+            faster
+        }
+    }
+
+    fn note(&mut self, way: usize, size: Size, start: Instant) {
+        let pixels = f64::from(size.width) * f64::from(size.height);
+        let seconds = start.elapsed().as_secs_f64() / pixels.max(1.0);
+        let known = &mut self.seconds[way];
+        *known = if *known == 0.0 {
+            seconds
+        } else {
+            0.8 * *known + 0.2 * seconds
+        };
+    }
+}
+
+/// Two pieces of pinned memory: one is copied while the other is filled.
+struct Staging {
+    buffers: [PinnedBuffer; 2],
+    copied: [Marker; 2],
+    next: usize,
+}
+
+impl Staging {
+    fn new(card: &Card) -> Result<Self, GpuError> {
+        Ok(Self {
+            buffers: [
+                PinnedBuffer::new(card.context()),
+                PinnedBuffer::new(card.context()),
+            ],
+            copied: [Marker::new(card.context())?, Marker::new(card.context())?],
+            next: 0,
+        })
+    }
+
+    /// Bytes that `fill` writes, copied to an address of the card.
+    fn upload<E>(
+        &mut self,
+        bytes: usize,
+        to: u64,
+        stream: &CudaStream,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Result<(), E>, GpuError> {
+        let turn = self.next;
+        self.copied[turn].wait()?;
+        let staged = self.buffers[turn].bytes(bytes)?;
+        if let Err(error) = fill(staged) {
+            return Ok(Err(error));
+        }
+        // SAFETY: the bytes stay until the event, for which the next use waits; the round has room at the address.
+        unsafe { upload(to, staged, stream)? };
+        self.copied[turn].record(stream)?;
+        self.next = 1 - turn;
+        Ok(Ok(()))
+    }
+}
+
+/// Decodes on this thread, alone or with the card's multiprocessors, until the queue ends.
+pub(super) fn decode_files<T: Element, B: AsRef<[u8]> + Send + Sync>(
+    shared: &Shared<'_, B>,
+    number: usize,
+    hybrid: Option<&mut Hybrid>,
+) -> Result<(), GpuError> {
+    shared.card.bind()?;
+    let common = Common {
+        shared,
+        number,
+        stream: shared.card.stream()?,
+    };
+    let mut worker = Worker {
+        staging: Staging::new(shared.card)?,
+        marks: [
+            Marker::new(shared.card.context())?,
+            Marker::new(shared.card.context())?,
+        ],
+        turn: 0,
+        workspace: Workspace::default(),
+        costs: Costs::default(),
+        hybrid,
+        common,
+    };
+    while let Some(items) = shared.queue.take(THREADS, 1, |_| true) {
+        for item in items {
+            let start = Instant::now();
+            let outcome = worker.make::<T>(&item)?;
+            shared
+                .queue
+                .note(THREADS, shared.thread_workers, 1, start.elapsed());
+            worker.common.done::<T>(&item, outcome)?;
+        }
+    }
+    Ok(())
+}
+
+struct Worker<'a, B> {
+    common: Common<'a, B>,
+    staging: Staging,
+    workspace: Workspace,
+    hybrid: Option<&'a mut Hybrid>,
+    /// After the work of the last two files that the multiprocessors decoded.
+    marks: [Marker; 2],
+    turn: usize,
+    costs: Costs,
+}
+
+impl<B: AsRef<[u8]> + Send + Sync> Worker<'_, B> {
+    fn make<T: Element>(&mut self, item: &Item<B>) -> Result<Result<Made, PrepareError>, GpuError> {
+        let shared = self.common.shared;
+        let Some((target, size)) = item.target() else {
+            shared.counts.values.fetch_add(1, Ordering::Relaxed);
+            return self.values::<T>(item);
+        };
+        let sized = match shared.sizes.of(shared.preprocessor, size) {
+            Ok(sized) if sized.fits(shared.card.most_shared()) => sized,
+            // Errors of the size are found again, in their order.
+            _ => return self.values::<T>(item),
+        };
+        let way = match (&self.hybrid, shared.options.decode) {
+            _ if !item.card => ALONE,
+            (None, _) => ALONE,
+            (Some(_), Decode::Card) => WITH_CARD,
+            (Some(_), _) => self.costs.choose(),
+        };
+        let start = Instant::now();
+        if way == WITH_CARD && self.with_card(item, target)? {
+            self.costs.note(WITH_CARD, size, start);
+            shared
+                .counts
+                .multiprocessors
+                .fetch_add(1, Ordering::Relaxed);
+            return Ok(Ok(Made::Pixels {
+                sized,
+                source: target.address,
+                stride: target.stride,
+                whole: true,
+            }));
+        }
+        let start = Instant::now();
+        let made = self.alone::<T>(item, target, sized)?;
+        self.costs.note(ALONE, size, start);
+        shared.counts.threads.fetch_add(1, Ordering::Relaxed);
+        Ok(made)
+    }
+
+    /// Whether the card's multiprocessors took the file.
+    fn with_card(&mut self, item: &Item<B>, target: Target) -> Result<bool, GpuError> {
+        let Some(hybrid) = &mut self.hybrid else {
+            return Ok(false);
+        };
+        let mark = &self.marks[self.turn];
+        mark.wait()?;
+        let stream = self.common.stream.cu_stream().cast();
+        // SAFETY: the round keeps file and memory until its work is done; the target has room for the picture; what the
+        // last call but one did has just been waited for.
+        match unsafe { hybrid.decode(item.bytes(), target, stream) } {
+            Ok(()) => {}
+            Err(sightline_cuda::Error::Nvjpeg { status, .. }) if status.is_of_the_file() => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        mark.record(&self.common.stream)?;
+        self.turn = 1 - self.turn;
+        Ok(true)
+    }
+
+    /// Decodes the pixels that are read.
+    fn alone<T: Element>(
+        &mut self,
+        item: &Item<B>,
+        target: Target,
+        sized: Arc<Sized>,
+    ) -> Result<Result<Made, PrepareError>, GpuError> {
+        let preprocessor = self.common.shared.preprocessor;
+        let decoded =
+            self.workspace
+                .decoder
+                .decode_rgb_window(item.bytes(), &preprocessor.options, |_| sized.read);
+        let pixels = match decoded {
+            Ok(decoded) => decoded.pixels,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        if pixels.channels().has_alpha() {
+            return self.values::<T>(item);
+        }
+        let stride = row_bytes(sized.shift() + pixels.width());
+        let bytes = stride as usize * pixels.height() as usize;
+        let staged = self
+            .staging
+            .upload(bytes, target.address, &self.common.stream, |to| {
+                copy_rows(&pixels, sized.shift() as usize, stride as usize, to);
+                Ok::<_, std::convert::Infallible>(())
+            })?;
+        let Ok(()) = staged;
+        self.workspace.decoder.recycle(pixels);
+        Ok(Ok(Made::Pixels {
+            sized,
+            source: target.address,
+            stride,
+            whole: false,
+        }))
+    }
+
+    /// Makes the values here.
+    fn values<T: Element>(
+        &mut self,
+        item: &Item<B>,
+    ) -> Result<Result<Made, PrepareError>, GpuError> {
+        let preprocessor = self.common.shared.preprocessor;
+        let mut values = vec![T::default(); preprocessor.len()];
+        let made = preprocessor.prepare_into(item.bytes(), &mut self.workspace, &mut values);
+        if let Err(error) = made {
+            return Ok(Err(error));
+        }
+        let mut bytes = Vec::new();
+        T::write_le(&values, &mut bytes);
+        let to = item.round.slot.out_at(item.index * bytes.len());
+        let staged = self
+            .staging
+            .upload(bytes.len(), to, &self.common.stream, |staged| {
+                staged.copy_from_slice(&bytes);
+                Ok::<_, std::convert::Infallible>(())
+            })?;
+        let Ok(()) = staged;
+        Ok(Ok(Made::Values))
+    }
+}
+
+/// Rows of pixels, as RGB, each `before` pixels behind the start of `stride` bytes.
+fn copy_rows(pixels: &Pixels, before: usize, stride: usize, to: &mut [u8]) {
+    let width = pixels.width() as usize;
+    let channels = pixels.channels();
+    let rows = pixels.data().chunks_exact(width * channels.count());
+    for (row, to) in rows.zip(to.chunks_exact_mut(stride)) {
+        let to = &mut to[3 * before..][..3 * width];
+        if channels == Channels::Rgb {
+            to.copy_from_slice(row);
+        } else {
+            for (grey, to) in row.iter().zip(to.as_chunks_mut::<3>().0) {
+                *to = [*grey; 3];
+            }
+        }
+    }
+}
