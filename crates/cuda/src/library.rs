@@ -264,7 +264,7 @@ mod tests {
         assert!(places.candidates(NVJPEG).contains(&bundled));
 
         let named = places.clone().with(NVRTC, toolkit.clone());
-        assert_eq!(named.candidates(NVRTC), [toolkit.clone()]);
+        assert_eq!(named.candidates(NVRTC), std::slice::from_ref(&toolkit));
         let folder = places.with(NVRTC, root.path().join("cuda/lib64"));
         assert_eq!(folder.candidates(NVRTC), [toolkit]);
         let error = folder.open(NVRTC).unwrap_err();

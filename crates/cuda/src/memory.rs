@@ -79,6 +79,19 @@ impl DeviceBuffer {
             .map_err(Error::driver("finish its work"))
     }
 
+    /// Copies the first `len` bytes of another buffer of the same card, in order with what else is on `stream`.
+    pub fn copy(&mut self, from: &Self, len: usize, stream: &CudaStream) -> Result<(), Error> {
+        assert!(
+            len <= self.len.min(from.len),
+            "the buffers have {} and {}",
+            self.len,
+            from.len
+        );
+        // SAFETY: both have as many; freeing waits for the card.
+        unsafe { result::memcpy_dtod_async(self.address, from.address, len, stream.cu_stream()) }
+            .map_err(Error::driver("copy within the card"))
+    }
+
     /// Zeros from `offset` on, in order with what else is on `stream`.
     pub fn clear(&self, offset: usize, len: usize, stream: &CudaStream) -> Result<(), Error> {
         assert!(

@@ -24,16 +24,17 @@ type Resize = unsafe extern "C" fn(
 const MOST: u64 = 227 << 10;
 
 static COMPILED: LazyLock<(tempfile::TempDir, Library)> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder can be made");
     let path = common::compiled("src/kernels/resize.cu", folder.path());
     // SAFETY: it was just compiled, and has no initialisers.
-    let library = unsafe { Library::new(path) }.unwrap();
+    let library = unsafe { Library::new(path) }.expect("it opens");
     (folder, library)
 });
 
 fn on_host(batch: &Batch, shape: &Shape, values: &[u32], out: &mut [u32]) {
     // SAFETY: the function of that name has that type.
-    let resize: Symbol<'_, Resize> = unsafe { COMPILED.1.get(b"resize_on_host") }.unwrap();
+    let resize: Symbol<'_, Resize> =
+        unsafe { COMPILED.1.get(b"resize_on_host") }.expect("it has the function");
     let mut memory = vec![0xdead_beef_u32; batch.memory().div_ceil(4) as usize];
     let words = batch.shape_words(shape);
     // SAFETY: every slice is as long as the kernel expects for this batch.

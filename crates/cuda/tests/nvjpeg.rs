@@ -21,20 +21,25 @@ struct Fake {
 
 impl Fake {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder can be made");
         let path = common::compiled("tests/fake_nvjpeg.c", folder.path());
         let places = Places::default().with(NVJPEG, path.clone());
         Self {
-            nvjpeg: Nvjpeg::open(&places).unwrap(),
+            nvjpeg: Nvjpeg::open(&places).expect("it has the functions"),
             // SAFETY: it was just compiled, and has no initialisers.
-            library: unsafe { Library::new(path) }.unwrap(),
+            library: unsafe { Library::new(path) }.expect("it opens"),
             _folder: folder,
         }
     }
 
     fn counter(&self, name: &str) -> *mut c_int {
         // SAFETY: the counters are integers of that name.
-        unsafe { *self.library.get::<*mut c_int>(name.as_bytes()).unwrap() }
+        unsafe {
+            *self
+                .library
+                .get::<*mut c_int>(name.as_bytes())
+                .expect("it has the counter")
+        }
     }
 
     fn count(&self, name: &str) -> c_int {
@@ -67,7 +72,7 @@ fn engines_decode_batches_and_everything_is_given_back() {
     assert!(engines.accepts(b"F\x02\x02abc\0"));
     assert!(!engines.accepts(b"F\x02"));
     assert!(!engines.accepts(b"GIF89a."));
-    let mut pixels = vec![0u8; 64];
+    let mut pixels = [0u8; 64];
     let (first, second) = pixels.split_at_mut(32);
     let targets = [target(first, 16), target(second, 12)];
     let files: [&[u8]; 2] = [b"F\x02\x02abc\0", b"F\x01\x01xyz\0"];
@@ -80,7 +85,7 @@ fn engines_decode_batches_and_everything_is_given_back() {
     assert_eq!(pixels[32..36], *b"xyz\0");
 
     let broken: [&[u8]; 2] = [b"F\x02\x02abc\0", b"F\x01\x01xyz\x0a"];
-    let error = engines.decode(&broken, &targets, null_mut()).unwrap_err();
+    let error = decode(&mut engines, &broken, &targets).unwrap_err();
     assert_eq!(
         error.to_string(),
         "nvJPEG's nvjpegDecodeBatched: incomplete file"
@@ -99,7 +104,7 @@ fn engines_decode_batches_and_everything_is_given_back() {
 fn single_files_are_decoded_and_broken_ones_are_errors_of_their_own() {
     let fake = Fake::new();
     let mut decoder = Hybrid::new(&fake.nvjpeg).unwrap();
-    let mut pixels = vec![0u8; 32];
+    let mut pixels = [0u8; 32];
     let to = target(&mut pixels, 16);
     decode_one(&mut decoder, b"F\x01\x02abc\0", to).unwrap();
     let error = decode_one(&mut decoder, b"no file", to).unwrap_err();

@@ -6,7 +6,6 @@ use sightline_cuda::nvrtc::Nvrtc;
 use sightline_cuda::{Error, kernels};
 
 #[test]
-#[expect(clippy::print_stderr, reason = "says what was not checked")]
 fn kernels_compile() {
     let places = Places::new(|name| std::env::var_os(name));
     let nvrtc = match Nvrtc::open(&places) {

@@ -49,6 +49,9 @@ pub struct Taps<W> {
     pub weights: Vec<W>,
 }
 
+/// Fractional bits of an axis that is not filtered.
+const COPY_BITS: u32 = 22;
+
 impl<W> Taps<W> {
     /// The weights of a target pixel.
     pub fn of(&self, target: usize) -> &[W] {
@@ -84,15 +87,15 @@ impl ResizeSpec {
             Arithmetic::Pillow(_) => Precision::Fixed,
             Arithmetic::TorchvisionU8 => Precision::Fitted,
         };
-        let taps = |axis: &AxisSpec, start: u32| match self.filtered(axis) {
-            Some(exact) => {
+        let taps = |axis: &AxisSpec, start: u32| {
+            if let Some(exact) = self.filtered(axis) {
                 let bits = fixed_bits(axis, precision);
-                (Taps::new(&exact, |weight| rounded(weight, bits)), bits)
+                return (Taps::new(&exact, |weight| rounded(weight, bits)), bits);
             }
-            None => {
-                const BITS: u32 = 22;
-                (Taps::single(self.picked(axis, start), || 1 << BITS), BITS)
-            }
+            (
+                Taps::single(self.picked(axis, start), || 1 << COPY_BITS),
+                COPY_BITS,
+            )
         };
         let (across, across_bits) = taps(&self.across(), read.left);
         let (down, down_bits) = taps(&self.down(), read.top);

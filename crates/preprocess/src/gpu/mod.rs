@@ -5,7 +5,10 @@
 //! the card decodes differ from libjpeg-turbo's by some levels where chroma is enlarged; with [`Decode::Host`] all are
 //! decoded here, and the values are those of the CPU.
 
-#![expect(unsafe_code, reason = "names memory of a card, which only the driver knows")]
+#![expect(
+    unsafe_code,
+    reason = "names memory of a card, which only the driver knows"
+)]
 
 mod pipeline;
 mod queue;

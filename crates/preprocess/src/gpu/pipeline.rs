@@ -226,7 +226,7 @@ impl<B: AsRef<[u8]> + Send + Sync> Shared<'_, B> {
     }
 
     /// Puts the kernel on the stream of a round whose files are all done, and hands the round on.
-    pub(super) fn finish<T: Element, C>(&self, round: &Arc<Round<B>>) -> Result<(), GpuError> {
+    pub(super) fn finish<T: Element>(&self, round: &Arc<Round<B>>) -> Result<(), GpuError> {
         let slot = &round.slot;
         let preprocessor = self.preprocessor;
         let bytes = preprocessor.len() * size_of::<T>();
@@ -469,7 +469,7 @@ impl Cuda {
                     }
                 });
             }
-            let outcome = feed.all::<T, B>(batches.into_iter(), &finished, &mut sink);
+            let outcome = feed.all::<T>(batches.into_iter(), &finished, &mut sink);
             queue.abandon(outcome.is_err());
             queue.close();
             outcome
@@ -524,7 +524,7 @@ struct Feed<'a, B> {
 }
 
 impl<B: AsRef<[u8]> + Send + Sync> Feed<'_, B> {
-    fn all<T: Element, C>(
+    fn all<T: Element>(
         &mut self,
         mut batches: impl Iterator<Item = Vec<B>>,
         finished: &Receiver<Result<Arc<Round<B>>, GpuError>>,

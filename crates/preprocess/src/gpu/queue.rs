@@ -183,7 +183,9 @@ mod tests {
         let ends = std::sync::Mutex::new(Vec::new());
         let work = |kind: usize, workers: usize, most: usize, each: Duration| {
             // Every seventh item is one that the engine does not know.
-            while let Some(items) = queue.take(kind, most, |i: &usize| kind == HOST || i % 7 > 0) {
+            while let Some(items) =
+                queue.take(kind, most, |i: &usize| kind == HOST || !i.is_multiple_of(7))
+            {
                 let start = Instant::now();
                 std::thread::sleep(each * items.len() as u32);
                 queue.note(kind, workers, items.len(), start.elapsed());

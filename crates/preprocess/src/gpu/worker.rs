@@ -126,7 +126,7 @@ impl<B: AsRef<[u8]> + Send + Sync> Common<'_, B> {
         round.slot.mark(self.number, &self.stream)?;
         round.used[self.number].store(true, Ordering::Release);
         if round.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.finish::<T, B>(round)?;
+            self.shared.finish::<T>(round)?;
         }
         Ok(())
     }
