@@ -16,16 +16,18 @@ pub const VALUES: usize = 768;
 /// Heights that a tile may have, the preferred one first.
 const TILE_ROWS: [u32; 6] = [32, 16, 8, 4, 2, 1];
 
-/// Words of a table before the first words of its target pixels.
-const HEADER: usize = 3;
-
-/// Source pixels that a word holds.
+/// Source pixels that a word holds; `GROUP` of the kernel.
 const GROUP: u32 = 4;
 
-/// Bytes of an RGB row in memory that holds `width` pixels and starts on a multiple of 4: whole groups of four pixels,
-/// a multiple of 16.
+/// Words of a channel that are loaded at once; `CHUNK` of the kernel.
+const CHUNK: u32 = 4;
+
+/// Pixels that are loaded at once. The rows of a source start on a multiple of so many.
+pub const PIXELS: u32 = GROUP * CHUNK;
+
+/// Bytes of an RGB row in memory that holds `width` pixels: whole loads.
 pub fn row_bytes(width: u32) -> u32 {
-    (width.div_ceil(GROUP) * 12).next_multiple_of(16)
+    width.div_ceil(PIXELS) * 3 * PIXELS
 }
 
 /// The weights of one axis as the kernel reads them: of each weight three bytes apart, four neighbours to a word.
@@ -35,6 +37,7 @@ pub struct AxisTable {
     count: u32,
     /// Words of a target pixel.
     depth: u32,
+    bits: u32,
 }
 
 impl AxisTable {
@@ -55,22 +58,21 @@ impl AxisTable {
             .max()
             .unwrap_or(0);
         let count = spans.len();
-        let mut words = vec![0; HEADER + count + count * depth as usize * 3];
-        words[..HEADER].copy_from_slice(&[count as u32, depth, bits]);
+        let mut words = vec![0; count + count * depth as usize * 3];
         // An empty span has a place that keeps the order.
         let mut least = 0;
         for (i, span) in spans.iter().enumerate() {
             if span.1 > 0 {
                 least = place(span);
             }
-            words[HEADER + i] = least;
+            words[i] = least;
         }
         for (i, &(first, taps)) in spans.iter().enumerate() {
             for k in 0..taps {
-                let at = first + shift + k - words[HEADER + i] * GROUP;
+                let at = first + shift + k - words[i] * GROUP;
                 let weight = weights[i * stride + k as usize].to_le_bytes();
                 for (plane, byte) in weight[..3].iter().enumerate() {
-                    let word = HEADER + count + ((at / GROUP) as usize * 3 + plane) * count + i;
+                    let word = count + ((at / GROUP) as usize * 3 + plane) * count + i;
                     words[word] |= u32::from(*byte) << (8 * (at % GROUP));
                 }
             }
@@ -79,10 +81,11 @@ impl AxisTable {
             words,
             count: count as u32,
             depth,
+            bits,
         }
     }
 
-    /// The table as the kernel reads it.
+    /// The first words of all target pixels, then the weights.
     pub fn words(&self) -> &[u32] {
         &self.words
     }
@@ -93,15 +96,17 @@ impl AxisTable {
     }
 
     /// The most words of the source that a tile of `side` target pixels reads, where the window starts `before` pixels
-    /// behind the first tile.
-    fn extent(&self, side: u32, before: u32) -> u32 {
-        let firsts = &self.words[HEADER..][..self.count as usize];
+    /// behind the first tile, when words are read `at_once` at a time.
+    fn extent(&self, side: u32, before: u32, at_once: u32) -> u32 {
+        let firsts = &self.words[..self.count as usize];
         let mut most = 0;
         let mut from = 0;
         while from < self.count {
             let to = ((before + from) / side + 1) * side - before;
             let last = to.min(self.count) - 1;
-            most = most.max(firsts[last as usize] + self.depth - firsts[from as usize]);
+            let first = firsts[from as usize] / at_once * at_once;
+            let end = firsts[last as usize] + self.depth;
+            most = most.max((end - first).next_multiple_of(at_once));
             from = to;
         }
         most
@@ -111,9 +116,9 @@ impl AxisTable {
 /// One image of a batch: pixels in device memory, and how they become a window of a tensor.
 #[derive(Clone, Copy, Debug)]
 pub struct Image<'a> {
-    /// Address of the first pixel that is read, or of one up to three pixels before it, a multiple of 4.
+    /// Address of the first pixel that is read, or of one less than [`PIXELS`] before it, a multiple of 16.
     pub source: u64,
-    /// Bytes from row to row: at least [`row_bytes`] of what is read, a multiple of 4.
+    /// Bytes from row to row: [`row_bytes`] of some width.
     pub stride: u32,
     /// Rows that may be read.
     pub rows: u32,
@@ -135,8 +140,8 @@ impl Image<'_> {
 
     /// Bytes of shared memory that a block needs in tiles of `rows` rows.
     fn memory(&self, rows: u32) -> u64 {
-        let across = u64::from(self.across.extent(TILE_COLUMNS, self.place.0));
-        let down = u64::from(self.down.extent(rows, self.place.1));
+        let across = u64::from(self.across.extent(TILE_COLUMNS, self.place.0, CHUNK));
+        let down = u64::from(self.down.extent(rows, self.place.1, 1));
         let work = if self.vertical_first {
             across * 12 * u64::from(rows)
         } else {
@@ -166,7 +171,7 @@ pub struct Shape {
 /// Images whose kernel is launched once.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Ten words for each image, as `struct Job` of the kernel.
+    /// So many words for each image, as `struct Job` of the kernel.
     jobs: Vec<u32>,
     tables: Vec<u32>,
     /// Where tables that are there already start, by the address of their words.
@@ -179,7 +184,7 @@ pub struct Batch {
 unsafe impl Send for Batch {}
 
 /// Words of `struct Job`.
-const JOB: usize = 10;
+const JOB: usize = 16;
 
 impl Batch {
     /// Forgets the images, keeps the memory.
@@ -227,7 +232,13 @@ impl Batch {
             image.stride,
             image.rows,
             across,
+            image.across.count,
+            image.across.depth,
+            image.across.bits,
             down,
+            image.down.count,
+            image.down.depth,
+            image.down.bits,
             image.place.0,
             image.place.1,
             place,
@@ -297,8 +308,9 @@ mod tests {
         let table = AxisTable::new(&spans, 3, &[0x01_02_03, -1, 0, 0x7f_00_00, 5, -2], 22, 2);
         // The first span covers the places 2 and 3, the second 5 to 7.
         let words = table.words();
-        assert_eq!(words[..5], [2, 1, 22, 0, 1]);
-        let weights: Vec<u32> = words[5..].to_vec();
+        assert_eq!((table.count, table.depth, table.bits), (2, 1, 22));
+        assert_eq!(words[..2], [0, 1]);
+        let weights: Vec<u32> = words[2..].to_vec();
         assert_eq!(
             weights,
             [
@@ -316,11 +328,13 @@ mod tests {
     fn a_tile_reads_what_its_pixels_read() {
         let spans: Vec<(u32, u32)> = (0..70).map(|i| (i * 4, 6)).collect();
         let table = AxisTable::new(&spans, 6, &[1; 420], 22, 0);
-        assert_eq!(table.extent(32, 0), 33);
+        assert_eq!(table.extent(32, 0, 1), 33);
         // Tiles of 2, 32, 32 and 4 pixels.
-        assert_eq!(table.extent(32, 30), 33);
-        assert_eq!(table.extent(1, 0), 2);
-        assert_eq!((row_bytes(1), row_bytes(5), row_bytes(64)), (16, 32, 192));
+        assert_eq!(table.extent(32, 30, 1), 33);
+        assert_eq!(table.extent(1, 0, 1), 2);
+        // From the word 2 on: 2 to 34, in fours 0 to 35.
+        assert_eq!(table.extent(32, 30, 4), 36);
+        assert_eq!((row_bytes(1), row_bytes(17), row_bytes(64)), (48, 96, 192));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Documented in NVIDIA's "nvJPEG", version 13.0; the functions used here have been the same since 11.6. Its pixels
 //! differ from libjpeg-turbo's by some levels where chroma is enlarged.
 
+use std::collections::HashMap;
 use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -251,11 +252,13 @@ impl Drop for Owned {
 #[derive(Debug)]
 pub struct Hardware {
     // Dropped in this order.
-    state: Owned,
+    /// A state for each number of files that is a power of two, made when it is needed: to prepare one for another number
+    /// takes longer than to decode.
+    states: [Option<Owned>; SIZES],
     file: Owned,
     library: Owned,
-    /// Files that the state is prepared for.
-    prepared: usize,
+    /// Whether the engines know files of a kind, by [`kind_of`].
+    known: HashMap<u64, bool>,
     pointers: Vec<usize>,
     lengths: Vec<usize>,
     pictures: Vec<Picture>,
@@ -275,14 +278,12 @@ impl Hardware {
     fn of(nvjpeg: &Arc<Nvjpeg>, back_end: c_int) -> Result<Self, Error> {
         let library = nvjpeg.handle(back_end)?;
         Ok(Self {
-            state: nvjpeg.owned(Kind::State, |to| {
-                call!(nvjpeg, state_create(library.handle, to))
-            })?,
+            states: [const { None }; SIZES],
             file: nvjpeg.owned(Kind::File, |to| {
                 call!(nvjpeg, stream_create(library.handle, to))
             })?,
             library,
-            prepared: 0,
+            known: HashMap::new(),
             pointers: Vec::new(),
             lengths: Vec::new(),
             pictures: Vec::new(),
@@ -291,6 +292,10 @@ impl Hardware {
 
     /// Whether the engines know files of this kind.
     pub fn accepts(&mut self, file: &[u8]) -> bool {
+        let kind = kind_of(file);
+        if let Some(known) = kind.and_then(|kind| self.known.get(&kind)) {
+            return *known;
+        }
         let nvjpeg = &self.library.nvjpeg;
         let mut refused = 1;
         let known = call!(
@@ -308,7 +313,11 @@ impl Hardware {
                 batch_supported(self.library.handle, self.file.handle, &raw mut refused)
             )
         });
-        known.is_ok() && refused == 0
+        let is_known = known.is_ok() && refused == 0;
+        if let (Some(kind), Ok(())) = (kind, known) {
+            self.known.insert(kind, is_known);
+        }
+        is_known
     }
 
     /// Decodes files, each to its target. On `stream` the work is in order with what else is there. An error is one of the
@@ -324,21 +333,47 @@ impl Hardware {
         stream: Stream,
     ) -> Result<(), Error> {
         assert_eq!(files.len(), targets.len(), "a target for each file");
-        let nvjpeg = &self.library.nvjpeg;
-        if files.len() != self.prepared {
-            let count = files.len() as c_int;
-            call!(
-                nvjpeg,
-                batch_start(
-                    self.library.handle,
-                    self.state.handle,
-                    count,
-                    1,
-                    INTERLEAVED
-                )
-            )?;
-            self.prepared = files.len();
+        let mut start = 0;
+        while start < files.len() {
+            let size = (files.len() - start).ilog2().min(SIZES as u32 - 1);
+            let part = start..start + (1 << size);
+            // SAFETY: the caller's.
+            unsafe {
+                self.decode_part(
+                    &files[part.clone()],
+                    &targets[part.clone()],
+                    size as usize,
+                    stream,
+                )?
+            };
+            start = part.end;
         }
+        Ok(())
+    }
+
+    /// As [`Self::decode`] for `1 << size` files.
+    unsafe fn decode_part(
+        &mut self,
+        files: &[&[u8]],
+        targets: &[Target],
+        size: usize,
+        stream: Stream,
+    ) -> Result<(), Error> {
+        let (nvjpeg, library) = (&self.library.nvjpeg, self.library.handle);
+        // What a batch that fails leaves behind is not used again.
+        let state = match self.states[size].take() {
+            Some(state) => state,
+            None => {
+                let state =
+                    nvjpeg.owned(Kind::State, |to| call!(nvjpeg, state_create(library, to)))?;
+                let count = files.len() as c_int;
+                call!(
+                    nvjpeg,
+                    batch_start(library, state.handle, count, 1, INTERLEAVED)
+                )?;
+                state
+            }
+        };
         self.pointers.clear();
         self.pointers
             .extend(files.iter().map(|file| file.as_ptr() as usize));
@@ -347,22 +382,46 @@ impl Hardware {
         self.pictures.clear();
         self.pictures
             .extend(targets.iter().map(|&target| Picture::from(target)));
-        let outcome = call!(
+        call!(
             nvjpeg,
             batch_decode(
-                self.library.handle,
-                self.state.handle,
+                library,
+                state.handle,
                 self.pointers.as_ptr().cast(),
                 self.lengths.as_ptr(),
                 self.pictures.as_mut_ptr(),
                 stream,
             )
-        );
-        if outcome.is_err() {
-            // Whatever state the failed batch left behind, the next starts anew.
-            self.prepared = 0;
+        )?;
+        self.states[size] = Some(state);
+        Ok(())
+    }
+}
+
+/// Batches of the engines are of 1, 2, 4 .. 256 files.
+const SIZES: usize = 9;
+
+/// What decides whether the engines know a baseline file: components and their sampling. `None` where the headers are
+/// not as usual.
+fn kind_of(file: &[u8]) -> Option<u64> {
+    let mut at = 2;
+    loop {
+        let &[0xff, marker, high, low] = file.get(at..)?.first_chunk::<4>()? else {
+            return None;
+        };
+        if marker == 0xc0 {
+            let components = usize::from(*file.get(at + 9)?);
+            let frame = file.get(at + 10..)?.get(..3 * components)?;
+            let samplings = frame
+                .chunks_exact(3)
+                .map(|component| u64::from(component[1]));
+            return (components <= 4)
+                .then(|| samplings.fold(1, |kind, sampling| kind << 8 | sampling));
         }
-        outcome
+        if !(0xc0..=0xfe).contains(&marker) || matches!(marker, 0xd0..=0xda) {
+            return None;
+        }
+        at += 2 + usize::from(u16::from_be_bytes([high, low]));
     }
 }
 

@@ -35,7 +35,7 @@ fn on_host(batch: &Batch, shape: &Shape, values: &[u32], out: &mut [u32]) {
     // SAFETY: the function of that name has that type.
     let resize: Symbol<'_, Resize> =
         unsafe { COMPILED.1.get(b"resize_on_host") }.expect("it has the function");
-    let mut memory = vec![0xdead_beef_u32; batch.memory().div_ceil(4) as usize];
+    let mut memory = vec![0xdead_beef_u128; batch.memory().div_ceil(16) as usize];
     let words = batch.shape_words(shape);
     // SAFETY: every slice is as long as the kernel expects for this batch.
     unsafe {
@@ -46,7 +46,7 @@ fn on_host(batch: &Batch, shape: &Shape, values: &[u32], out: &mut [u32]) {
             values.as_ptr(),
             out.as_mut_ptr() as u64,
             words.as_ptr(),
-            memory.as_mut_ptr(),
+            memory.as_mut_ptr().cast(),
         );
     }
 }
@@ -132,7 +132,7 @@ impl Case {
     }
 
     /// The rows with `shift` pixels before and padding behind them, none of which counts.
-    fn padded(&self) -> (Vec<u32>, u32) {
+    fn padded(&self) -> (Vec<u128>, u32) {
         let stride = row_bytes(self.shift + self.width);
         let mut bytes = vec![0x5a; (stride * self.height) as usize];
         let rows = self.pixels();
@@ -142,11 +142,10 @@ impl Case {
         {
             to[3 * self.shift as usize..][..row.len()].copy_from_slice(row);
         }
-        let (words, _) = bytes.as_chunks::<4>();
-        (
-            words.iter().map(|&word| u32::from_le_bytes(word)).collect(),
-            stride,
-        )
+        // In memory that starts on a multiple of 16.
+        let (words, _) = bytes.as_chunks::<16>();
+        let words = words.iter().map(|&word| u128::from_le_bytes(word));
+        (words.collect(), stride)
     }
 
     /// Levels of the window, row by row.
@@ -217,7 +216,7 @@ fn case(width: u32, height: u32) -> impl Strategy<Value = Case> {
         (0u32..9, 0u32..9),
         bits,
         any::<bool>(),
-        0u32..4,
+        0u32..16,
         any::<u32>(),
     )
         .prop_map(

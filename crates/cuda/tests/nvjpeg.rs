@@ -80,6 +80,10 @@ fn engines_decode_batches_and_everything_is_given_back() {
         decode(&mut engines, &files, &targets).unwrap();
     }
     assert_eq!(fake.count("fake_starts"), 1);
+    // Three are two and one.
+    let three: [&[u8]; 3] = [files[0], files[1], files[1]];
+    decode(&mut engines, &three, &[targets[0], targets[1], targets[1]]).unwrap();
+    assert_eq!(fake.count("fake_starts"), 2);
     assert_eq!(pixels[..7], *b"abcabc\0");
     assert_eq!(pixels[16..23], *b"abcabc\0");
     assert_eq!(pixels[32..36], *b"xyz\0");
@@ -95,7 +99,7 @@ fn engines_decode_batches_and_everything_is_given_back() {
     };
     assert!(status.is_of_the_file());
     decode(&mut engines, &files, &targets).unwrap();
-    assert_eq!(fake.count("fake_starts"), 2);
+    assert_eq!(fake.count("fake_starts"), 3);
     drop(engines);
     assert_eq!(fake.count("fake_handles"), 0);
 }

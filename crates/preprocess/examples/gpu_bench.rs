@@ -25,13 +25,13 @@ use sightline_core::image_spec::open_clip::from_open_clip;
 use sightline_core::image_spec::{
     CropRounding, Filter, Fit, ImageSpec, Layout, Padding, Reference, Size,
 };
-use sightline_cuda::layout::{AxisTable, Batch, Image, Shape, row_bytes};
+use sightline_cuda::layout::{AxisTable, Batch, Image, PIXELS, Shape, row_bytes};
 use sightline_cuda::library::Places;
-use sightline_cuda::nvjpeg::Nvjpeg;
+use sightline_cuda::nvjpeg::{Hardware, Nvjpeg, Target};
 use sightline_cuda::nvrtc::Nvrtc;
 use sightline_cuda::{Addresses, Card, DeviceBuffer, Marker, PinnedBuffer, upload};
 use sightline_imaging::resize::{Arithmetic, PassOrder, ResizeSpec};
-use sightline_imaging::{Limits, Window};
+use sightline_imaging::{JpegOutline, Limits, Window};
 use sightline_preprocess::gpu::{Cuda, CudaOptions, Decode, Report};
 use sightline_preprocess::{Element, Preprocessor, Workspace};
 
@@ -212,14 +212,27 @@ struct Bench {
     card: Arc<Card>,
     nvjpeg: Option<Arc<Nvjpeg>>,
     quick: bool,
+    engine_batch: usize,
 }
 
 impl Bench {
     fn cuda(&self, spec: ImageSpec, decode: Decode, threads: usize) -> Cuda {
+        self.cuda_with(spec, decode, threads, CudaOptions::default().engine_threads)
+    }
+
+    fn cuda_with(
+        &self,
+        spec: ImageSpec,
+        decode: Decode,
+        threads: usize,
+        engine_threads: NonZeroUsize,
+    ) -> Cuda {
         let preprocessor = Preprocessor::new(spec, Limits::default()).unwrap();
         let options = CudaOptions {
             decode,
             threads: NonZeroUsize::new(threads).unwrap(),
+            engine_threads,
+            engine_batch: self.engine_batch,
             ..CudaOptions::default()
         };
         let nvjpeg = self.nvjpeg.clone().filter(|_| decode != Decode::Host);
@@ -296,6 +309,67 @@ impl Bench {
         fs::write(to, bytes).unwrap();
     }
 
+    /// Files a second of the engines alone: `threads` threads that give them `batch` files at a time.
+    fn engines_alone(&self, files: &Files, threads: usize, batch: usize) -> Option<f64> {
+        let nvjpeg = self.nvjpeg.as_ref()?;
+        let outlines: Vec<Size> = files
+            .iter()
+            .map(|file| JpegOutline::read(file, &Limits::default()).unwrap().size)
+            .collect();
+        let rates = std::thread::scope(|scope| {
+            let work = || {
+                self.card.bind().unwrap();
+                let mut engines = Hardware::new(nvjpeg).ok()?;
+                let stream = self.card.stream().unwrap();
+                let done = Marker::new(self.card.context()).unwrap();
+                let mut memory = DeviceBuffer::new(self.card.context());
+                let sizes: Vec<usize> = outlines
+                    .iter()
+                    .map(|size| row_bytes(size.width) as usize * size.height as usize)
+                    .map(|bytes| bytes.next_multiple_of(256))
+                    .collect();
+                let most = sizes.iter().max().unwrap();
+                memory.reserve(most * batch).unwrap();
+                let mut decode = |round: usize| {
+                    let picked: Vec<usize> = (0..batch)
+                        .map(|i| (round * batch + i) % files.len())
+                        .collect();
+                    let bytes: Vec<&[u8]> = picked.iter().map(|&i| files[i].as_slice()).collect();
+                    let targets: Vec<Target> = picked
+                        .iter()
+                        .enumerate()
+                        .map(|(place, &i)| Target {
+                            address: memory.address() + (place * most) as u64,
+                            stride: row_bytes(outlines[i].width),
+                        })
+                        .collect();
+                    // SAFETY: there is room for each; the stream is waited for.
+                    unsafe {
+                        engines
+                            .decode(&bytes, &targets, stream.cu_stream().cast())
+                            .unwrap();
+                    }
+                    done.record(&stream).unwrap();
+                    done.wait().unwrap();
+                };
+                decode(0);
+                decode(1);
+                let (start, mut rounds) = (Instant::now(), 0);
+                while start.elapsed() < Duration::from_millis(150) {
+                    decode(rounds);
+                    rounds += 1;
+                }
+                Some((rounds * batch) as f64 / start.elapsed().as_secs_f64())
+            };
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        rates.into_iter().sum()
+    }
+
     /// Bytes a second of a copy within the card, read and written.
     fn copy(&self) -> f64 {
         let stream = self.card.stream().unwrap();
@@ -353,7 +427,7 @@ impl Bench {
             taps.across.stride,
             &taps.across.weights,
             taps.across_bits,
-            taps.read.left % 4,
+            taps.read.left % PIXELS,
         );
         let down = AxisTable::new(
             &taps.down.spans,
@@ -400,7 +474,7 @@ impl Bench {
             for i in 0..images {
                 let start = pixels.address() + ((set * images + i) * each) as u64;
                 let skipped = u64::from(taps.read.top) * u64::from(stride)
-                    + 12 * u64::from(taps.read.left / 4);
+                    + 3 * u64::from(taps.read.left / PIXELS * PIXELS);
                 let image = Image {
                     source: start + skipped,
                     stride,
@@ -490,8 +564,10 @@ impl Bench {
         batch: usize,
         decode: Decode,
         threads: usize,
+        engine_threads: usize,
     ) -> Value {
-        let cuda = self.cuda(clip(), decode, threads);
+        let engine_threads = NonZeroUsize::new(engine_threads).unwrap();
+        let cuda = self.cuda_with(clip(), decode, threads, engine_threads);
         let refs: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
         let run = |images: usize| {
             let stream = (0..images.div_ceil(batch)).map(|b| {
@@ -518,10 +594,10 @@ impl Bench {
         }
         let rate = median(times);
         println!(
-            "whole {name}, {decode:?}, {threads} threads, batch {batch}: {rate:.0} images/s; engines {} multiprocessors {} threads {} (rates {:.0} {:.0})",
+            "whole {name}, {decode:?}, {threads} threads, {engine_threads} for engines, batch {batch}: {rate:.0} images/s; engines {} multiprocessors {} threads {} (rates {:.0} {:.0})",
             last.engines, last.multiprocessors, last.threads, last.rates[0], last.rates[1]
         );
-        json!({ "photos": name, "decode": format!("{decode:?}"), "threads": threads, "batch": batch, "images_per_second": rate, "ways": report_of(&last) })
+        json!({ "photos": name, "decode": format!("{decode:?}"), "threads": threads, "engine_threads": engine_threads, "batch": batch, "images_per_second": rate, "ways": report_of(&last) })
     }
 }
 
@@ -567,6 +643,7 @@ fn main() {
         card,
         nvjpeg,
         quick,
+        engine_batch: CudaOptions::default().engine_batch,
     };
     let copy = bench.copy();
     println!("copy: {:.0} GB/s", copy / 1e9);
@@ -603,11 +680,31 @@ fn main() {
         bench.distance(&small, Decode::Any),
     );
     bench.dump(&small, &Path::new(&out).with_extension("values.bin"));
+    let mut alone = Vec::new();
+    for (name, files) in [("small", &small), ("large", &large)] {
+        for threads in [1, 2, 3, 4] {
+            for batch in [16, 64, 256] {
+                if let Some(rate) = bench.engines_alone(files, threads, batch) {
+                    println!(
+                        "engines alone, {name}, {threads} threads, batch {batch}: {rate:.0} images/s"
+                    );
+                    alone.push(json!({ "photos": name, "threads": threads, "batch": batch, "images_per_second": rate }));
+                }
+            }
+        }
+    }
+    note("engines_alone", json!(alone));
     let mut rows = Vec::new();
     for (name, files, batch) in [("small", &small, 256), ("large", &large, 64)] {
-        for threads in [1, 4, 16] {
-            for decode in [Decode::Any, Decode::Host, Decode::Card] {
-                rows.push(bench.whole(name, files, batch, decode, threads));
+        for threads in [1, 4, 12, 16] {
+            for (decode, engine_threads) in [
+                (Decode::Any, 1),
+                (Decode::Any, 2),
+                (Decode::Any, 3),
+                (Decode::Host, 1),
+                (Decode::Card, 2),
+            ] {
+                rows.push(bench.whole(name, files, batch, decode, threads, engine_threads));
                 note("whole", json!(rows));
             }
         }

@@ -29,20 +29,30 @@ typedef unsigned long long address_t;
 #define WARPS 8u
 /* Rows that a word holds. */
 #define GROUP 4u
+/* Words of a channel that a lane loads at once: sixteen columns, 48 bytes. */
+#define CHUNK 4u
 /* Words of the look-up table: 256 for each channel. */
 #define VALUES 768u
 
-/* One image. Mirrors `Job` in layout.rs. */
+/* Where a table starts, how many target pixels it has, words of a target pixel, fractional bits. At the start are the
+ * first words of the target pixels; then the weights, [word][byte of the weight][target pixel]. */
+struct Table {
+    word_t start;
+    word_t count;
+    word_t words;
+    word_t bits;
+};
+
+/* One image. Mirrors `Batch::push` in layout.rs. */
 struct Job {
-    /* First byte of the first row that is read; a multiple of 4. */
+    /* First byte of the first row that is read; a multiple of 16. */
     address_t source;
-    /* Bytes from row to row, a multiple of 4 and at least 12 for each four columns begun. */
+    /* Bytes from row to row, 48 for each sixteen columns begun. */
     word_t stride;
     /* Rows that are read. */
     word_t rows;
-    /* Where the tables of the two axes start in `tables`. */
-    word_t across;
-    word_t down;
+    struct Table across;
+    struct Table down;
     /* Columns and rows to the left of the window and above it in the tensor. */
     word_t left;
     word_t top;
@@ -66,8 +76,7 @@ struct Shape {
     word_t wide;
 };
 
-/* The table of an axis: how many target pixels, words of a target pixel, fractional bits; the first word of each
- * target pixel; then the weights, [word][byte of the weight][target pixel]. */
+/* A table, with its addresses. */
 struct Axis {
     word_t count;
     word_t words;
@@ -76,12 +85,12 @@ struct Axis {
     const word_t *weights;
 };
 
-PHASE struct Axis axis_at(const word_t *tables, word_t start) {
+PHASE struct Axis axis_at(const word_t *tables, struct Table table) {
     struct Axis axis;
-    axis.count = tables[start];
-    axis.words = tables[start + 1];
-    axis.bits = tables[start + 2];
-    axis.firsts = tables + start + 3;
+    axis.count = table.count;
+    axis.words = table.words;
+    axis.bits = table.bits;
+    axis.firsts = tables + table.start;
     axis.weights = axis.firsts + axis.count;
     return axis;
 }
@@ -96,7 +105,7 @@ struct Tile {
     word_t row;
     word_t columns;
     word_t rows;
-    /* First word of a row that is read, and how many; the same of a column. */
+    /* First word of a row that is read, and how many, multiples of four; the same of a column, any number. */
     word_t across_first;
     word_t across_words;
     word_t down_first;
@@ -124,8 +133,9 @@ PHASE struct Tile tile_at(struct Job job, struct Shape shape, struct Axis across
     tile.rows = covered(tile.y, shape.tile_rows, job.top, down.count, &tile.row);
     tile.across_first = tile.across_words = tile.down_first = tile.down_words = 0;
     if (tile.columns > 0 && tile.rows > 0) {
-        tile.across_first = across.firsts[tile.column];
-        tile.across_words = extent(across, tile.column, tile.columns);
+        tile.across_first = across.firsts[tile.column] / CHUNK * CHUNK;
+        tile.across_words = extent(across, tile.column, tile.columns) + across.firsts[tile.column] - tile.across_first;
+        tile.across_words = (tile.across_words + CHUNK - 1) / CHUNK * CHUNK;
         tile.down_first = down.firsts[tile.row];
         tile.down_words = extent(down, tile.row, tile.rows);
     }
@@ -178,34 +188,42 @@ PHASE word_t finished(word_t low, word_t middle, word_t high, word_t bits) {
     return (word_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
 }
 
-/* Columns first, phase 1: a lane reads its words of four rows, and writes them channel by channel to `buffer`,
- * [row][channel][word of the tile]. */
+#ifdef ON_DEVICE
+typedef uint4 four_t;
+#else
+typedef struct {
+    word_t x, y, z, w;
+} four_t;
+#endif
+
+/* Columns first, phase 1: a lane reads sixteen columns of a row, and writes them channel by channel to `buffer`,
+ * [row][channel][word of the tile]. Four rows are read by one warp. */
 PHASE void load_rows(struct Job job, struct Tile tile, word_t group, word_t lane, word_t *buffer) {
-    word_t row = (tile.down_first + group) * GROUP;
-    word_t words = job.stride / 12;
-    word_t pitch = tile.across_words;
-    for (word_t i = lane; i < pitch; i += LANES) {
-        word_t at = tile.across_first + i;
-        word_t loaded[GROUP][3];
-#pragma unroll
-        for (word_t r = 0; r < GROUP; r++) {
-            if (row + r < job.rows && at < words) {
-                const word_t *from = (const word_t *)(job.source + (address_t)(row + r) * job.stride) + 3 * at;
-                loaded[r][0] = from[0];
-                loaded[r][1] = from[1];
-                loaded[r][2] = from[2];
-            } else {
-                loaded[r][0] = loaded[r][1] = loaded[r][2] = 0;
-            }
+    word_t first_row = (tile.down_first + group) * GROUP;
+    word_t chunks = tile.across_words / CHUNK, skipped = tile.across_first / CHUNK, last = job.stride / 48;
+    for (word_t i = lane; i < GROUP * chunks; i += LANES) {
+        word_t r = i / chunks, chunk = i - r * chunks;
+        four_t a = {0, 0, 0, 0}, b = a, c = a, red, green, blue;
+        if (first_row + r < job.rows && skipped + chunk < last) {
+            const four_t *from =
+                (const four_t *)(job.source + (address_t)(first_row + r) * job.stride) + 3 * (skipped + chunk);
+            a = from[0];
+            b = from[1];
+            c = from[2];
         }
-#pragma unroll
-        for (word_t r = 0; r < GROUP; r++) {
-            word_t a = loaded[r][0], b = loaded[r][1], c = loaded[r][2];
-            /* R0 G0 B0 R1 | G1 B1 R2 G2 | B2 R3 G3 B3 */
-            buffer[(r * 3 + 0) * pitch + i] = permuted(permuted(a, b, 0x0630u), c, 0x5210u);
-            buffer[(r * 3 + 1) * pitch + i] = permuted(permuted(a, b, 0x0741u), c, 0x6210u);
-            buffer[(r * 3 + 2) * pitch + i] = permuted(permuted(a, b, 0x0052u), c, 0x7410u);
-        }
+        /* Of three words, R0 G0 B0 R1 | G1 B1 R2 G2 | B2 R3 G3 B3, the four bytes of a channel. */
+#define RED(p, q, r) permuted(permuted(p, q, 0x0630u), r, 0x5210u)
+#define GREEN(p, q, r) permuted(permuted(p, q, 0x0741u), r, 0x6210u)
+#define BLUE(p, q, r) permuted(permuted(p, q, 0x0052u), r, 0x7410u)
+        red.x = RED(a.x, a.y, a.z), red.y = RED(a.w, b.x, b.y), red.z = RED(b.z, b.w, c.x), red.w = RED(c.y, c.z, c.w);
+        green.x = GREEN(a.x, a.y, a.z), green.y = GREEN(a.w, b.x, b.y);
+        green.z = GREEN(b.z, b.w, c.x), green.w = GREEN(c.y, c.z, c.w);
+        blue.x = BLUE(a.x, a.y, a.z), blue.y = BLUE(a.w, b.x, b.y);
+        blue.z = BLUE(b.z, b.w, c.x), blue.w = BLUE(c.y, c.z, c.w);
+        four_t *to = (four_t *)(buffer + r * 3 * tile.across_words) + chunk;
+        to[0] = red;
+        to[chunks] = green;
+        to[2 * chunks] = blue;
     }
 }
 
@@ -216,31 +234,25 @@ PHASE void sum_columns(struct Axis across, struct Tile tile, word_t group, word_
     word_t target = tile.column + lane;
     word_t pitch = tile.across_words;
     const word_t *from = buffer + across.firsts[target] - tile.across_first;
-    const word_t *weights = across.weights + target;
-    word_t low[GROUP][3], middle[GROUP][3], high[GROUP][3];
-#pragma unroll
-    for (word_t r = 0; r < GROUP; r++)
-#pragma unroll
-        for (word_t c = 0; c < 3; c++) low[r][c] = middle[r][c] = high[r][c] = 0;
-    for (word_t k = 0; k < across.words; k++) {
-        word_t w0 = weights[0], w1 = weights[across.count], w2 = weights[2 * across.count];
-        weights += 3 * across.count;
-#pragma unroll
-        for (word_t r = 0; r < GROUP; r++)
-#pragma unroll
-            for (word_t c = 0; c < 3; c++) {
-                word_t bytes = from[(r * 3 + c) * pitch + k];
-                low[r][c] = dot_unsigned(bytes, w0, low[r][c]);
-                middle[r][c] = dot_unsigned(bytes, w1, middle[r][c]);
-                high[r][c] = dot_signed(bytes, w2, high[r][c]);
-            }
-    }
-#pragma unroll
+#pragma unroll 1
     for (word_t c = 0; c < 3; c++) {
+        const word_t *weights = across.weights + target;
+        word_t low[GROUP] = {0, 0, 0, 0}, middle[GROUP] = {0, 0, 0, 0}, high[GROUP] = {0, 0, 0, 0};
+        for (word_t k = 0; k < across.words; k++) {
+            word_t w0 = weights[0], w1 = weights[across.count], w2 = weights[2 * across.count];
+            weights += 3 * across.count;
+#pragma unroll
+            for (word_t r = 0; r < GROUP; r++) {
+                word_t bytes = from[(r * 3 + c) * pitch + k];
+                low[r] = dot_unsigned(bytes, w0, low[r]);
+                middle[r] = dot_unsigned(bytes, w1, middle[r]);
+                high[r] = dot_signed(bytes, w2, high[r]);
+            }
+        }
         word_t packed = 0;
 #pragma unroll
         for (word_t r = 0; r < GROUP; r++)
-            packed |= finished(low[r][c], middle[r][c], high[r][c], across.bits) << (8 * r);
+            packed |= finished(low[r], middle[r], high[r], across.bits) << (8 * r);
         between[(c * tile.down_words + group) * TILE_COLUMNS + lane] = packed;
     }
 }
@@ -349,7 +361,7 @@ PHASE void fill_around(struct Job job, struct Shape shape, struct Axis across, s
 
 /* `values`: for each channel the bits of the value of each byte. A block for each tile of each image; dynamic shared
  * memory as `Shape::memory` in layout.rs says. */
-extern "C" __global__ void __launch_bounds__(LANES *WARPS)
+extern "C" __global__ void __launch_bounds__(LANES *WARPS, 4)
     resize(const struct Job *jobs, const word_t *tables, const word_t *all_values, address_t out, struct Shape shape) {
     extern __shared__ word_t memory[];
     struct Job job = jobs[blockIdx.z];

@@ -10,7 +10,7 @@ use sightline_core::Hint;
 use sightline_core::image_spec::{Layout, Size};
 use sightline_cuda::layout::{self, Shape, row_bytes};
 use sightline_cuda::library::Places;
-use sightline_cuda::nvjpeg::{Hardware, Hybrid, Nvjpeg};
+use sightline_cuda::nvjpeg::Nvjpeg;
 use sightline_cuda::nvrtc::Nvrtc;
 use sightline_cuda::{
     Addresses, Card, CudaStream, DeviceBuffer, Error, Marker, PinnedBuffer, upload,
@@ -20,7 +20,7 @@ use sightline_imaging::{JpegKind, JpegOutline};
 use super::Decode;
 use super::queue::Queue;
 use super::sizes::Sizes;
-use super::worker::{Counts, ENGINES, Item, Made, Round, Route, decode_files, feed_engines};
+use super::worker::{Counts, ENGINES, Engines, Item, Made, Round, Route, Thread};
 use crate::{Element, Mode, PrepareError, Preprocessor};
 
 /// How work is divided.
@@ -32,17 +32,20 @@ pub struct CudaOptions {
     pub threads: NonZeroUsize,
     /// Batches that are worked on at the same time.
     pub in_flight: NonZeroUsize,
-    /// Files that the engines take at once.
+    /// Threads that feed the engines: one parses and submits while files of the others are decoded.
+    pub engine_threads: NonZeroUsize,
+    /// Files that each of them gives the engines at once.
     pub engine_batch: usize,
 }
 
 impl Default for CudaOptions {
-    /// All cores; three batches; 64 files.
+    /// All cores; three batches; two threads with 64 files each.
     fn default() -> Self {
         Self {
             decode: Decode::default(),
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             in_flight: NonZeroUsize::MIN.saturating_add(2),
+            engine_threads: NonZeroUsize::MIN.saturating_add(1),
             engine_batch: 64,
         }
     }
@@ -106,12 +109,9 @@ pub struct Cuda {
     sizes: Sizes,
     /// Kept from run to run.
     slots: Mutex<Vec<Slot>>,
-    decoders: Mutex<Vec<Hybrid>>,
-    engines: Mutex<Vec<Hardware>>,
+    threads: Mutex<Vec<Thread>>,
+    engines: Mutex<Vec<Engines>>,
 }
-
-/// Threads that feed the engines: one parses and submits while the other's files are decoded.
-const ENGINE_WORKERS: usize = 2;
 
 /// Most bytes of pixels of a batch; one that needs more is cut.
 const MOST_PIXELS: usize = 8 << 30;
@@ -217,6 +217,13 @@ impl<B> Clone for Shared<'_, B> {
 }
 
 impl<B: AsRef<[u8]> + Send + Sync> Shared<'_, B> {
+    /// Hands on an error that ends a thread. Nobody listens any more if the run has failed.
+    fn tell(&self, outcome: Result<(), GpuError>) {
+        if let Err(error) = outcome {
+            let _ = self.done.send(Err(error));
+        }
+    }
+
     /// Gives files back that the card does not decode.
     pub(super) fn return_to_host(&self, items: Vec<Item<B>>) {
         self.queue.push(items.into_iter().map(|item| Item {
@@ -363,24 +370,26 @@ impl Cuda {
             options,
             sizes: Sizes::default(),
             slots: Mutex::default(),
-            decoders: Mutex::default(),
+            threads: Mutex::default(),
             engines: Mutex::default(),
         };
         this.card.bind()?;
         if let Some(nvjpeg) = &this.nvjpeg {
-            let engines = || Hardware::new(nvjpeg);
+            // A card without engines has none for the first either.
+            let engines = || Engines::new(&this.card, nvjpeg);
             if let Ok(first) = engines() {
                 let mut all = this.engines.lock().unwrap_or_else(PoisonError::into_inner);
                 all.push(first);
-                for _ in 1..ENGINE_WORKERS {
+                for _ in 1..options.engine_threads.get() {
                     all.push(engines()?);
                 }
             }
-            let mut decoders = this.decoders.lock().unwrap_or_else(PoisonError::into_inner);
-            for _ in 0..options.threads.get() {
-                decoders.push(Hybrid::new(nvjpeg)?);
-            }
         }
+        let mut threads = this.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..options.threads.get() {
+            threads.push(Thread::new(&this.card, this.nvjpeg.as_ref())?);
+        }
+        drop(threads);
         Ok(this)
     }
 
@@ -412,10 +421,9 @@ impl Cuda {
     ) -> Result<Report, GpuError> {
         let mut engines =
             std::mem::take(&mut *self.engines.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut decoders =
-            std::mem::take(&mut *self.decoders.lock().unwrap_or_else(PoisonError::into_inner));
-        let threads = self.options.threads.get();
-        let workers = engines.len() + threads;
+        let mut threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let workers = engines.len() + threads.len();
         let (queue, counts) = (Queue::new(2), Counts::default());
         if engines.is_empty() {
             // There is nobody to share with.
@@ -430,7 +438,7 @@ impl Cuda {
             queue: &queue,
             counts: &counts,
             engine_workers: engines.len(),
-            thread_workers: threads,
+            thread_workers: threads.len(),
             done,
         };
         let mut feed = Feed {
@@ -453,20 +461,14 @@ impl Cuda {
                 let (number, shared) = next();
                 scope.spawn(move || {
                     let _watch = Watch(&shared);
-                    if let Err(error) = feed_engines::<T, B>(&shared, number, engines) {
-                        let _ = shared.done.send(Err(error));
-                    }
+                    shared.tell(engines.work::<T, B>(&shared, number));
                 });
             }
-            let mut decoders = decoders.iter_mut();
-            for _ in 0..threads {
+            for thread in &mut threads {
                 let (number, shared) = next();
-                let hybrid = decoders.next();
                 scope.spawn(move || {
                     let _watch = Watch(&shared);
-                    if let Err(error) = decode_files::<T, B>(&shared, number, hybrid) {
-                        let _ = shared.done.send(Err(error));
-                    }
+                    shared.tell(thread.work::<T, B>(&shared, number));
                 });
             }
             let outcome = feed.all::<T>(batches.into_iter(), &finished, &mut sink);
@@ -477,7 +479,7 @@ impl Cuda {
         let mut report = feed.report;
         *self.slots.lock().unwrap_or_else(PoisonError::into_inner) = feed.free;
         *self.engines.lock().unwrap_or_else(PoisonError::into_inner) = engines;
-        *self.decoders.lock().unwrap_or_else(PoisonError::into_inner) = decoders;
+        *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         outcome?;
         let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         report.engines = count(&counts.engines);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sightline_core::image_spec::Size;
-use sightline_cuda::layout::{AxisTable, Image};
+use sightline_cuda::layout::{AxisTable, Image, PIXELS};
 use sightline_imaging::{Scale, Window};
 
 use crate::plan::Plan;
@@ -28,8 +28,7 @@ impl Sized {
     fn new(preprocessor: &Preprocessor, size: Size) -> Result<Self, PrepareError> {
         let plan = Plan::new(preprocessor.spec(), Mode::Exact, Scale::Full.announce(size))?;
         let taps = plan.resize.fixed_taps()?;
-        // Rows are read from a multiple of four pixels on.
-        let shift = taps.read.left % 4;
+        let shift = taps.read.left % PIXELS;
         Ok(Self {
             across: AxisTable::new(
                 &taps.across.spans,
@@ -56,9 +55,9 @@ impl Sized {
         self.of_window(0, 0).least_memory() <= most
     }
 
-    /// Pixels before the first that is read in a row that starts on a multiple of four.
+    /// Pixels before the first that is read in a row as the kernel reads it.
     pub(super) fn shift(&self) -> u32 {
-        self.read.left % 4
+        self.read.left % PIXELS
     }
 
     /// The image whose rows, from the shift on, hold just the pixels that are read.
@@ -76,8 +75,8 @@ impl Sized {
 
     /// The image that lies whole at `source`.
     pub(super) fn of_whole(&self, source: u64, stride: u32) -> Image<'_> {
-        let groups = self.read.left / 4;
-        let skipped = u64::from(self.read.top) * u64::from(stride) + 12 * u64::from(groups);
+        let columns = self.read.left - self.shift();
+        let skipped = u64::from(self.read.top) * u64::from(stride) + 3 * u64::from(columns);
         Image {
             source: source + skipped,
             ..self.of_window(source, stride)

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use sightline_core::image_spec::Size;
 use sightline_cuda::layout::row_bytes;
-use sightline_cuda::nvjpeg::{Hardware, Hybrid, Target};
+use sightline_cuda::nvjpeg::{Hardware, Hybrid, Nvjpeg, Target};
 use sightline_cuda::{Card, CudaStream, Marker, PinnedBuffer, upload};
 use sightline_imaging::{Channels, Pixels};
 
@@ -104,94 +104,98 @@ pub(super) struct Counts {
     pub(super) refused: AtomicUsize,
 }
 
-/// What every worker has.
-struct Common<'a, B> {
-    shared: &'a Shared<'a, B>,
-    /// Number among the workers.
-    number: usize,
-    stream: Arc<CudaStream>,
-}
-
-impl<B: AsRef<[u8]> + Send + Sync> Common<'_, B> {
-    /// Notes what became of a file whose work is on this worker's stream.
-    fn done<T: Element>(
-        &self,
-        item: &Item<B>,
-        outcome: Result<Made, PrepareError>,
-    ) -> Result<(), GpuError> {
-        let round = &item.round;
-        *round.outcomes[item.index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        round.slot.mark(self.number, &self.stream)?;
-        round.used[self.number].store(true, Ordering::Release);
-        if round.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.finish::<T>(round)?;
-        }
-        Ok(())
-    }
-}
-
-/// Feeds the card's engines until the queue ends.
-pub(super) fn feed_engines<T: Element, B: AsRef<[u8]> + Send + Sync>(
+/// Notes what became of a file whose work is on a worker's stream.
+fn done<T: Element, B: AsRef<[u8]> + Send + Sync>(
     shared: &Shared<'_, B>,
     number: usize,
-    engines: &mut Hardware,
+    stream: &CudaStream,
+    item: &Item<B>,
+    outcome: Result<Made, PrepareError>,
 ) -> Result<(), GpuError> {
-    shared.card.bind()?;
-    let common = Common {
-        shared,
-        number,
-        stream: shared.card.stream()?,
-    };
-    let finished = Marker::new(shared.card.context())?;
-    let most = shared.options.engine_batch.max(1);
-    while let Some(items) = shared.queue.take(ENGINES, most, |item| item.card) {
-        let start = Instant::now();
-        let (known, unknown): (Vec<_>, Vec<_>) = items
-            .into_iter()
-            .partition(|item| engines.accepts(item.bytes()));
-        shared.return_to_host(unknown);
-        if known.is_empty() {
-            continue;
-        }
-        let files: Vec<&[u8]> = known.iter().map(Item::bytes).collect();
-        let places: Vec<(Target, Size)> = known.iter().filter_map(Item::target).collect();
-        let targets: Vec<Target> = places.iter().map(|place| place.0).collect();
-        // SAFETY: the rounds keep files and memory until their work is done; each target has room for its picture.
-        match unsafe { engines.decode(&files, &targets, common.stream.cu_stream().cast()) } {
-            Ok(()) => {}
-            Err(sightline_cuda::Error::Nvjpeg { status, .. }) if status.is_of_the_file() => {
-                // One of them is broken, which is not said; the host's threads find out.
-                shared.counts.refused.fetch_add(1, Ordering::Relaxed);
-                shared.return_to_host(known);
+    let round = &item.round;
+    *round.outcomes[item.index]
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    round.slot.mark(number, stream)?;
+    round.used[number].store(true, Ordering::Release);
+    if round.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        shared.finish::<T>(round)?;
+    }
+    Ok(())
+}
+
+/// What a thread that feeds the card's engines keeps from run to run.
+#[derive(Debug)]
+pub(super) struct Engines {
+    hardware: Hardware,
+    stream: Arc<CudaStream>,
+    finished: Marker,
+}
+
+impl Engines {
+    pub(super) fn new(card: &Card, nvjpeg: &Arc<Nvjpeg>) -> Result<Self, GpuError> {
+        Ok(Self {
+            hardware: Hardware::new(nvjpeg)?,
+            stream: card.stream()?,
+            finished: Marker::new(card.context())?,
+        })
+    }
+
+    /// Feeds the engines until the queue ends.
+    pub(super) fn work<T: Element, B: AsRef<[u8]> + Send + Sync>(
+        &mut self,
+        shared: &Shared<'_, B>,
+        number: usize,
+    ) -> Result<(), GpuError> {
+        shared.card.bind()?;
+        let most = shared.options.engine_batch.max(1);
+        while let Some(items) = shared.queue.take(ENGINES, most, |item| item.card) {
+            let start = Instant::now();
+            let engines = &mut self.hardware;
+            let (known, unknown): (Vec<_>, Vec<_>) = items
+                .into_iter()
+                .partition(|item| engines.accepts(item.bytes()));
+            shared.return_to_host(unknown);
+            if known.is_empty() {
                 continue;
             }
-            Err(error) => return Err(error.into()),
-        }
-        finished.record(&common.stream)?;
-        finished.wait()?;
-        shared
-            .queue
-            .note(ENGINES, shared.engine_workers, known.len(), start.elapsed());
-        shared
-            .counts
-            .engines
-            .fetch_add(known.len(), Ordering::Relaxed);
-        for (item, (target, size)) in known.iter().zip(places) {
-            let made = shared
-                .sizes
-                .of(shared.preprocessor, size)
-                .map(|sized| Made::Pixels {
+            let files: Vec<&[u8]> = known.iter().map(Item::bytes).collect();
+            let places: Vec<(Target, Size)> = known.iter().filter_map(Item::target).collect();
+            let targets: Vec<Target> = places.iter().map(|place| place.0).collect();
+            let stream = self.stream.cu_stream().cast();
+            // SAFETY: the rounds keep files and memory until their work is done; each target has room for its picture.
+            match unsafe { engines.decode(&files, &targets, stream) } {
+                Ok(()) => {}
+                Err(sightline_cuda::Error::Nvjpeg { status, .. }) if status.is_of_the_file() => {
+                    // One of them is broken, which is not said; the host's threads find out.
+                    shared.counts.refused.fetch_add(1, Ordering::Relaxed);
+                    shared.return_to_host(known);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.finished.record(&self.stream)?;
+            self.finished.wait()?;
+            shared
+                .queue
+                .note(ENGINES, shared.engine_workers, known.len(), start.elapsed());
+            shared
+                .counts
+                .engines
+                .fetch_add(known.len(), Ordering::Relaxed);
+            for (item, (target, size)) in known.iter().zip(places) {
+                let sized = shared.sizes.of(shared.preprocessor, size);
+                let made = sized.map(|sized| Made::Pixels {
                     sized,
                     source: target.address,
                     stride: target.stride,
                     whole: true,
                 });
-            common.done::<T>(item, made)?;
+                done::<T, B>(shared, number, &self.stream, item, made)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// How long a thread takes for a pixel, one way and the other.
@@ -238,6 +242,7 @@ impl Costs {
 }
 
 /// Two pieces of pinned memory: one is copied while the other is filled.
+#[derive(Debug)]
 struct Staging {
     buffers: [PinnedBuffer; 2],
     copied: [Marker; 2],
@@ -278,65 +283,65 @@ impl Staging {
     }
 }
 
-/// Decodes on this thread, alone or with the card's multiprocessors, until the queue ends.
-pub(super) fn decode_files<T: Element, B: AsRef<[u8]> + Send + Sync>(
-    shared: &Shared<'_, B>,
-    number: usize,
-    hybrid: Option<&mut Hybrid>,
-) -> Result<(), GpuError> {
-    shared.card.bind()?;
-    let common = Common {
-        shared,
-        number,
-        stream: shared.card.stream()?,
-    };
-    let mut worker = Worker {
-        staging: Staging::new(shared.card)?,
-        marks: [
-            Marker::new(shared.card.context())?,
-            Marker::new(shared.card.context())?,
-        ],
-        turn: 0,
-        workspace: Workspace::default(),
-        costs: Costs::default(),
-        hybrid,
-        common,
-    };
-    while let Some(items) = shared.queue.take(THREADS, 1, |_| true) {
-        for item in items {
-            let start = Instant::now();
-            let outcome = worker.make::<T>(&item)?;
-            shared
-                .queue
-                .note(THREADS, shared.thread_workers, 1, start.elapsed());
-            worker.common.done::<T>(&item, outcome)?;
-        }
-    }
-    Ok(())
-}
-
-struct Worker<'a, B> {
-    common: Common<'a, B>,
+/// What a thread that decodes keeps from run to run.
+#[derive(Debug)]
+pub(super) struct Thread {
     staging: Staging,
     workspace: Workspace,
-    hybrid: Option<&'a mut Hybrid>,
+    hybrid: Option<Hybrid>,
+    stream: Arc<CudaStream>,
     /// After the work of the last two files that the multiprocessors decoded.
     marks: [Marker; 2],
     turn: usize,
     costs: Costs,
 }
 
-impl<B: AsRef<[u8]> + Send + Sync> Worker<'_, B> {
-    fn make<T: Element>(&mut self, item: &Item<B>) -> Result<Result<Made, PrepareError>, GpuError> {
-        let shared = self.common.shared;
+impl Thread {
+    pub(super) fn new(card: &Card, nvjpeg: Option<&Arc<Nvjpeg>>) -> Result<Self, GpuError> {
+        Ok(Self {
+            staging: Staging::new(card)?,
+            workspace: Workspace::default(),
+            hybrid: nvjpeg.map(Hybrid::new).transpose()?,
+            stream: card.stream()?,
+            marks: [Marker::new(card.context())?, Marker::new(card.context())?],
+            turn: 0,
+            costs: Costs::default(),
+        })
+    }
+
+    /// Decodes files, alone or with the card's multiprocessors, until the queue ends.
+    pub(super) fn work<T: Element, B: AsRef<[u8]> + Send + Sync>(
+        &mut self,
+        shared: &Shared<'_, B>,
+        number: usize,
+    ) -> Result<(), GpuError> {
+        shared.card.bind()?;
+        while let Some(items) = shared.queue.take(THREADS, 1, |_| true) {
+            for item in items {
+                let start = Instant::now();
+                let outcome = self.make::<T, B>(shared, &item)?;
+                shared
+                    .queue
+                    .note(THREADS, shared.thread_workers, 1, start.elapsed());
+                done::<T, B>(shared, number, &self.stream, &item, outcome)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make<T: Element, B: AsRef<[u8]> + Send + Sync>(
+        &mut self,
+        shared: &Shared<'_, B>,
+        item: &Item<B>,
+    ) -> Result<Result<Made, PrepareError>, GpuError> {
         let Some((target, size)) = item.target() else {
             shared.counts.values.fetch_add(1, Ordering::Relaxed);
-            return self.values::<T>(item);
+            return self.values::<T, B>(shared, item);
         };
         let sized = match shared.sizes.of(shared.preprocessor, size) {
             Ok(sized) if sized.fits(shared.card.most_shared()) => sized,
             // Errors of the size are found again, in their order.
-            _ => return self.values::<T>(item),
+            _ => return self.values::<T, B>(shared, item),
         };
         let way = match (&self.hybrid, shared.options.decode) {
             _ if !item.card => ALONE,
@@ -359,20 +364,24 @@ impl<B: AsRef<[u8]> + Send + Sync> Worker<'_, B> {
             }));
         }
         let start = Instant::now();
-        let made = self.alone::<T>(item, target, sized)?;
+        let made = self.alone::<T, B>(shared, item, target, sized)?;
         self.costs.note(ALONE, size, start);
         shared.counts.threads.fetch_add(1, Ordering::Relaxed);
         Ok(made)
     }
 
     /// Whether the card's multiprocessors took the file.
-    fn with_card(&mut self, item: &Item<B>, target: Target) -> Result<bool, GpuError> {
+    fn with_card<B: AsRef<[u8]>>(
+        &mut self,
+        item: &Item<B>,
+        target: Target,
+    ) -> Result<bool, GpuError> {
         let Some(hybrid) = &mut self.hybrid else {
             return Ok(false);
         };
         let mark = &self.marks[self.turn];
         mark.wait()?;
-        let stream = self.common.stream.cu_stream().cast();
+        let stream = self.stream.cu_stream().cast();
         // SAFETY: the round keeps file and memory until its work is done; the target has room for the picture; what the
         // last call but one did has just been waited for.
         match unsafe { hybrid.decode(item.bytes(), target, stream) } {
@@ -382,19 +391,20 @@ impl<B: AsRef<[u8]> + Send + Sync> Worker<'_, B> {
             }
             Err(error) => return Err(error.into()),
         }
-        mark.record(&self.common.stream)?;
+        mark.record(&self.stream)?;
         self.turn = 1 - self.turn;
         Ok(true)
     }
 
     /// Decodes the pixels that are read.
-    fn alone<T: Element>(
+    fn alone<T: Element, B: AsRef<[u8]> + Send + Sync>(
         &mut self,
+        shared: &Shared<'_, B>,
         item: &Item<B>,
         target: Target,
         sized: Arc<Sized>,
     ) -> Result<Result<Made, PrepareError>, GpuError> {
-        let preprocessor = self.common.shared.preprocessor;
+        let preprocessor = shared.preprocessor;
         let decoded =
             self.workspace
                 .decoder
@@ -404,13 +414,13 @@ impl<B: AsRef<[u8]> + Send + Sync> Worker<'_, B> {
             Err(error) => return Ok(Err(error.into())),
         };
         if pixels.channels().has_alpha() {
-            return self.values::<T>(item);
+            return self.values::<T, B>(shared, item);
         }
         let stride = row_bytes(sized.shift() + pixels.width());
         let bytes = stride as usize * pixels.height() as usize;
         let staged = self
             .staging
-            .upload(bytes, target.address, &self.common.stream, |to| {
+            .upload(bytes, target.address, &self.stream, |to| {
                 copy_rows(&pixels, sized.shift() as usize, stride as usize, to);
                 Ok::<_, std::convert::Infallible>(())
             })?;
@@ -425,11 +435,12 @@ impl<B: AsRef<[u8]> + Send + Sync> Worker<'_, B> {
     }
 
     /// Makes the values here.
-    fn values<T: Element>(
+    fn values<T: Element, B: AsRef<[u8]> + Send + Sync>(
         &mut self,
+        shared: &Shared<'_, B>,
         item: &Item<B>,
     ) -> Result<Result<Made, PrepareError>, GpuError> {
-        let preprocessor = self.common.shared.preprocessor;
+        let preprocessor = shared.preprocessor;
         let mut values = vec![T::default(); preprocessor.len()];
         let made = preprocessor.prepare_into(item.bytes(), &mut self.workspace, &mut values);
         if let Err(error) = made {
@@ -440,7 +451,7 @@ impl<B: AsRef<[u8]> + Send + Sync> Worker<'_, B> {
         let to = item.round.slot.out_at(item.index * bytes.len());
         let staged = self
             .staging
-            .upload(bytes.len(), to, &self.common.stream, |staged| {
+            .upload(bytes.len(), to, &self.stream, |staged| {
                 staged.copy_from_slice(&bytes);
                 Ok::<_, std::convert::Infallible>(())
             })?;
