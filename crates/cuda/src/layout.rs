@@ -13,8 +13,8 @@ const WARPS: u32 = 8;
 /// Words of the look-up table, 256 for each channel; `VALUES` of the kernel.
 pub const VALUES: usize = 768;
 
-/// Heights that a tile may have, the preferred one first.
-const TILE_ROWS: [u32; 6] = [32, 16, 8, 4, 2, 1];
+/// Heights that a tile may have, the preferred one first: 224 is four times 56.
+const TILE_ROWS: [u32; 7] = [56, 32, 16, 8, 4, 2, 1];
 
 /// Source pixels that a word holds; `GROUP` of the kernel.
 const GROUP: u32 = 4;

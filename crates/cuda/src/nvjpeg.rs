@@ -252,8 +252,8 @@ impl Drop for Owned {
 #[derive(Debug)]
 pub struct Hardware {
     // Dropped in this order.
-    /// A state for each number of files that is a power of two, made when it is needed: to prepare one for another number
-    /// takes longer than to decode.
+    /// A state for each number of files that is a power of four, made when it is needed: to prepare one for another
+    /// number takes longer than to decode.
     states: [Option<Owned>; SIZES],
     file: Owned,
     library: Owned,
@@ -335,8 +335,8 @@ impl Hardware {
         assert_eq!(files.len(), targets.len(), "a target for each file");
         let mut start = 0;
         while start < files.len() {
-            let size = (files.len() - start).ilog2().min(SIZES as u32 - 1);
-            let part = start..start + (1 << size);
+            let size = ((files.len() - start).ilog2() / 2).min(SIZES as u32 - 1);
+            let part = start..start + (1 << (2 * size));
             // SAFETY: the caller's.
             unsafe {
                 self.decode_part(
@@ -344,14 +344,14 @@ impl Hardware {
                     &targets[part.clone()],
                     size as usize,
                     stream,
-                )?
+                )?;
             };
             start = part.end;
         }
         Ok(())
     }
 
-    /// As [`Self::decode`] for `1 << size` files.
+    /// As [`Self::decode`] for `4^size` files.
     unsafe fn decode_part(
         &mut self,
         files: &[&[u8]],
@@ -361,18 +361,17 @@ impl Hardware {
     ) -> Result<(), Error> {
         let (nvjpeg, library) = (&self.library.nvjpeg, self.library.handle);
         // What a batch that fails leaves behind is not used again.
-        let state = match self.states[size].take() {
-            Some(state) => state,
-            None => {
-                let state =
-                    nvjpeg.owned(Kind::State, |to| call!(nvjpeg, state_create(library, to)))?;
-                let count = files.len() as c_int;
-                call!(
-                    nvjpeg,
-                    batch_start(library, state.handle, count, 1, INTERLEAVED)
-                )?;
-                state
-            }
+        let state = if let Some(state) = self.states[size].take() {
+            state
+        } else {
+            let new = |to| call!(nvjpeg, state_create(library, to));
+            let state = nvjpeg.owned(Kind::State, new)?;
+            let count = files.len() as c_int;
+            call!(
+                nvjpeg,
+                batch_start(library, state.handle, count, 1, INTERLEAVED)
+            )?;
+            state
         };
         self.pointers.clear();
         self.pointers
@@ -398,8 +397,8 @@ impl Hardware {
     }
 }
 
-/// Batches of the engines are of 1, 2, 4 .. 256 files.
-const SIZES: usize = 9;
+/// Batches of the engines are of 1, 4, 16, 64 and 256 files.
+const SIZES: usize = 5;
 
 /// What decides whether the engines know a baseline file: components and their sampling. `None` where the headers are
 /// not as usual.

@@ -74,22 +74,27 @@ fn engines_decode_batches_and_everything_is_given_back() {
     assert!(!engines.accepts(b"GIF89a."));
     let mut pixels = [0u8; 64];
     let (first, second) = pixels.split_at_mut(32);
-    let targets = [target(first, 16), target(second, 12)];
-    let files: [&[u8]; 2] = [b"F\x02\x02abc\0", b"F\x01\x01xyz\0"];
+    let (a, b) = (target(first, 16), target(second, 12));
+    let (one, other): (&[u8], &[u8]) = (b"F\x02\x02abc\0", b"F\x01\x01xyz\0");
     for _ in 0..3 {
-        decode(&mut engines, &files, &targets).unwrap();
+        decode(&mut engines, &[one, other], &[a, b]).unwrap();
     }
+    // Each by itself, with the same state.
     assert_eq!(fake.count("fake_starts"), 1);
-    // Three are two and one.
-    let three: [&[u8]; 3] = [files[0], files[1], files[1]];
-    decode(&mut engines, &three, &[targets[0], targets[1], targets[1]]).unwrap();
-    assert_eq!(fake.count("fake_starts"), 2);
     assert_eq!(pixels[..7], *b"abcabc\0");
     assert_eq!(pixels[16..23], *b"abcabc\0");
     assert_eq!(pixels[32..36], *b"xyz\0");
+    // Five are four and one.
+    decode(
+        &mut engines,
+        &[other, other, other, one, other],
+        &[b, b, b, a, b],
+    )
+    .unwrap();
+    assert_eq!(fake.count("fake_starts"), 2);
 
-    let broken: [&[u8]; 2] = [b"F\x02\x02abc\0", b"F\x01\x01xyz\x0a"];
-    let error = decode(&mut engines, &broken, &targets).unwrap_err();
+    let broken: [&[u8]; 4] = [one, other, other, b"F\x01\x01xyz\x0a"];
+    let error = decode(&mut engines, &broken, &[a, b, b, b]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "nvJPEG's nvjpegDecodeBatched: incomplete file"
@@ -98,7 +103,7 @@ fn engines_decode_batches_and_everything_is_given_back() {
         panic!("{error:?}");
     };
     assert!(status.is_of_the_file());
-    decode(&mut engines, &files, &targets).unwrap();
+    decode(&mut engines, &[one, other, one, other], &[a, b, a, b]).unwrap();
     assert_eq!(fake.count("fake_starts"), 3);
     drop(engines);
     assert_eq!(fake.count("fake_handles"), 0);

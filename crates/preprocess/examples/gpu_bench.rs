@@ -1,4 +1,4 @@
-//! What a card does with JPEG files: `gpu_bench FOLDER OUT.json [--quick]`.
+//! What a card does with JPEG files: `gpu_bench FOLDER OUT.json [--quick] [--kernel]`.
 //!
 //! FOLDER holds `small/*.jpg`, `large/*.jpg` and `odd/*.jpg`, read into memory first. In this order: the kernel's values
 //! against the CPU's, bit for bit; nvJPEG's pixels against libjpeg-turbo's; bandwidth of a copy within the card; the
@@ -299,9 +299,16 @@ impl Bench {
         json!({ "mean_levels": sum / count, "max_levels": most, "ways": report_of(&report) })
     }
 
-    /// Writes the values of the first 64 files in bf16, for the peer to compare.
+    /// Writes the values of the first 64 files in bf16, for the peer to compare: cropped as torchvision does.
     fn dump(&self, files: &Files, to: &Path) {
-        let cuda = self.cuda(clip(), Decode::Any, 4);
+        let spec = ImageSpec {
+            fit: Fit::ShortestEdge {
+                edge: 224,
+                crop: CropRounding::HalfEven,
+            },
+            ..clip()
+        };
+        let cuda = self.cuda(spec, Decode::Card, 4);
         let first: Vec<&[u8]> = files.iter().take(64).map(Vec::as_slice).collect();
         let mut bytes = Vec::new();
         cuda.run::<bf16, &[u8]>([first], |batch| batch.read(&mut bytes).map(|()| true))
@@ -579,8 +586,8 @@ impl Bench {
             let report = cuda.run::<bf16, &[u8]>(stream, |_| Ok(true)).unwrap();
             (start.elapsed(), report)
         };
-        // Long enough to be a time, short enough for many of them.
-        run(2 * batch);
+        // The first runs make what later ones keep.
+        run(6 * batch);
         let (took, report) = run(4 * batch);
         let rate = report.images as f64 / took.as_secs_f64();
         let wanted = Duration::from_millis(if self.quick { 300 } else { 900 });
@@ -609,9 +616,9 @@ fn main() {
     let out = arguments
         .next()
         .expect("gpu_bench FOLDER OUT.json [--quick]");
-    let quick = arguments
-        .next()
-        .is_some_and(|argument| argument == "--quick");
+    let flags: Vec<String> = arguments.collect();
+    let has = |flag: &str| flags.iter().any(|given| given == flag);
+    let (quick, kernel_only) = (has("--quick"), has("--kernel"));
     let folder = Path::new(&folder);
     let (small, large, odd) = (
         read(&folder.join("small")),
@@ -663,14 +670,17 @@ fn main() {
             bench.kernel(size(4000, 3000), 32, 2, copy),
         ]),
     );
+    if kernel_only {
+        return;
+    }
     note(
         "engines",
         json!(bench.cuda(clip(), Decode::Any, 1).has_engines()),
     );
     let mixed: Files = small
         .iter()
-        .take(40)
-        .chain(large.iter().take(4))
+        .take(if quick { 12 } else { 40 })
+        .chain(large.iter().take(2))
         .chain(&odd)
         .cloned()
         .collect();
@@ -682,8 +692,8 @@ fn main() {
     bench.dump(&small, &Path::new(&out).with_extension("values.bin"));
     let mut alone = Vec::new();
     for (name, files) in [("small", &small), ("large", &large)] {
-        for threads in [1, 2, 3, 4] {
-            for batch in [16, 64, 256] {
+        for threads in [1, 2, 4, 6, 8] {
+            for batch in [64] {
                 if let Some(rate) = bench.engines_alone(files, threads, batch) {
                     println!(
                         "engines alone, {name}, {threads} threads, batch {batch}: {rate:.0} images/s"
@@ -696,14 +706,18 @@ fn main() {
     note("engines_alone", json!(alone));
     let mut rows = Vec::new();
     for (name, files, batch) in [("small", &small, 256), ("large", &large, 64)] {
-        for threads in [1, 4, 12, 16] {
-            for (decode, engine_threads) in [
-                (Decode::Any, 1),
-                (Decode::Any, 2),
-                (Decode::Any, 3),
-                (Decode::Host, 1),
-                (Decode::Card, 2),
-            ] {
+        for (decode, threads, engine_threads) in [
+            (Decode::Any, 1, 1),
+            (Decode::Any, 4, 4),
+            (Decode::Any, 12, 2),
+            (Decode::Any, 12, 4),
+            (Decode::Any, 12, 6),
+            (Decode::Card, 12, 4),
+            (Decode::Host, 1, 1),
+            (Decode::Host, 4, 1),
+            (Decode::Host, 16, 1),
+        ] {
+            {
                 rows.push(bench.whole(name, files, batch, decode, threads, engine_threads));
                 note("whole", json!(rows));
             }

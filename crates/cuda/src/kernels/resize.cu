@@ -196,38 +196,119 @@ typedef struct {
 } four_t;
 #endif
 
-/* Columns first, phase 1: a lane reads sixteen columns of a row, and writes them channel by channel to `buffer`,
- * [row][channel][word of the tile]. Four rows are read by one warp. */
-PHASE void load_rows(struct Job job, struct Tile tile, word_t group, word_t lane, word_t *buffer) {
-    word_t first_row = (tile.down_first + group) * GROUP;
-    word_t chunks = tile.across_words / CHUNK, skipped = tile.across_first / CHUNK, last = job.stride / 48;
-    for (word_t i = lane; i < GROUP * chunks; i += LANES) {
-        word_t r = i / chunks, chunk = i - r * chunks;
-        four_t a = {0, 0, 0, 0}, b = a, c = a, red, green, blue;
-        if (first_row + r < job.rows && skipped + chunk < last) {
-            const four_t *from =
-                (const four_t *)(job.source + (address_t)(first_row + r) * job.stride) + 3 * (skipped + chunk);
-            a = from[0];
-            b = from[1];
-            c = from[2];
-        }
-        /* Of three words, R0 G0 B0 R1 | G1 B1 R2 G2 | B2 R3 G3 B3, the four bytes of a channel. */
+/* Sixteen columns of a row as they are in memory. */
+struct Piece {
+    four_t a, b, c;
+};
+
+/* Pieces of the four rows that a warp reads at once. */
+PHASE word_t pieces_of(struct Tile tile) {
+    return GROUP * (tile.across_words / CHUNK);
+}
+
+/* Columns first, phase 1: piece `i` of a group of four rows; zeros beyond the picture. */
+PHASE struct Piece read_piece(struct Job job, struct Tile tile, word_t group, word_t i) {
+    word_t chunks = tile.across_words / CHUNK, r = i / chunks;
+    word_t row = (tile.down_first + group) * GROUP + r, chunk = tile.across_first / CHUNK + i - r * chunks;
+    struct Piece piece = {{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}};
+    if (row < job.rows && chunk < job.stride / 48) {
+        const four_t *from = (const four_t *)(job.source + (address_t)row * job.stride) + 3 * chunk;
+        piece.a = from[0];
+        piece.b = from[1];
+        piece.c = from[2];
+    }
+    return piece;
+}
+
+/* Phase 2: writes it channel by channel to `buffer`, [row][channel][word of the tile]. */
+PHASE void write_piece(struct Tile tile, word_t i, struct Piece piece, word_t *buffer) {
+    word_t chunks = tile.across_words / CHUNK, r = i / chunks;
+    four_t a = piece.a, b = piece.b, c = piece.c, red, green, blue;
+    /* Of three words, R0 G0 B0 R1 | G1 B1 R2 G2 | B2 R3 G3 B3, the four bytes of a channel. */
 #define RED(p, q, r) permuted(permuted(p, q, 0x0630u), r, 0x5210u)
 #define GREEN(p, q, r) permuted(permuted(p, q, 0x0741u), r, 0x6210u)
 #define BLUE(p, q, r) permuted(permuted(p, q, 0x0052u), r, 0x7410u)
-        red.x = RED(a.x, a.y, a.z), red.y = RED(a.w, b.x, b.y), red.z = RED(b.z, b.w, c.x), red.w = RED(c.y, c.z, c.w);
-        green.x = GREEN(a.x, a.y, a.z), green.y = GREEN(a.w, b.x, b.y);
-        green.z = GREEN(b.z, b.w, c.x), green.w = GREEN(c.y, c.z, c.w);
-        blue.x = BLUE(a.x, a.y, a.z), blue.y = BLUE(a.w, b.x, b.y);
-        blue.z = BLUE(b.z, b.w, c.x), blue.w = BLUE(c.y, c.z, c.w);
-        four_t *to = (four_t *)(buffer + r * 3 * tile.across_words) + chunk;
-        to[0] = red;
-        to[chunks] = green;
-        to[2 * chunks] = blue;
+    red.x = RED(a.x, a.y, a.z), red.y = RED(a.w, b.x, b.y), red.z = RED(b.z, b.w, c.x), red.w = RED(c.y, c.z, c.w);
+    green.x = GREEN(a.x, a.y, a.z), green.y = GREEN(a.w, b.x, b.y);
+    green.z = GREEN(b.z, b.w, c.x), green.w = GREEN(c.y, c.z, c.w);
+    blue.x = BLUE(a.x, a.y, a.z), blue.y = BLUE(a.w, b.x, b.y);
+    blue.z = BLUE(b.z, b.w, c.x), blue.w = BLUE(c.y, c.z, c.w);
+    four_t *to = (four_t *)(buffer + r * 3 * tile.across_words) + i - r * chunks;
+    to[0] = red;
+    to[chunks] = green;
+    to[2 * chunks] = blue;
+}
+
+/* The sums of four rows of one channel of one column. */
+struct Sums {
+    word_t low[GROUP];
+    word_t middle[GROUP];
+    word_t high[GROUP];
+};
+
+PHASE void add_word(struct Sums *sums, const word_t *from, word_t row, word_t w0, word_t w1, word_t w2) {
+#pragma unroll
+    for (word_t r = 0; r < GROUP; r++) {
+        word_t bytes = from[r * row];
+        sums->low[r] = dot_unsigned(bytes, w0, sums->low[r]);
+        sums->middle[r] = dot_unsigned(bytes, w1, sums->middle[r]);
+        sums->high[r] = dot_signed(bytes, w2, sums->high[r]);
     }
 }
 
-/* Columns first, phase 2: a lane makes one column of four rows, [channel][group][column] of `between`. */
+PHASE void write_column(const struct Sums *sums, word_t bits, word_t *to) {
+    word_t packed = 0;
+#pragma unroll
+    for (word_t r = 0; r < GROUP; r++)
+        packed |= finished(sums->low[r], sums->middle[r], sums->high[r], bits) << (8 * r);
+    *to = packed;
+}
+
+/* Phase 3: a lane makes one column of four rows, [channel][group][column] of `between`. Its weights are the same for
+ * every group of rows, so those of up to MOST_KEPT words are kept in registers, [word][byte], and before them the place of
+ * its first word. */
+#define MOST_KEPT 8u
+#define KEEPING(WORDS)                                                                                               \
+    PHASE void keep_##WORDS(struct Axis across, struct Tile tile, word_t lane, word_t *kept) {                       \
+        if (lane >= tile.columns) return;                                                                            \
+        kept[0] = across.firsts[tile.column + lane] - tile.across_first;                                             \
+        UNROLL_ALL                                                                                                   \
+        for (word_t i = 0; i < 3 * (WORDS); i++)                                                                     \
+            kept[1 + i] = across.weights[i * across.count + tile.column + lane];                                     \
+    }                                                                                                                \
+    PHASE void sum_columns_##WORDS(struct Axis across, struct Tile tile, word_t group, word_t lane,                  \
+                                   const word_t *kept, const word_t *buffer, word_t *between) {                      \
+        if (lane >= tile.columns) return;                                                                            \
+        word_t pitch = tile.across_words;                                                                            \
+        const word_t *from = buffer + kept[0];                                                                       \
+        UNROLL_NOTHING                                                                                               \
+        for (word_t c = 0; c < 3; c++) {                                                                             \
+            struct Sums sums = {{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}};                                           \
+            UNROLL_ALL                                                                                               \
+            for (word_t k = 0; k < (WORDS); k++)                                                                     \
+                add_word(&sums, from + c * pitch + k, 3 * pitch, kept[3 * k + 1], kept[3 * k + 2], kept[3 * k + 3]); \
+            write_column(&sums, across.bits, between + (c * tile.down_words + group) * TILE_COLUMNS + lane);         \
+        }                                                                                                            \
+    }
+
+#ifdef ON_DEVICE
+#define UNROLL_NOTHING _Pragma("unroll 1")
+#define UNROLL_ALL _Pragma("unroll")
+#else
+#define UNROLL_NOTHING
+#define UNROLL_ALL
+#endif
+
+KEEPING(1)
+KEEPING(2)
+KEEPING(3)
+KEEPING(4)
+KEEPING(5)
+KEEPING(6)
+KEEPING(7)
+KEEPING(8)
+
+/* The same with more words than can be kept. */
 PHASE void sum_columns(struct Axis across, struct Tile tile, word_t group, word_t lane, const word_t *buffer,
                        word_t *between) {
     if (lane >= tile.columns) return;
@@ -237,23 +318,13 @@ PHASE void sum_columns(struct Axis across, struct Tile tile, word_t group, word_
 #pragma unroll 1
     for (word_t c = 0; c < 3; c++) {
         const word_t *weights = across.weights + target;
-        word_t low[GROUP] = {0, 0, 0, 0}, middle[GROUP] = {0, 0, 0, 0}, high[GROUP] = {0, 0, 0, 0};
+        struct Sums sums = {{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}};
         for (word_t k = 0; k < across.words; k++) {
-            word_t w0 = weights[0], w1 = weights[across.count], w2 = weights[2 * across.count];
+            add_word(&sums, from + c * pitch + k, 3 * pitch, weights[0], weights[across.count],
+                     weights[2 * across.count]);
             weights += 3 * across.count;
-#pragma unroll
-            for (word_t r = 0; r < GROUP; r++) {
-                word_t bytes = from[(r * 3 + c) * pitch + k];
-                low[r] = dot_unsigned(bytes, w0, low[r]);
-                middle[r] = dot_unsigned(bytes, w1, middle[r]);
-                high[r] = dot_signed(bytes, w2, high[r]);
-            }
         }
-        word_t packed = 0;
-#pragma unroll
-        for (word_t r = 0; r < GROUP; r++)
-            packed |= finished(low[r], middle[r], high[r], across.bits) << (8 * r);
-        between[(c * tile.down_words + group) * TILE_COLUMNS + lane] = packed;
+        write_column(&sums, across.bits, between + (c * tile.down_words + group) * TILE_COLUMNS + lane);
     }
 }
 
@@ -269,7 +340,7 @@ PHASE void write_value(struct Shape shape, address_t out, word_t image, word_t c
         ((half_t *)out)[at] = (half_t)value;
 }
 
-/* Columns first, phase 3: a lane makes one pixel of each row of its warp. */
+/* Phase 4: a lane makes one pixel of each row of its warp. */
 PHASE void sum_rows(struct Job job, struct Shape shape, struct Axis down, struct Tile tile, word_t warp, word_t lane,
                     const word_t *between, const word_t *values, address_t out) {
     if (lane >= tile.columns) return;
@@ -357,7 +428,29 @@ PHASE void fill_around(struct Job job, struct Shape shape, struct Axis across, s
     }
 }
 
+#define FOR_EACH_KEPT(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8)
+
 #ifdef ON_DEVICE
+
+/* What a warp does with every eighth group of rows: the next piece is on its way while this one is summed. */
+#define EACH_GROUP(SUM)                                                                                           \
+    for (word_t group = warp; group < tile.down_words; group += WARPS) {                                          \
+        if (lane < pieces) write_piece(tile, lane, piece, buffer);                                                \
+        for (word_t i = lane + LANES; i < pieces; i += LANES)                                                     \
+            write_piece(tile, i, read_piece(job, tile, group, i), buffer);                                        \
+        __syncwarp();                                                                                             \
+        if (lane < pieces && group + WARPS < tile.down_words) piece = read_piece(job, tile, group + WARPS, lane); \
+        SUM;                                                                                                      \
+        __syncwarp();                                                                                             \
+    }
+
+#define WARP_KEEPING(WORDS)                                                               \
+    case WORDS: {                                                                         \
+        word_t kept[3 * WORDS + 1];                                                       \
+        keep_##WORDS(across, tile, lane, kept);                                           \
+        EACH_GROUP(sum_columns_##WORDS(across, tile, group, lane, kept, buffer, between)) \
+        break;                                                                            \
+    }
 
 /* `values`: for each channel the bits of the value of each byte. A block for each tile of each image; dynamic shared
  * memory as `Shape::memory` in layout.rs says. */
@@ -378,11 +471,13 @@ extern "C" __global__ void __launch_bounds__(LANES *WARPS, 4)
     } else {
         word_t *between = memory + VALUES;
         word_t *buffer = between + 3 * TILE_COLUMNS * tile.down_words + warp * 3 * GROUP * tile.across_words;
-        for (word_t group = warp; group < tile.down_words; group += WARPS) {
-            load_rows(job, tile, group, lane, buffer);
-            __syncwarp();
-            sum_columns(across, tile, group, lane, buffer, between);
-            __syncwarp();
+        word_t pieces = pieces_of(tile);
+        struct Piece piece = {{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}};
+        if (lane < pieces && warp < tile.down_words) piece = read_piece(job, tile, warp, lane);
+        switch (across.words) {
+            FOR_EACH_KEPT(WARP_KEEPING)
+        default:
+            EACH_GROUP(sum_columns(across, tile, group, lane, buffer, between))
         }
         __syncthreads();
         sum_rows(job, shape, down, tile, warp, lane, between, values, out);
@@ -391,6 +486,12 @@ extern "C" __global__ void __launch_bounds__(LANES *WARPS, 4)
 }
 
 #else
+
+#define LANE_KEEPING(WORDS)                                                    \
+    case WORDS:                                                                \
+        keep_##WORDS(across, tile, lane, kept);                                \
+        sum_columns_##WORDS(across, tile, group, lane, kept, buffer, between); \
+        break;
 
 /* The same, one thread after the other. `memory` is what a block has. */
 void resize_on_host(const struct Job *jobs, word_t count, const word_t *tables, const word_t *values, address_t out,
@@ -412,9 +513,16 @@ void resize_on_host(const struct Job *jobs, word_t count, const word_t *tables, 
             for (word_t warp = 0; warp < WARPS; warp++) {
                 word_t *buffer = between + 3 * TILE_COLUMNS * tile.down_words + warp * 3 * GROUP * tile.across_words;
                 for (word_t group = warp; group < tile.down_words; group += WARPS) {
-                    for (word_t lane = 0; lane < LANES; lane++) load_rows(job, tile, group, lane, buffer);
-                    for (word_t lane = 0; lane < LANES; lane++)
-                        sum_columns(across, tile, group, lane, buffer, between);
+                    for (word_t i = 0; i < pieces_of(tile); i++)
+                        write_piece(tile, i, read_piece(job, tile, group, i), buffer);
+                    for (word_t lane = 0; lane < LANES; lane++) {
+                        word_t kept[3 * MOST_KEPT + 1];
+                        switch (across.words) {
+                            FOR_EACH_KEPT(LANE_KEEPING)
+                        default:
+                            sum_columns(across, tile, group, lane, buffer, between);
+                        }
+                    }
                 }
             }
             for (word_t t = 0; t < LANES * WARPS; t++)
