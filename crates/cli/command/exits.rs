@@ -98,7 +98,9 @@ pub(crate) fn dataset(error: &sightline_dataset::Error) -> Exit {
 pub(crate) fn nn(error: &sightline_nn::Error) -> Exit {
     match error {
         sightline_nn::Error::Read { source, .. } => io(source),
-        sightline_nn::Error::Write { .. } => Exit::Environment,
+        sightline_nn::Error::Write { .. }
+        | sightline_nn::Error::Device { .. }
+        | sightline_nn::Error::Tensor(_) => Exit::Environment,
         _ => Exit::Usage,
     }
 }

@@ -10,7 +10,8 @@ use sightline_harness::catalog;
 use sightline_harness::direct::{Direct, DirectError};
 use sightline_manifest::{Place, Roots, load_model};
 use sightline_models::{
-    Capability, FAMILIES, Family, ModelSpec, Precision, TokenizerChoice, family, recognise,
+    Capability, Device, DeviceName, FAMILIES, Family, ModelSpec, Precision, TokenizerChoice, family,
+    recognise,
 };
 
 use crate::command::exits;
@@ -43,9 +44,12 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum, value_name = "WHAT")]
     tokenizer: Option<TokenizerArg>,
 
-    /// In what the weights of linear maps are kept; fewer bits take less memory and round (docs/models.md)
+    /// In what weights are kept; fewer bits take less memory and round (docs/models.md)
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
     weights: WeightsArg,
+
+    #[command(flatten)]
+    device: DeviceArg,
 
     /// Ask nothing of the network: a checkpoint on the hub (hf:…) has to be in its cache
     #[arg(long)]
@@ -56,15 +60,35 @@ pub(crate) struct ModelArgs {
     pub(crate) seed: u64,
 }
 
-/// In what the weights of linear maps are kept.
+/// In what the weights of a model are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WeightsArg {
     /// 32 bits: nothing is rounded but what the checkpoint rounds
     F32,
     /// 16 bits: a weight is off by 1/256 of its size at most
     Bf16,
-    /// 8 bits: a weight is off by 1/254 of the largest of its output at most
+    /// 16 bits: a weight is off by 1/2048 of its size at most; slow on a CPU
+    F16,
+    /// 8 bits: a weight is off by 1/254 of the largest of its output at most; not on a GPU
     Int8,
+}
+
+/// Where a model is computed.
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArg {
+    /// Where the model is computed: cpu, cuda (the first GPU) or cuda:N; a GPU needs the program sightline-cuda
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    device: DeviceName,
+}
+
+impl DeviceArg {
+    /// The device, ready to be computed on.
+    pub(crate) fn open(&self) -> Result<Device, Failure> {
+        self.device.open().map_err(|error| {
+            let doing = format!("opening device `{}`", self.device);
+            Failure::new(exits::nn(&error), doing, &error)
+        })
+    }
 }
 
 impl From<WeightsArg> for Precision {
@@ -72,6 +96,7 @@ impl From<WeightsArg> for Precision {
         match weights {
             WeightsArg::F32 => Self::F32,
             WeightsArg::Bf16 => Self::Bf16,
+            WeightsArg::F16 => Self::F16,
             WeightsArg::Int8 => Self::Int8,
         }
     }
@@ -104,7 +129,8 @@ impl ModelArgs {
         let doing = || format!("loading model `{}`", self.model);
         let failed = |error: DirectError| Failure::new(exits::direct(&error), doing(), &error);
         Direct::check(family, &spec, wanted).map_err(failed)?;
-        Direct::load(family, &spec).map_err(failed)
+        let device = self.device.open()?;
+        Direct::load(family, &spec, &device).map_err(failed)
     }
 
     /// The family and the files of the model.

@@ -11,6 +11,7 @@ use sightline_report::record::{Record, Tool};
 use sightline_report::text_table;
 
 use crate::args::SuiteArgs;
+use crate::command::model::DeviceArg;
 use crate::command::suite::Suite;
 use crate::command::{exits, metrics, suite};
 use crate::exit::{Exit, Failure};
@@ -26,6 +27,9 @@ pub(crate) struct RunArgs {
     /// Folder for predictions and records; a run that was cut short continues in it
     #[arg(long, default_value = "records", value_name = "DIR")]
     records: PathBuf,
+
+    #[command(flatten)]
+    device: DeviceArg,
 
     /// Refuse to run unless every file is the one in this lock
     #[arg(long, value_name = "FILE")]
@@ -81,6 +85,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
 }
 
 fn execute(suite: &Suite, lock: &Lock, args: &RunArgs, stop: &Stop) -> Result<RunOutcome, Failure> {
+    let device = args.device.open()?;
     let options = Options {
         records: args.records.clone(),
         tool: Tool {
@@ -96,6 +101,7 @@ fn execute(suite: &Suite, lock: &Lock, args: &RunArgs, stop: &Stop) -> Result<Ru
             )
             .collect(),
         resources: resources(&suite.plan)?,
+        device,
     };
     let bar = Bar::default();
     sightline_harness::run(

@@ -188,10 +188,9 @@ impl Direct {
         })
     }
 
-    /// Loads the model of `spec`.
-    pub fn load(family: &'static Family, spec: &ModelSpec) -> Result<Self> {
-        let device = Device::Cpu;
-        let model = (family.load)(spec, &device)?;
+    /// Loads the model of `spec` onto `device`.
+    pub fn load(family: &'static Family, spec: &ModelSpec, device: &Device) -> Result<Self> {
+        let model = (family.load)(spec, device)?;
         let preprocessor = match model.input() {
             VisualSpec::Pixels(spec) => Some(Preprocessor::new(spec.clone(), Limits::default())?),
             _ => None,
@@ -200,7 +199,7 @@ impl Direct {
             family,
             model,
             preprocessor,
-            device,
+            device: device.clone(),
         })
     }
 

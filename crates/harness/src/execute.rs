@@ -53,6 +53,8 @@ pub struct Options {
     pub command: Vec<String>,
     /// Tables that some metrics need.
     pub resources: Resources,
+    /// Where the models are computed.
+    pub device: Device,
 }
 
 impl Options {
@@ -66,6 +68,7 @@ impl Options {
             },
             command: Vec::new(),
             resources: Resources::default(),
+            device: Device::Cpu,
         }
     }
 }
@@ -220,7 +223,7 @@ enum Predicted {
 
 impl Run<'_> {
     fn model(&mut self, planned: Planned<'_>) -> Result<State> {
-        let device = Device::Cpu;
+        let device = self.options.device.clone();
         let mut loaded = None;
         let mut outcomes = Vec::new();
         let mut incomplete = Vec::new();
@@ -301,7 +304,7 @@ impl Run<'_> {
             .filter(|file| reads_classes || file.role != CLASSES)
             .collect();
         files.sort();
-        let inputs = Digest::of_json(&json!({
+        let mut inputs = json!({
             "schema": predictions::SCHEMA,
             "numerics": predictions::NUMERICS,
             "tool": self.options.tool.version,
@@ -310,7 +313,12 @@ impl Run<'_> {
             "tokenizer": planned.model.tokenizer,
             "pixels": planned.model.pixels,
             "files": files,
-        }))?;
+        });
+        if !self.options.device.is_cpu() {
+            // A GPU's sums have another order: what it predicted is not continued on a CPU, nor the other way.
+            inputs["device"] = "cuda".into();
+        }
+        let inputs = Digest::of_json(&inputs)?;
         Ok(Header {
             schema: predictions::SCHEMA,
             suite: self.plan.suite.clone(),

@@ -1,6 +1,7 @@
 //! What a record holds, and when two say the same.
 
 use sightline_manifest::Lock;
+use sightline_models::device::describe;
 use sightline_report::record::{File, ModelInfo, Record, SCHEMA, TaskOutcome, Throughput};
 
 use crate::dataset::owner;
@@ -34,7 +35,7 @@ pub(crate) fn record_of(
         created: environment::now(),
         supersedes: None,
         tool: options.tool.clone(),
-        machine: environment::machine("cpu"),
+        machine: environment::machine(&describe(&options.device)),
         command: options.command.clone(),
         seed: planned.plan.seed,
         plan: lock.plan,

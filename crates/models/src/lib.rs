@@ -48,5 +48,5 @@ pub use generate::{Decoding, Generate, Generated, Prompt, Segment, Strategy};
 pub use language::LanguageModel;
 pub use recognise::recognise;
 pub use score::Score;
-pub use sightline_nn::Precision;
+pub use sightline_nn::{DeviceName, Precision, device};
 pub use yaml::YamlError;

@@ -1,4 +1,6 @@
 //! Golden files of models: every recorded output of every checkpoint.
+//!
+//! `SIGHTLINE_DEVICE=cuda:0` computes them on a GPU, in a build with the feature `cuda`.
 
 #[path = "golden/frozen.rs"]
 mod frozen;
@@ -9,9 +11,10 @@ mod magic;
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use candle_core::Device;
-use sightline_models::family;
+use sightline_models::{DeviceName, family};
 use sightline_models::recorded::{Case, Difference, RecordedError, cases};
 use sightline_testkit::golden::{Report, Root};
 
@@ -65,6 +68,17 @@ fn models_visualgpt() {
     run("visualgpt");
 }
 
+/// Where everything is computed. Opened once: tensors of a device opened twice do not go together.
+fn device() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| {
+        let name = std::env::var("SIGHTLINE_DEVICE");
+        let name = name.map(|name| name.parse().expect("SIGHTLINE_DEVICE names a device"));
+        let name: DeviceName = name.unwrap_or_default();
+        name.open().expect("the device can be opened")
+    })
+}
+
 /// Compares every output of every case of the area `models/<name>`. What is no case of that family fails.
 fn run(name: &str) {
     let area = format!("models/{name}");
@@ -75,7 +89,7 @@ fn run(name: &str) {
     let mut report = Report::new(&area);
     for path in cases(&folder).expect("the area's folder can be listed") {
         let case_name = path.file_name().unwrap_or_default().to_string_lossy();
-        match Case::open(&path, Some(family), &Device::Cpu) {
+        match Case::open(&path, Some(family), device()) {
             Ok(case) => {
                 for output in case.outputs() {
                     report.case(&case_name, output, outcome(case.compare(output, None)));

@@ -62,7 +62,7 @@ pub(crate) fn add_activated(
         x.inplace_op2(y, &AddActivate(activation))?;
         return Ok(x);
     }
-    let sum = (x + y)?;
+    let sum = (&x + y.to_dtype(x.dtype())?)?;
     match activation {
         Some(activation) => activation.composed(&sum),
         None => Ok(sum),

@@ -335,7 +335,9 @@ impl Attention {
         let queries = self.split(queries)?;
         let keys = self.split(&seen.0.narrow(2, 0, inner)?)?;
         let values = self.split(&seen.0.narrow(2, inner, inner)?)?;
-        let scores = (queries.matmul(&keys.transpose(2, 3)?)? * f64::from(self.scale()))?;
+        let dtype = queries.dtype();
+        let scores = queries.matmul(&keys.transpose(2, 3)?)?;
+        let scores = (scores.to_dtype(DType::F32)? * f64::from(self.scale()))?;
         let masked = match mask {
             Some(mask) => scores.broadcast_add(mask)?,
             None => scores,
@@ -345,6 +347,7 @@ impl Attention {
         } else {
             candle_nn::ops::softmax_last_dim(&masked)?
         };
+        let shares = shares.to_dtype(dtype)?;
         Ok(shares.matmul(&values)?.transpose(1, 2)?.flatten_from(2)?)
     }
 

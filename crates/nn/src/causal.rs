@@ -23,7 +23,7 @@ mod network;
 mod rotary;
 mod spec;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::attention::KeysValues;
 use crate::block::Block;
@@ -130,9 +130,10 @@ impl CausalTransformer {
             None => cache.count(next.present, len),
         };
         cache.take_in(next.present, len);
+        let embeds = next.embeds.to_dtype(self.tokens.table().dtype())?;
         let mut x = match &self.project {
-            Some((into, _)) => into.forward(next.embeds)?,
-            None => next.embeds.clone(),
+            Some((into, _)) => into.forward(&embeds)?,
+            None => embeds,
         };
         if let (Some(table), Positions::Learned { offset, .. }) = (&self.positions, spec.positions)
         {
@@ -204,9 +205,9 @@ impl CausalTransformer {
         }
     }
 
-    /// Logits of the next tokens `[.., V]` of states behind the last norm `[.., embedding width]`.
+    /// Logits of the next tokens `[.., V]` of states behind the last norm `[.., embedding width]`, as `f32`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.head.forward(hidden)
+        Ok(self.head.forward(hidden)?.to_dtype(DType::F32)?)
     }
 
     /// `B` and `T` of what is read next, which has to fit to the model and to what was seen.

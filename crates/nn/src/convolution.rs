@@ -8,7 +8,7 @@
 //! [`ConvNorm`] multiplies it into the convolution when it is loaded. Where a gradient is tracked the two stay
 //! apart, and the convolution is made of candle's operations.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
 use crate::kernel::map::{self, Sliding, Windows};
 use crate::linear::{elements, is_fusable, with_elements};
@@ -105,16 +105,24 @@ impl ConvNorm {
         spec: &ConvolutionSpec,
         eps: f64,
     ) -> Result<Self> {
-        let weight = convolution.tensor("weight", &spec.weight())?;
-        Self::new(&weight, BatchNorm::load(norm, spec.output, eps)?, spec)
+        let weight = convolution.tensor_f32("weight", &spec.weight())?;
+        let norm = BatchNorm::load(norm, spec.output, eps)?;
+        Self::new(&weight, norm, spec, convolution.dtype())
     }
 
-    fn new(weight: &Tensor, norm: BatchNorm, spec: &ConvolutionSpec) -> Result<Self> {
+    /// A convolution in `dtype`, of a weight and a norm in `f32`: they are rounded as one.
+    fn new(
+        weight: &Tensor,
+        norm: BatchNorm,
+        spec: &ConvolutionSpec,
+        dtype: DType,
+    ) -> Result<Self> {
         // What stands in for a missing tensor is not in order and must not be multiplied: it has no memory.
         let is_plain = |tensor: &Tensor| tensor.is_contiguous() && !tensor.track_op();
         if is_plain(weight) && norm.tensors().into_iter().all(is_plain) {
             let (scale, shift) = norm.scale_and_shift()?;
             let weight = weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?;
+            let (weight, shift) = (weight.to_dtype(dtype)?, shift.to_dtype(dtype)?);
             return Ok(Self {
                 convolution: Convolution::new(&weight, Some(shift), spec)?,
                 norm: None,
@@ -159,7 +167,7 @@ struct BatchNorm {
 
 impl BatchNorm {
     fn load(weights: &Weights, channels: usize, eps: f64) -> Result<Self> {
-        let vector = |name| weights.tensor(name, &[channels]);
+        let vector = |name| weights.tensor_f32(name, &[channels]);
         Ok(Self {
             weight: vector("weight")?,
             bias: vector("bias")?,
@@ -253,6 +261,7 @@ impl Convolution {
     fn composed(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
         let spec = &self.spec;
         let (weight, bias) = self.weight_and_bias()?;
+        let x = &x.to_dtype(weight.dtype())?;
         let map = if spec.is_depthwise() {
             self.composed_by_channel(x, &weight)?
         } else {

@@ -70,6 +70,29 @@ pub enum Error {
         /// Names and shapes of the tensors that the model does not ask for, sorted.
         unused: Vec<(String, Vec<usize>)>,
     },
+    /// A device that cannot keep weights in this type.
+    #[error("weights cannot be kept in {precision} on {device}")]
+    Precision {
+        /// The type.
+        precision: &'static str,
+        /// The device.
+        device: String,
+    },
+    /// A device that cannot be computed on.
+    #[error("no device {device}")]
+    Device {
+        /// What was asked for.
+        device: String,
+        /// What the system says.
+        #[source]
+        source: candle_core::Error,
+    },
+    /// A device that this program was built without.
+    #[error("this program has no code for {device}")]
+    NoCuda {
+        /// What was asked for.
+        device: String,
+    },
     /// An id that has no row in the embedding table.
     #[error("token id {id} is outside the vocabulary of {vocabulary_size}")]
     TokenId {
@@ -286,6 +309,14 @@ impl Hint for Error {
             Self::TokenId { .. } => {
                 "The tokenizer and the weights belong to different checkpoints: take both from the \
                  same one."
+            }
+            Self::Precision { .. } => "On a GPU weights are kept in f32, f16 or bf16.",
+            Self::NoCuda { .. } => {
+                "`just build-cuda` makes a second program, sightline-cuda, that has it (docs/gpu.md)."
+            }
+            Self::Device { .. } => {
+                "`nvidia-smi` lists the devices; cuda:0 is the first one that CUDA_VISIBLE_DEVICES leaves. docs/gpu.md \
+                 says where CUDA's libraries are looked for."
             }
             _ => return Vec::new(),
         };

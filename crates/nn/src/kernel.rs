@@ -13,6 +13,8 @@
 )]
 
 pub(crate) mod attention;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 pub(crate) mod map;
 pub(crate) mod product;
 

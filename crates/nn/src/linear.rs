@@ -82,6 +82,10 @@ impl Linear {
                 Packed::from_columns(weights, input, precision)
             })?;
             Form::Packed(Arc::new(packed), bias)
+        } else if parts.len() > 1 && is_joinable(&weights) && is_joinable(&biases) {
+            // One product on a GPU too. What stands in for missing tensors has no memory and stays apart.
+            let bias = (!biases.is_empty()).then(|| Tensor::cat(&biases, 0));
+            Form::Composed(vec![(Tensor::cat(&weights, 0)?, bias.transpose()?)])
         } else {
             Form::Composed(parts)
         };
@@ -131,13 +135,16 @@ impl Linear {
         let flat = x.reshape(((), self.input))?;
         let mut outputs = Vec::new();
         for (weight, bias) in self.composed()? {
-            let y = flat.matmul(&weight.t()?)?;
+            let y = flat.to_dtype(weight.dtype())?.matmul(&weight.t()?)?;
             outputs.push(match bias {
                 Some(bias) => y.broadcast_add(&bias)?,
                 None => y,
             });
         }
-        let y = Tensor::cat(&outputs, 1)?.reshape(dims)?;
+        let y = match outputs.as_slice() {
+            [y] => y.reshape(dims)?,
+            outputs => Tensor::cat(outputs, 1)?.reshape(dims)?,
+        };
         match activation {
             Some(activation) => activation.composed(&y),
             None => Ok(y),
@@ -234,6 +241,13 @@ pub(crate) fn with_elements<T>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) ->
 /// tracked through it.
 pub(crate) fn is_fusable(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32 && x.is_contiguous() && !x.track_op()
+}
+
+/// Whether tensors may be copied one behind the other: their memory is their own, and no gradient is tracked.
+fn is_joinable(tensors: &[&Tensor]) -> bool {
+    tensors
+        .iter()
+        .all(|tensor| tensor.is_contiguous() && !tensor.track_op())
 }
 
 /// The memory of a tensor on the CPU.

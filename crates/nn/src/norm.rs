@@ -1,6 +1,6 @@
 //! Layer normalisation (Ba et al. 2016), and vectors of unit length.
 
-use candle_core::{CpuStorage, CustomOp3, D, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Shape, Tensor};
 
 use crate::kernel;
 use crate::linear::{elements, is_fusable};
@@ -9,51 +9,53 @@ use crate::{Result, Weights};
 /// `(x - mean) / sqrt(variance + eps) * weight + bias` over the last dimension.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
+    /// `f32` like the arithmetic, whatever the type of the model's tensors.
     weight: Tensor,
     bias: Tensor,
     eps: f32,
+    /// The type of the model's tensors.
+    dtype: DType,
 }
 
 impl LayerNorm {
     /// Reads `weight` and `bias`, both `[width]`.
     pub fn load(weights: &Weights, width: usize, eps: f64) -> Result<Self> {
         Ok(Self {
-            weight: weights.tensor("weight", &[width])?,
-            bias: weights.tensor("bias", &[width])?,
+            weight: weights.tensor_f32("weight", &[width])?,
+            bias: weights.tensor_f32("bias", &[width])?,
             eps: eps as f32,
+            dtype: weights.dtype(),
         })
     }
 
     /// As [`Self::load`] without a bias, which is then 0.
     pub fn load_without_bias(weights: &Weights, width: usize, eps: f64) -> Result<Self> {
-        let weight = weights.tensor("weight", &[width])?;
+        let weight = weights.tensor_f32("weight", &[width])?;
         Ok(Self {
             bias: Tensor::zeros(width, weight.dtype(), weight.device())?,
             weight,
             eps: eps as f32,
+            dtype: weights.dtype(),
         })
     }
 
-    /// `x` `[.., width]`; returns the same shape.
+    /// `x` `[.., width]`; returns the same shape, in the type of the model's tensors.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.contiguous()?;
-        let tracked = [&x, &self.weight, &self.bias]
-            .into_iter()
-            .any(Tensor::track_op);
-        Ok(
-            if [&x, &self.weight, &self.bias].into_iter().all(is_fusable) {
-                x.apply_op3_no_bwd(&self.weight, &self.bias, &Fused { eps: self.eps })?
-            } else if tracked {
-                candle_nn::ops::layer_norm_slow(&x, &self.weight, &self.bias, self.eps)?
-            } else {
-                candle_nn::ops::layer_norm(&x, &self.weight, &self.bias, self.eps)?
-            },
-        )
+        if [&x, &self.weight, &self.bias].into_iter().all(is_fusable) {
+            let fused = Fused { eps: self.eps };
+            return Ok(x.apply_op3_no_bwd(&self.weight, &self.bias, &fused)?);
+        }
+        // candle's own kernel for GPUs takes the variance in one pass, which a large mean swallows.
+        let x = x.to_dtype(DType::F32)?;
+        let normed = candle_nn::ops::layer_norm_slow(&x, &self.weight, &self.bias, self.eps)?;
+        Ok(normed.to_dtype(self.dtype)?)
     }
 }
 
-/// Rows of `x` `[B, width]` divided by their Euclidean length.
+/// Rows of `x` `[B, width]` divided by their Euclidean length, as `f32`.
 pub fn unit_length(x: &Tensor) -> Result<Tensor> {
+    let x = x.to_dtype(DType::F32)?;
     let lengths = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
     Ok(x.broadcast_div(&lengths)?)
 }

@@ -3,7 +3,7 @@
 //! Maxima and means over windows make maps smaller; the mean over all positions and factors per channel are the
 //! two halves of squeeze and excitation (Hu et al. 2018).
 
-use candle_core::{CpuStorage, CustomOp1, InplaceOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, InplaceOp2, Layout, Shape, Tensor};
 
 use crate::convolution::{Padding, picked, sliding};
 use crate::kernel::map::{self, Pool, Sliding};
@@ -41,7 +41,7 @@ pub fn average_pool(x: &Tensor, side: usize) -> Result<Tensor> {
     let whole = x.narrow(1, 0, height * side)?.narrow(2, 0, width * side)?;
     let squares = whole.contiguous()?;
     let squares = squares.reshape(&[batch, height, side, width, side, channels][..])?;
-    Ok(squares.mean((2, 4))?)
+    in_f32(&squares, |squares| squares.mean((2, 4)))
 }
 
 /// The mean of each channel over all positions; `x` `[B, H, W, C]`, returns `[B, C]`.
@@ -51,7 +51,15 @@ pub fn mean_positions(x: &Tensor) -> Result<Tensor> {
     if is_fusable(&x) {
         return Ok(x.apply_op1_no_bwd(&MeanPositions)?);
     }
-    Ok(x.mean(1)?)
+    in_f32(&x, |x| x.mean(1))
+}
+
+/// `f` of `x` in `f32`, in the type of `x`: sums in 16 bits lose the last terms.
+fn in_f32(
+    x: &Tensor,
+    f: impl FnOnce(&Tensor) -> candle_core::Result<Tensor>,
+) -> Result<Tensor> {
+    Ok(f(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype())?)
 }
 
 /// The maximum of each channel over all positions; `x` `[B, H, W, C]`, returns `[B, C]`.
@@ -169,7 +177,7 @@ impl InplaceOp2 for ScaleChannels {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device, Var};
+    use candle_core::{Device, Var};
 
     use super::*;
 

@@ -65,6 +65,7 @@ pub struct Weights {
     shared: Rc<Shared>,
     prefix: String,
     precision: Precision,
+    dtype: DType,
 }
 
 struct Shared {
@@ -117,13 +118,23 @@ impl Weights {
             }),
             prefix: String::new(),
             precision: Precision::F32,
+            dtype: DType::F32,
         }
     }
 
-    /// The same, for linear maps that keep their weights in `precision`.
-    #[must_use]
-    pub fn with_precision(self, precision: Precision) -> Self {
-        Self { precision, ..self }
+    /// The same, for a model that keeps its weights in `precision`; an error where its device cannot.
+    pub fn with_precision(self, precision: Precision) -> Result<Self> {
+        let dtype = precision.element_type(&self.shared.device)?;
+        Ok(Self {
+            precision,
+            dtype,
+            ..self
+        })
+    }
+
+    /// The type of the model's tensors.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// In what linear maps keep their weights.
@@ -143,12 +154,18 @@ impl Weights {
             shared: Rc::clone(&self.shared),
             prefix: format!("{}{name}.", self.prefix),
             precision: self.precision,
+            dtype: self.dtype,
         }
     }
 
-    /// The tensor called `name` in this scope, as `f32`. A missing one or one of another shape is noted for
-    /// [`Self::finish`] and stood in for by zeros; an error means that the file could not be read.
+    /// The tensor called `name` in this scope, in the type of the model's tensors. A missing one or one of another
+    /// shape is noted for [`Self::finish`] and stood in for by zeros; an error means that the file could not be read.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        Ok(self.tensor_f32(name, shape)?.to_dtype(self.dtype)?)
+    }
+
+    /// As [`Self::tensor`], always as `f32`: for what is computed with before it is rounded.
+    pub fn tensor_f32(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let name = format!("{}{name}", self.prefix);
         let found = match &self.shared.source {
             Source::Random(seed) => Ok(random(*seed, &name, shape)?),

@@ -8,9 +8,9 @@ use serde::Serialize;
 use sightline_core::text::counted;
 use sightline_core::{Hint, Progress};
 use sightline_models::recorded::{Case, Difference, RecordedError, Tolerance, cases};
-use sightline_models::{Device, Family, family};
+use sightline_models::{Family, family};
 
-use crate::command::model::WeightsArg;
+use crate::command::model::{DeviceArg, WeightsArg};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
 
@@ -32,9 +32,12 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "X", value_parser = parse_tolerance)]
     relative: Option<f64>,
 
-    /// In what the weights of linear maps are kept: with fewer bits the differences are what rounding costs
+    /// In what weights are kept: with fewer bits the differences are what rounding costs
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
     weights: WeightsArg,
+
+    #[command(flatten)]
+    device: DeviceArg,
 
     /// Print as JSON
     #[arg(long)]
@@ -96,10 +99,11 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     };
     let folders = cases(&args.folder).map_err(|e| Failure::new(Exit::Usage, doing(), &e))?;
     let is_one = folders == [args.folder.clone()];
+    let device = args.device.open()?;
 
     let mut checked = Vec::new();
     for folder in &folders {
-        match Case::open_in(folder, wanted, args.weights.into(), &Device::Cpu) {
+        match Case::open_in(folder, wanted, args.weights.into(), &device) {
             Ok(case) => checked.push(compare(folder, &case, args.tolerance())),
             // The only case was named: that it is none is a mistake in the arguments.
             Err(error) if is_one => return Err(Failure::new(Exit::Usage, doing(), &error)),

@@ -77,7 +77,7 @@ impl Align {
         let config = AlignConfig::read(&folder.join(CONFIG))?;
         let input = read_input(folder, &config)?;
         let tokenizer = read_tokenizer(folder, &config, spec.tokenizer)?;
-        let weights = Weights::open(folder, device)?.with_precision(spec.precision);
+        let weights = Weights::open(folder, device)?.with_precision(spec.precision)?;
         let model = Self::assemble(&config, &weights, tokenizer, input, device);
         // Problems with tensors first: they are the cause of whatever else went wrong.
         folder::finish(&weights, folder)?;
@@ -102,7 +102,7 @@ impl Align {
             embedding: BertEmbedding::load(&text, &bert)?,
             encoder: BertEncoder::load(&text, &bert)?,
             text_projection: Linear::load(&projection, bert.width, width)?,
-            temperature: weights.tensor("temperature", &[])?.to_scalar()?,
+            temperature: weights.tensor_f32("temperature", &[])?.to_scalar()?,
             context_length: bert.context_length,
             width,
             tokenizer,

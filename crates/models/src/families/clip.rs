@@ -134,7 +134,7 @@ impl Clip {
     pub fn load(spec: &ModelSpec, device: &Device) -> Result<Self> {
         let folder = spec.folder(FAMILY.name)?;
         let (weights, clip) = open(folder, device)?;
-        let weights = weights.with_precision(spec.precision);
+        let weights = weights.with_precision(spec.precision)?;
         let input = read_input(folder, &clip)?;
         let tokenizer = read_tokenizer(folder, &clip, spec.tokenizer)?;
         let model = Self::assemble(&clip, &weights, tokenizer, input, device);
@@ -325,7 +325,7 @@ fn scale(weights: &Weights) -> Result<f32> {
         Some([1]) => &[1],
         _ => &[],
     };
-    Ok(weights.tensor(name, shape)?.exp()?.max_all()?.to_scalar()?)
+    Ok(weights.tensor_f32(name, shape)?.exp()?.max_all()?.to_scalar()?)
 }
 
 fn read_tokenizer(

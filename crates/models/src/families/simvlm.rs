@@ -121,7 +121,7 @@ impl SimVlm {
             let ids = pieces.vocabulary_size();
             folder::check_vocabulary(folder, ids, config.vocab_size)?;
         }
-        let weights = Weights::open(folder, device)?.with_precision(spec.precision);
+        let weights = Weights::open(folder, device)?.with_precision(spec.precision)?;
         let model = Self::assemble(config, &weights, pieces, device);
         // Problems with tensors first: they are the cause of whatever else went wrong.
         folder::finish(&weights, folder)?;
@@ -194,7 +194,7 @@ impl SimVlm {
         lengths: &[usize],
     ) -> Result<Tensor> {
         let hidden = self.hidden(prefix, ids, lengths)?;
-        Ok(self.output.forward(&hidden)?)
+        Ok(self.output.forward(&hidden)?.to_dtype(DType::F32)?)
     }
 
     /// The states `[B, T, width]` that [`Self::logits_of_filled`] are made of.
@@ -236,7 +236,6 @@ impl SimVlm {
     /// The logarithm of the probability of each token of each row of `ids` behind prefixes.
     pub fn log_probabilities(&self, prefix: Prefix<'_>, ids: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
         let logits = self.logits(prefix, &self.shifted(ids))?;
-        let logits = logits.to_dtype(DType::F32)?;
         let of_row = |(b, row): (usize, &Vec<u32>)| {
             Ok(log_probabilities_of(&logits.get(b)?.to_vec2()?, row))
         };
@@ -283,7 +282,8 @@ impl SimVlm {
             };
             read.push(at_places(&self.hidden(prefix, &rows, &lengths)?, &places)?);
         }
-        Ok(head.forward(&Tensor::cat(&read, 1)?)?)
+        let logits = head.forward(&Tensor::cat(&read, 1)?)?;
+        Ok(logits.to_dtype(DType::F32)?)
     }
 
     /// Position of the first token behind a prefix.

@@ -132,7 +132,7 @@ impl VirTex {
             let ids = tokenizer.vocabulary_size();
             folder::check_vocabulary(folder, ids, config.vocab_size)?;
         }
-        let weights = Weights::open(folder, device)?.with_precision(spec.precision);
+        let weights = Weights::open(folder, device)?.with_precision(spec.precision)?;
         let model = Self::assemble(config, &weights, parts, tokenizer);
         // Problems with tensors first: they are the cause of whatever else went wrong.
         folder::finish(&weights, folder)?;

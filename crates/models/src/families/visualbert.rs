@@ -145,7 +145,7 @@ impl VisualBert {
             TokenizerChoice::WordHash => Box::new(word_hash(rows)?),
         };
         folder::check_vocabulary(folder, tokenizer.vocabulary_size(), rows)?;
-        let weights = open(folder, device)?.with_precision(spec.precision);
+        let weights = open(folder, device)?.with_precision(spec.precision)?;
         let kind = config.head.unwrap_or_else(|| HeadKind::of(&weights));
         let model = Self::assemble(&config, kind, &weights, tokenizer, device);
         // Problems with tensors first: they are the cause of whatever else went wrong.

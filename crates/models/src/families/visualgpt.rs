@@ -87,7 +87,7 @@ impl VisualGpt {
             let ids = tokenizer.vocabulary_size();
             folder::check_vocabulary(folder, ids, config.vocab_size)?;
         }
-        let weights = open(folder, device)?.with_precision(spec.precision);
+        let weights = open(folder, device)?.with_precision(spec.precision)?;
         let model = Self::assemble(config, &weights, tokenizer);
         // Problems with tensors first: they are the cause of whatever else went wrong.
         folder::finish(&weights, folder)?;
@@ -130,7 +130,8 @@ impl VisualGpt {
     pub fn logits(&self, memory: &Memory, ids: &[Vec<u32>]) -> Result<Tensor> {
         let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
         self.check_context(longest)?;
-        Ok(self.decoder.start(memory)?.advance(ids)?)
+        let logits = self.decoder.start(memory)?.advance(ids)?;
+        Ok(logits.to_dtype(DType::F32)?)
     }
 
     /// Writes about each image of `memory` by a search each; returns what they found, the best first.
@@ -292,7 +293,7 @@ impl Score for VisualGpt {
         };
         let rows: Vec<Vec<u32>> = targets.iter().map(before).collect();
         let memory = self.memory(images)?;
-        let logits = self.logits(&memory, &rows)?.to_dtype(DType::F32)?;
+        let logits = self.logits(&memory, &rows)?;
         let of_row = |(b, ids): (usize, &Vec<u32>)| {
             Ok(log_probabilities_of(&logits.get(b)?.to_vec2()?, ids))
         };

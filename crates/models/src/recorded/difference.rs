@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
 use super::{RecordedError, Result};
@@ -71,7 +71,10 @@ impl Difference {
                 expected: recorded.dims().to_vec(),
             });
         }
-        let flat = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+        let flat = |tensor: &Tensor| {
+            let here = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+            here.flatten_all()?.to_vec1::<f64>()
+        };
         Ok(Self::of(&flat(computed)?, &flat(recorded)?, tolerance))
     }
 

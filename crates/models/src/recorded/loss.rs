@@ -55,7 +55,7 @@ pub(super) fn cross_entropy(
 /// Kullback-Leibler divergence of the shares in `labels` from the softmax of `logits`, per item.
 pub(super) fn divergence(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     let items = labels.dim(0)? as f64;
-    let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+    let flat = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     let (labels, logs) = (flat(labels)?, flat(&log_softmax(logits)?)?);
     let terms = labels.iter().zip(logs).filter(|(share, _)| **share > 0.0);
     let sum: f64 = terms

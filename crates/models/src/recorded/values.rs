@@ -12,7 +12,8 @@ use crate::folder::read_json;
 /// Values of the older form that are no tensors.
 const EXPECTED: &str = "expected.json";
 
-/// Inputs and recorded outputs, by their names without `in.` and `out.`.
+/// Inputs and recorded outputs, by their names without `in.` and `out.`. Inputs that are no whole numbers are on the
+/// device of the model, all else on the CPU, where it is read.
 pub(super) struct Values {
     inputs: BTreeMap<String, Tensor>,
     outputs: BTreeMap<String, Tensor>,
@@ -22,7 +23,7 @@ pub(super) struct Values {
 impl Values {
     /// Of the file at `path`; `inputs` are those of the older form, by their last names.
     pub(super) fn read(path: &Path, inputs: &[&str], device: &Device) -> Result<Self> {
-        let all = candle_core::safetensors::load(path, device);
+        let all = candle_core::safetensors::load(path, &Device::Cpu);
         let mut all = all.map_err(|source| RecordedError::Tensors {
             path: path.to_owned(),
             source,
@@ -31,18 +32,14 @@ impl Values {
         if !inputs.is_empty() && !all.keys().any(is_named) {
             let expected = path.with_file_name(EXPECTED);
             if expected.is_file() {
-                flatten(&read_json(&expected)?, "", device, &mut all)?;
+                flatten(&read_json(&expected)?, "", &mut all)?;
             }
             let is_input = |name: &str| {
                 let last = name.rsplit('.').next().unwrap_or_default();
                 inputs.contains(&last)
             };
             let (inputs, outputs) = all.into_iter().partition(|(name, _)| is_input(name));
-            return Ok(Self {
-                inputs,
-                outputs,
-                device: device.clone(),
-            });
+            return Self::new(inputs, outputs, device);
         }
         let part = |prefix: &str| {
             let named = all.iter();
@@ -51,9 +48,20 @@ impl Values {
             });
             named.collect()
         };
+        Self::new(part("in."), part("out."), device)
+    }
+
+    fn new(
+        mut inputs: BTreeMap<String, Tensor>,
+        outputs: BTreeMap<String, Tensor>,
+        device: &Device,
+    ) -> Result<Self> {
+        for input in inputs.values_mut().filter(|input| input.dtype().is_float()) {
+            *input = input.to_device(device)?;
+        }
         Ok(Self {
-            inputs: part("in."),
-            outputs: part("out."),
+            inputs,
+            outputs,
             device: device.clone(),
         })
     }
@@ -134,7 +142,6 @@ fn whole(tensor: &Tensor) -> Result<Tensor> {
 fn flatten(
     value: &Value,
     name: &str,
-    device: &Device,
     found: &mut HashMap<String, Tensor>,
 ) -> Result<()> {
     let below = |key: &dyn std::fmt::Display| match name {
@@ -144,28 +151,28 @@ fn flatten(
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
-                flatten(value, &below(key), device, found)?;
+                flatten(value, &below(key), found)?;
             }
         }
         Value::Array(items) if !items.iter().all(Value::is_number) => {
             for (number, value) in items.iter().enumerate() {
-                flatten(value, &below(&number), device, found)?;
+                flatten(value, &below(&number), found)?;
             }
         }
         Value::Array(items) => {
             let whole: Option<Vec<i64>> = items.iter().map(Value::as_i64).collect();
             let tensor = if let Some(whole) = whole {
-                Tensor::from_vec(whole, items.len(), device)?
+                Tensor::from_vec(whole, items.len(), &Device::Cpu)?
             } else {
                 let values = items.iter().filter_map(Value::as_f64);
-                Tensor::from_vec(values.collect(), items.len(), device)?
+                Tensor::from_vec(values.collect(), items.len(), &Device::Cpu)?
             };
             found.insert(name.to_owned(), tensor);
         }
         Value::Number(number) => {
             let tensor = match number.as_i64() {
-                Some(whole) => Tensor::new(whole, device)?,
-                None => Tensor::new(number.as_f64().unwrap_or(f64::NAN), device)?,
+                Some(whole) => Tensor::new(whole, &Device::Cpu)?,
+                None => Tensor::new(number.as_f64().unwrap_or(f64::NAN), &Device::Cpu)?,
             };
             found.insert(name.to_owned(), tensor);
         }

@@ -165,7 +165,8 @@ fn masked(model: &VirTex, values: &Values, output: &str) -> Result<Option<Tensor
         return cross_entropy(&logits, input, &labels.concat(), PADDING).map(Some);
     }
     let is_masked = values.input(input)?.ne(PADDING)?.to_dtype(DType::U32)?;
-    Ok(Some((logits.argmax(D::Minus1)? * is_masked)?))
+    let predicted = logits.argmax(D::Minus1)?.to_device(&Device::Cpu)?;
+    Ok(Some((predicted * is_masked)?))
 }
 
 fn sampled_from(values: &Values, p: f32) -> Result<Tensor> {

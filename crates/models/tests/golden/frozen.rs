@@ -79,7 +79,7 @@ pub(crate) fn run() {
 }
 
 fn open(path: &Path) -> Outcome<Case> {
-    let frozen = Frozen::load(path, &Device::Cpu)?;
+    let frozen = Frozen::load(path, super::device())?;
     let io = candle_core::safetensors::load(path.join("io.safetensors"), &Device::Cpu)?;
     let expected = serde_json::from_slice(&fs::read(path.join("expected.json"))?)?;
     Ok(Case {
@@ -122,7 +122,8 @@ impl Case {
     fn prefix(&self) -> Outcome<Tensor> {
         let pixels = self.input("pixel_values");
         let images = pixels.or_else(|_| self.input("image_features"))?;
-        Ok(self.frozen.visual_prefix(images, Sight::Seen)?)
+        let images = images.to_device(super::device())?;
+        Ok(self.frozen.visual_prefix(&images, Sight::Seen)?)
     }
 
     fn prompt(&self) -> Outcome<Tensor> {
@@ -170,7 +171,7 @@ impl Case {
             positions: Some(&positions),
         };
         let hidden = network.advance(next, &mut network.start(ids.len()))?;
-        let logits = network.logits(&hidden)?;
+        let logits = network.logits(&hidden)?.to_device(&Device::Cpu)?;
         Ok(logits.narrow(1, tokens - 1, logits.dim(1)? - tokens)?)
     }
 
@@ -197,7 +198,7 @@ impl Case {
         if found.dims() != expected.dims() {
             return Err(format!("{:?} instead of {:?}", found.dims(), expected.dims()).into());
         }
-        let difference = (found - expected)?.abs()?.flatten_all()?.to_vec1::<f32>()?;
+        let difference = (found.to_device(&Device::Cpu)? - expected)?.abs()?.flatten_all()?.to_vec1::<f32>()?;
         let is_off = |value: &&f32| value.is_nan() || **value > TOLERANCE;
         match difference.iter().find(is_off) {
             None => Ok(()),

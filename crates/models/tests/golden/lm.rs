@@ -74,9 +74,8 @@ pub(crate) fn run() {
 }
 
 fn open(path: &Path) -> Outcome<(Case, Expected)> {
-    let device = Device::Cpu;
-    let model = LanguageModel::from_folder(path, &device)?;
-    let io = candle_core::safetensors::load(path.join("io.safetensors"), &device)?;
+    let model = LanguageModel::from_folder(path, super::device())?;
+    let io = candle_core::safetensors::load(path.join("io.safetensors"), &Device::Cpu)?;
     let expected = serde_json::from_slice(&fs::read(path.join("expected.json"))?)?;
     Ok((Case { model, io }, expected))
 }
@@ -126,7 +125,8 @@ impl Case {
             "hidden" => transformer.forward(&ids, None)?,
             "logits" => transformer.logits(&transformer.forward(&ids, None)?)?,
             "logits_embeds" => {
-                let hidden = transformer.forward(self.input("inputs_embeds")?, None)?;
+                let embeds = self.input("inputs_embeds")?.to_device(super::device())?;
+                let hidden = transformer.forward(&embeds, None)?;
                 transformer.logits(&hidden)?
             }
             "logits_masked" => {
@@ -145,7 +145,8 @@ impl Case {
                     .to_dtype(DType::F32)?
                     .unsqueeze(2)?;
                 expected = expected.broadcast_mul(&there)?;
-                transformer.logits(&hidden)?.broadcast_mul(&there)?
+                let logits = transformer.logits(&hidden)?.to_device(&Device::Cpu)?;
+                logits.broadcast_mul(&there)?
             }
             "continuation_logprob" => self.continuations(&ids)?,
             _ => return Err("no such output is known".into()),
@@ -153,7 +154,7 @@ impl Case {
         if found.dims() != expected.dims() {
             return Err(format!("{:?} instead of {:?}", found.dims(), expected.dims()).into());
         }
-        found = (found - expected)?.abs()?.flatten_all()?;
+        found = (found.to_device(&Device::Cpu)? - expected)?.abs()?.flatten_all()?;
         let worst = found
             .to_vec1::<f32>()?
             .into_iter()

@@ -84,7 +84,7 @@ pub(crate) fn run() {
 }
 
 fn open(path: &Path) -> Outcome<(Case, Expected)> {
-    let magic = Magic::load(path, &Device::Cpu)?;
+    let magic = Magic::load(path, super::device())?;
     let io = candle_core::safetensors::load(path.join("io.safetensors"), &Device::Cpu)?;
     let expected = serde_json::from_slice(&fs::read(path.join("expected.json"))?)?;
     Ok((Case { magic, io }, expected))
@@ -116,10 +116,8 @@ impl Case {
         let expected = self.input(output)?.flatten_all()?.to_vec1::<f32>()?;
         let found = match output {
             "image_embeds" => {
-                let images = self
-                    .magic
-                    .clip()
-                    .image_features(self.input("pixel_values")?)?;
+                let pixels = self.input("pixel_values")?.to_device(super::device())?;
+                let images = self.magic.clip().image_features(&pixels)?;
                 images.flatten_all()?.to_vec1::<f32>()?
             }
             "mle_loss" | "cl_loss" => {

@@ -1,6 +1,6 @@
 //! Rotary positions (Su et al. 2021, arXiv 2104.09864).
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::Pairing;
 use crate::Result;
@@ -50,6 +50,8 @@ impl Turn {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, len, inner) = x.dims3()?;
         let (half, heads) = (self.dims / 2, inner / self.head_dim);
+        let dtype = x.dtype();
+        let x = x.to_dtype(DType::F32)?;
         let x = x.reshape((batch, len, heads, self.head_dim))?;
         let turned = x.narrow(3, 0, self.dims)?;
         let pairs = (batch, len, heads, half, 2);
@@ -78,6 +80,6 @@ impl Turn {
         } else {
             Tensor::cat(&[&turned, &x.narrow(3, self.dims, rest)?], 3)?
         };
-        Ok(all.reshape((batch, len, inner))?)
+        Ok(all.reshape((batch, len, inner))?.to_dtype(dtype)?)
     }
 }

@@ -90,7 +90,8 @@ enum Panels {
 impl Panels {
     fn zeros(precision: Precision, len: usize, columns: usize) -> Self {
         match precision {
-            Precision::F32 => Self::F32(Aligned::zeros(len)),
+            // Tensors of 16 bits are not packed: candle multiplies them.
+            Precision::F32 | Precision::F16 => Self::F32(Aligned::zeros(len)),
             Precision::Bf16 => Self::Bf16(vec![0; len]),
             Precision::Int8 => Self::Int8(vec![0; len], vec![0.0; columns]),
         }

@@ -146,8 +146,8 @@ impl Convolution {
         stride: usize,
     ) -> Result<Self> {
         let shape = [output, input, side, side];
-        let weight = weights.tensor("weight", &shape)?;
-        let gain = weights.tensor("gain", &[output, 1, 1, 1])?;
+        let weight = weights.tensor_f32("weight", &shape)?;
+        let gain = weights.tensor_f32("gain", &[output, 1, 1, 1])?;
         let bias = weights.tensor("bias", &[output])?;
         let fan_in = input * side * side;
         let flat = weight.reshape((output, fan_in))?;
@@ -156,7 +156,10 @@ impl Convolution {
         let standardised = centred.broadcast_div(&(variance + 1e-5)?.sqrt()?)?;
         let scale = (gain * (RELU_GAIN / (fan_in as f64).sqrt()))?;
         Ok(Self {
-            weight: standardised.reshape(&shape)?.broadcast_mul(&scale)?,
+            weight: standardised
+                .reshape(&shape)?
+                .broadcast_mul(&scale)?
+                .to_dtype(weights.dtype())?,
             bias: bias.reshape((1, output, 1, 1))?,
             stride,
             padding: side / 2,
@@ -164,6 +167,7 @@ impl Convolution {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = x.to_dtype(self.weight.dtype())?;
         let y = x.conv2d(&self.weight, self.padding, self.stride, 1, 1)?;
         Ok(y.broadcast_add(&self.bias)?)
     }

@@ -1,6 +1,6 @@
 //! Tables over a grid of patches, brought to another grid.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::Result;
 
@@ -12,7 +12,7 @@ const A: f32 = -0.75;
 /// `[rows * columns of the new grid, width]`.
 pub fn interpolate(table: &Tensor, from: (usize, usize), to: (usize, usize)) -> Result<Tensor> {
     let width = table.dim(1)?;
-    let values = table.flatten_all()?.to_vec1::<f32>()?;
+    let values = table.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let (rows, columns) = (taps(from.0, to.0), taps(from.1, to.1));
     let mut out = vec![0f32; to.0 * to.1 * width];
     for (cell, vector) in out.chunks_exact_mut(width).enumerate() {
@@ -25,7 +25,8 @@ pub fn interpolate(table: &Tensor, from: (usize, usize), to: (usize, usize)) -> 
             }
         }
     }
-    Ok(Tensor::from_vec(out, (to.0 * to.1, width), table.device())?)
+    let out = Tensor::from_vec(out, (to.0 * to.1, width), table.device())?;
+    Ok(out.to_dtype(table.dtype())?)
 }
 
 /// As [`interpolate`], but bilinear, as PyTorch's `interpolate(mode="bilinear", align_corners=False)`.
@@ -35,7 +36,7 @@ pub fn interpolate_bilinear(
     to: (usize, usize),
 ) -> Result<Tensor> {
     let width = table.dim(1)?;
-    let values = table.flatten_all()?.to_vec1::<f32>()?;
+    let values = table.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let (rows, columns) = (neighbours(from.0, to.0), neighbours(from.1, to.1));
     let mut out = vec![0f32; to.0 * to.1 * width];
     for (cell, vector) in out.chunks_exact_mut(width.max(1)).enumerate() {
@@ -48,7 +49,8 @@ pub fn interpolate_bilinear(
             }
         }
     }
-    Ok(Tensor::from_vec(out, (to.0 * to.1, width), table.device())?)
+    let out = Tensor::from_vec(out, (to.0 * to.1, width), table.device())?;
+    Ok(out.to_dtype(table.dtype())?)
 }
 
 /// For each new cell of a line, the two old cells that it lies between and their weights.

@@ -131,7 +131,7 @@ impl RelativeBias {
     /// Reads `rel_bias` `[heads, 2 side - 1, 2 side - 1]`.
     pub(super) fn load(weights: &Weights, heads: usize, side: usize) -> Result<Self> {
         let span = 2 * side - 1;
-        let table = weights.tensor("rel_bias", &[heads, span, span])?;
+        let table = weights.tensor_f32("rel_bias", &[heads, span, span])?;
         Ok(Self {
             table: table.flatten_from(1)?.t()?.contiguous()?,
             grid: (side, side),

@@ -118,7 +118,7 @@ impl TextualHead {
             .flatten()
             .map(|&id| f32::from(id != self.padding));
         let kept = Tensor::from_iter(kept, embedded.device())?.reshape((batch, len, 1))?;
-        Ok(embedded.broadcast_mul(&kept)?)
+        Ok(embedded.broadcast_mul(&kept.to_dtype(embedded.dtype())?)?)
     }
 
     /// States behind the last layer `[B, T, width]` of whole captions, or of reversed ones in the backward direction.

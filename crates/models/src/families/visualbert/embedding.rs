@@ -1,6 +1,6 @@
 //! Words and regions as one sequence (section 3.1 of the paper).
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use sightline_nn::tower::{BertEmbedding, BertInput, BertSpec};
 use sightline_nn::{Embedding, Error, Linear, Mask, Weights};
 
@@ -186,7 +186,8 @@ impl VisualEmbedding {
         let device = positions.device();
         let counts = Tensor::from_vec(counts, (batch * count, rows), device)?;
         let names = Tensor::from_vec(names, (batch * count, 1), device)?;
-        let means = counts.matmul(&positions)?.broadcast_div(&names)?;
+        let sums = counts.matmul(&positions.to_dtype(DType::F32)?)?;
+        let means = sums.broadcast_div(&names)?.to_dtype(positions.dtype())?;
         Ok(means.reshape((batch, count, ()))?)
     }
 }

@@ -1,6 +1,6 @@
 //! What stands on the encoder (sections 3.2 and 4 of the paper).
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 use sightline_nn::tower::{BertPooler, BertSpec};
 use sightline_nn::{Activation, LayerNorm, Linear, Weights, at_places};
 
@@ -116,13 +116,13 @@ impl PretrainingHead {
         let changed = self
             .transform
             .forward_activated(sequence, self.activation)?;
-        Ok(self.decoder.forward(&self.norm.forward(&changed)?)?)
+        as_f32(&self.decoder.forward(&self.norm.forward(&changed)?)?)
     }
 
     /// Logits of whether the texts belong to the image: `[B, 2]`, the first for yes.
     pub fn relationship(&self, sequence: &Tensor) -> Result<Tensor> {
         let pooled = self.pooler.forward(sequence)?;
-        Ok(self.relationship.forward(&pooled)?)
+        as_f32(&self.relationship.forward(&pooled)?)
     }
 }
 
@@ -154,7 +154,7 @@ impl AnswerHead {
 
     /// As [`Self::forward`], of the states `[B, width]` at those places.
     pub fn answers(&self, states: &Tensor) -> Result<Tensor> {
-        Ok(self.answers.forward(states)?)
+        as_f32(&self.answers.forward(states)?)
     }
 }
 
@@ -175,7 +175,7 @@ impl PooledHead {
 
     /// `sequence` `[B, S, width]`; returns `[B, labels]`.
     pub fn forward(&self, sequence: &Tensor) -> Result<Tensor> {
-        Ok(self.labels.forward(&self.pooler.forward(sequence)?)?)
+        as_f32(&self.labels.forward(&self.pooler.forward(sequence)?)?)
     }
 }
 
@@ -240,7 +240,7 @@ impl PhraseHead {
             .key
             .forward(&sequence.narrow(1, words, regions)?.contiguous()?)?;
         let scores = queries.matmul(&keys.t()?)?;
-        let scaled = (scores / (self.width as f64).sqrt())?;
+        let scaled = (scores.to_dtype(DType::F32)? / (self.width as f64).sqrt())?;
         let mask = ((present - 1.0)? * f64::from(f32::MAX))?.unsqueeze(D::Minus2)?;
         Ok(scaled.broadcast_add(&mask)?)
     }
@@ -253,4 +253,9 @@ impl PhraseHead {
         let shares = powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)?;
         Ok(shares.broadcast_mul(&present.unsqueeze(D::Minus2)?)?)
     }
+}
+
+/// Logits, whatever the type of the model's tensors.
+fn as_f32(logits: &Tensor) -> Result<Tensor> {
+    Ok(logits.to_dtype(DType::F32)?)
 }

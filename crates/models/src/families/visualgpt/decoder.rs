@@ -1,6 +1,6 @@
 //! The caption's side: GPT-2 with a look at the regions in each block (section 3.2 of the paper).
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use sightline_nn::attention::{AttentionNames, KeysValues};
 use sightline_nn::decode::Network;
 use sightline_nn::{
@@ -187,7 +187,7 @@ impl Block {
         keep: Option<&Tensor>,
     ) -> Result<Tensor> {
         let kept = |x: Tensor| match keep {
-            Some(keep) => Ok(x.broadcast_mul(keep)?),
+            Some(keep) => Ok(x.broadcast_mul(&keep.to_dtype(x.dtype())?)?),
             None => Ok::<_, sightline_nn::Error>(x),
         };
         let normed = self.norm.forward(x)?;
@@ -221,9 +221,9 @@ impl Block {
 /// The self-resurrecting unit (section 3.3 of the paper): `alpha` says element by element how much the language `a` and
 /// how much the image `c` counts, and each share is cut where it is not above `tau`; where neither is cut both count.
 fn resurrecting(a: &Tensor, c: &Tensor, alpha: &Tensor, tau: f64) -> Result<Tensor> {
-    let language = (alpha * alpha.gt(tau as f32)?.to_dtype(DType::F32)?)?;
+    let language = (alpha * alpha.gt(tau as f32)?.to_dtype(alpha.dtype())?)?;
     let visual = (1.0 - alpha)?;
-    let visual = (visual * alpha.lt((1.0 - tau) as f32)?.to_dtype(DType::F32)?)?;
+    let visual = (visual * alpha.lt((1.0 - tau) as f32)?.to_dtype(alpha.dtype())?)?;
     Ok(((language * a)? + (visual * c)?)?)
 }
 
