@@ -35,6 +35,10 @@ impl Activation {
             y.inplace_op1(&Activate(self))?;
             return Ok(y);
         }
+        #[cfg(feature = "cuda")]
+        if kernel::cuda::is_fusable(x) {
+            return Ok(kernel::cuda::bias_activation(x, None, Some(self))?);
+        }
         self.composed(x)
     }
 
@@ -61,6 +65,14 @@ pub(crate) fn add_activated(
     if is_fusable(&x) && is_fusable(y) && x.dims() == y.dims() {
         x.inplace_op2(y, &AddActivate(activation))?;
         return Ok(x);
+    }
+    #[cfg(feature = "cuda")]
+    if kernel::cuda::is_fusable(&x)
+        && kernel::cuda::is_fusable(y)
+        && x.dims() == y.dims()
+        && x.dtype() == y.dtype()
+    {
+        return Ok(kernel::cuda::add_activation(&x, y, activation)?);
     }
     let sum = (&x + y.to_dtype(x.dtype())?)?;
     match activation {

@@ -337,6 +337,11 @@ impl Attention {
         let values = self.split(&seen.0.narrow(2, inner, inner)?)?;
         let dtype = queries.dtype();
         let scores = queries.matmul(&keys.transpose(2, 3)?)?;
+        #[cfg(feature = "cuda")]
+        if kernel::cuda::is_fusable(&scores) && mask.is_none_or(kernel::cuda::is_fusable) {
+            let shares = kernel::cuda::softmax(&scores, mask, self.scale())?;
+            return Ok(shares.matmul(&values)?.transpose(1, 2)?.flatten_from(2)?);
+        }
         let scores = (scores.to_dtype(DType::F32)? * f64::from(self.scale()))?;
         let masked = match mask {
             Some(mask) => scores.broadcast_add(mask)?,

@@ -523,7 +523,7 @@ mod tests {
         let x = wave(&[2, 5, 7, 6], 0.37);
         for spec in specs() {
             let weight = wave(&spec.weight(), 0.53);
-            let folded = ConvNorm::new(&weight, norm(spec.output), &spec).unwrap();
+            let folded = ConvNorm::new(&weight, norm(spec.output), &spec, DType::F32).unwrap();
             assert!(folded.norm.is_none());
             for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
                 let plain = reference(&x, &weight, &spec);
@@ -549,7 +549,7 @@ mod tests {
         for spec in specs() {
             let weight = Var::from_tensor(&wave(&spec.weight(), 0.53)).unwrap();
             let x = Var::from_tensor(&wave(&[1, 5, 7, 6], 0.37)).unwrap();
-            let trained = ConvNorm::new(weight.as_tensor(), norm(spec.output), &spec).unwrap();
+            let trained = ConvNorm::new(weight.as_tensor(), norm(spec.output), &spec, DType::F32).unwrap();
             assert!(trained.norm.is_some());
             let y = trained.forward_activated(&x, Activation::Silu).unwrap();
             let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
@@ -561,7 +561,7 @@ mod tests {
             assert!(size(gradients.get(&x)) > 0.0, "{spec:?}");
 
             let frozen = weight.as_detached_tensor();
-            let frozen = ConvNorm::new(&frozen, norm(spec.output), &spec).unwrap();
+            let frozen = ConvNorm::new(&frozen, norm(spec.output), &spec, DType::F32).unwrap();
             let y = frozen.forward(x.as_tensor()).unwrap();
             let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
             assert!(size(gradients.get(&x)) > 0.0, "{spec:?}");
@@ -591,7 +591,7 @@ mod tests {
             padding: Padding::even(0),
             ..ConvolutionSpec::new(6, 4, 5)
         };
-        let conv = ConvNorm::new(&wave(&spec.weight(), 0.5), norm(4), &spec).unwrap();
+        let conv = ConvNorm::new(&wave(&spec.weight(), 0.5), norm(4), &spec, DType::F32).unwrap();
         for shape in [&[2, 5, 7, 5][..], &[2, 4, 7, 6], &[5, 7, 6]] {
             let error = conv.forward(&wave(shape, 0.1)).unwrap_err();
             assert_eq!(

@@ -72,7 +72,7 @@ impl DeviceName {
     fn open_cuda(self, number: usize) -> Result<Device> {
         crate::kernel::cuda::open(number).map_err(|source| crate::Error::Device {
             device: self.to_string(),
-            source,
+            source: Box::new(source),
         })
     }
 

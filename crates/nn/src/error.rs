@@ -85,7 +85,7 @@ pub enum Error {
         device: String,
         /// What the system says.
         #[source]
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
     /// A device that this program was built without.
     #[error("this program has no code for {device}")]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
 
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda;
 use crate::kernel::{
     self,
     product::{Finish, Matrix, Packed, Rows, multiply},
@@ -136,6 +138,14 @@ impl Linear {
         let mut outputs = Vec::new();
         for (weight, bias) in self.composed()? {
             let y = flat.to_dtype(weight.dtype())?.matmul(&weight.t()?)?;
+            #[cfg(feature = "cuda")]
+            if self.is_one() && cuda::is_fusable(&y) && bias.as_ref().is_none_or(cuda::is_fusable) {
+                if bias.is_none() && activation.is_none() {
+                    return Ok(y.reshape(dims)?);
+                }
+                let y = cuda::bias_activation(&y, bias.as_ref(), activation)?;
+                return Ok(y.reshape(dims)?);
+            }
             outputs.push(match bias {
                 Some(bias) => y.broadcast_add(&bias)?,
                 None => y,
@@ -168,6 +178,15 @@ impl Linear {
         }
         let x = Tensor::from_vec(elements, (rows, self.input), &Device::Cpu)?;
         Ok(self.run(&x, activation)?.reshape(dims)?)
+    }
+
+    /// Whether it is one matrix.
+    #[cfg(feature = "cuda")]
+    fn is_one(&self) -> bool {
+        match &self.form {
+            Form::Packed(..) => true,
+            Form::Composed(parts) => parts.len() == 1,
+        }
     }
 
     /// Width of the input, and of the output.

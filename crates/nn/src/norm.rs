@@ -46,6 +46,14 @@ impl LayerNorm {
             let fused = Fused { eps: self.eps };
             return Ok(x.apply_op3_no_bwd(&self.weight, &self.bias, &fused)?);
         }
+        #[cfg(feature = "cuda")]
+        if x.dtype() == self.dtype
+            && [&x, &self.weight, &self.bias]
+                .into_iter()
+                .all(kernel::cuda::is_fusable)
+        {
+            return Ok(kernel::cuda::layer_norm(&x, &self.weight, &self.bias, self.eps)?);
+        }
         // candle's own kernel for GPUs takes the variance in one pass, which a large mean swallows.
         let x = x.to_dtype(DType::F32)?;
         let normed = candle_nn::ops::layer_norm_slow(&x, &self.weight, &self.bias, self.eps)?;
@@ -107,6 +115,7 @@ mod tests {
             weight,
             bias,
             eps: 1e-5,
+            dtype: DType::F32,
         };
         let fused = norm(weight.as_detached_tensor(), bias.as_detached_tensor());
         let tracked = norm(weight.as_tensor().clone(), bias.as_tensor().clone());
@@ -140,6 +149,7 @@ mod tests {
             weight: ones(3),
             bias: ones(3),
             eps: 1e-5,
+            dtype: DType::F32,
         };
         assert!(norm.forward(&ones(4)).is_err());
     }
