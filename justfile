@@ -69,6 +69,14 @@ snapshots:
 lines:
     @benchmarks/lines.sh
 
+# What a build with CUDA needs besides a C compiler: NVIDIA's compiler as Python wheels (500 MB), or CUDA_HOME's. No GPU is needed.
+cuda-toolchain:
+    @integrations/cuda/setup.sh
+
+# The program with CUDA, beside the usual one: sightline-cuda (CUDA_COMPUTE_CAP=90 is the oldest card that it runs on).
+build-cuda:
+    @integrations/cuda/build.sh
+
 _peers area:
     @benchmarks/peers/{{ area }}/setup.sh
 

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use sightline_core::Seed;
-use sightline_models::Embed;
+use sightline_models::{Embed, Precision};
 use sightline_models::families::clip::{Clip, ClipConfig};
 
 const RUNS: usize = 7;
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => 8,
     };
     let device = Device::Cpu;
-    let clip = Clip::random(&ClipConfig::default(), Seed(1), &device)?;
+    let clip = Clip::random(&ClipConfig::default(), Seed(1), Precision::F32, &device)?;
     let pixels = Tensor::randn(0f32, 1.0, (batch, 3, 224, 224), &device)?;
     let long = "word ".repeat(75);
     let texts = vec![long.as_str(); batch];

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! RAYON_NUM_THREADS=1 cargo run --release -p sightline-models --example peers -- \
-//!     clip-image CHECKPOINT inputs.safetensors 1,8,32 [--warmups 1] [--seconds 2] [--weights bf16] [--out FILE]
+//!     clip-image CHECKPOINT inputs.safetensors 1,8,32 [--warmups 1] [--seconds 2] [--weights bf16] [--device cuda:0] [--out FILE]
 //! ```
 //!
 //! Prints one JSON object: the seconds of loading, those of every pass of each batch (wall, and CPU over all threads),
@@ -26,7 +26,7 @@ use sightline_core::Seed;
 use sightline_models::families::clip::Clip;
 use sightline_models::families::virtex::{Parts, Start, VirTex};
 use sightline_models::families::visualbert::{AnswerHead, Head, Inputs, RegionInputs, VisualBert};
-use sightline_models::{Embed, ModelSpec, Precision, TokenizerChoice};
+use sightline_models::{DeviceName, Embed, ModelSpec, Precision, TokenizerChoice};
 use sightline_nn::tower::BertInput;
 use sightline_nn::unit_length;
 
@@ -52,14 +52,16 @@ struct Arguments {
     warmups: usize,
     seconds: f64,
     weights: Precision,
+    device: DeviceName,
     out: Option<PathBuf>,
 }
 
 fn main() -> Outcome<()> {
     let arguments = arguments()?;
-    let inputs = candle_core::safetensors::load(&arguments.inputs, &Device::Cpu)?;
+    let device = arguments.device.open()?;
+    let inputs = candle_core::safetensors::load(&arguments.inputs, &device)?;
     let start = Instant::now();
-    let run = workload(&arguments, &inputs)?;
+    let run = workload(&arguments, &inputs, &device)?;
     let load_s = start.elapsed().as_secs_f64();
     // What the workload does not read is no part of its memory.
     drop(inputs);
@@ -71,7 +73,10 @@ fn main() -> Outcome<()> {
     }
     let mut batches = serde_json::Map::new();
     for &batch in &arguments.batches {
-        batches.insert(batch.to_string(), passes(&run, batch, &arguments)?);
+        batches.insert(
+            batch.to_string(),
+            passes(&run, batch, &arguments, &device)?,
+        );
     }
     let told = json!({
         "schema": 1,
@@ -97,6 +102,7 @@ fn arguments() -> Outcome<Arguments> {
         warmups: 1,
         seconds: 2.0,
         weights: Precision::F32,
+        device: DeviceName::Cpu,
         out: None,
     };
     while let Some(flag) = words.next() {
@@ -105,6 +111,7 @@ fn arguments() -> Outcome<Arguments> {
             "--warmups" => arguments.warmups = value.parse()?,
             "--seconds" => arguments.seconds = value.parse()?,
             "--weights" => arguments.weights = serde_json::from_value(value.into())?,
+            "--device" => arguments.device = value.parse()?,
             "--out" => arguments.out = Some(value.into()),
             _ => return Err(format!("unknown flag `{flag}`").into()),
         }
@@ -112,28 +119,27 @@ fn arguments() -> Outcome<Arguments> {
     Ok(arguments)
 }
 
-fn workload(arguments: &Arguments, inputs: &Tensors) -> Outcome<Run> {
-    let device = Device::Cpu;
+fn workload(arguments: &Arguments, inputs: &Tensors, device: &Device) -> Outcome<Run> {
     let spec = ModelSpec {
         checkpoint: Some(arguments.checkpoint.clone()),
         tokenizer: TokenizerChoice::WordHash,
         seed: Seed(0),
         precision: arguments.weights,
     };
-    let virtex = || VirTex::load(&spec, Parts::Captions, &device);
+    let virtex = || VirTex::load(&spec, Parts::Captions, device);
     Ok(match arguments.workload.as_str() {
         "clip-image" => {
-            let clip = Clip::load(&spec, &device)?;
+            let clip = Clip::load(&spec, device)?;
             let pixels = input(inputs, "pixels")?;
             Box::new(move |batch| Ok(clip.embed_images(&pixels.narrow(0, 0, batch)?)?))
         }
         "clip-text" => {
-            let clip = Clip::load(&spec, &device)?;
+            let clip = Clip::load(&spec, device)?;
             let ids = ids(&input(inputs, "clip_ids")?)?;
             Box::new(move |batch| Ok(unit_length(&clip.text_features(&ids[..batch], None)?)?))
         }
         "visualbert" => {
-            let model = VisualBert::load(&spec, &device)?;
+            let model = VisualBert::load(&spec, device)?;
             let ids = ids(&input(inputs, "bert_ids")?)?;
             let regions = input(inputs, "regions")?;
             Box::new(move |batch| answers(&model, &ids[..batch], &regions.narrow(0, 0, batch)?))
@@ -156,7 +162,8 @@ fn workload(arguments: &Arguments, inputs: &Tensors) -> Outcome<Run> {
 fn answers(model: &VisualBert, ids: &[Vec<u32>], regions: &Tensor) -> Outcome<Tensor> {
     let present = vec![vec![1; ids.first().map_or(0, Vec::len)]; ids.len()];
     let lens: Vec<usize> = ids.iter().map(Vec::len).collect();
-    let regions_present = Tensor::ones((ids.len(), regions.dim(1)?), DType::F32, &Device::Cpu)?;
+    let shape = (ids.len(), regions.dim(1)?);
+    let regions_present = Tensor::ones(shape, DType::F32, regions.device())?;
     let inputs = Inputs {
         text: BertInput::new(ids),
         present: Some(&present),
@@ -197,14 +204,16 @@ fn ids(tensor: &Tensor) -> Outcome<Vec<Vec<u32>>> {
 }
 
 /// The timed passes over a batch.
-fn passes(run: &Run, batch: usize, arguments: &Arguments) -> Outcome<Value> {
+fn passes(run: &Run, batch: usize, arguments: &Arguments, device: &Device) -> Outcome<Value> {
     for _ in 0..arguments.warmups {
         run(batch)?;
     }
+    device.synchronize()?;
     let (mut made, mut seconds) = (Vec::new(), 0.0);
     while made.len() < PASSES.0 || (made.len() < PASSES.1 && seconds < arguments.seconds) {
         let (start, cpu) = (Instant::now(), cpu_s()?);
         run(batch)?;
+        device.synchronize()?;
         let wall_s = start.elapsed().as_secs_f64();
         seconds += wall_s;
         made.push(json!({ "wall_s": wall_s, "cpu_s": cpu_s()? - cpu }));

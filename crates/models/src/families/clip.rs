@@ -26,7 +26,7 @@ use sightline_core::image_spec::hugging_face::from_hugging_face;
 use sightline_core::image_spec::open_clip::from_open_clip;
 use sightline_core::{ImageSpec, Seed};
 use sightline_nn::tower::{ModifiedResNet, TextTransformer, Vit};
-use sightline_nn::{Linear, Mask, Weights, at_places, in_parts, unit_length};
+use sightline_nn::{Linear, Mask, Precision, Weights, at_places, in_parts, unit_length};
 use sightline_text::{ClipTokenizer, Tokenizer, WordHash};
 
 pub use config::{ClipConfig, TextConfig, TextEnd, VisionConfig};
@@ -162,12 +162,17 @@ impl Clip {
 
     /// A model of the given sizes with random weights and [`WordHash`] ids, for measuring speed. `config` MUST
     /// be one that [`ClipConfig::read`] accepts.
-    pub fn random(config: &ClipConfig, seed: Seed, device: &Device) -> Result<Self> {
+    pub fn random(
+        config: &ClipConfig,
+        seed: Seed,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self> {
         let folder = Path::new("");
         let clip = ClipSpec::from(config);
         let tokenizer = read_tokenizer(folder, &clip, TokenizerChoice::WordHash)?;
         let input = default_input(folder, &clip)?;
-        let weights = Weights::random(seed, device);
+        let weights = Weights::random(seed, device).with_precision(precision)?;
         Self::assemble(&clip, &weights, tokenizer, input, device)
     }
 

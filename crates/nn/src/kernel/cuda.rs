@@ -12,7 +12,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::{CudaDType, WrapErr};
 use candle_core::op::BackpropOp;
-use candle_core::{CudaStorage, DType, Device, Layout, Result, Storage, Tensor};
+use candle_core::{CudaStorage, DType, Device, Error, Layout, Result, Storage, Tensor};
 use half::{bf16, f16};
 
 use crate::Activation;
@@ -31,7 +31,7 @@ const BLOCKS: usize = 4096;
 /// The GPU `number`, with one stream for all threads.
 pub(crate) fn open(number: usize) -> Result<Device> {
     // candle's usual stream is one of its own for each thread, and nothing orders them.
-    let device = Device::new_cuda_with_stream(number)?;
+    let device = Device::new_cuda_with_stream(number).map_err(without_backtrace)?;
     #[expect(
         unsafe_code,
         reason = "cudarc's marker for programs that order their streams themselves"
@@ -42,6 +42,14 @@ pub(crate) fn open(number: usize) -> Result<Device> {
         device.as_cuda_device()?.disable_event_tracking();
     }
     Ok(device)
+}
+
+/// The error that candle wraps with where it came from: what the driver says needs no such place.
+fn without_backtrace(error: Error) -> Error {
+    match error {
+        Error::WithBacktrace { inner, .. } => without_backtrace(*inner),
+        error => error,
+    }
 }
 
 /// The name of the card.
