@@ -10,8 +10,8 @@ use sightline_harness::catalog;
 use sightline_harness::direct::{Direct, DirectError};
 use sightline_manifest::{Place, Roots, load_model};
 use sightline_models::{
-    Capability, Device, DeviceName, FAMILIES, Family, ModelSpec, Precision, TokenizerChoice, family,
-    recognise,
+    Capability, Device, DeviceName, FAMILIES, Family, ModelSpec, Precision, TokenizerChoice,
+    family, recognise,
 };
 
 use crate::command::exits;

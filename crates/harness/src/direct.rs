@@ -6,11 +6,11 @@
 //! ```
 //! use sightline_core::Seed;
 //! use sightline_harness::direct::Direct;
-//! use sightline_models::{Capability, ModelSpec, family};
+//! use sightline_models::{Capability, Device, ModelSpec, family};
 //!
 //! let (floor, spec) = (family("random")?, ModelSpec::without_checkpoint(Seed(1)));
 //! Direct::check(floor, &spec, &[Capability::Embed])?;
-//! let model = Direct::load(floor, &spec)?;
+//! let model = Direct::load(floor, &spec, &Device::Cpu)?;
 //! let vectors = model.embed_texts(&["a photo of a cat"])?;
 //! assert_eq!((vectors.len(), vectors[0].len()), (1, 64));
 //! assert!(Direct::check(floor, &spec, &[Capability::Generate]).is_err());
@@ -19,12 +19,15 @@
 
 use candle_core::{D, Device, Tensor};
 use sightline_core::{Hint, Seed};
+use sightline_models::device::is_out_of_memory;
 use sightline_models::{
     Capability, Decoding, Embed, FAMILIES, Family, Generated, Model, ModelSpec, Prompt, Question,
     Segment, Visual, VisualSpec,
 };
 use sightline_preprocess::regions::{BatchSpec, Regions, RegionsError, batch};
 use sightline_preprocess::{Limits, PrepareError, Preprocessor};
+
+use crate::halves::in_halves;
 
 /// The result of this module.
 pub type Result<T, E = DirectError> = std::result::Result<T, E>;
@@ -90,6 +93,17 @@ pub enum DirectError {
 fn names(capabilities: &[Capability], between: &str) -> String {
     let names = capabilities.iter().map(|capability| capability.name());
     names.collect::<Vec<_>>().join(between)
+}
+
+impl DirectError {
+    /// Whether a GPU's memory is full, so that fewer samples at a time may go well.
+    fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Model(error) => error.is_out_of_memory(),
+            Self::Tensor(error) => is_out_of_memory(error),
+            _ => false,
+        }
+    }
 }
 
 impl Hint for DirectError {
@@ -220,13 +234,24 @@ impl Direct {
 
     /// A unit vector for each picture.
     pub fn embed_images(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
-        let visual = self.stack(pictures)?;
-        Ok(self.embed()?.embed_images(visual.pixels()?)?.to_vec2()?)
+        let embed = self.embed()?;
+        in_halves(pictures, &DirectError::is_out_of_memory, &|pictures| {
+            let visual = self.stack(pictures)?;
+            Ok(embed.embed_images(visual.pixels()?)?.to_vec2()?)
+        })
     }
 
     /// A unit vector for each text.
     pub fn embed_texts(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-        Ok(self.embed()?.embed_texts(texts)?.to_vec2()?)
+        let embed = self.embed()?;
+        in_halves(texts, &DirectError::is_out_of_memory, &|texts| {
+            Ok(embed.embed_texts(texts)?.to_vec2()?)
+        })
+    }
+
+    /// Where the model is.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// How the family's published program decodes.
@@ -247,18 +272,22 @@ impl Direct {
     ) -> Result<Vec<Generated>> {
         let generate = self.model.generate();
         let generate = generate.ok_or_else(|| self.cannot(&[Capability::Generate]))?;
-        let segments: Vec<Vec<Segment<'_>>> = (0..pictures.len())
-            .map(|at| {
-                let image = std::iter::once(Segment::Image(at));
-                image.chain(prompt.map(Segment::Text)).collect()
-            })
-            .collect();
-        let prompts: Vec<Prompt<'_>> = segments
-            .iter()
-            .zip(seeds)
-            .map(|(segments, &seed)| Prompt { segments, seed })
-            .collect();
-        Ok(generate.generate(&self.stack(pictures)?, &prompts, decoding)?)
+        let asked: Vec<(&Picture, Seed)> = pictures.iter().zip(seeds.iter().copied()).collect();
+        in_halves(&asked, &DirectError::is_out_of_memory, &|asked| {
+            let segments: Vec<Vec<Segment<'_>>> = (0..asked.len())
+                .map(|at| {
+                    let image = std::iter::once(Segment::Image(at));
+                    image.chain(prompt.map(Segment::Text)).collect()
+                })
+                .collect();
+            let prompts: Vec<Prompt<'_>> = segments
+                .iter()
+                .zip(asked)
+                .map(|(segments, &(_, seed))| Prompt { segments, seed })
+                .collect();
+            let visual = self.stack(asked.iter().map(|(picture, _)| *picture))?;
+            Ok(generate.generate(&visual, &prompts, decoding)?)
+        })
     }
 
     /// Answers a question about `pictures`, which belong together; the likeliest answer first.
@@ -322,7 +351,7 @@ impl Direct {
     }
 
     /// The pictures as the model takes them.
-    fn stack(&self, pictures: &[Picture]) -> Result<Visual> {
+    fn stack<'p>(&self, pictures: impl IntoIterator<Item = &'p Picture>) -> Result<Visual> {
         let (mut rows, mut regions) = (Vec::new(), Vec::new());
         for picture in pictures {
             match picture {

@@ -403,6 +403,16 @@ impl From<sightline_report::Error> for Error {
     }
 }
 
+impl Error {
+    /// Whether a GPU's memory is full, so that fewer samples at a time may go well.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Forward { source, .. } => source.is_out_of_memory(),
+            _ => false,
+        }
+    }
+}
+
 impl Hint for Error {
     fn hints(&self) -> Vec<String> {
         let hint = match self {

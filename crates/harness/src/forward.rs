@@ -27,6 +27,7 @@ use rayon::prelude::*;
 use sightline_core::Progress;
 use sightline_models::{Capability, Embed, Error as ModelError, Model, Visual};
 
+use crate::halves::in_halves;
 use crate::predictions::Outcome;
 use crate::task::Work;
 use crate::visuals::{Prepared, Preparer, StackError};
@@ -200,11 +201,13 @@ impl Embedder<'_> {
             WIDE_ROWS
         };
         rows.resize(wanted.max(least), last);
-        let visual = self.forward.visual(&rows)?;
-        let output = visual
-            .pixels()
-            .and_then(|pixels| self.embed.embed_images(pixels));
-        let mut embeddings = self.values(output, rows.len())?;
+        let mut embeddings = in_halves(&rows, &Error::is_out_of_memory, &|rows| {
+            let visual = self.forward.visual(rows)?;
+            let output = visual
+                .pixels()
+                .and_then(|pixels| self.embed.embed_images(pixels));
+            self.values(output, rows.len())
+        })?;
         embeddings.truncate(wanted);
         Ok(embeddings)
     }

@@ -34,6 +34,7 @@ mod error;
 mod example;
 mod execute;
 mod forward;
+mod halves;
 mod locking;
 mod models;
 pub mod predictions;

@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use sightline_core::Seed;
-use sightline_models::{Embed, Precision};
 use sightline_models::families::clip::{Clip, ClipConfig};
+use sightline_models::{Embed, Precision};
 
 const RUNS: usize = 7;
 

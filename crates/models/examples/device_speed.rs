@@ -45,7 +45,9 @@ fn main() -> Outcome<()> {
     let arguments = arguments()?;
     let device = arguments.device.open()?;
     for workload in &arguments.workloads {
-        let (model, batch) = workload.split_once(':').ok_or("a workload is MODEL:BATCH")?;
+        let (model, batch) = workload
+            .split_once(':')
+            .ok_or("a workload is MODEL:BATCH")?;
         let batch: usize = batch.parse()?;
         let start = Instant::now();
         let (count, unit, run) = prepared(model, batch, arguments.weights, &device)?;
@@ -78,6 +80,8 @@ fn main() -> Outcome<()> {
             "per_s": count as f64 / passes[passes.len() / 2],
             "best_per_s": count as f64 / passes[0],
             "passes": passes,
+            // Of all workloads so far.
+            "peak_bytes": device::peak_memory_bytes(&device),
             "load_s": load_s,
             "first_s": first_s,
         });

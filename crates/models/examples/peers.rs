@@ -73,10 +73,7 @@ fn main() -> Outcome<()> {
     }
     let mut batches = serde_json::Map::new();
     for &batch in &arguments.batches {
-        batches.insert(
-            batch.to_string(),
-            passes(&run, batch, &arguments, &device)?,
-        );
+        batches.insert(batch.to_string(), passes(&run, batch, &arguments, &device)?);
     }
     let told = json!({
         "schema": 1,

@@ -268,6 +268,18 @@ pub enum Error {
     Tensor(#[from] candle_core::Error),
 }
 
+impl Error {
+    /// Whether a GPU's memory is full, so that fewer samples at a time may go well.
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Nn(sightline_nn::Error::Tensor(error)) | Self::Tensor(error) => {
+                sightline_nn::device::is_out_of_memory(error)
+            }
+            _ => false,
+        }
+    }
+}
+
 fn unrecognised(found: Option<&str>) -> String {
     match found {
         Some(found) => format!("of the type `{found}`, which no family reads"),

@@ -14,8 +14,8 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 
 use candle_core::Device;
-use sightline_models::{DeviceName, family};
 use sightline_models::recorded::{Case, Difference, RecordedError, cases};
+use sightline_models::{DeviceName, family};
 use sightline_testkit::golden::{Report, Root};
 
 #[test]

@@ -264,6 +264,17 @@ impl Attention {
         }
         let mask = mask.map(Mask::values);
         let is_plain = |x: &Tensor| is_fixed(x) && x.stride().last() == Some(&1);
+        #[cfg(feature = "cuda")]
+        if kernel::cuda::is_attendable(queries)
+            && kernel::cuda::is_attendable(&seen.0)
+            && queries.dtype() == seen.0.dtype()
+            && mask.is_none_or(kernel::cuda::is_fusable)
+            && self.head_dim <= kernel::cuda::WIDEST_HEAD
+        {
+            let (head_dim, scale) = (self.head_dim, self.scale());
+            let mixed = kernel::cuda::attention(queries, &seen.0, mask, head_dim, scale)?;
+            return self.out.forward(&mixed);
+        }
         let fused = is_plain(queries)
             && is_plain(&seen.0)
             && seen.0.dims()[0] == batch

@@ -111,12 +111,7 @@ impl ConvNorm {
     }
 
     /// A convolution in `dtype`, of a weight and a norm in `f32`: they are rounded as one.
-    fn new(
-        weight: &Tensor,
-        norm: BatchNorm,
-        spec: &ConvolutionSpec,
-        dtype: DType,
-    ) -> Result<Self> {
+    fn new(weight: &Tensor, norm: BatchNorm, spec: &ConvolutionSpec, dtype: DType) -> Result<Self> {
         // What stands in for a missing tensor is not in order and must not be multiplied: it has no memory.
         let is_plain = |tensor: &Tensor| tensor.is_contiguous() && !tensor.track_op();
         if is_plain(weight) && norm.tensors().into_iter().all(is_plain) {
@@ -549,7 +544,8 @@ mod tests {
         for spec in specs() {
             let weight = Var::from_tensor(&wave(&spec.weight(), 0.53)).unwrap();
             let x = Var::from_tensor(&wave(&[1, 5, 7, 6], 0.37)).unwrap();
-            let trained = ConvNorm::new(weight.as_tensor(), norm(spec.output), &spec, DType::F32).unwrap();
+            let trained =
+                ConvNorm::new(weight.as_tensor(), norm(spec.output), &spec, DType::F32).unwrap();
             assert!(trained.norm.is_some());
             let y = trained.forward_activated(&x, Activation::Silu).unwrap();
             let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();

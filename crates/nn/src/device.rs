@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use candle_core::{Device, DeviceLocation};
 
-use crate::Result;
 #[cfg(not(feature = "cuda"))]
 use crate::Error;
+use crate::Result;
 
 /// A device by its name: `cpu`, `cuda` (the first GPU) or `cuda:N`, counted from 0.
 ///
@@ -99,6 +99,27 @@ pub fn describe(device: &Device) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+/// The most bytes of memory that tensors on a GPU have had at once; `None` on a CPU.
+pub fn peak_memory_bytes(device: &Device) -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    let peak = crate::kernel::cuda::peak_bytes(device);
+    #[cfg(not(feature = "cuda"))]
+    let peak = None.filter(|_: &u64| !device.is_cpu());
+    peak
+}
+
+/// Whether an error says that a GPU's memory is full, so that fewer samples at a time may go well.
+pub fn is_out_of_memory(error: &candle_core::Error) -> bool {
+    #[cfg(feature = "cuda")]
+    let is_full = crate::kernel::cuda::is_out_of_memory(error);
+    #[cfg(not(feature = "cuda"))]
+    let is_full = {
+        let _ = error;
+        false
+    };
+    is_full
+}
+
 #[cfg(feature = "cuda")]
 fn card(device: &Device) -> Option<String> {
     crate::kernel::cuda::card(device)
@@ -144,7 +165,16 @@ mod tests {
             assert_eq!(device.to_string(), text);
         }
         assert_eq!("cuda".parse(), Ok(DeviceName::Cuda(0)));
-        for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:+1", "cuda:1x", "CPU", "cuda:99999999999999999999"] {
+        for text in [
+            "",
+            "gpu",
+            "cuda:",
+            "cuda:-1",
+            "cuda:+1",
+            "cuda:1x",
+            "CPU",
+            "cuda:99999999999999999999",
+        ] {
             assert_eq!(text.parse::<DeviceName>(), Err(NoDeviceName), "{text}");
         }
     }
@@ -159,7 +189,8 @@ mod tests {
 
     #[test]
     fn the_driver_is_found_in_the_systems_text() {
-        let line = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build";
+        let line =
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build";
         assert_eq!(driver_version(line), Some("580.95.05"));
         assert_eq!(driver_version("nothing"), None);
         assert_eq!(describe(&Device::Cpu), "cpu");

@@ -52,7 +52,12 @@ impl LayerNorm {
                 .into_iter()
                 .all(kernel::cuda::is_fusable)
         {
-            return Ok(kernel::cuda::layer_norm(&x, &self.weight, &self.bias, self.eps)?);
+            return Ok(kernel::cuda::layer_norm(
+                &x,
+                &self.weight,
+                &self.bias,
+                self.eps,
+            )?);
         }
         // candle's own kernel for GPUs takes the variance in one pass, which a large mean swallows.
         let x = x.to_dtype(DType::F32)?;

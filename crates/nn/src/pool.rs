@@ -55,10 +55,7 @@ pub fn mean_positions(x: &Tensor) -> Result<Tensor> {
 }
 
 /// `f` of `x` in `f32`, in the type of `x`: sums in 16 bits lose the last terms.
-fn in_f32(
-    x: &Tensor,
-    f: impl FnOnce(&Tensor) -> candle_core::Result<Tensor>,
-) -> Result<Tensor> {
+fn in_f32(x: &Tensor, f: impl FnOnce(&Tensor) -> candle_core::Result<Tensor>) -> Result<Tensor> {
     Ok(f(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype())?)
 }
 

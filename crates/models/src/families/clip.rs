@@ -330,7 +330,11 @@ fn scale(weights: &Weights) -> Result<f32> {
         Some([1]) => &[1],
         _ => &[],
     };
-    Ok(weights.tensor_f32(name, shape)?.exp()?.max_all()?.to_scalar()?)
+    Ok(weights
+        .tensor_f32(name, shape)?
+        .exp()?
+        .max_all()?
+        .to_scalar()?)
 }
 
 fn read_tokenizer(

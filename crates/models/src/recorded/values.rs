@@ -139,11 +139,7 @@ fn whole(tensor: &Tensor) -> Result<Tensor> {
 }
 
 /// The numbers and lists of numbers of `value` as tensors, called by the way to them.
-fn flatten(
-    value: &Value,
-    name: &str,
-    found: &mut HashMap<String, Tensor>,
-) -> Result<()> {
+fn flatten(value: &Value, name: &str, found: &mut HashMap<String, Tensor>) -> Result<()> {
     let below = |key: &dyn std::fmt::Display| match name {
         "" => key.to_string(),
         name => format!("{name}.{key}"),

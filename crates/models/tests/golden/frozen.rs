@@ -198,7 +198,10 @@ impl Case {
         if found.dims() != expected.dims() {
             return Err(format!("{:?} instead of {:?}", found.dims(), expected.dims()).into());
         }
-        let difference = (found.to_device(&Device::Cpu)? - expected)?.abs()?.flatten_all()?.to_vec1::<f32>()?;
+        let difference = (found.to_device(&Device::Cpu)? - expected)?
+            .abs()?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
         let is_off = |value: &&f32| value.is_nan() || **value > TOLERANCE;
         match difference.iter().find(is_off) {
             None => Ok(()),

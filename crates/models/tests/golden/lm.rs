@@ -154,7 +154,9 @@ impl Case {
         if found.dims() != expected.dims() {
             return Err(format!("{:?} instead of {:?}", found.dims(), expected.dims()).into());
         }
-        found = (found.to_device(&Device::Cpu)? - expected)?.abs()?.flatten_all()?;
+        found = (found.to_device(&Device::Cpu)? - expected)?
+            .abs()?
+            .flatten_all()?;
         let worst = found
             .to_vec1::<f32>()?
             .into_iter()

@@ -1,25 +1,36 @@
 //! GPUs of NVIDIA's: how they are opened, what the system says of them, and the kernels of `cuda/fused.cu`.
 //!
-//! The kernels compute what the crate's CPU kernels do, in `f32` whatever the type of the tensors is. Each reads tensors
-//! in order and makes a new one. `SIGHTLINE_CUDA_KERNELS=off` composes everything of candle's operations instead, to
-//! find out which of the two is wrong, or how much they save.
+//! The kernels compute what the crate's CPU kernels do, in `f32` whatever the type of the tensors is, and make a new
+//! tensor each. `SIGHTLINE_CUDA_KERNELS=off` composes everything of candle's operations instead, to find out which of
+//! the two is wrong, or how much they save; `SIGHTLINE_CUDA_KERNELS=no-attention` does so for attention only.
 
+use std::ffi::OsString;
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::cudarc::cublas;
+use candle_core::cuda_backend::cudarc::driver::result::device::get_default_mem_pool;
+use candle_core::cuda_backend::cudarc::driver::result::mem_pool;
 use candle_core::cuda_backend::cudarc::driver::{
-    DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
+    DevicePtr, DeviceRepr, DriverError, LaunchConfig, PushKernelArg, sys,
 };
-use candle_core::cuda_backend::{CudaDType, WrapErr};
+use candle_core::cuda_backend::{CudaDType, CudaError, WrapErr};
 use candle_core::op::BackpropOp;
-use candle_core::{CudaStorage, DType, Device, Error, Layout, Result, Storage, Tensor};
+use candle_core::{CudaDevice, CudaStorage, DType, Device, Error, Layout, Result, Storage, Tensor};
 use half::{bf16, f16};
 
 use crate::Activation;
 
-/// Compiled by `build.rs`.
-const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/fused.ptx"));
-const MODULE: &str = "sightline_nn";
+/// A source that `build.rs` compiled, under the name that candle keeps it by.
+type Module = (&'static str, &'static str);
+const FUSED: Module = (
+    "sightline-fused",
+    include_str!(concat!(env!("OUT_DIR"), "/fused.ptx")),
+);
+const ATTENTION: Module = (
+    "sightline-attention",
+    include_str!(concat!(env!("OUT_DIR"), "/attention.ptx")),
+);
 /// Bytes that kernels move at once.
 const CHUNK_BYTES: usize = 16;
 const WARP: u32 = 32;
@@ -41,7 +52,69 @@ pub(crate) fn open(number: usize) -> Result<Device> {
     unsafe {
         device.as_cuda_device()?.disable_event_tracking();
     }
+    keep_memory(device.as_cuda_device()?)?;
     Ok(device)
+}
+
+/// Lets the driver keep memory that was given back, for what is made next: usually it goes back to the system whenever
+/// the program waits for the GPU.
+fn keep_memory(device: &CudaDevice) -> Result<()> {
+    let mut all = u64::MAX;
+    with_pool(device, |pool| {
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        #[expect(unsafe_code, reason = "cudarc has no safe call")]
+        // SAFETY: the pool is the device's, and the attribute is a number of 64 bits.
+        unsafe {
+            mem_pool::set_attribute(pool, attribute, (&raw mut all).cast())
+        }
+    })
+}
+
+/// The most bytes of the card's memory that tensors have had at once; without what the driver and its libraries need.
+pub(crate) fn peak_bytes(device: &Device) -> Option<u64> {
+    let mut bytes = 0u64;
+    let read = with_pool(device.as_cuda_device().ok()?, |pool| {
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        #[expect(unsafe_code, reason = "cudarc has no safe call")]
+        // SAFETY: the pool is the device's, and the attribute is a number of 64 bits.
+        unsafe {
+            mem_pool::get_attribute(pool, attribute, (&raw mut bytes).cast())
+        }
+    });
+    read.ok().map(|()| bytes)
+}
+
+/// Calls `f` with the pool from which the device's tensors are.
+fn with_pool(
+    device: &CudaDevice,
+    f: impl FnOnce(sys::CUmemoryPool) -> std::result::Result<(), DriverError>,
+) -> Result<()> {
+    let stream = device.cuda_stream();
+    let context = stream.context();
+    context.bind_to_thread().w()?;
+    #[expect(unsafe_code, reason = "cudarc has no safe call")]
+    // SAFETY: the context is open, and with it its device.
+    let pool = unsafe { get_default_mem_pool(context.cu_device()) }.w()?;
+    f(pool).w()
+}
+
+/// Whether the error says that the card's memory is full.
+pub(crate) fn is_out_of_memory(error: &Error) -> bool {
+    match error {
+        Error::WithBacktrace { inner, .. } | Error::Context { inner, .. } => {
+            is_out_of_memory(inner)
+        }
+        Error::Cuda(error) => match error.downcast_ref::<CudaError>() {
+            Some(CudaError::Cuda(DriverError(code))) => {
+                *code == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY
+            }
+            Some(CudaError::Cublas(error)) => {
+                error.0 == cublas::sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED
+            }
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// The error that candle wraps with where it came from: what the driver says needs no such place.
@@ -61,15 +134,106 @@ pub(crate) fn card(device: &Device) -> Option<String> {
 /// Whether the kernels may take the tensor: on a GPU, of a type that models have, in order, and no gradient is tracked
 /// through it.
 pub(crate) fn is_fusable(x: &Tensor) -> bool {
-    static IS_ON: OnceLock<bool> = OnceLock::new();
     x.device().is_cuda()
         && matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16)
         && x.is_contiguous()
         && !x.track_op()
         && x.elem_count() > 0
-        && *IS_ON.get_or_init(|| {
-            std::env::var_os("SIGHTLINE_CUDA_KERNELS").is_none_or(|value| value != "off")
-        })
+        && !is_off("off")
+}
+
+/// Whether `SIGHTLINE_CUDA_KERNELS` has the value `what`.
+fn is_off(what: &str) -> bool {
+    static OFF: OnceLock<Option<OsString>> = OnceLock::new();
+    let off = OFF.get_or_init(|| std::env::var_os("SIGHTLINE_CUDA_KERNELS"));
+    off.as_ref().is_some_and(|off| off == what)
+}
+
+/// Whether [`attention`] may take queries or keys `[B, T, width]`: 16 bits, vectors in order, which may lie apart.
+pub(crate) fn is_attendable(x: &Tensor) -> bool {
+    x.device().is_cuda()
+        && matches!(x.dtype(), DType::F16 | DType::BF16)
+        && matches!(x.stride(), [_, _, 1])
+        && !x.track_op()
+        && x.elem_count() > 0
+        && !is_off("off")
+        && !is_off("no-attention")
+}
+
+/// Widest head that [`attention`] takes.
+pub(crate) const WIDEST_HEAD: usize = 128;
+
+/// `softmax(scale * q kᵀ + mask) v` in heads of `head_dim`, at most [`WIDEST_HEAD`]: `queries` `[B, T, heads * head_dim]`
+/// and `seen` `[B, S, 2 * heads * head_dim]`, keys before values, are [attendable](is_attendable); `mask` is as for
+/// [`softmax`]. Returns `[B, T, heads * head_dim]`.
+pub(crate) fn attention(
+    queries: &Tensor,
+    seen: &Tensor,
+    mask: Option<&Tensor>,
+    head_dim: usize,
+    scale: f32,
+) -> Result<Tensor> {
+    let ((batch, len, inner), (items, keys, both)) = (queries.dims3()?, seen.dims3()?);
+    if items != batch || both != 2 * inner || queries.dtype() != seen.dtype() || head_dim == 0 {
+        candle_core::bail!("attention of {:?} to {:?}", queries.shape(), seen.shape());
+    }
+    let heads = inner / head_dim;
+    let widths = [16usize, 32, 64, 96, WIDEST_HEAD];
+    let Some(width) = widths.into_iter().find(|width| head_dim <= *width) else {
+        candle_core::bail!("attention in heads of {head_dim}");
+    };
+    let of_mask = checked_mask(mask, (batch, heads, len, keys))?;
+    let lanes = CHUNK_BYTES / queries.dtype().size_in_bytes();
+    let is_even = |x: &Tensor| {
+        let (_, layout) = x.storage_and_layout();
+        let leading = x.stride().iter().take(2).chain([&head_dim]);
+        leading
+            .chain([&layout.start_offset()])
+            .all(|n| n % lanes == 0)
+    };
+    let in_chunks = is_even(queries) && is_even(seen);
+    Kernel {
+        module: ATTENTION,
+        name: &format!("attention_{width}"),
+        needs_chunks: false,
+        config: LaunchConfig {
+            grid_dim: (len.div_ceil(64) as u32, heads as u32, batch as u32),
+            block_dim: (128, 1, 1),
+            shared_mem_bytes: 0,
+        },
+        arguments: &[
+            Argument::Size(queries.stride()[0]),
+            Argument::Size(queries.stride()[1]),
+            Argument::Size(seen.stride()[0]),
+            Argument::Size(seen.stride()[1]),
+            Argument::Number(len),
+            Argument::Number(keys),
+            Argument::Number(head_dim),
+            Argument::Number(of_mask.0),
+            Argument::Number(of_mask.1),
+            Argument::Number(of_mask.2),
+            Argument::Code(i32::from(in_chunks)),
+            Argument::Float(scale),
+        ],
+    }
+    .run(queries, &[Some(seen), mask])
+}
+
+/// The dimensions of a mask on scores of the shape `scores`, all but the last.
+fn checked_mask(
+    mask: Option<&Tensor>,
+    scores: (usize, usize, usize, usize),
+) -> Result<(usize, usize, usize)> {
+    let Some(mask) = mask else {
+        return Ok((1, 1, 1));
+    };
+    let (batch, heads, queries, keys) = mask.dims4()?;
+    let fits = |found: usize, wanted: usize| found == 1 || found == wanted;
+    let is_fit = fits(batch, scores.0) && fits(heads, scores.1) && fits(queries, scores.2);
+    if !is_fit || keys != scores.3 || mask.dtype() != DType::F32 {
+        candle_core::bail!("a mask {:?} on scores {scores:?}", mask.shape());
+    }
+    Ok((batch, heads, queries))
 }
 
 /// `activation(x + bias)` for rows of `x` `[.., width]`, of the bias's type, which is that of `x`.
@@ -87,6 +251,7 @@ pub(crate) fn bias_activation(
     let (count, lanes) = (x.elem_count(), CHUNK_BYTES / x.dtype().size_in_bytes());
     let in_chunks = width % lanes == 0;
     Kernel {
+        module: FUSED,
         name: if in_chunks {
             "bias_activation_chunks"
         } else {
@@ -114,6 +279,7 @@ pub(crate) fn add_activation(
     }
     let count = x.elem_count();
     Kernel {
+        module: FUSED,
         name: "add_activation",
         needs_chunks: false,
         config: elementwise(count),
@@ -132,6 +298,7 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -
     }
     let threads = (width.div_ceil(4).next_multiple_of(WARP as usize) as u32).clamp(WARP, BLOCK);
     Kernel {
+        module: FUSED,
         name: "layer_norm",
         needs_chunks: false,
         config: LaunchConfig {
@@ -148,19 +315,10 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -
 /// the size of `x` or 1 in each dimension but the last.
 pub(crate) fn softmax(x: &Tensor, mask: Option<&Tensor>, scale: f32) -> Result<Tensor> {
     let (batch, heads, queries, keys) = x.dims4()?;
-    let of_mask = match mask {
-        Some(mask) if mask.dtype() == DType::F32 => mask.dims4()?,
-        Some(_) => candle_core::bail!("a mask has to be of type f32"),
-        None => (1, 1, 1, keys),
-    };
-    let fits = |found: usize, wanted: usize| found == 1 || found == wanted;
-    if !(fits(of_mask.0, batch) && fits(of_mask.1, heads) && fits(of_mask.2, queries))
-        || of_mask.3 != keys
-    {
-        candle_core::bail!("a mask {of_mask:?} on scores {:?}", x.shape());
-    }
+    let of_mask = checked_mask(mask, (batch, heads, queries, keys))?;
     let rows = batch * heads * queries;
     Kernel {
+        module: FUSED,
         name: "softmax",
         needs_chunks: false,
         config: LaunchConfig {
@@ -204,8 +362,9 @@ fn elementwise(count: usize) -> LaunchConfig {
     }
 }
 
-/// A kernel of `fused.cu`. Its arguments are the addresses of the inputs, that of the output, and `arguments`.
+/// A kernel. Its arguments are the addresses of the inputs, that of the output, and `arguments`.
 struct Kernel<'a> {
+    module: Module,
     name: &'a str,
     /// Whether the tensors have to begin at a whole chunk; one that does not is copied.
     needs_chunks: bool,
@@ -226,8 +385,8 @@ enum Argument {
 }
 
 impl Kernel<'_> {
-    /// Calls the kernel on `x` and `others`, all of them [fusable](is_fusable) or absent. The result has the shape and
-    /// type of `x`.
+    /// Calls the kernel on `x` and `others`, all of them [fusable](is_fusable), absent, or in an order that the kernel is
+    /// told. The result has the shape and type of `x`, in order.
     fn run(&self, x: &Tensor, others: &[Option<&Tensor>]) -> Result<Tensor> {
         match x.dtype() {
             DType::F32 => self.run_for::<f32>("f32", x, others),
@@ -259,7 +418,9 @@ impl Kernel<'_> {
             .collect::<Result<Vec<u64>>>()?;
         if self.needs_chunks && addresses.iter().any(|at| at % CHUNK_BYTES as u64 != 0) {
             drop(guards);
-            let copies = inputs.iter().map(|input| input.map(Tensor::copy).transpose());
+            let copies = inputs
+                .iter()
+                .map(|input| input.map(Tensor::copy).transpose());
             let copies = copies.collect::<Result<Vec<Option<Tensor>>>>()?;
             let others: Vec<Option<&Tensor>> = copies.iter().skip(1).map(Option::as_ref).collect();
             let first = copies.first().and_then(Option::as_ref).unwrap_or(x);
@@ -267,8 +428,11 @@ impl Kernel<'_> {
         }
         let device = x.device().as_cuda_device()?;
         let name = format!("{}_{type_name}", self.name);
-        let function = device.get_or_load_custom_func(&name, MODULE, PTX)?;
-        #[expect(unsafe_code, reason = "zeroing what is overwritten would cost a launch")]
+        let function = device.get_or_load_custom_func(&name, self.module.0, self.module.1)?;
+        #[expect(
+            unsafe_code,
+            reason = "zeroing what is overwritten would cost a launch"
+        )]
         // SAFETY: the kernel writes every element before anything behind it on the stream reads one.
         let out = unsafe { device.alloc::<T>(x.elem_count())? };
         let mut builder = function.builder();
@@ -296,10 +460,7 @@ impl Kernel<'_> {
         // SAFETY: the arguments are those of the kernel's declaration in fused.cu, in number, order and type. Its
         // callers above checked the shapes inside of which it stays, and the guards hold the inputs until it is on the
         // stream, on which memory is given back as well.
-        unsafe {
-            builder.launch(self.config)
-        }
-        .w()?;
+        unsafe { builder.launch(self.config) }.w()?;
         let made = CudaStorage::wrap_cuda_slice(out, device.clone());
         Ok(Tensor::from_storage(
             Storage::Cuda(made),
@@ -317,7 +478,7 @@ fn on_gpu(storage: &Storage) -> Result<&CudaStorage> {
     }
 }
 
-/// Where the elements of a tensor in order begin.
+/// Where the elements of a tensor begin.
 fn address(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
     match storage.dtype() {
         DType::F32 => address_for::<f32>(storage, layout),
@@ -328,10 +489,7 @@ fn address(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
 }
 
 fn address_for<T: CudaDType>(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        candle_core::bail!("the tensor has to be contiguous");
-    };
-    let elements = storage.as_cuda_slice::<T>()?.slice(start..end);
+    let elements = storage.as_cuda_slice::<T>()?.slice(layout.start_offset()..);
     let stream = storage.device().cuda_stream();
     // There is one stream only, so that nothing has to be waited for.
     let (address, _) = elements.device_ptr(&stream);

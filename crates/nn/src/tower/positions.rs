@@ -12,7 +12,10 @@ const A: f32 = -0.75;
 /// `[rows * columns of the new grid, width]`.
 pub fn interpolate(table: &Tensor, from: (usize, usize), to: (usize, usize)) -> Result<Tensor> {
     let width = table.dim(1)?;
-    let values = table.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let values = table
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
     let (rows, columns) = (taps(from.0, to.0), taps(from.1, to.1));
     let mut out = vec![0f32; to.0 * to.1 * width];
     for (cell, vector) in out.chunks_exact_mut(width).enumerate() {
@@ -36,7 +39,10 @@ pub fn interpolate_bilinear(
     to: (usize, usize),
 ) -> Result<Tensor> {
     let width = table.dim(1)?;
-    let values = table.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let values = table
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
     let (rows, columns) = (neighbours(from.0, to.0), neighbours(from.1, to.1));
     let mut out = vec![0f32; to.0 * to.1 * width];
     for (cell, vector) in out.chunks_exact_mut(width.max(1)).enumerate() {
