@@ -44,8 +44,8 @@ fn version(number: i32) -> String {
 
 /// Checks that a driver is there, and new enough; its version.
 pub fn driver() -> Result<i32, Error> {
-    // SAFETY: only looks whether the loader finds the driver.
-    if !unsafe { sys::is_culib_present() } {
+    // SAFETY: the driver's library, which is opened for good at the first call.
+    if unsafe { libloading::Library::new("libcuda.so.1") }.is_err() {
         return Err(Error::NoDriver);
     }
     let mut found = 0;
