@@ -212,30 +212,26 @@ struct Bench {
     card: Arc<Card>,
     nvjpeg: Option<Arc<Nvjpeg>>,
     quick: bool,
-    engine_batch: usize,
 }
 
 impl Bench {
     fn cuda(&self, spec: ImageSpec, decode: Decode, threads: usize) -> Cuda {
-        self.cuda_with(spec, decode, threads, CudaOptions::default().engine_threads)
+        self.cuda_with(
+            spec,
+            CudaOptions {
+                decode,
+                threads: NonZeroUsize::new(threads).unwrap(),
+                ..CudaOptions::default()
+            },
+        )
     }
 
-    fn cuda_with(
-        &self,
-        spec: ImageSpec,
-        decode: Decode,
-        threads: usize,
-        engine_threads: NonZeroUsize,
-    ) -> Cuda {
+    fn cuda_with(&self, spec: ImageSpec, options: CudaOptions) -> Cuda {
         let preprocessor = Preprocessor::new(spec, Limits::default()).unwrap();
-        let options = CudaOptions {
-            decode,
-            threads: NonZeroUsize::new(threads).unwrap(),
-            engine_threads,
-            engine_batch: self.engine_batch,
-            ..CudaOptions::default()
-        };
-        let nvjpeg = self.nvjpeg.clone().filter(|_| decode != Decode::Host);
+        let nvjpeg = self
+            .nvjpeg
+            .clone()
+            .filter(|_| options.decode != Decode::Host);
         Cuda::on(preprocessor, Arc::clone(&self.card), nvjpeg, options).unwrap()
     }
 
@@ -564,17 +560,8 @@ impl Bench {
     }
 
     /// JPEG bytes in memory to bf16 on the card.
-    fn whole(
-        &self,
-        name: &str,
-        files: &Files,
-        batch: usize,
-        decode: Decode,
-        threads: usize,
-        engine_threads: usize,
-    ) -> Value {
-        let engine_threads = NonZeroUsize::new(engine_threads).unwrap();
-        let cuda = self.cuda_with(clip(), decode, threads, engine_threads);
+    fn whole(&self, name: &str, files: &Files, batch: usize, options: CudaOptions) -> Value {
+        let cuda = self.cuda_with(clip(), options);
         let refs: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
         let run = |images: usize| {
             let stream = (0..images.div_ceil(batch)).map(|b| {
@@ -587,11 +574,11 @@ impl Bench {
             (start.elapsed(), report)
         };
         // The first runs make what later ones keep.
-        run(6 * batch);
-        let (took, report) = run(4 * batch);
+        run(12 * batch);
+        let (took, report) = run(8 * batch);
         let rate = report.images as f64 / took.as_secs_f64();
-        let wanted = Duration::from_millis(if self.quick { 300 } else { 900 });
-        let images = ((rate * wanted.as_secs_f64()) as usize).max(4 * batch);
+        let wanted = Duration::from_millis(if self.quick { 300 } else { 700 });
+        let images = ((rate * wanted.as_secs_f64()) as usize).max(8 * batch);
         let mut times = Vec::new();
         let mut last = report;
         for _ in 0..if self.quick { 1 } else { 3 } {
@@ -600,11 +587,22 @@ impl Bench {
             last = report;
         }
         let rate = median(times);
+        let CudaOptions {
+            decode,
+            threads,
+            engine_threads,
+            in_flight,
+            engine_batch,
+        } = options;
         println!(
-            "whole {name}, {decode:?}, {threads} threads, {engine_threads} for engines, batch {batch}: {rate:.0} images/s; engines {} multiprocessors {} threads {} (rates {:.0} {:.0})",
+            "whole {name}, {decode:?}, {threads} threads, {engine_threads} for engines with {engine_batch}, {in_flight} batches of {batch}: {rate:.0} images/s; engines {} multiprocessors {} threads {} (rates {:.0} {:.0})",
             last.engines, last.multiprocessors, last.threads, last.rates[0], last.rates[1]
         );
-        json!({ "photos": name, "decode": format!("{decode:?}"), "threads": threads, "engine_threads": engine_threads, "batch": batch, "images_per_second": rate, "ways": report_of(&last) })
+        json!({
+            "photos": name, "decode": format!("{decode:?}"), "threads": threads, "engine_threads": engine_threads,
+            "in_flight": in_flight, "engine_batch": engine_batch, "batch": batch, "images_per_second": rate,
+            "ways": report_of(&last),
+        })
     }
 }
 
@@ -650,7 +648,6 @@ fn main() {
         card,
         nvjpeg,
         quick,
-        engine_batch: CudaOptions::default().engine_batch,
     };
     let copy = bench.copy();
     println!("copy: {:.0} GB/s", copy / 1e9);
@@ -706,21 +703,26 @@ fn main() {
     note("engines_alone", json!(alone));
     let mut rows = Vec::new();
     for (name, files, batch) in [("small", &small, 256), ("large", &large, 64)] {
-        for (decode, threads, engine_threads) in [
-            (Decode::Any, 1, 1),
-            (Decode::Any, 4, 4),
-            (Decode::Any, 12, 2),
-            (Decode::Any, 12, 4),
-            (Decode::Any, 12, 6),
-            (Decode::Card, 12, 4),
-            (Decode::Host, 1, 1),
-            (Decode::Host, 4, 1),
-            (Decode::Host, 16, 1),
+        for (decode, threads, engine_threads, in_flight) in [
+            (Decode::Any, 1, 1, 3),
+            (Decode::Any, 1, 3, 3),
+            (Decode::Any, 1, 8, 3),
+            (Decode::Any, 1, 8, 6),
+            (Decode::Any, 4, 8, 6),
+            (Decode::Any, 8, 8, 6),
+            (Decode::Any, 4, 12, 6),
+            (Decode::Any, 12, 4, 6),
+            (Decode::Host, 16, 1, 3),
         ] {
-            {
-                rows.push(bench.whole(name, files, batch, decode, threads, engine_threads));
-                note("whole", json!(rows));
-            }
+            let options = CudaOptions {
+                decode,
+                threads: NonZeroUsize::new(threads).unwrap(),
+                engine_threads: NonZeroUsize::new(engine_threads).unwrap(),
+                in_flight: NonZeroUsize::new(in_flight).unwrap(),
+                engine_batch: if name == "small" { 64 } else { 16 },
+            };
+            rows.push(bench.whole(name, files, batch, options));
+            note("whole", json!(rows));
         }
     }
 }

@@ -432,16 +432,14 @@ PHASE void fill_around(struct Job job, struct Shape shape, struct Axis across, s
 
 #ifdef ON_DEVICE
 
-/* What a warp does with every eighth group of rows: the next piece is on its way while this one is summed. */
-#define EACH_GROUP(SUM)                                                                                           \
-    for (word_t group = warp; group < tile.down_words; group += WARPS) {                                          \
-        if (lane < pieces) write_piece(tile, lane, piece, buffer);                                                \
-        for (word_t i = lane + LANES; i < pieces; i += LANES)                                                     \
-            write_piece(tile, i, read_piece(job, tile, group, i), buffer);                                        \
-        __syncwarp();                                                                                             \
-        if (lane < pieces && group + WARPS < tile.down_words) piece = read_piece(job, tile, group + WARPS, lane); \
-        SUM;                                                                                                      \
-        __syncwarp();                                                                                             \
+/* What a warp does with every eighth group of rows. (To read the next piece while this one is summed was slower: it
+ * takes registers from the other warps.) */
+#define EACH_GROUP(SUM)                                                                                              \
+    for (word_t group = warp; group < tile.down_words; group += WARPS) {                                             \
+        for (word_t i = lane; i < pieces; i += LANES) write_piece(tile, i, read_piece(job, tile, group, i), buffer); \
+        __syncwarp();                                                                                                \
+        SUM;                                                                                                         \
+        __syncwarp();                                                                                                \
     }
 
 #define WARP_KEEPING(WORDS)                                                               \
@@ -472,8 +470,6 @@ extern "C" __global__ void __launch_bounds__(LANES *WARPS, 4)
         word_t *between = memory + VALUES;
         word_t *buffer = between + 3 * TILE_COLUMNS * tile.down_words + warp * 3 * GROUP * tile.across_words;
         word_t pieces = pieces_of(tile);
-        struct Piece piece = {{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}};
-        if (lane < pieces && warp < tile.down_words) piece = read_piece(job, tile, warp, lane);
         switch (across.words) {
             FOR_EACH_KEPT(WARP_KEEPING)
         default:

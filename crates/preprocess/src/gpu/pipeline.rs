@@ -428,7 +428,7 @@ impl Cuda {
             std::mem::take(&mut *self.engines.lock().unwrap_or_else(PoisonError::into_inner));
         let mut threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let workers = engines.len() + threads.len();
+        let workers = threads.len();
         let (queue, counts) = (Queue::new(2), Counts::default());
         if engines.is_empty() {
             // There is nobody to share with.
@@ -463,10 +463,10 @@ impl Cuda {
                 (number - 1, shared.clone())
             };
             for engines in &mut engines {
-                let (number, shared) = next();
+                let shared = shared.clone();
                 scope.spawn(move || {
                     let _watch = Watch(&shared);
-                    shared.tell(engines.work::<T, B>(&shared, number));
+                    shared.tell(engines.work::<T, B>(&shared));
                 });
             }
             for thread in &mut threads {

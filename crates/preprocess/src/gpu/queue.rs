@@ -68,12 +68,20 @@ impl<T> Queue<T> {
         self.len() == 0
     }
 
-    /// The first items that a worker of `kind` accepts, at most `most`, and of several no more than its share of what
-    /// waits; waits until there is one. `None` once the queue is closed and holds nothing for it.
-    pub fn take(&self, kind: usize, most: usize, accepts: impl Fn(&T) -> bool) -> Option<Vec<T>> {
+    /// The first items that a worker of `kind` accepts: of the `sizes` that it likes, the largest first, as many as are no
+    /// more than its share of what waits, or one; waits until there is one. `None` once the queue is closed and holds
+    /// nothing for it.
+    pub fn take(
+        &self,
+        kind: usize,
+        sizes: &[usize],
+        accepts: impl Fn(&T) -> bool,
+    ) -> Option<Vec<T>> {
         let mut state = self.state();
         loop {
-            let count = most.min(state.share(kind)).max(1);
+            let share = state.share(kind);
+            let fitting = sizes.iter().find(|&&size| size <= share);
+            let count = fitting.copied().unwrap_or(1);
             let taken = state.remove(count, &accepts);
             if !taken.is_empty() {
                 return Some(taken);
@@ -156,21 +164,21 @@ mod tests {
         queue.push(0..100);
         let all = |_: &i32| true;
         // Nothing is known: half.
-        assert_eq!(queue.take(ENGINE, 64, all).unwrap().len(), 50);
+        assert_eq!(queue.take(ENGINE, &[64, 50, 1], all).unwrap().len(), 50);
         queue.note(ENGINE, 1, 30, Duration::from_secs(1));
         queue.note(HOST, 4, 5, Duration::from_secs(2));
         assert_eq!(queue.rates(), [30.0, 10.0]);
-        // Three quarters of 50.
-        assert_eq!(queue.take(ENGINE, 64, all).unwrap().len(), 38);
-        assert_eq!(queue.take(HOST, 1, |i| i % 10 == 3).unwrap(), [93]);
-        assert_eq!(queue.take(HOST, 1, all).unwrap(), [88]);
+        // No more than three quarters of 50.
+        assert_eq!(queue.take(ENGINE, &[64, 30, 7, 1], all).unwrap().len(), 30);
+        assert_eq!(queue.take(HOST, &[1], |i| i % 10 == 3).unwrap(), [83]);
+        assert_eq!(queue.take(HOST, &[1], all).unwrap(), [80]);
         queue.close();
-        assert_eq!(queue.take(HOST, 1, |i| *i < 0), None);
-        assert_eq!(queue.len(), 10);
-        for _ in 0..10 {
-            assert!(queue.take(HOST, 1, all).is_some());
+        assert_eq!(queue.take(HOST, &[1], |i| *i < 0), None);
+        assert_eq!(queue.len(), 18);
+        for _ in 0..18 {
+            assert!(queue.take(HOST, &[1], all).is_some());
         }
-        assert_eq!(queue.take(ENGINE, 64, all), None);
+        assert_eq!(queue.take(ENGINE, &[64], all), None);
         assert!(queue.is_empty());
     }
 
@@ -181,11 +189,11 @@ mod tests {
         let queue = Queue::new(2);
         let done: Vec<AtomicUsize> = (0..600).map(|_| AtomicUsize::new(0)).collect();
         let ends = std::sync::Mutex::new(Vec::new());
-        let work = |kind: usize, workers: usize, most: usize, each: Duration| {
+        let work = |kind: usize, workers: usize, sizes: &[usize], each: Duration| {
             // Every seventh item is one that the engine does not know.
-            while let Some(items) =
-                queue.take(kind, most, |i: &usize| kind == HOST || !i.is_multiple_of(7))
-            {
+            while let Some(items) = queue.take(kind, sizes, |i: &usize| {
+                kind == HOST || !i.is_multiple_of(7)
+            }) {
                 let start = Instant::now();
                 std::thread::sleep(each * items.len() as u32);
                 queue.note(kind, workers, items.len(), start.elapsed());
@@ -196,9 +204,9 @@ mod tests {
             ends.lock().unwrap().push(Instant::now());
         };
         std::thread::scope(|scope| {
-            scope.spawn(|| work(ENGINE, 1, 64, Duration::from_micros(200)));
+            scope.spawn(|| work(ENGINE, 1, &[64, 16, 4, 1], Duration::from_micros(200)));
             for _ in 0..3 {
-                scope.spawn(|| work(HOST, 3, 1, Duration::from_micros(900)));
+                scope.spawn(|| work(HOST, 3, &[1], Duration::from_micros(900)));
             }
             for start in (0..600).step_by(200) {
                 queue.push(start..start + 200);

@@ -104,11 +104,10 @@ pub(super) struct Counts {
     pub(super) refused: AtomicUsize,
 }
 
-/// Notes what became of a file whose work is on a worker's stream.
+/// Notes what became of a file. Work for it may still be on the stream of the worker of that number.
 fn done<T: Element, B: AsRef<[u8]> + Send + Sync>(
     shared: &Shared<'_, B>,
-    number: usize,
-    stream: &CudaStream,
+    waiting: Option<(usize, &CudaStream)>,
     item: &Item<B>,
     outcome: Result<Made, PrepareError>,
 ) -> Result<(), GpuError> {
@@ -116,8 +115,10 @@ fn done<T: Element, B: AsRef<[u8]> + Send + Sync>(
     *round.outcomes[item.index]
         .lock()
         .unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-    round.slot.mark(number, stream)?;
-    round.used[number].store(true, Ordering::Release);
+    if let Some((number, stream)) = waiting {
+        round.slot.mark(number, stream)?;
+        round.used[number].store(true, Ordering::Release);
+    }
     if round.left.fetch_sub(1, Ordering::AcqRel) == 1 {
         shared.finish::<T>(round)?;
     }
@@ -145,11 +146,13 @@ impl Engines {
     pub(super) fn work<T: Element, B: AsRef<[u8]> + Send + Sync>(
         &mut self,
         shared: &Shared<'_, B>,
-        number: usize,
     ) -> Result<(), GpuError> {
         shared.card.bind()?;
-        let most = shared.options.engine_batch.max(1);
-        while let Some(items) = shared.queue.take(ENGINES, most, |item| item.card) {
+        let mut sizes = vec![shared.options.engine_batch.max(1)];
+        while let Some(smaller) = sizes.last().map(|size| size / 4).filter(|&size| size > 0) {
+            sizes.push(smaller);
+        }
+        while let Some(items) = shared.queue.take(ENGINES, &sizes, |item| item.card) {
             let start = Instant::now();
             let engines = &mut self.hardware;
             let (known, unknown): (Vec<_>, Vec<_>) = items
@@ -191,7 +194,7 @@ impl Engines {
                     stride: target.stride,
                     whole: true,
                 });
-                done::<T, B>(shared, number, &self.stream, item, made)?;
+                done::<T, B>(shared, None, item, made)?;
             }
         }
         Ok(())
@@ -316,14 +319,14 @@ impl Thread {
         number: usize,
     ) -> Result<(), GpuError> {
         shared.card.bind()?;
-        while let Some(items) = shared.queue.take(THREADS, 1, |_| true) {
+        while let Some(items) = shared.queue.take(THREADS, &[1], |_| true) {
             for item in items {
                 let start = Instant::now();
                 let outcome = self.make::<T, B>(shared, &item)?;
                 shared
                     .queue
                     .note(THREADS, shared.thread_workers, 1, start.elapsed());
-                done::<T, B>(shared, number, &self.stream, &item, outcome)?;
+                done::<T, B>(shared, Some((number, &self.stream)), &item, outcome)?;
             }
         }
         Ok(())
