@@ -29,9 +29,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod columns;
 mod compression;
 pub mod conformance;
 mod crc32c;
+mod engine;
 mod error;
 pub mod format;
 mod input;

@@ -7,7 +7,7 @@ use sightline_core::text::counted;
 use sightline_core::{Digest, Seed};
 use sightline_harness::captions::{LeftOut, Unpaired};
 use sightline_metrics::comparison::{FEWEST_ITEMS, minimum_detectable_difference};
-use sightline_metrics::{Bootstrap, DynMetric, Outcome};
+use sightline_metrics::{Bootstrap, DynMetric, Method, Outcome};
 
 use super::files::Source;
 
@@ -224,6 +224,7 @@ fn notes(printed: &Printed) -> Vec<String> {
             "p bootstrap: none below {FEWEST_ITEMS} images, whose resamples vary too little"
         ));
     }
+    notes.extend(missing_intervals(printed));
     for score in &printed.metrics {
         if score.without_value > 0 {
             notes.push(format!(
@@ -257,6 +258,43 @@ fn notes(printed: &Printed) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// Why there are values and differences without an interval, a line for each reason.
+fn missing_intervals(printed: &Printed) -> Vec<String> {
+    let Some(intervals) = &printed.intervals else {
+        return Vec::new();
+    };
+    let mut without = Vec::new();
+    for score in &printed.metrics {
+        if score.value.is_some() && score.interval.is_none() {
+            without.push((score.items, score.id.to_owned()));
+        }
+        if let Some(one) = &score.comparison
+            && one.difference.is_some()
+            && one.interval.is_none()
+        {
+            without.push((one.images, format!("the difference of {}", score.id)));
+        }
+    }
+    let (few, enough): (Vec<_>, Vec<_>) = without.into_iter().partition(|(items, _)| *items < 2);
+    let reasons = [
+        (few, "it takes two images"),
+        (
+            enough,
+            // The other methods give one wherever there is a value.
+            "BCa is not defined where all images, or nearly all, have one value; percentile and basic are",
+        ),
+    ];
+    reasons
+        .into_iter()
+        .filter(|(without, _)| !without.is_empty())
+        .filter(|(without, _)| without[0].0 < 2 || intervals.method == Method::Bca.name())
+        .map(|(without, reason)| {
+            let ids: Vec<String> = without.into_iter().map(|(_, id)| id).collect();
+            format!("no interval for {}: {reason}", ids.join(", "))
+        })
+        .collect()
 }
 
 /// What was left out, a line for each file that lacked something.

@@ -1,13 +1,8 @@
-//! Tables: a row for each caption.
+//! Delimited text: a row for each caption.
 
-use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use polars::prelude::*;
-use sightline_core::text::{counted, printable};
+use sightline_core::text::counted;
 
 use super::error::CaptionError;
-use super::json;
 use super::read::{CaptionColumns, Captions, Role, Row};
 
 /// Reads a table of delimited text with a header. With commas it is quoted, with tabs it is not.
@@ -98,109 +93,6 @@ fn check_quotes(bytes: &[u8]) -> Result<(), CaptionError> {
     Ok(())
 }
 
-/// Reads a Parquet file whose captions are texts or lists of texts. A row without a caption is an image
-/// without one.
-pub(super) fn parquet(
-    bytes: &[u8],
-    columns: &CaptionColumns,
-    role: Role,
-) -> Result<Captions, CaptionError> {
-    // The engine gives errors for most damaged files and panics on some.
-    let read = || parquet_unguarded(bytes, columns, role);
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        Err(CaptionError::Table {
-            problem: "the Parquet file is damaged".to_owned(),
-        })
-    })
-}
-
-fn parquet_unguarded(
-    bytes: &[u8],
-    columns: &CaptionColumns,
-    role: Role,
-) -> Result<Captions, CaptionError> {
-    let table = |error: PolarsError| CaptionError::Table {
-        problem: error.to_string(),
-    };
-    let mut reader = ParquetReader::new(Cursor::new(bytes));
-    let schema = reader.schema().map_err(table)?;
-    for column in [&columns.id, &columns.caption] {
-        if schema.get(column).is_none() {
-            return Err(CaptionError::Column {
-                column: column.clone(),
-                found: schema.iter_names().map(ToString::to_string).collect(),
-            });
-        }
-    }
-    let wanted = vec![columns.id.clone(), columns.caption.clone()];
-    let frame = reader.with_columns(Some(wanted)).finish().map_err(table)?;
-    let ids = ids(frame.column(&columns.id).map_err(table)?)?;
-    let texts = frame.column(&columns.caption).map_err(table)?;
-    let no_text = |what: String| CaptionError::Table {
-        problem: format!("column `{}` {what}", printable(&columns.caption)),
-    };
-    let texts = match texts.dtype() {
-        DataType::List(inner) if **inner == DataType::String => texts.clone(),
-        DataType::String | DataType::Categorical(..) | DataType::Enum(..) => {
-            texts.cast(&DataType::String).map_err(table)?
-        }
-        other => {
-            return Err(no_text(format!(
-                "holds {other}, not texts or lists of texts"
-            )));
-        }
-    };
-
-    let mut rows = Vec::new();
-    for (row, id) in ids.into_iter().enumerate() {
-        let captions = match texts.get(row).map_err(table)? {
-            AnyValue::Null => Vec::new(),
-            AnyValue::List(list) => list
-                .iter()
-                .map(|text| text.get_str().map(str::to_owned))
-                .collect::<Option<_>>()
-                .ok_or_else(|| {
-                    no_text(format!("holds a list with null in it in row {}", row + 1))
-                })?,
-            value => vec![value.get_str().unwrap_or_default().to_owned()],
-        };
-        rows.push(Row {
-            id,
-            captions,
-            is_list: matches!(texts.dtype(), DataType::List(_)),
-            failed: None,
-        });
-    }
-    Captions::of_rows("id", role, rows)
-}
-
-/// The ids in a column of texts or numbers.
-fn ids(column: &Column) -> Result<Vec<String>, CaptionError> {
-    let table = |error: PolarsError| CaptionError::Table {
-        problem: error.to_string(),
-    };
-    let problem = |row: usize, what: &str| CaptionError::Line {
-        line: row as u64 + 1,
-        problem: format!("column `{}` {what}", printable(column.name())),
-    };
-    let empty = |row| problem(row, "is empty");
-    if column.dtype().is_float() {
-        let floats = column.cast(&DataType::Float64).map_err(table)?;
-        let floats = floats.f64().map_err(table)?.iter().enumerate();
-        return floats
-            .map(|(row, id)| {
-                let id = id.ok_or_else(|| empty(row))?;
-                json::of_float(id).ok_or_else(|| problem(row, "holds a float that is no exact id"))
-            })
-            .collect();
-    }
-    let texts = column.cast(&DataType::String).map_err(table)?;
-    let texts = texts.str().map_err(table)?.iter().enumerate();
-    texts
-        .map(|(row, id)| Ok(id.ok_or_else(|| empty(row))?.to_owned()))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,39 +163,6 @@ mod tests {
         assert_eq!(
             read(twice, b',', Role::Predictions).unwrap_err(),
             "more than one prediction for 1 image: `1`"
-        );
-    }
-
-    #[test]
-    fn floats_of_parquet_are_ids() {
-        let mut frame = df!("id" => [1.0f64, 2.5], "caption" => ["a", "b"]).unwrap();
-        let mut bytes = Vec::new();
-        ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
-        let read = parquet(&bytes, &CaptionColumns::default(), Role::Predictions).unwrap();
-        let ids: Vec<&str> = read.entries.iter().map(|e| e.ids[0].as_str()).collect();
-        assert_eq!(ids, ["1", "2.5"]);
-    }
-
-    fn packed(mut frame: DataFrame) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn columns_of_parquet_that_are_no_texts_are_refused() {
-        let numbers = packed(df!("id" => ["1"], "caption" => [1i64]).unwrap());
-        let error = parquet(&numbers, &CaptionColumns::default(), Role::Predictions).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "column `caption` holds i64, not texts or lists of texts"
-        );
-        let list = Series::new("".into(), [Some("a"), None]);
-        let lists = packed(df!("id" => ["1"], "caption" => [list]).unwrap());
-        let error = parquet(&lists, &CaptionColumns::default(), Role::References).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "column `caption` holds a list with null in it in row 1"
         );
     }
 }

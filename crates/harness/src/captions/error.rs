@@ -141,7 +141,7 @@ impl fmt::Display for Unpairable {
     }
 }
 
-/// Ids of images: the first few are named, all are counted.
+/// Ids of images: the first ten are named, all are counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ids(pub Vec<String>);
 
@@ -159,10 +159,10 @@ impl fmt::Display for Ids {
             counted(self.0.len(), "image"),
             named.join(", ")
         )?;
-        if self.0.len() > NAMED {
-            write!(f, ", …")?;
+        match self.0.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
         }
-        Ok(())
     }
 }
 
@@ -200,5 +200,19 @@ impl Hint for CaptionError {
             _ => return Vec::new(),
         };
         vec![hint.to_owned()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_are_not_named_are_counted() {
+        let ids = |number: u32| Ids((1..=number).map(|id| id.to_string()).collect()).to_string();
+        let ten = "`1`, `2`, `3`, `4`, `5`, `6`, `7`, `8`, `9`, `10`";
+        assert_eq!(ids(1), "1 image: `1`");
+        assert_eq!(ids(10), format!("10 images: {ten}"));
+        assert_eq!(ids(12), format!("12 images: {ten} and 2 more"));
     }
 }

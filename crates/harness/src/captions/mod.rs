@@ -21,11 +21,15 @@
 //! - TSV has no quoting: a quote is a quote, and a field holds neither tab nor line end.
 //! - An empty cell of CSV or TSV is an empty caption, as `""` is in JSON: the model said nothing, and is scored for it.
 //!   A prediction that failed is no row, `failed` in a run's predictions file, or null in Parquet.
+//! - Parquet captions are texts or lists of texts, ids texts or numbers, in any codec but LZO. A page MUST NOT
+//!   announce more than 256 MiB and more than eight times its bytes in the file: what a damaged file announces would
+//!   else end the process (`sightline_shard::columns`).
 
 mod columns;
 mod error;
 mod json;
 mod pair;
+mod parquet;
 mod read;
 
 pub use error::CaptionError;

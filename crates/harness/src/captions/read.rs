@@ -4,15 +4,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use bytes::Bytes;
 use foldhash::HashMap;
 use sightline_core::Digest;
 
 use super::error::{CaptionError, Ids};
-use super::{columns, json};
+use super::{columns, json, parquet};
 use crate::{Error, Result};
 
 /// Most bytes of a file, packed or not: what is read is kept in memory.
-const MAX_LEN_BYTES: u64 = 8 << 30;
+pub(super) const MAX_LEN_BYTES: u64 = 8 << 30;
 
 /// Names of the columns of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,10 +218,10 @@ fn read(
 
     let file = File::open(path)?;
     let expected = file.metadata()?.len();
-    let stored = whole(file, expected)?;
+    let stored = Bytes::from(whole(file, expected)?);
     let parse = || {
         if is_parquet {
-            return columns::parquet(&stored, columns, role);
+            return parquet::read(stored.clone(), columns, role);
         }
         let unpacked = is_packed.then(|| unpack(&stored)).transpose()?;
         let bytes = unpacked.as_deref().unwrap_or(&stored);
