@@ -6,23 +6,7 @@
 
 use std::io::{self, Read};
 
-/// Structs in structs that are followed.
-const MAX_DEPTH: u8 = 16;
-
-/// Ids of the types of the compact protocol.
-mod kind {
-    pub(super) const TRUE: u8 = 1;
-    pub(super) const FALSE: u8 = 2;
-    pub(super) const BYTE: u8 = 3;
-    pub(super) const I16: u8 = 4;
-    pub(super) const I32: u8 = 5;
-    pub(super) const I64: u8 = 6;
-    pub(super) const DOUBLE: u8 = 7;
-    pub(super) const BINARY: u8 = 8;
-    pub(super) const LIST: u8 = 9;
-    pub(super) const SET: u8 = 10;
-    pub(super) const STRUCT: u8 = 12;
-}
+use super::thrift::{Compact, kind, malformed};
 
 /// What the header of a page says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,11 +28,11 @@ pub(super) struct PageHeader {
 impl PageHeader {
     /// Reads the header with which `bytes` begins.
     pub(super) fn read(bytes: impl Read) -> io::Result<Self> {
-        let mut thrift = Compact { bytes, read: 0 };
+        let mut thrift = Compact::new(bytes);
         let mut header = Self::default();
         let (mut has_stored, mut has_unpacked) = (false, false);
         let mut last = 0;
-        while let Some((id, kind)) = thrift.field(&mut last)? {
+        while let Some((id, kind)) = next_field(&mut thrift, &mut last)? {
             match (id, kind) {
                 (1, kind::I32) => header.is_index = thrift.integer()? == 1,
                 (2, kind::I32) => {
@@ -60,139 +44,40 @@ impl PageHeader {
                     has_stored = true;
                 }
                 (1..=3, _) => return Err(malformed("a length is no number")),
-                (8, kind::STRUCT) => thrift.version_2(&mut header)?,
-                (_, kind) => thrift.skip(kind, MAX_DEPTH)?,
+                (8, kind::STRUCT) => version_2(&mut thrift, &mut header)?,
+                (_, kind) => thrift.skip(kind)?,
             }
         }
         if !has_stored || !has_unpacked {
             return Err(malformed("a length is missing"));
         }
-        header.len_bytes = thrift.read;
+        header.len_bytes = thrift.len_bytes();
         Ok(header)
     }
 }
 
-fn malformed(what: &'static str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("the header of a page is malformed: {what}"),
-    )
+/// Reads the part of a header that only pages of version 2 have.
+fn version_2(thrift: &mut Compact<impl Read>, header: &mut PageHeader) -> io::Result<()> {
+    let mut last = 0;
+    while let Some((id, kind)) = next_field(thrift, &mut last)? {
+        match (id, kind) {
+            (5 | 6, kind::I32) => header.level_bytes += thrift.size()?,
+            (5 | 6, _) => return Err(malformed("a length is no number")),
+            (7, kind::FALSE) => header.is_plain = true,
+            (_, kind) => thrift.skip(kind)?,
+        }
+    }
+    Ok(())
 }
 
-/// A reader of the compact protocol that counts what it reads.
-struct Compact<R> {
-    bytes: R,
-    read: u64,
-}
-
-impl<R: Read> Compact<R> {
-    /// Reads the part of a header that only pages of version 2 have.
-    fn version_2(&mut self, header: &mut PageHeader) -> io::Result<()> {
-        let mut last = 0;
-        while let Some((id, kind)) = self.field(&mut last)? {
-            match (id, kind) {
-                (5 | 6, kind::I32) => header.level_bytes += self.size()?,
-                (5 | 6, _) => return Err(malformed("a length is no number")),
-                (7, kind::FALSE) => header.is_plain = true,
-                (_, kind) => self.skip(kind, MAX_DEPTH)?,
-            }
-        }
-        Ok(())
+/// The next field of a struct whose fields stand in order.
+fn next_field(thrift: &mut Compact<impl Read>, last: &mut i64) -> io::Result<Option<(i64, u8)>> {
+    let before = *last;
+    let field = thrift.field(last)?;
+    if field.is_some() && *last <= before {
+        return Err(malformed("its fields are not in order"));
     }
-
-    /// The id and the type of the next field of a struct, or `None` at its end.
-    fn field(&mut self, last: &mut i64) -> io::Result<Option<(i64, u8)>> {
-        let byte = self.byte()?;
-        if byte & 0xf == 0 {
-            return Ok(None);
-        }
-        let id = match byte >> 4 {
-            0 => self.integer()?,
-            delta => *last + i64::from(delta),
-        };
-        if id <= *last || id > i64::from(i16::MAX) {
-            return Err(malformed("its fields are not in order"));
-        }
-        *last = id;
-        Ok(Some((id, byte & 0xf)))
-    }
-
-    fn skip(&mut self, kind: u8, depth: u8) -> io::Result<()> {
-        let Some(depth) = depth.checked_sub(1) else {
-            return Err(malformed("it is nested too deeply"));
-        };
-        match kind {
-            kind::TRUE | kind::FALSE => Ok(()),
-            kind::BYTE => self.byte().map(drop),
-            kind::I16 | kind::I32 | kind::I64 => self.varint().map(drop),
-            kind::DOUBLE => self.pass(8),
-            kind::BINARY => {
-                let len = self.varint()?;
-                self.pass(len)
-            }
-            kind::LIST | kind::SET => {
-                let head = self.byte()?;
-                let kind = head & 0xf;
-                let len = match head >> 4 {
-                    15 => self.varint()?,
-                    len => u64::from(len),
-                };
-                // Truths in a list take a byte each by the protocol and none in some readers.
-                if matches!(kind, kind::TRUE | kind::FALSE) {
-                    return Err(malformed("it has a list of truths"));
-                }
-                (0..len).try_for_each(|_| self.skip(kind, depth))
-            }
-            kind::STRUCT => {
-                let mut last = 0;
-                while let Some((_, kind)) = self.field(&mut last)? {
-                    self.skip(kind, depth)?;
-                }
-                Ok(())
-            }
-            _ => Err(malformed("it has a field of an unknown type")),
-        }
-    }
-
-    fn pass(&mut self, len: u64) -> io::Result<()> {
-        let passed = io::copy(&mut self.bytes.by_ref().take(len), &mut io::sink())?;
-        self.read += passed;
-        if passed < len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(())
-    }
-
-    /// A number of bytes.
-    fn size(&mut self) -> io::Result<u64> {
-        let size = i32::try_from(self.integer()?).ok();
-        let size = size.and_then(|size| u64::try_from(size).ok());
-        size.ok_or_else(|| malformed("a length is out of range"))
-    }
-
-    fn integer(&mut self) -> io::Result<i64> {
-        let zigzag = self.varint()?;
-        Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
-    }
-
-    fn varint(&mut self) -> io::Result<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(malformed("a number is too long"))
-    }
-
-    fn byte(&mut self) -> io::Result<u8> {
-        let mut byte = [0];
-        self.bytes.read_exact(&mut byte)?;
-        self.read += 1;
-        Ok(byte[0])
-    }
+    Ok(field)
 }
 
 #[cfg(test)]
@@ -231,10 +116,10 @@ mod tests {
         for len in 0..VERSION_2.len() - 1 {
             assert!(PageHeader::read(&VERSION_2[..len]).is_err(), "{len}");
         }
-        let nested = [&[0x1c; 40][..], &[0; 41]].concat();
+        let nested = [&[0x1c; 40][..], &[0; 42]].concat();
         for (bytes, problem) in [
             (&[0x00][..], "a length is missing"),
-            (&[0x25, 0x01, 0x15, 0x02, 0x00], "a length is out of range"),
+            (&[0x25, 0x01, 0x15, 0x02, 0x00], "a number is out of range"),
             (&[0x28, 0x00, 0x00], "a length is no number"),
             (
                 &[0x25, 0x02, 0x05, 0x02, 0x02, 0x00],

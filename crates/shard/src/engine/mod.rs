@@ -4,13 +4,16 @@
 //! list of lengths announces, and for a page's announced length, before it looks whether they are there. Room for
 //! 2⁴⁰ values ends the process. So a file is read through [`File`], which
 //!
+//! - refuses a footer that would fill the stack ([`footer`]),
 //! - compares the numbers of rows and values in the footer with each other and with the file's length,
 //! - reads each page's header first, and has its numbers checked before the crate sees the page
 //!   ([`pages::Pages`]),
 //! - turns the crate's panics into errors ([`guarded`]).
 
+mod footer;
 mod header;
 mod pages;
+mod thrift;
 mod value;
 
 use std::io::Read;
@@ -60,7 +63,12 @@ impl File {
             object: Arc::clone(&object),
             len,
         };
-        let read = guarded(|| SerializedFileReader::new(source))?;
+        let read = guarded(|| {
+            footer::check(&*object, len).map_err(|error| {
+                ParquetError::General(format!("the footer is malformed: {error}"))
+            })?;
+            SerializedFileReader::new(source)
+        })?;
         let groups = groups(read.metadata(), len)?;
         Ok(Self {
             read,

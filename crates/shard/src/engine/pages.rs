@@ -60,7 +60,9 @@ impl Pages {
     fn check_next(&mut self) -> ParquetResult<()> {
         while self.next.is_none() && self.at < self.end {
             let head = Pieces::new(Arc::clone(&self.object), self.at, self.end);
-            let header = PageHeader::read(head)?;
+            let header = PageHeader::read(head).map_err(|error| {
+                ParquetError::General(format!("the header of a page is malformed: {error}"))
+            })?;
             let left = self.end - self.at;
             if header.len_bytes.saturating_add(header.stored_bytes) > left {
                 return Err(refused("a page is longer than what is left of its column"));
@@ -112,16 +114,11 @@ impl Pages {
             buf, num_values, ..
         } = page
         {
-            let bits = match self.column.physical_type() {
-                Physical::BOOLEAN => 1,
-                Physical::INT32 | Physical::FLOAT | Physical::BYTE_ARRAY => 32,
-                Physical::INT64 | Physical::DOUBLE => 64,
-                Physical::INT96 => 96,
-                Physical::FIXED_LEN_BYTE_ARRAY => {
-                    8 * u64::try_from(self.column.type_length()).unwrap_or(0).max(1)
-                }
-            };
-            if u64::from(*num_values).saturating_mul(bits) > buf.len() as u64 * 8 {
+            if self.column.physical_type() == Physical::BOOLEAN {
+                return Err(refused("a column of truths has a dictionary"));
+            }
+            let least = self.least_bits();
+            if u64::from(*num_values).saturating_mul(least) > buf.len() as u64 * 8 {
                 return Err(refused("a dictionary announces more values than it holds"));
             }
             return Ok(());
@@ -132,12 +129,20 @@ impl Pages {
         if self.values > self.declared {
             return Err(refused("a column holds more values than it announces"));
         }
+        let mut data = self.data(page);
         let lists = match page.encoding() {
             Encoding::DELTA_LENGTH_BYTE_ARRAY => 1,
             Encoding::DELTA_BYTE_ARRAY => 2,
+            // The crate takes values out of whatever is there.
+            Encoding::BYTE_STREAM_SPLIT => {
+                let bits = data.map_or(0, |data| data.len() as u64 * 8);
+                if !bits.is_multiple_of(self.least_bits()) {
+                    return Err(refused("a page holds a part of a value"));
+                }
+                0
+            }
             _ => 0,
         };
-        let mut data = self.data(page);
         for _ in 0..lists {
             let (lengths, rest) = data
                 .and_then(lengths)
@@ -148,6 +153,19 @@ impl Pages {
             data = Some(rest);
         }
         Ok(())
+    }
+
+    /// Bits that a value takes at least as it is: all bits of those that have a fixed length, the length of others.
+    fn least_bits(&self) -> u64 {
+        match self.column.physical_type() {
+            Physical::BOOLEAN => 1,
+            Physical::INT32 | Physical::FLOAT | Physical::BYTE_ARRAY => 32,
+            Physical::INT64 | Physical::DOUBLE => 64,
+            Physical::INT96 => 96,
+            Physical::FIXED_LEN_BYTE_ARRAY => {
+                8 * u64::try_from(self.column.type_length()).unwrap_or(0).max(1)
+            }
+        }
     }
 
     /// What follows the levels of a data page; `None` where they are malformed.
@@ -278,4 +296,196 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::Write;
+
+    use bytes::Bytes;
+    use parquet::basic::GzipLevel;
+    use parquet::schema::types::{ColumnDescriptor, ColumnPath, Type};
+
+    use super::*;
+
+    /// Gives the pages that it is given.
+    struct Given(VecDeque<Page>);
+
+    impl PageReader for Given {
+        fn get_next_page(&mut self) -> ParquetResult<Option<Page>> {
+            Ok(self.0.pop_front())
+        }
+
+        fn peek_next_page(&mut self) -> ParquetResult<Option<PageMetadata>> {
+            Ok(None)
+        }
+
+        fn skip_next_page(&mut self) -> ParquetResult<()> {
+            Ok(())
+        }
+    }
+
+    impl Iterator for Given {
+        type Item = ParquetResult<Page>;
+
+        fn next(&mut self) -> Option<Self::Item> {
+            self.get_next_page().transpose()
+        }
+    }
+
+    /// Reads all pages of a column of three texts that are never null.
+    fn read(codec: Compression, object: Vec<u8>, pages: Vec<Page>) -> Result<usize, String> {
+        let text = Type::primitive_type_builder("text", Physical::BYTE_ARRAY).build();
+        let path = ColumnPath::from("text");
+        let column = ColumnDescriptor::new(Arc::new(text.unwrap()), 0, 0, path);
+        let column = ColumnChunkMetaData::builder(Arc::new(column))
+            .set_num_values(3)
+            .set_compression(codec)
+            .set_data_page_offset(0)
+            .set_total_compressed_size(object.len() as i64)
+            .build();
+        let given = Box::new(Given(pages.into()));
+        let pages = Pages::new(given, &column.unwrap(), Arc::new(Bytes::from(object)));
+        let read: ParquetResult<Vec<Page>> = pages.collect();
+        read.map(|pages| pages.len()).map_err(|e| e.to_string())
+    }
+
+    fn varint(mut value: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while value > 0x7f {
+            bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    }
+
+    /// A data page of `stored` bytes that announces `unpacked`.
+    fn stored(unpacked: u64, stored: &[u8]) -> Vec<u8> {
+        let field = |value: u64| [vec![0x15], varint(value * 2)].concat();
+        let head = [
+            field(0),
+            field(unpacked),
+            field(stored.len() as u64),
+            vec![0],
+        ]
+        .concat();
+        [&head, stored].concat()
+    }
+
+    fn data(num_values: u32, encoding: Encoding, buf: impl Into<Bytes>) -> Page {
+        Page::DataPage {
+            buf: buf.into(),
+            num_values,
+            encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        }
+    }
+
+    /// Lengths 0, as a list encodes them in blocks of 128 in 4 parts.
+    fn zeros(count: u64) -> Vec<u8> {
+        let blocks = count.saturating_sub(1).div_ceil(128).min(4);
+        let head = [varint(128), varint(4), varint(count), varint(0)].concat();
+        [head, vec![0; 5 * blocks as usize]].concat()
+    }
+
+    #[test]
+    fn pages_that_announce_too_much_are_refused_before_they_are_unpacked() {
+        let refused = read(Compression::SNAPPY, stored(300 << 20, &[0; 10]), Vec::new());
+        assert!(
+            refused
+                .unwrap_err()
+                .ends_with("a page announces 314572800 bytes, the limit is 268435456")
+        );
+        let page = || vec![data(3, Encoding::PLAIN, vec![0; 12])];
+        let hardly_packed = stored(300 << 20, &vec![0; 40 << 20]);
+        assert_eq!(read(Compression::SNAPPY, hardly_packed, page()), Ok(1));
+
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packed.write_all(&[0; 100_000]).unwrap();
+        let packed = packed.finish().unwrap();
+        let gzip = Compression::GZIP(GzipLevel::default());
+        assert_eq!(read(gzip, stored(100_000, &packed), page()), Ok(1));
+        let refused = read(gzip, stored(99_999, &packed), page());
+        assert!(
+            refused
+                .unwrap_err()
+                .ends_with("unpacks to more bytes than it announces")
+        );
+    }
+
+    #[test]
+    fn values_that_are_not_there_are_refused() {
+        let page = || stored(12, &[0; 12]);
+        let plain = |values| data(values, Encoding::PLAIN, vec![0; 12]);
+        let dictionary = |num_values| Page::DictionaryPage {
+            buf: vec![0; 12].into(),
+            num_values,
+            encoding: Encoding::PLAIN,
+            is_sorted: false,
+        };
+        let lengths = |count| data(3, Encoding::DELTA_LENGTH_BYTE_ARRAY, zeros(count));
+        let prefixes = |count| {
+            let both = [zeros(3), zeros(count)].concat();
+            data(3, Encoding::DELTA_BYTE_ARRAY, both)
+        };
+        for (given, pages, problem) in [
+            (vec![plain(3)], 1, ""),
+            (vec![dictionary(3), plain(3)], 2, ""),
+            (vec![lengths(3)], 1, ""),
+            (vec![prefixes(3)], 1, ""),
+            (
+                vec![plain(2)],
+                1,
+                "a column holds fewer values than it announces",
+            ),
+            (
+                vec![plain(2), plain(2)],
+                2,
+                "a column holds more values than it announces",
+            ),
+            (
+                vec![dictionary(4)],
+                1,
+                "a dictionary announces more values than it holds",
+            ),
+            (
+                vec![dictionary(u32::MAX)],
+                1,
+                "a dictionary announces more values than it holds",
+            ),
+            (
+                vec![lengths(500)],
+                1,
+                "a page announces more texts than it has values",
+            ),
+            (
+                vec![prefixes(4)],
+                1,
+                "a page announces more texts than it has values",
+            ),
+            (
+                vec![lengths(1 << 61)],
+                1,
+                "the lengths of the texts of a page are malformed",
+            ),
+            (
+                vec![prefixes(1 << 61)],
+                1,
+                "the lengths of the texts of a page are malformed",
+            ),
+        ] {
+            let read = read(Compression::UNCOMPRESSED, page().repeat(pages), given);
+            match read {
+                Ok(read) => assert_eq!((read, problem), (pages, "")),
+                Err(error) => assert!(
+                    !problem.is_empty() && error.ends_with(problem),
+                    "{error}, not {problem}"
+                ),
+            }
+        }
+    }
 }
