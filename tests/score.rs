@@ -384,6 +384,35 @@ fn few_images_have_no_p_of_the_bootstrap() {
 }
 
 #[test]
+fn an_interval_that_is_not_defined_says_why() {
+    let sandbox = sandbox();
+    sandbox.write(
+        "references.json",
+        r#"{"images": [{"id": 1}, {"id": 2}, {"id": 3}], "annotations": [{"image_id": 1, "caption": "a dog"},
+            {"image_id": 2, "caption": "a cat"}, {"image_id": 3, "caption": "a red bus"}]}"#,
+    );
+    sandbox.write(
+        "results.json",
+        r#"[{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a cat"},
+            {"image_id": 3, "caption": "a red bus"}]"#,
+    );
+    let line = "--metrics rouge-l --baseline results.json";
+    let scored = score(&sandbox, &format!("{line} --interval bca")).expect(0);
+    let said = "\nno interval for rouge-l, the difference of rouge-l: BCa is not defined where all images, or nearly \
+                all, have one value; percentile and basic are";
+    assert!(scored.stdout.contains(said), "{}", scored.stdout);
+    let scored = score(&sandbox, line).expect(0);
+    assert!(!scored.stdout.contains("no interval"), "{}", scored.stdout);
+
+    sandbox.write("one.json", r#"[{"image_id": 1, "caption": "a dog"}]"#);
+    let one =
+        "score --references references.json --predictions one.json --metrics rouge-l --partial";
+    let scored = sandbox.sightline(one).expect(0);
+    let said = "\nno interval for rouge-l: it takes two images\n";
+    assert!(scored.stdout.contains(said), "{}", scored.stdout);
+}
+
+#[test]
 fn images_without_a_value_are_counted_and_models_compared_on_the_others() {
     let sandbox = sandbox();
     let scored = score(
@@ -714,6 +743,44 @@ fn broken_files_are_named_with_the_place() {
         .sightline("score --references nowhere.json --predictions results.json")
         .expect(2)
         .says(&["nowhere.json"]);
+}
+
+#[test]
+fn parquet_is_scored_and_damaged_files_are_named() {
+    let sandbox = Sandbox::new();
+    let fixture = |name: &str| {
+        let folder = "crates/harness/tests/fixtures/parquet";
+        fs::read(format!("{folder}/{name}.parquet")).unwrap()
+    };
+    sandbox.write("references.parquet", fixture("polars-lists"));
+    let predictions = fixture("pyarrow-snappy");
+    sandbox.write("predictions.parquet", &predictions);
+    let line =
+        "score --references references.parquet --predictions predictions.parquet --metrics bleu-1";
+    sandbox
+        .sightline(line)
+        .expect(2)
+        .says(&["no reference for 2 images: `2`, `30`"]);
+    let partial = sandbox.sightline(&format!("{line} --partial --json"));
+    let json = partial.expect(0).json();
+    assert_eq!(json["images"], 2);
+    assert_eq!(json["left_out"]["predictions"]["extra"], 0);
+
+    // A page whose header is wrong, and a file that is cut.
+    let cut = predictions[..predictions.len() - 20].to_vec();
+    let mut wrong = predictions;
+    wrong[7] = 0xff;
+    for damaged in [wrong, cut] {
+        sandbox.write("predictions.parquet", damaged);
+        let refused = sandbox
+            .sightline(&format!("{line} --partial"))
+            .expect(2)
+            .says(&[
+                "predictions.parquet",
+                "the Parquet file cannot be read here",
+            ]);
+        assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+    }
 }
 
 #[test]

@@ -177,11 +177,11 @@ fn primitive(field: &Type) -> Kind {
         (_, ConvertedType::UINT_32) => "u32",
         (_, ConvertedType::UINT_64) => "u64",
         (_, ConvertedType::DATE) => "date",
-        (_, ConvertedType::TIME_MILLIS | ConvertedType::TIME_MICROS) => "time",
+        (Some(LogicalType::Time(_)), _)
+        | (_, ConvertedType::TIME_MILLIS | ConvertedType::TIME_MICROS) => "time",
         (_, ConvertedType::TIMESTAMP_MILLIS) => "datetime[ms]",
         (_, ConvertedType::TIMESTAMP_MICROS) => "datetime[μs]",
         (_, ConvertedType::DECIMAL) => "decimal",
-        (Some(LogicalType::Time(_)), _) => "time",
         (Some(LogicalType::Timestamp(_)), _) => "datetime[ns]",
         _ => match field.get_physical_type() {
             Physical::BOOLEAN => "bool",

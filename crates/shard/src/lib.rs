@@ -5,7 +5,7 @@
 //!
 //! Everything read is foreign: lengths are checked against the shard and against [`Limits`] before
 //! memory is taken, and a damaged shard yields the whole samples before the damage, then an error
-//! that names shard, member and offset.
+//! that names shard, member and offset. [`columns`] reads other tables in Parquet by the same rules.
 //!
 //! ```
 //! use sightline_core::io::Memory;

@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(read(Compression::SNAPPY, hardly_packed, page()), Ok(1));
 
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        packed.write_all(&[0; 100_000]).unwrap();
+        packed.write_all(&vec![0; 100_000]).unwrap();
         let packed = packed.finish().unwrap();
         let gzip = Compression::GZIP(GzipLevel::default());
         assert_eq!(read(gzip, stored(100_000, &packed), page()), Ok(1));

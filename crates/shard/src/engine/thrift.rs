@@ -45,10 +45,11 @@ impl<R: Read> Compact<R> {
     /// before, 0 at the beginning.
     pub(super) fn field(&mut self, last: &mut i64) -> io::Result<Option<(i64, u8)>> {
         let byte = self.byte()?;
-        if byte & 0xf == 0 {
+        let (delta, kind) = (byte >> 4, byte & 0xf);
+        if kind == 0 {
             return Ok(None);
         }
-        let id = match byte >> 4 {
+        let id = match delta {
             0 => self.integer()?,
             delta => *last + i64::from(delta),
         };
@@ -56,7 +57,7 @@ impl<R: Read> Compact<R> {
             return Err(malformed("the id of a field is out of range"));
         }
         *last = id;
-        Ok(Some((id, byte & 0xf)))
+        Ok(Some((id, kind)))
     }
 
     /// Passes over a value of type `kind`.
