@@ -398,17 +398,17 @@ fn an_interval_that_is_not_defined_says_why() {
     );
     let line = "--metrics rouge-l --baseline results.json";
     let scored = score(&sandbox, &format!("{line} --interval bca")).expect(0);
-    let said = "\nno interval for rouge-l, the difference of rouge-l: BCa is not defined where all images, or nearly \
-                all, have one value; percentile and basic are";
+    let said = "\nno interval for rouge-l: BCa is not defined where all images, or nearly all, have one value; \
+                percentile and basic are";
     assert!(scored.stdout.contains(said), "{}", scored.stdout);
     let scored = score(&sandbox, line).expect(0);
     assert!(!scored.stdout.contains("no interval"), "{}", scored.stdout);
 
     sandbox.write("one.json", r#"[{"image_id": 1, "caption": "a dog"}]"#);
-    let one =
-        "score --references references.json --predictions one.json --metrics rouge-l --partial";
+    let one = "score --references references.json --predictions one.json --baseline one.json \
+               --metrics rouge-l --partial";
     let scored = sandbox.sightline(one).expect(0);
-    let said = "\nno interval for rouge-l: it takes two images\n";
+    let said = "\nno interval for rouge-l, the difference of rouge-l: it takes two images\n";
     assert!(scored.stdout.contains(said), "{}", scored.stdout);
 }
 
