@@ -22,48 +22,23 @@ pub(super) fn read(
     columns: &CaptionColumns,
     role: Role,
 ) -> Result<Captions, CaptionError> {
-    let table = Table::open(Arc::new(bytes)).map_err(damaged)?;
-    for column in [&columns.id, &columns.caption] {
-        match table.names().filter(|name| name == column).count() {
-            0 => {
-                return Err(CaptionError::Column {
-                    column: column.clone(),
-                    found: table.names().map(str::to_owned).collect(),
-                });
-            }
-            1 => {}
-            _ => {
-                return Err(CaptionError::ColumnTwice {
-                    column: column.clone(),
-                });
-            }
-        }
-    }
-    let no_text = |what: String| CaptionError::Table {
-        problem: format!("column `{}` {what}", printable(&columns.caption)),
-    };
-    let is_list = match table.kind(&columns.caption) {
-        Some(Kind::Text) => false,
-        Some(Kind::List(item)) if *item == Kind::Text => true,
-        other => {
-            let other = other.map_or_else(String::new, |kind| kind.to_string());
-            return Err(no_text(format!(
-                "holds {other}, not texts or lists of texts"
-            )));
-        }
-    };
+    let table = Table::open(Arc::new(bytes))?;
+    check_once(&table, &columns.id)?;
+    check_once(&table, &columns.caption)?;
+    let is_list = holds_lists(&table, &columns.caption)?;
 
     let mut len_bytes = 0;
     let mut rows = Vec::new();
-    let ids = table.values(&columns.id).map_err(damaged)?;
-    let texts = table.values(&columns.caption).map_err(damaged)?;
-    for (row, (found, texts)) in ids.zip(texts).enumerate() {
-        let id = id(found.map_err(damaged)?).map_err(|what| CaptionError::Line {
-            line: row as u64 + 1,
+    let (ids, texts) = (table.values(&columns.id)?, table.values(&columns.caption)?);
+    for (row, (found, texts)) in (1..).zip(ids.zip(texts)) {
+        let id = id(found?).map_err(|what| CaptionError::Line {
+            line: row,
             problem: format!("column `{}` {what}", printable(&columns.id)),
         })?;
-        let captions = captions(texts.map_err(damaged)?)
-            .ok_or_else(|| no_text(format!("holds a list with null in it in row {}", row + 1)))?;
+        let captions = captions(texts?).ok_or_else(|| {
+            let what = format!("holds a list with null in it in row {row}");
+            of_column(&columns.caption, &what)
+        })?;
         len_bytes += id.len() + captions.iter().map(String::len).sum::<usize>();
         if len_bytes as u64 > MAX_LEN_BYTES {
             return Err(CaptionError::Table {
@@ -80,10 +55,45 @@ pub(super) fn read(
     Captions::of_rows("id", role, rows)
 }
 
-fn damaged(problem: Problem) -> CaptionError {
-    let words = printable(&problem.to_string());
+/// Refuses a column that is not there, or there twice.
+fn check_once(table: &Table, column: &str) -> Result<(), CaptionError> {
+    match table.names().filter(|&name| name == column).count() {
+        0 => Err(CaptionError::Column {
+            column: column.to_owned(),
+            found: table.names().map(str::to_owned).collect(),
+        }),
+        1 => Ok(()),
+        _ => Err(CaptionError::ColumnTwice {
+            column: column.to_owned(),
+        }),
+    }
+}
+
+/// Whether a column of captions holds lists of texts and not texts.
+fn holds_lists(table: &Table, column: &str) -> Result<bool, CaptionError> {
+    match table.kind(column) {
+        Some(Kind::Text) => Ok(false),
+        Some(Kind::List(item)) if *item == Kind::Text => Ok(true),
+        other => {
+            let other = other.map_or_else(String::new, |kind| kind.to_string());
+            let what = format!("holds {other}, not texts or lists of texts");
+            Err(of_column(column, &what))
+        }
+    }
+}
+
+fn of_column(column: &str, what: &str) -> CaptionError {
     CaptionError::Table {
-        problem: words.chars().take(MAX_WORDS).collect(),
+        problem: format!("column `{}` {what}", printable(column)),
+    }
+}
+
+impl From<Problem> for CaptionError {
+    fn from(problem: Problem) -> Self {
+        let words = printable(&problem.to_string());
+        Self::Table {
+            problem: words.chars().take(MAX_WORDS).collect(),
+        }
     }
 }
 
