@@ -195,3 +195,60 @@ fn primitive(field: &Type) -> Kind {
     };
     Kind::Other(name.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use sightline_core::ShardId;
+    use sightline_core::io::Memory;
+
+    use super::*;
+    use crate::{ShardFormat, conformance, parquet};
+
+    /// A shard, which is a table of texts, bytes, lists and structs as well.
+    fn shard() -> Vec<u8> {
+        let mut shards = Memory::default();
+        let mut writer = parquet::Parquet.create(&mut shards, ShardId(0)).unwrap();
+        for sample in &conformance::samples()[1..4] {
+            writer.write(sample).unwrap();
+        }
+        writer.finish().unwrap();
+        shards.bytes("00000.parquet").unwrap().to_vec()
+    }
+
+    /// Reads every column to its end or to its first error; the kinds and how many values each has.
+    fn read(bytes: Vec<u8>) -> Result<Vec<(String, usize)>, Problem> {
+        let table = Table::open(Arc::new(Bytes::from(bytes)))?;
+        let column = |name: &str| {
+            let kind = table.kind(name).map(|kind| format!("{name}: {kind}"));
+            let values: Result<Vec<_>, Problem> = table.values(name)?.collect();
+            Ok((kind.unwrap_or_default(), values?.len()))
+        };
+        table.names().map(column).collect()
+    }
+
+    #[test]
+    fn columns_have_kinds_and_a_value_for_each_row() {
+        let columns = read(shard()).unwrap();
+        let of = |kind: &str| columns.iter().filter(|(found, _)| found == kind).count();
+        assert_eq!(of("key: str"), 1);
+        assert_eq!(of("image: struct[2]"), 1);
+        assert_eq!(of("captions: list[str]"), 1);
+        assert!(columns.iter().all(|(_, values)| *values == 3));
+    }
+
+    proptest! {
+        #[test]
+        fn wrong_bytes_end_in_order(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut bytes = shard();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = read(bytes);
+        }
+    }
+}

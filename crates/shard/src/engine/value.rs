@@ -3,6 +3,8 @@
 use parquet::record::Field;
 use serde_json::{Number, Value};
 
+use super::guarded;
+
 /// The value as JSON; `None` where JSON has no such value.
 pub(crate) fn value(field: Field) -> Option<Value> {
     let float = |float: f64| Number::from_f64(float).map_or(Value::Null, Value::Number);
@@ -35,7 +37,7 @@ pub(crate) fn value(field: Field) -> Option<Value> {
             let entries = map.entries().iter().map(|(name, item)| {
                 let name = match name {
                     Field::Str(text) => text.clone(),
-                    other => other.to_string(),
+                    other => shown(other)?,
                 };
                 Some((name, value(item.clone())?))
             });
@@ -46,6 +48,23 @@ pub(crate) fn value(field: Field) -> Option<Value> {
         | Field::TimeMillis(_)
         | Field::TimeMicros(_)
         | Field::TimestampMillis(_)
-        | Field::TimestampMicros(_)) => other.to_string().into(),
+        | Field::TimestampMicros(_)) => shown(&other)?.into(),
     })
+}
+
+/// A value as the crate shows it; `None` for days and times beyond the calendar, on which it panics.
+fn shown(field: &Field) -> Option<String> {
+    guarded(|| Ok(field.to_string())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_beyond_the_calendar_are_no_values() {
+        assert_eq!(value(Field::Date(1)), Some("1970-01-02".into()));
+        assert_eq!(value(Field::Date(i32::MAX)), None);
+        assert_eq!(value(Field::TimestampMillis(i64::MAX)), None);
+    }
 }
