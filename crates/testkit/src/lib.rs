@@ -1,6 +1,8 @@
-//! For tests only: golden files from reference programs, an HTTP server with faults, and a hub of models.
+//! For tests only: golden files from reference programs, an HTTP server with faults, a hub of models, and devices that
+//! are missing.
 
 pub mod cache;
 pub mod golden;
+pub mod gpu;
 pub mod http;
 pub mod hub;
