@@ -86,8 +86,11 @@ impl Window {
         }
     }
 
-    /// These pixels of an image that they are inside of.
-    pub(crate) fn cut(&self, pixels: Pixels) -> Pixels {
+    /// These pixels of an image.
+    ///
+    /// # Panics
+    /// When they are not inside of it: see [`Self::is_inside`].
+    pub fn cut(&self, pixels: Pixels) -> Pixels {
         if *self == Self::whole(pixels.size()) {
             return pixels;
         }

@@ -32,7 +32,7 @@ use sightline_cuda::nvrtc::Nvrtc;
 use sightline_cuda::{Addresses, Card, DeviceBuffer, Marker, PinnedBuffer, upload};
 use sightline_imaging::resize::{Arithmetic, PassOrder, ResizeSpec};
 use sightline_imaging::{JpegOutline, Limits, Window};
-use sightline_preprocess::gpu::{Cuda, CudaOptions, Decode, Report};
+use sightline_preprocess::cuda::{Cuda, CudaOptions, Decode, Report};
 use sightline_preprocess::{Element, Preprocessor, Workspace};
 
 type Files = Vec<Vec<u8>>;

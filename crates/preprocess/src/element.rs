@@ -12,6 +12,10 @@ pub trait Element: Copy + Default + Send + Sync + sealed::Sealed + 'static {
     /// Appends the bytes of `values`, little-endian.
     fn write_le(values: &[Self], out: &mut Vec<u8>);
 
+    /// Fills `out` from bytes in the machine's order, as many as it has room for.
+    #[doc(hidden)]
+    fn read_ne(bytes: &[u8], out: &mut [Self]);
+
     #[doc(hidden)]
     fn table(tables: &Tables) -> &Table<Self>;
 }
@@ -33,6 +37,12 @@ macro_rules! element {
                 out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
             }
 
+            fn read_ne(bytes: &[u8], out: &mut [Self]) {
+                for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+                    *out = Self::from_ne_bytes(*bytes);
+                }
+            }
+
             fn table(tables: &Tables) -> &Table<Self> {
                 &tables.$type
             }
@@ -51,6 +61,12 @@ impl Element for f32 {
 
     fn write_le(values: &[Self], out: &mut Vec<u8>) {
         out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+
+    fn read_ne(bytes: &[u8], out: &mut [Self]) {
+        for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+            *out = Self::from_ne_bytes(*bytes);
+        }
     }
 
     fn table(tables: &Tables) -> &Table<Self> {

@@ -26,11 +26,13 @@
 //! ```
 
 mod batch;
+#[cfg(feature = "cuda-kernels")]
+pub mod cuda;
 mod element;
 mod error;
 mod fast;
 mod fingerprint;
-#[cfg(feature = "cuda-kernels")]
+#[cfg(feature = "webgpu")]
 pub mod gpu;
 mod pipeline;
 mod plan;

@@ -118,8 +118,22 @@ impl Preprocessor {
         out: &mut [T],
     ) -> Result<(), PrepareError> {
         self.check_len(out.len())?;
-        if !self.is_planned_for(bytes) {
+        let Some((plan, pixels)) = self.read(bytes, workspace)? else {
             return self.prepare_whole(bytes, workspace, out);
+        };
+        let prepared = self.finish(&plan, plan.part(&pixels), workspace, out);
+        workspace.decoder.recycle(pixels);
+        prepared
+    }
+
+    /// Decodes what the plan of an image reads, exactly that. `None` for one that has to be resized whole.
+    pub(crate) fn read(
+        &self,
+        bytes: &[u8],
+        workspace: &mut Workspace,
+    ) -> Result<Option<(Plan, Pixels)>, PrepareError> {
+        if !self.is_planned_for(bytes) {
+            return Ok(None);
         }
         let mut stopwatch = Stopwatch::start();
         let mut plan = None;
@@ -135,12 +149,15 @@ impl Preprocessor {
         let Decoded { pixels, mode, .. } = decoded?;
         if !self.is_planned() && !matches!(mode, imaging::Mode::Rgb | imaging::Mode::Grey) {
             workspace.decoder.recycle(pixels);
-            return self.prepare_whole(bytes, workspace, out);
+            return Ok(None);
         }
-        let plan = plan.expect("a decoder that succeeds has asked for the window");
-        let prepared = plan.and_then(|plan| self.finish(&plan, plan.part(&pixels), workspace, out));
-        workspace.decoder.recycle(pixels);
-        prepared
+        match plan.expect("a decoder that succeeds has asked for the window") {
+            Ok(plan) => Ok(Some((plan, pixels))),
+            Err(error) => {
+                workspace.decoder.recycle(pixels);
+                Err(error)
+            }
+        }
     }
 
     /// The values of decoded pixels.
@@ -195,7 +212,7 @@ impl Preprocessor {
     }
 
     /// What comes after decoding.
-    fn finish<T: Element>(
+    pub(crate) fn finish<T: Element>(
         &self,
         plan: &Plan,
         source: Part<'_>,
@@ -221,7 +238,7 @@ impl Preprocessor {
 
     /// Whether only the pixels that are read need to be decoded and resized. Not where an image is resized in
     /// the file's own mode, nor in OpenCV's arithmetic.
-    fn is_planned(&self) -> bool {
+    pub(crate) fn is_planned(&self) -> bool {
         let is_rgb_first = matches!(self.spec.colour, Colour::Pillow | Colour::Sane);
         is_rgb_first && self.spec.reference != Reference::OpenCv
     }
@@ -243,7 +260,7 @@ impl Preprocessor {
         &self.tables
     }
 
-    fn plan(&self, image: Announced) -> Result<Plan, PrepareError> {
+    pub(crate) fn plan(&self, image: Announced) -> Result<Plan, PrepareError> {
         Plan::new(&self.spec, self.mode, image)
     }
 
@@ -258,7 +275,7 @@ impl Preprocessor {
         }
     }
 
-    fn check_len(&self, len: usize) -> Result<(), PrepareError> {
+    pub(crate) fn check_len(&self, len: usize) -> Result<(), PrepareError> {
         let expected = self.len();
         if len == expected {
             Ok(())

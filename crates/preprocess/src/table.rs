@@ -10,7 +10,7 @@ use crate::Element;
 /// The value of every byte in every channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table<T = f32> {
-    channels: [[T; 256]; 3],
+    pub(crate) channels: [[T; 256]; 3],
 }
 
 /// The same values in every type that a tensor may have.

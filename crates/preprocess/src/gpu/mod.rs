@@ -1,31 +1,25 @@
-//! The same values from a card: JPEG files are decoded by its engines, its multiprocessors and the host's threads, which
-//! all take from one queue; resize, crop and values are one kernel over a batch.
+//! Preprocessing with a GPU: files are decoded on CPU threads, everything after that is done on the device.
 //!
-//! Of the same RGB pixels the kernel makes the same values as the CPU's exact mode, bit for bit. Pixels of files that
-//! the card decodes differ from libjpeg-turbo's by some levels where chroma is enlarged; with [`Decode::Host`] all are
-//! decoded here, and the values are those of the CPU.
+//! ```no_run
+//! use std::num::NonZeroUsize;
+//!
+//! use sightline_core::image_spec::hugging_face::from_hugging_face;
+//! use sightline_preprocess::gpu::{Device, OnGpu, Options};
+//! use sightline_preprocess::{Limits, Preprocessor};
+//!
+//! let spec = from_hugging_face(&serde_json::json!({}))?;
+//! let preprocessor = Preprocessor::new(spec, Limits::default())?;
+//! let device = Device::open(0, Options::default())?;
+//! let mut on_gpu = OnGpu::new(preprocessor, device);
+//! let files = [std::fs::read("cat.jpg")?];
+//! on_gpu.prepare_stream(&files, NonZeroUsize::MIN, |values: Result<&[f32], _>| {
+//!     println!("{} values", values.map_or(0, <[f32]>::len));
+//! })?;
+//! println!("{} on {}", on_gpu.counts().on_gpu, on_gpu.adapter());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
-#![expect(
-    unsafe_code,
-    reason = "names memory of a card, which only the driver knows"
-)]
+mod webgpu;
 
-mod pipeline;
-mod queue;
-mod sizes;
-mod worker;
-
-pub use pipeline::{Batch, Cuda, CudaOptions, GpuError, Report};
-pub use queue::Queue;
-
-/// Who decodes JPEG files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Decode {
-    /// Whoever is free: the card's engines, its multiprocessors, the host's threads.
-    #[default]
-    Any,
-    /// The host's threads alone: exactly the pixels of the CPU's way.
-    Host,
-    /// The card alone, apart from what it cannot decode.
-    Card,
-}
+pub use sightline_webgpu::{Adapter, Device, Error, JobError, Options, Statistics, adapters};
+pub use webgpu::{Counts, OnGpu};

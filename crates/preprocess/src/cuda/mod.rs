@@ -1,0 +1,31 @@
+//! The same values from a card: JPEG files are decoded by its engines, its multiprocessors and the host's threads, which
+//! all take from one queue; resize, crop and values are one kernel over a batch.
+//!
+//! Of the same RGB pixels the kernel makes the same values as the CPU's exact mode, bit for bit. Pixels of files that
+//! the card decodes differ from libjpeg-turbo's by some levels where chroma is enlarged; with [`Decode::Host`] all are
+//! decoded here, and the values are those of the CPU.
+
+#![expect(
+    unsafe_code,
+    reason = "names memory of a card, which only the driver knows"
+)]
+
+mod pipeline;
+mod queue;
+mod sizes;
+mod worker;
+
+pub use pipeline::{Batch, Cuda, CudaOptions, GpuError, Report};
+pub use queue::Queue;
+
+/// Who decodes JPEG files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Decode {
+    /// Whoever is free: the card's engines, its multiprocessors, the host's threads.
+    #[default]
+    Any,
+    /// The host's threads alone: exactly the pixels of the CPU's way.
+    Host,
+    /// The card alone, apart from what it cannot decode.
+    Card,
+}
