@@ -32,13 +32,13 @@ mod element;
 mod error;
 mod fast;
 mod fingerprint;
-#[cfg(feature = "webgpu")]
-pub mod gpu;
 mod pipeline;
 mod plan;
 pub mod regions;
 mod stream;
 mod table;
+#[cfg(feature = "webgpu")]
+pub mod webgpu;
 mod whole;
 mod workspace;
 

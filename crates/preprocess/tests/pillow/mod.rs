@@ -15,27 +15,28 @@ use sightline_imaging::{
 use sightline_preprocess::Preprocessor;
 
 use crate::cases::{Case, Output, Params, Values};
+use crate::engine::Engine;
 
-/// Runs one case; `None` when the pipeline is not one of these.
-pub(crate) fn run(case: &Case) -> Option<Result<Output, String>> {
-    let runner = match case.pipeline.as_str() {
-        "decode" => decode,
-        "decode_hash" => decode_hash,
-        "jpeg_draft" => jpeg_draft,
-        "pillow_resize" | "pillow12_resize" => resize,
-        "pillow_resize_modes" => resize_modes,
-        "pillow_reduce" => reduce,
-        "torchvision_pil" => torchvision_pil,
-        "torchvision_crop" => torchvision_crop,
-        "torchvision_u8" => torchvision_u8,
-        "torchvision_f32" => torchvision_f32,
+/// Runs one case, on `engine` if a preprocessor is all it needs; `None` when the pipeline is not one of these.
+pub(crate) fn run(case: &Case, engine: &dyn Engine) -> Option<Result<Output, String>> {
+    let outcome = match case.pipeline.as_str() {
+        "decode" => decode(case),
+        "decode_hash" => decode_hash(case),
+        "jpeg_draft" => jpeg_draft(case),
+        "pillow_resize" | "pillow12_resize" => resize(case),
+        "pillow_resize_modes" => resize_modes(case),
+        "pillow_reduce" => reduce(case),
+        "torchvision_pil" => torchvision_pil(case, engine),
+        "torchvision_crop" => torchvision_crop(case, engine),
+        "torchvision_u8" => torchvision_u8(case, engine),
+        "torchvision_f32" => torchvision_f32(case),
         "hf_clip_slow" | "hf_clip_fast" | "hf_vit_slow" | "hf_align" | "clip224_f32"
-        | "clip224_u8" => hugging_face,
-        "align289_u8" => align,
-        "open_clip" => open_clip,
+        | "clip224_u8" => hugging_face(case, engine),
+        "align289_u8" => align(case, engine),
+        "open_clip" => open_clip(case, engine),
         _ => return None,
     };
-    Some(runner(case))
+    Some(outcome)
 }
 
 fn decode(case: &Case) -> Result<Output, String> {
@@ -121,19 +122,26 @@ fn reduce(case: &Case) -> Result<Output, String> {
     .map_err(|e| e.to_string())
 }
 
-fn torchvision_pil(case: &Case) -> Result<Output, String> {
+fn torchvision_pil(case: &Case, engine: &dyn Engine) -> Result<Output, String> {
     case.params.expect("backend", &json!("pil"))?;
-    values(&torchvision(case, Reference::Pillow13, true)?, &rgb(case)?)
+    let preprocessor = torchvision(case, Reference::Pillow13, true)?;
+    let values = engine.prepare_pixels(&preprocessor, &rgb(case)?)?;
+    Ok(floats(&preprocessor, values))
 }
 
-fn torchvision_crop(case: &Case) -> Result<Output, String> {
+fn torchvision_crop(case: &Case, engine: &dyn Engine) -> Result<Output, String> {
     case.params.expect("backend", &json!("pil"))?;
-    fitted(&torchvision(case, Reference::Pillow13, false)?, &rgb(case)?)
+    fitted(
+        engine,
+        &torchvision(case, Reference::Pillow13, false)?,
+        &rgb(case)?,
+    )
 }
 
-fn torchvision_u8(case: &Case) -> Result<Output, String> {
+fn torchvision_u8(case: &Case, engine: &dyn Engine) -> Result<Output, String> {
     case.params.expect("backend", &json!("tensor_u8"))?;
     fitted(
+        engine,
         &torchvision(case, Reference::TorchvisionU8, false)?,
         &rgb(case)?,
     )
@@ -187,7 +195,7 @@ fn torchvision_f32(case: &Case) -> Result<Output, String> {
     })
 }
 
-fn hugging_face(case: &Case) -> Result<Output, String> {
+fn hugging_face(case: &Case, engine: &dyn Engine) -> Result<Output, String> {
     let params = &case.params;
     let mut config: Map<String, Value> = params.get("config")?;
     config.insert("image_processor_type".to_owned(), params.get("processor")?);
@@ -198,17 +206,15 @@ fn hugging_face(case: &Case) -> Result<Output, String> {
     match params.optional::<String>("stage")?.as_deref() {
         None => {
             // The whole way, from the file.
-            let values = preprocessor
-                .prepare(&case.bytes()?)
-                .map_err(|e| e.to_string())?;
+            let values = engine.prepare(&preprocessor, &case.bytes()?)?;
             Ok(floats(&preprocessor, values))
         }
-        Some("u8 after crop") => fitted(&preprocessor, &rgb(case)?),
+        Some("u8 after crop") => fitted(engine, &preprocessor, &rgb(case)?),
         Some(other) => Err(format!("unknown stage `{other}`")),
     }
 }
 
-fn align(case: &Case) -> Result<Output, String> {
+fn align(case: &Case, engine: &dyn Engine) -> Result<Output, String> {
     let params = &case.params;
     params.expect("stage", &json!("u8 after crop"))?;
     let config = json!({
@@ -219,10 +225,10 @@ fn align(case: &Case) -> Result<Output, String> {
         "do_center_crop": true,
     });
     let preprocessor = from_config(config.as_object().cloned().unwrap_or_default())?;
-    fitted(&preprocessor, &rgb(case)?)
+    fitted(engine, &preprocessor, &rgb(case)?)
 }
 
-fn open_clip(case: &Case) -> Result<Output, String> {
+fn open_clip(case: &Case, engine: &dyn Engine) -> Result<Output, String> {
     let params = &case.params;
     let config = json!({ "preprocess_cfg": {
         "size": params.get::<u32>("image_size")?,
@@ -231,9 +237,7 @@ fn open_clip(case: &Case) -> Result<Output, String> {
         "fill_color": params.get::<u32>("fill_color")?,
     }});
     let preprocessor = preprocessor(from_open_clip(&config).map_err(|e| e.to_string())?)?;
-    let values = preprocessor
-        .prepare(&case.bytes()?)
-        .map_err(|e| e.to_string())?;
+    let values = engine.prepare(&preprocessor, &case.bytes()?)?;
     Ok(floats(&preprocessor, values))
 }
 
@@ -247,18 +251,12 @@ pub(crate) fn from_config(config: Map<String, Value>) -> Result<Preprocessor, St
 }
 
 /// The pixels just before rescaling.
-pub(crate) fn fitted(preprocessor: &Preprocessor, pixels: &Pixels) -> Result<Output, String> {
-    preprocessor
-        .fit(pixels)
-        .map(bytes)
-        .map_err(|e| e.to_string())
-}
-
-fn values(preprocessor: &Preprocessor, pixels: &Pixels) -> Result<Output, String> {
-    let values = preprocessor
-        .prepare_pixels(pixels)
-        .map_err(|e| e.to_string())?;
-    Ok(floats(preprocessor, values))
+fn fitted(
+    engine: &dyn Engine,
+    preprocessor: &Preprocessor,
+    pixels: &Pixels,
+) -> Result<Output, String> {
+    engine.fit(preprocessor, pixels).map(bytes)
 }
 
 fn floats(preprocessor: &Preprocessor, values: Vec<f32>) -> Output {

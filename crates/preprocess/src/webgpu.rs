@@ -1,4 +1,24 @@
-//! Batches of decoded images on any GPU that Vulkan, Metal or DX12 can use.
+//! Preprocessing on any GPU that Vulkan, Metal or DX12 can use: files are decoded on CPU threads, everything after that is
+//! done on the device.
+//!
+//! ```no_run
+//! use std::num::NonZeroUsize;
+//!
+//! use sightline_core::image_spec::hugging_face::from_hugging_face;
+//! use sightline_preprocess::webgpu::{Device, OnGpu, Options};
+//! use sightline_preprocess::{Limits, Preprocessor};
+//!
+//! let spec = from_hugging_face(&serde_json::json!({}))?;
+//! let preprocessor = Preprocessor::new(spec, Limits::default())?;
+//! let device = Device::open(0, Options::default())?;
+//! let mut on_gpu = OnGpu::new(preprocessor, device);
+//! let files = [std::fs::read("cat.jpg")?];
+//! on_gpu.prepare_stream(&files, NonZeroUsize::MIN, |values: Result<&[f32], _>| {
+//!     println!("{} values", values.map_or(0, <[f32]>::len));
+//! })?;
+//! println!("{} on {}", on_gpu.counts().on_gpu, on_gpu.adapter());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -6,10 +26,12 @@ use std::num::NonZeroUsize;
 use sightline_core::image_spec::Colour;
 use sightline_imaging::resize as imaging;
 use sightline_imaging::{Channels, Pixels, Scale};
-use sightline_webgpu::{Adapter, Device, Error, Job, Statistics, Table, Taps, Tensors};
+use sightline_webgpu::{Job, Table, Taps, Tensors};
 
 use crate::plan::Plan;
 use crate::{Element, PrepareError, Preprocessor, Workspace};
+
+pub use sightline_webgpu::{Adapter, Device, Error, JobError, Options, Statistics, adapters};
 
 /// A preprocessor with a GPU. Its values are those of the [`Preprocessor`], bit for bit: an image that the GPU cannot do
 /// is done on the CPU, and counted.
@@ -356,7 +378,6 @@ mod tests {
     };
     use sightline_imaging::{EncodeSpec, Limits, encode};
     use sightline_testkit::gpu::skip;
-    use sightline_webgpu::Options;
 
     use super::*;
     use crate::Mode;
