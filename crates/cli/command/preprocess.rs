@@ -1,5 +1,6 @@
 //! `sightline preprocess`: exactly the tensors that a model would be fed.
 
+mod engine;
 mod regions;
 mod sheet;
 mod timing;
@@ -21,14 +22,16 @@ use sightline_manifest::{image_spec_toml, read_image_spec};
 use sightline_preprocess::{Element, Mode, Preprocessor};
 use sightline_store::write_atomic;
 
+use crate::command::device::DeviceName;
 use crate::command::inputs::{Broken, Inputs};
 use crate::command::tensor_file::{TensorFile, TensorForm};
 use crate::command::{exits, target};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
+use engine::{Engine, PrintedGpu};
 use regions::RegionArgs;
 use sheet::Named;
-use timing::{Timed, in_flight};
+use timing::Timed;
 
 /// Arguments of `sightline preprocess`.
 #[derive(Debug, Args)]
@@ -61,6 +64,15 @@ pub(crate) struct PreprocessArgs {
     /// Pixels equal to the reference's, or nearly and sooner: JPEG decoded at a smaller scale, weights of 15 bits
     #[arg(long, value_enum, default_value = "exact")]
     mode: ModeArg,
+
+    /// What resizes the images: cpu, or webgpu (webgpu:N), any GPU that Vulkan, Metal or DX12 can use; same values
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        default_value_t,
+        conflicts_with = "regions"
+    )]
+    device: DeviceName,
 
     /// Leave broken images out instead of writing nothing
     #[arg(long)]
@@ -153,6 +165,9 @@ struct Printed {
     /// Digest of what a picture within the program becomes.
     fingerprint: Digest,
     mode: &'static str,
+    device: String,
+    /// The GPU and what it did, if the device is one.
+    gpu: Option<PrintedGpu>,
     /// How far the fast mode is from the exact one, on the first images.
     deviation: Option<PixelDeviation>,
     images: usize,
@@ -167,17 +182,18 @@ pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
         let out = args.out.as_deref();
         return regions::run(&args.regions, out, args.explain, args.force, args.json);
     };
-    let preprocessor = preprocessor(args, spec_file)?;
+    let mut engine = Engine::open(preprocessor(args, spec_file)?, args.device)?;
     let threads = match args.threads {
         Some(threads) => threads,
         None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
     if let Some(repeat) = args.repeat {
         let inputs = Inputs::new(&args.images)?;
-        let timed = Timed::measure(&preprocessor, inputs, repeat as usize, threads)?;
+        let timed = Timed::measure(&mut engine, inputs, repeat as usize, threads)?;
         print_either(args.json, &timed, || timed.text())?;
         return Ok(Exit::Done);
     }
+    let preprocessor = engine.preprocessor().clone();
     let spec = preprocessor.spec();
     let mut printed = Printed {
         schema: 1,
@@ -186,6 +202,8 @@ pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
             .fingerprint()
             .map_err(|e| Failure::new(Exit::Environment, "preparing the test picture", &e))?,
         mode: preprocessor.mode().name(),
+        device: args.device.to_string(),
+        gpu: engine.printed(),
         deviation: None,
         images: 0,
         broken: Vec::new(),
@@ -203,7 +221,11 @@ pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
             Dtype::F16 => write_tensors::<f16>,
             Dtype::Bf16 => write_tensors::<bf16>,
         };
-        text.extend(write(args, &preprocessor, path, threads, &mut printed)?);
+        text.extend(write(args, &mut engine, path, threads, &mut printed)?);
+    }
+    printed.gpu = engine.printed();
+    for remark in printed.gpu.iter().flat_map(PrintedGpu::remarks) {
+        note(&remark);
     }
     if preprocessor.mode() == Mode::Fast && !args.images.is_empty() {
         let deviation = deviation(&preprocessor, Inputs::new(&args.images)?)?;
@@ -235,6 +257,9 @@ fn explained(spec: &ImageSpec, printed: &Printed) -> Result<String, Failure> {
     }
     let toml = image_spec_toml(spec)
         .map_err(|e| Failure::usage("writing the specification as TOML", e.to_string()))?;
+    if let Some(gpu) = &printed.gpu {
+        let _ = writeln!(text, "\n# {} is {gpu}", printed.device);
+    }
     let _ = write!(
         text,
         "\n# digest {}\n# a test picture becomes {}\n{}",
@@ -261,12 +286,12 @@ fn of_images(spec: &ImageSpec) -> TensorForm {
 /// Prepares every image into the file at `path`; says what the file holds, unless nothing was written.
 fn write_tensors<T: Element>(
     args: &PreprocessArgs,
-    preprocessor: &Preprocessor,
+    engine: &mut Engine,
     path: &Path,
     threads: NonZeroUsize,
     printed: &mut Printed,
 ) -> Result<Option<String>, Failure> {
-    let mut file = TensorFile::create(path, of_images(preprocessor.spec()))?;
+    let mut file = TensorFile::create(path, of_images(engine.preprocessor().spec()))?;
     let bar = Bar::default();
     bar.start("images", None);
     // Names of the images in flight; what ends the stream before its end.
@@ -282,7 +307,7 @@ fn write_tensors<T: Element>(
         Some(input.bytes)
     });
     let mut row = Vec::new();
-    preprocessor.prepare_stream::<T, _>(images, in_flight(threads), |values| {
+    let streamed = engine.prepare_stream::<T, _>(images, threads, |values| {
         let name = names.borrow_mut().pop_front().unwrap_or_default();
         match values {
             Ok(values) => {
@@ -301,6 +326,7 @@ fn write_tensors<T: Element>(
     if let Some(failure) = failure.into_inner() {
         return Err(failure);
     }
+    streamed?;
     let (images, broken) = (printed.images, printed.broken.len());
     if broken > 0 && !args.partial {
         printed.out = None;

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use sightline_preprocess::Preprocessor;
 
+use super::engine::{Engine, PrintedGpu};
 use crate::command::inputs::Inputs;
 use crate::exit::{Exit, Failure};
 
@@ -20,6 +20,8 @@ pub(super) struct Timed {
     images: usize,
     threads: usize,
     mode: &'static str,
+    /// The GPU and what it did, if the device is one.
+    gpu: Option<PrintedGpu>,
     passes: Vec<Pass>,
     stages: Stages,
     /// Most memory that the process has had so far, where the system says so.
@@ -33,7 +35,7 @@ struct Pass {
     cpu_s: f64,
 }
 
-/// Seconds in all passes on all threads.
+/// Seconds in all passes on all threads of the CPU.
 #[derive(Debug, Serialize)]
 struct Stages {
     #[serde(rename = "decode_s")]
@@ -47,7 +49,7 @@ struct Stages {
 impl Timed {
     /// Prepares all images `repeat` times from memory, on `threads` threads.
     pub(super) fn measure(
-        preprocessor: &Preprocessor,
+        engine: &mut Engine,
         inputs: Inputs,
         repeat: usize,
         threads: NonZeroUsize,
@@ -60,17 +62,16 @@ impl Timed {
             .num_threads(threads.get())
             .build()
             .map_err(|e| Failure::io("starting threads", &std::io::Error::other(e)))?;
-        let in_flight = in_flight(threads);
-        let before = preprocessor.timings();
+        let before = engine.preprocessor().timings();
         let mut passes = Vec::with_capacity(repeat);
         for _ in 0..repeat {
             let (wall, cpu) = (Instant::now(), cpu_seconds());
             let mut broken = None;
             pool.install(|| {
-                preprocessor.prepare_stream::<f32, _>(&images, in_flight, |values| {
+                engine.prepare_stream::<f32, _>(&images, threads, |values| {
                     broken = broken.take().or(values.err());
-                });
-            });
+                })
+            })?;
             if let Some(error) = broken {
                 return Err(Failure::new(Exit::No, "preparing the images", &error));
             }
@@ -79,12 +80,13 @@ impl Timed {
                 cpu_s: cpu_seconds() - cpu,
             });
         }
-        let stages = preprocessor.timings() - before;
+        let stages = engine.preprocessor().timings() - before;
         Ok(Self {
             schema: 1,
             images: images.len(),
             threads: threads.get(),
-            mode: preprocessor.mode().name(),
+            mode: engine.preprocessor().mode().name(),
+            gpu: engine.printed(),
             passes,
             stages: Stages {
                 decode: stages.decode.as_secs_f64(),
@@ -106,14 +108,21 @@ impl Timed {
             normalise,
         } = self.stages;
         let share = |stage: f64| 100.0 * stage / (decode + resize + normalise);
-        format!(
-            "{} images, {} threads, {} mode: {:.1} images/s (median of {} passes)\n\
-             decode {:.1} %, resize {:.1} %, normalise {:.1} %",
+        let rate = format!(
+            "{} images, {} threads, {} mode: {:.1} images/s (median of {} passes)",
             self.images,
             self.threads,
             self.mode,
             self.images as f64 / median,
             walls.len(),
+        );
+        if let Some(gpu) = &self.gpu {
+            let remarks = gpu.remarks();
+            let lines = std::iter::once(format!("{rate} on {gpu}")).chain(remarks);
+            return lines.collect::<Vec<_>>().join("\n");
+        }
+        format!(
+            "{rate}\ndecode {:.1} %, resize {:.1} %, normalise {:.1} %",
             share(decode),
             share(resize),
             share(normalise)
