@@ -1,13 +1,13 @@
 //! The kernel's body compiled as C for this machine against the same sums written plainly.
 #![expect(unsafe_code, reason = "calls what was compiled")]
 
-mod common;
-
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use libloading::{Library, Symbol};
 use proptest::prelude::*;
 use sightline_cuda::layout::{AxisTable, Batch, Image, Shape, VALUES, row_bytes};
+use sightline_testkit::compiled;
 
 /// `resize_on_host` of the kernel's source.
 type Resize = unsafe extern "C" fn(
@@ -20,12 +20,17 @@ type Resize = unsafe extern "C" fn(
     memory: *mut u32,
 );
 
+/// A file of this crate.
+fn here(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
 /// Most bytes of shared memory of a block.
 const MOST: u64 = 227 << 10;
 
 static COMPILED: LazyLock<(tempfile::TempDir, Library)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let path = common::compiled("src/kernels/resize.cu", folder.path());
+    let path = compiled(&here("src/kernels/resize.cu"), folder.path(), &[]);
     // SAFETY: it was just compiled, and has no initialisers.
     let library = unsafe { Library::new(path) }.expect("it opens");
     (folder, library)

@@ -1,9 +1,8 @@
 //! The calls of nvJPEG against a library that stands in for it.
 #![expect(unsafe_code, reason = "calls the stand-in, and reads its counters")]
 
-mod common;
-
 use std::ffi::c_int;
+use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 use std::sync::Arc;
 
@@ -11,6 +10,12 @@ use libloading::Library;
 use sightline_cuda::Error;
 use sightline_cuda::library::{NVJPEG, Places};
 use sightline_cuda::nvjpeg::{Hardware, Hybrid, Nvjpeg, Target};
+use sightline_testkit::compiled;
+
+/// A file of this crate.
+fn here(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
 
 /// The stand-in, and how to read its counters.
 struct Fake {
@@ -22,7 +27,7 @@ struct Fake {
 impl Fake {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let path = common::compiled("tests/fake_nvjpeg.c", folder.path());
+        let path = compiled(&here("tests/fake/nvjpeg.c"), folder.path(), &[]);
         let places = Places::default().with(NVJPEG, path.clone());
         Self {
             nvjpeg: Nvjpeg::open(&places).expect("it has the functions"),
@@ -152,7 +157,7 @@ fn a_card_without_engines_says_so_and_has_the_other_way() {
 #[test]
 fn a_library_of_another_kind_is_refused_by_the_function_it_lacks() {
     let folder = tempfile::tempdir().unwrap();
-    let path = common::compiled("src/kernels/resize.cu", folder.path());
+    let path = compiled(&here("src/kernels/resize.cu"), folder.path(), &[]);
     let error = Nvjpeg::open(&Places::default().with(NVJPEG, path)).unwrap_err();
     assert_eq!(error.to_string(), "nvJPEG has no function `nvjpegCreateEx`");
 }

@@ -39,41 +39,75 @@ impl Preprocessor {
         &self,
         images: impl IntoIterator<Item = B>,
     ) -> PixelDeviation {
-        // Without rescaling, values are levels.
-        let levels = ImageSpec {
+        let ours = self.with_spec(self.levels());
+        let exact = ours.clone().with_mode(Mode::Exact);
+        let mut comparison = Comparison::new(self);
+        for image in images {
+            let image = image.as_ref();
+            comparison.add(ours.prepare(image).ok(), exact.prepare(image).ok());
+        }
+        comparison.finish()
+    }
+
+    /// The same specification without rescaling: values are levels, pixel by pixel.
+    pub(crate) fn levels(&self) -> ImageSpec {
+        ImageSpec {
             rescale: Rescale::None,
             mean: [0.0; 3],
             std: [1.0; 3],
+            layout: Layout::Nhwc,
             ..self.spec().clone()
-        };
-        let ours = self.with_spec(levels).with_layout(Layout::Nhwc);
-        let exact = ours.clone().with_mode(Mode::Exact);
-        let table = Table::new(self.spec());
-        let mut deviation = PixelDeviation::default();
-        let (mut sum_levels, mut sum) = (0.0, 0.0);
-        for image in images {
-            let image = image.as_ref();
-            let (Ok(ours), Ok(exact)) = (ours.prepare(image), exact.prepare(image)) else {
-                deviation.failed += 1;
-                continue;
-            };
-            deviation.images += 1;
-            for (i, (ours, exact)) in ours.into_iter().zip(exact).enumerate() {
-                let (ours, exact) = (ours as u8, exact as u8);
-                let levels = ours.abs_diff(exact);
-                let value = |level| f64::from(table.value(i % 3, level));
-                let difference = (value(ours) - value(exact)).abs();
-                sum_levels += f64::from(levels);
-                sum += difference;
-                deviation.max_levels = deviation.max_levels.max(levels);
-                deviation.max = deviation.max.max(difference);
-            }
         }
-        let values = (deviation.images as f64 * self.len() as f64).max(1.0);
+    }
+}
+
+/// Sums up how far levels of images are from those of the exact mode.
+pub(crate) struct Comparison {
+    table: Table,
+    /// Values of an image.
+    len: usize,
+    deviation: PixelDeviation,
+    sum_levels: f64,
+    sum: f64,
+}
+
+impl Comparison {
+    pub(crate) fn new(preprocessor: &Preprocessor) -> Self {
+        Self {
+            table: Table::new(preprocessor.spec()),
+            len: preprocessor.len(),
+            deviation: PixelDeviation::default(),
+            sum_levels: 0.0,
+            sum: 0.0,
+        }
+    }
+
+    /// Adds the [levels](Preprocessor::levels) of an image; nothing where it could not be prepared.
+    pub(crate) fn add(&mut self, ours: Option<Vec<f32>>, exact: Option<Vec<f32>>) {
+        let deviation = &mut self.deviation;
+        let (Some(ours), Some(exact)) = (ours, exact) else {
+            deviation.failed += 1;
+            return;
+        };
+        deviation.images += 1;
+        for (i, (ours, exact)) in ours.into_iter().zip(exact).enumerate() {
+            let (ours, exact) = (ours as u8, exact as u8);
+            let levels = ours.abs_diff(exact);
+            let value = |level| f64::from(self.table.value(i % 3, level));
+            let difference = (value(ours) - value(exact)).abs();
+            self.sum_levels += f64::from(levels);
+            self.sum += difference;
+            deviation.max_levels = deviation.max_levels.max(levels);
+            deviation.max = deviation.max.max(difference);
+        }
+    }
+
+    pub(crate) fn finish(self) -> PixelDeviation {
+        let values = (self.deviation.images as f64 * self.len as f64).max(1.0);
         PixelDeviation {
-            mean_levels: sum_levels / values,
-            mean: sum / values,
-            ..deviation
+            mean_levels: self.sum_levels / values,
+            mean: self.sum / values,
+            ..self.deviation
         }
     }
 }

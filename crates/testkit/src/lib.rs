@@ -2,7 +2,10 @@
 //! are missing.
 
 pub mod cache;
+mod compile;
 pub mod golden;
 pub mod gpu;
 pub mod http;
 pub mod hub;
+
+pub use compile::compiled;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sightline_core::Hint;
 use sightline_core::image_spec::{Layout, Size};
+use sightline_core::{Hint, PixelDeviation};
 use sightline_cuda::layout::{self, Shape, row_bytes};
 use sightline_cuda::library::Places;
 use sightline_cuda::nvjpeg::Nvjpeg;
@@ -21,6 +21,7 @@ use super::Decode;
 use super::queue::Queue;
 use super::sizes::Sizes;
 use super::worker::{Counts, ENGINES, Engines, Item, Made, Round, Route, Thread};
+use crate::fast::Comparison;
 use crate::{Element, Mode, PrepareError, Preprocessor};
 
 /// How work is divided.
@@ -38,11 +39,12 @@ pub struct CudaOptions {
     pub engine_batch: usize,
 }
 
-/// Threads that feed the engines: on an H100 four of them decoded twice as many files as one or two.
-const ENGINE_THREADS: usize = 4;
+/// Threads that feed the engines. Two did as well as more on an H100; alone, eight fed them four times as fast, so what
+/// they wait for is still to be found (docs/gpu.md).
+const ENGINE_THREADS: usize = 2;
 
 impl Default for CudaOptions {
-    /// Four threads for the engines, with 64 files each; all other cores decode; three batches in flight.
+    /// Two threads for the engines, with 64 files each; all other cores decode; three batches in flight.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let at_least_one = |count: usize| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
@@ -130,7 +132,7 @@ pub struct Batch<'a> {
     /// Number of the first file in the stream.
     pub first: usize,
     /// What became of each file; where it is an error, the values are zero.
-    pub outcomes: &'a [Result<(), PrepareError>],
+    pub outcomes: Vec<Result<(), PrepareError>>,
     out: &'a DeviceBuffer,
     stream: &'a CudaStream,
     bytes: usize,
@@ -417,12 +419,53 @@ impl Cuda {
             .is_empty()
     }
 
+    /// The preprocessor whose values are made.
+    pub fn preprocessor(&self) -> &Preprocessor {
+        &self.preprocessor
+    }
+
+    /// How far the pixels of files that the card decodes are from those of the CPU, resized and cropped. What this
+    /// preprocessor is asked to decode where does not matter.
+    pub fn deviation_from_exact<B: AsRef<[u8]> + Send + Sync>(
+        &self,
+        images: impl IntoIterator<Item = B>,
+    ) -> Result<PixelDeviation, GpuError> {
+        let levels = self.preprocessor.with_spec(self.preprocessor.levels());
+        let options = CudaOptions {
+            decode: Decode::Card,
+            threads: NonZeroUsize::MIN,
+            engine_threads: NonZeroUsize::MIN,
+            ..self.options
+        };
+        let (card, nvjpeg) = (Arc::clone(&self.card), self.nvjpeg.clone());
+        let ours = Self::on(levels.clone(), card, nvjpeg, options)?;
+        let mut comparison = Comparison::new(&self.preprocessor);
+        let images: Vec<B> = images.into_iter().collect();
+        let files: Vec<&[u8]> = images.iter().map(AsRef::as_ref).collect();
+        let mut bytes = Vec::new();
+        ours.run::<f32, &[u8]>([files.clone()], |batch| {
+            batch.read(&mut bytes)?;
+            let rows = bytes.chunks_exact(levels.len() * size_of::<f32>());
+            for ((outcome, row), file) in batch.outcomes.iter().zip(rows).zip(&files[batch.first..])
+            {
+                let found = outcome.as_ref().ok().map(|()| {
+                    let mut values = vec![0.0; levels.len()];
+                    f32::read_ne(row, &mut values);
+                    values
+                });
+                comparison.add(found, levels.prepare(file).ok());
+            }
+            Ok(true)
+        })?;
+        Ok(comparison.finish())
+    }
+
     /// Prepares batches of files as values of type `T` and calls `sink` with each, in their order; a batch may come in
     /// parts when the card has no memory for all of it. `sink` says whether to go on.
     pub fn run<T: Element, B: AsRef<[u8]> + Send + Sync>(
         &self,
         batches: impl IntoIterator<Item = Vec<B>>,
-        mut sink: impl FnMut(&Batch<'_>) -> Result<bool, GpuError>,
+        mut sink: impl FnMut(Batch<'_>) -> Result<bool, GpuError>,
     ) -> Result<Report, GpuError> {
         let mut engines =
             std::mem::take(&mut *self.engines.lock().unwrap_or_else(PoisonError::into_inner));
@@ -535,7 +578,7 @@ impl<B: AsRef<[u8]> + Send + Sync> Feed<'_, B> {
         &mut self,
         mut batches: impl Iterator<Item = Vec<B>>,
         finished: &Receiver<Result<Arc<Round<B>>, GpuError>>,
-        sink: &mut impl FnMut(&Batch<'_>) -> Result<bool, GpuError>,
+        sink: &mut impl FnMut(Batch<'_>) -> Result<bool, GpuError>,
     ) -> Result<(), GpuError> {
         let mut pending: VecDeque<Vec<B>> = VecDeque::new();
         let mut early = BTreeMap::new();
@@ -662,7 +705,7 @@ impl<B: AsRef<[u8]> + Send + Sync> Feed<'_, B> {
     fn hand_on<T: Element>(
         &mut self,
         round: Arc<Round<B>>,
-        sink: &mut impl FnMut(&Batch<'_>) -> Result<bool, GpuError>,
+        sink: &mut impl FnMut(Batch<'_>) -> Result<bool, GpuError>,
     ) -> Result<bool, GpuError> {
         round.slot.done.wait()?;
         // The worker that finished the round lets go of it a moment later.
@@ -687,12 +730,12 @@ impl<B: AsRef<[u8]> + Send + Sync> Feed<'_, B> {
             .collect();
         self.report.broken += outcomes.iter().filter(|outcome| outcome.is_err()).count();
         self.report.images += outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-        let goes_on = sink(&Batch {
+        let goes_on = sink(Batch {
             first: round.first,
-            outcomes: &outcomes,
+            bytes: outcomes.len() * self.cuda.preprocessor.len() * size_of::<T>(),
+            outcomes,
             out: &round.slot.out,
             stream: &round.slot.stream,
-            bytes: outcomes.len() * self.cuda.preprocessor.len() * size_of::<T>(),
         });
         self.free.push(round.slot);
         goes_on

@@ -18,12 +18,29 @@ pub struct Queue<T> {
 struct State<T> {
     items: VecDeque<T>,
     closed: bool,
-    /// Items a second of all workers of each kind; 0 where nothing is known yet.
-    rates: Vec<f64>,
+    speeds: Vec<Speed>,
 }
 
-/// The part of an older rate that is kept when a new one is measured.
-const MEMORY: f64 = 0.8;
+/// What the workers of a kind did lately.
+#[derive(Clone, Copy, Debug, Default)]
+struct Speed {
+    items: f64,
+    seconds: f64,
+}
+
+impl Speed {
+    /// The part of older work that still counts when new work is noted.
+    const MEMORY: f64 = 0.9;
+
+    /// Items a second of all workers of the kind; 0 where nothing is known yet.
+    fn rate(self) -> f64 {
+        if self.seconds > 0.0 {
+            self.items / self.seconds
+        } else {
+            0.0
+        }
+    }
+}
 
 impl<T> Queue<T> {
     /// An empty queue for workers of `kinds` kinds.
@@ -32,7 +49,7 @@ impl<T> Queue<T> {
             state: Mutex::new(State {
                 items: VecDeque::new(),
                 closed: false,
-                rates: vec![0.0; kinds],
+                speeds: vec![Speed::default(); kinds],
             }),
             changed: Condvar::new(),
         }
@@ -102,19 +119,15 @@ impl<T> Queue<T> {
         if seconds <= 0.0 || items == 0 {
             return;
         }
-        let rate = items as f64 * workers as f64 / seconds;
         let mut state = self.state();
-        let known = &mut state.rates[kind];
-        *known = if *known == 0.0 {
-            rate
-        } else {
-            MEMORY * *known + (1.0 - MEMORY) * rate
-        };
+        let speed = &mut state.speeds[kind];
+        speed.items = Speed::MEMORY * speed.items + items as f64 * workers as f64;
+        speed.seconds = Speed::MEMORY * speed.seconds + seconds;
     }
 
     /// Items a second of the workers of each kind, as far as it is known.
     pub fn rates(&self) -> Vec<f64> {
-        self.state().rates.clone()
+        self.state().rates()
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
@@ -126,12 +139,17 @@ impl<T> Queue<T> {
 impl<T> State<T> {
     /// What workers of `kind` do while all others do the rest of what waits.
     fn share(&self, kind: usize) -> usize {
-        let all: f64 = self.rates.iter().sum();
-        if self.rates.contains(&0.0) || all <= 0.0 {
+        let rates = self.rates();
+        let all: f64 = rates.iter().sum();
+        if rates.contains(&0.0) {
             // Nobody has been measured: half, so that the others are not left without.
             return self.items.len().div_ceil(2);
         }
-        (self.items.len() as f64 * self.rates[kind] / all).ceil() as usize
+        (self.items.len() as f64 * rates[kind] / all).ceil() as usize
+    }
+
+    fn rates(&self) -> Vec<f64> {
+        self.speeds.iter().map(|speed| speed.rate()).collect()
     }
 
     fn remove(&mut self, count: usize, accepts: &impl Fn(&T) -> bool) -> Vec<T> {
