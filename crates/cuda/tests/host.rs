@@ -30,7 +30,7 @@ const MOST: u64 = 227 << 10;
 
 static COMPILED: LazyLock<(tempfile::TempDir, Library)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let path = compiled(&here("src/kernels/resize.cu"), folder.path(), &[]);
+    let path = compiled(here("src/kernels/resize.cu"), folder.path(), &[]);
     // SAFETY: it was just compiled, and has no initialisers.
     let library = unsafe { Library::new(path) }.expect("it opens");
     (folder, library)

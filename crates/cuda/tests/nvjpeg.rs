@@ -27,7 +27,7 @@ struct Fake {
 impl Fake {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let path = compiled(&here("tests/fake/nvjpeg.c"), folder.path(), &[]);
+        let path = compiled(here("tests/fake/nvjpeg.c"), folder.path(), &[]);
         let places = Places::default().with(NVJPEG, path.clone());
         Self {
             nvjpeg: Nvjpeg::open(&places).expect("it has the functions"),
@@ -157,7 +157,7 @@ fn a_card_without_engines_says_so_and_has_the_other_way() {
 #[test]
 fn a_library_of_another_kind_is_refused_by_the_function_it_lacks() {
     let folder = tempfile::tempdir().unwrap();
-    let path = compiled(&here("src/kernels/resize.cu"), folder.path(), &[]);
+    let path = compiled(here("src/kernels/resize.cu"), folder.path(), &[]);
     let error = Nvjpeg::open(&Places::default().with(NVJPEG, path)).unwrap_err();
     assert_eq!(error.to_string(), "nvJPEG has no function `nvjpegCreateEx`");
 }

@@ -60,7 +60,10 @@ impl Fakes {
         fakes.set("fake_launches", 0i32);
         fakes.set("fake_lives", 1i32 << 30);
         fakes.set_nvjpeg("fake_engines", 1i32);
+        fakes.set("fake_idle", 0i32);
         fakes.set_nvjpeg("fake_painted", 0i32);
+        fakes.set_nvjpeg("fake_batches", 0i32);
+        fakes.set_nvjpeg("fake_pause", 0i32);
         fakes
     }
 
@@ -89,6 +92,16 @@ impl Fakes {
         unsafe {
             **self
                 .driver
+                .get::<*mut T>(name.as_bytes())
+                .expect("it is there")
+        }
+    }
+
+    fn get_nvjpeg<T: Copy>(&self, name: &str) -> T {
+        // SAFETY: as above.
+        unsafe {
+            **self
+                .nvjpeg
                 .get::<*mut T>(name.as_bytes())
                 .expect("it is there")
         }
@@ -287,6 +300,26 @@ fn engines_and_threads_share_a_queue_and_broken_files_are_their_own() {
         // Slots, streams and decoders are used again.
         assert_equal::<bf16>(&cuda, &files, 64);
     }
+}
+
+/// A batch takes as long as a file does, so whoever takes small ones wastes the engines.
+#[test]
+fn engines_are_given_large_batches_as_long_as_there_is_work() {
+    let fakes = Fakes::take();
+    fakes.set("fake_idle", 1i32);
+    fakes.set_nvjpeg("fake_pause", 3000i32);
+    let files: Vec<Vec<u8>> = (0..256u32)
+        .map(|i| grey(50 + i % 70, 49 + i % 31, 0))
+        .collect();
+    let cuda = fakes.open(&clip(), options(Decode::Any)).unwrap();
+    let batches = (0..24).map(|_| files.iter().map(Vec::as_slice).collect::<Vec<&[u8]>>());
+    let report = cuda.run::<f32, &[u8]>(batches, |_| Ok(true)).unwrap();
+    assert_eq!(report.images, 24 * 256);
+    let calls: i32 = fakes.get_nvjpeg("fake_batches");
+    assert!(
+        report.engines as f64 > 16.0 * f64::from(calls),
+        "{calls} calls, {report:?}"
+    );
 }
 
 #[test]

@@ -1,9 +1,11 @@
 /* A library with nvJPEG's functions for tests: a "file" is the bytes F, width, height, red, green, blue and, last, the
  * answer that decoding it gives; or a JPEG file, which is painted grey (128), with the answer in a comment of one byte.
  * Handles are counted, so that a test sees what is not given back, and so are the files that were painted. */
+#define _DEFAULT_SOURCE
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef void *handle;
 struct picture { unsigned char *channel[4]; size_t pitch[4]; };
@@ -13,6 +15,9 @@ int fake_handles = 0;
 int fake_starts = 0;
 int fake_engines = 1;
 int fake_painted = 0;
+/* Calls for batches, and how long each takes, or a single file, in microseconds. */
+int fake_batches = 0;
+int fake_pause = 0;
 
 static int make(handle *to) {
     *to = calloc(1, sizeof(struct file));
@@ -68,6 +73,8 @@ int nvjpegDecodeBatchedInitialize(handle h, handle s, int count, int threads, in
 }
 int nvjpegDecodeBatched(handle h, handle s, const unsigned char *const *data, const size_t *lengths, struct picture *to, void *stream) {
     (void)h, (void)stream;
+    __atomic_add_fetch(&fake_batches, 1, __ATOMIC_SEQ_CST);
+    if (fake_pause) usleep(fake_pause);
     for (int i = 0; i < *(int *)s; i++) {
         int answer = paint(data[i], lengths[i], &to[i]);
         if (answer) return answer;
@@ -105,6 +112,7 @@ int nvjpegDecodeParamsDestroy(handle h) { return give_back(h); }
 int nvjpegDecodeParamsSetOutputFormat(handle p, int format) { (void)p; return format == 5 ? 0 : 2; }
 int nvjpegDecodeJpegHost(handle h, handle d, handle state, handle params, handle file) {
     (void)h, (void)d, (void)params;
+    if (fake_pause) usleep(fake_pause);
     *(struct file *)state = *(struct file *)file;
     return 0;
 }

@@ -113,14 +113,19 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Notes that one of `workers` workers of `kind` did `items` in `time`.
-    pub fn note(&self, kind: usize, workers: usize, items: usize, time: Duration) {
+    /// Notes that one of `workers` workers of `kind` did `items` in `time`, which `is_whole` if it could not have taken
+    /// more at once. Of smaller work only the first counts: it takes longer for each item, and a worker that was thought
+    /// slower for it would be given less and less.
+    pub fn note(&self, kind: usize, workers: usize, items: usize, time: Duration, is_whole: bool) {
         let seconds = time.as_secs_f64();
         if seconds <= 0.0 || items == 0 {
             return;
         }
         let mut state = self.state();
         let speed = &mut state.speeds[kind];
+        if !is_whole && speed.seconds > 0.0 {
+            return;
+        }
         speed.items = Speed::MEMORY * speed.items + items as f64 * workers as f64;
         speed.seconds = Speed::MEMORY * speed.seconds + seconds;
     }
@@ -183,8 +188,9 @@ mod tests {
         let all = |_: &i32| true;
         // Nothing is known: half.
         assert_eq!(queue.take(ENGINE, &[64, 50, 1], all).unwrap().len(), 50);
-        queue.note(ENGINE, 1, 30, Duration::from_secs(1));
-        queue.note(HOST, 4, 5, Duration::from_secs(2));
+        queue.note(ENGINE, 1, 30, Duration::from_secs(1), true);
+        queue.note(HOST, 4, 5, Duration::from_secs(2), true);
+        queue.note(ENGINE, 1, 1, Duration::from_secs(1), false);
         assert_eq!(queue.rates(), [30.0, 10.0]);
         // No more than three quarters of 50.
         assert_eq!(queue.take(ENGINE, &[64, 30, 7, 1], all).unwrap().len(), 30);
@@ -214,7 +220,8 @@ mod tests {
             }) {
                 let start = Instant::now();
                 std::thread::sleep(each * items.len() as u32);
-                queue.note(kind, workers, items.len(), start.elapsed());
+                let is_whole = items.len() == sizes[0];
+                queue.note(kind, workers, items.len(), start.elapsed(), is_whole);
                 for &item in &items {
                     done[item].fetch_add(1, Ordering::Relaxed);
                 }

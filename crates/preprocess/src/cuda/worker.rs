@@ -179,9 +179,14 @@ impl Engines {
             }
             self.finished.record(&self.stream)?;
             self.finished.wait()?;
-            shared
-                .queue
-                .note(ENGINES, shared.engine_workers, known.len(), start.elapsed());
+            let is_whole = known.len() == sizes[0];
+            shared.queue.note(
+                ENGINES,
+                shared.engine_workers,
+                known.len(),
+                start.elapsed(),
+                is_whole,
+            );
             shared
                 .counts
                 .engines
@@ -325,7 +330,7 @@ impl Thread {
                 let outcome = self.make::<T, B>(shared, &item)?;
                 shared
                     .queue
-                    .note(THREADS, shared.thread_workers, 1, start.elapsed());
+                    .note(THREADS, shared.thread_workers, 1, start.elapsed(), true);
                 done::<T, B>(shared, Some((number, &self.stream)), &item, outcome)?;
             }
         }
