@@ -1,9 +1,10 @@
-//! Names of devices on the command line: `cpu`, `cuda[:N]`, `webgpu[:N]`.
+//! Names of devices that prepare images, on the command line: those of models, `cpu` and `cuda[:N]`, and `webgpu[:N]`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use sightline_core::registry::UnknownName;
+use sightline_models::DeviceName as ModelDevice;
 
 /// What work is done on. GPUs are counted from 0, those of NVIDIA by CUDA, all that Vulkan, Metal or DX12 can use by
 /// WebGPU.
@@ -46,24 +47,25 @@ impl FromStr for DeviceName {
     type Err = NoDevice;
 
     fn from_str(name: &str) -> Result<Self, NoDevice> {
-        let (kind, number) = match name.split_once(':') {
-            Some((kind, number)) => (kind, Some(number)),
-            None => (name, None),
-        };
-        // Digits alone: `parse` would take a sign as well.
-        let is_plain = number.is_none_or(|number| number.bytes().all(|b| b.is_ascii_digit()));
-        let index = number.map_or(Some(0), |number| number.parse().ok());
-        match (kind, index.filter(|_| is_plain)) {
-            ("cpu", _) if number.is_none() => Ok(Self::Cpu),
-            ("cuda", Some(index)) => Ok(Self::Cuda(index)),
-            ("webgpu", Some(index)) => Ok(Self::WebGpu(index)),
-            _ => Err(NoDevice {
-                name: name.to_owned(),
-                nearest: UnknownName::among("device", kind, ["cpu", "cuda", "webgpu"])
-                    .nearest
-                    .into_iter()
-                    .find(|nearest| nearest != kind),
-            }),
+        match name.parse() {
+            Ok(ModelDevice::Cpu) => return Ok(Self::Cpu),
+            Ok(ModelDevice::Cuda(index)) => return Ok(Self::Cuda(index)),
+            Err(_) => {}
+        }
+        // A second GPU is counted as one of CUDA's is.
+        let as_cuda = name.replacen("webgpu", "cuda", 1);
+        match as_cuda.parse() {
+            Ok(ModelDevice::Cuda(index)) if name.starts_with("webgpu") => Ok(Self::WebGpu(index)),
+            _ => {
+                let kind = name.split(':').next().unwrap_or_default();
+                Err(NoDevice {
+                    name: name.to_owned(),
+                    nearest: UnknownName::among("device", kind, ["cpu", "cuda", "webgpu"])
+                        .nearest
+                        .into_iter()
+                        .find(|nearest| nearest != kind),
+                })
+            }
         }
     }
 }

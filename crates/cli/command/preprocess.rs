@@ -28,7 +28,7 @@ use crate::command::tensor_file::{TensorFile, TensorForm};
 use crate::command::{exits, target};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
-use engine::{Engine, PrintedGpu};
+use engine::{DecodeArg, Engine, PrintedGpu};
 use regions::RegionArgs;
 use sheet::Named;
 use timing::Timed;
@@ -65,7 +65,7 @@ pub(crate) struct PreprocessArgs {
     #[arg(long, value_enum, default_value = "exact")]
     mode: ModeArg,
 
-    /// What resizes the images: cpu, or webgpu (webgpu:N), any GPU that Vulkan, Metal or DX12 can use; same values
+    /// What resizes the images: cpu, cuda (cuda:N), or webgpu (webgpu:N), any GPU that Vulkan, Metal or DX12 can use
     #[arg(
         long,
         value_name = "DEVICE",
@@ -73,6 +73,10 @@ pub(crate) struct PreprocessArgs {
         conflicts_with = "regions"
     )]
     device: DeviceName,
+
+    /// Who decodes JPEG files on --device cuda [default: any]
+    #[arg(long, value_enum, value_name = "WHO", conflicts_with = "regions")]
+    decode: Option<DecodeArg>,
 
     /// Leave broken images out instead of writing nothing
     #[arg(long)]
@@ -182,11 +186,12 @@ pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
         let out = args.out.as_deref();
         return regions::run(&args.regions, out, args.explain, args.force, args.json);
     };
-    let mut engine = Engine::open(preprocessor(args, spec_file)?, args.device)?;
     let threads = match args.threads {
         Some(threads) => threads,
         None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
+    let preprocessor = preprocessor(args, spec_file)?;
+    let mut engine = Engine::open(preprocessor, args.device, args.decode, threads)?;
     if let Some(repeat) = args.repeat {
         let inputs = Inputs::new(&args.images)?;
         let timed = Timed::measure(&mut engine, inputs, repeat as usize, threads)?;
@@ -227,13 +232,22 @@ pub(crate) fn run(args: &PreprocessArgs) -> Result<Exit, Failure> {
     for remark in printed.gpu.iter().flat_map(PrintedGpu::remarks) {
         note(&remark);
     }
-    if preprocessor.mode() == Mode::Fast && !args.images.is_empty() {
-        let deviation = deviation(&preprocessor, Inputs::new(&args.images)?)?;
-        text.push(format!(
-            "fast mode, on {} images: {:.3} levels from the exact mode, at most {}",
-            deviation.images, deviation.mean_levels, deviation.max_levels
-        ));
-        printed.deviation = Some(deviation);
+    let is_near = preprocessor.mode() == Mode::Fast || matches!(args.device, DeviceName::Cuda(_));
+    if is_near && !args.images.is_empty() {
+        let first = first_images(Inputs::new(&args.images)?)?;
+        if let Some(deviation) = engine.deviation(&first)? {
+            text.push(format!(
+                "{}, on {} images: {:.3} levels from the exact mode on the CPU, at most {}",
+                match args.device {
+                    DeviceName::Cpu => "fast mode",
+                    _ => "pixels that the card decodes",
+                },
+                deviation.images,
+                deviation.mean_levels,
+                deviation.max_levels
+            ));
+            printed.deviation = Some(deviation);
+        }
     }
     let mut broken = printed.broken.len();
     if let Some(path) = &args.contact_sheet {
@@ -339,13 +353,10 @@ fn write_tensors<T: Element>(
     file.finish(args.force).map(Some)
 }
 
-/// How far the first images are from those of the exact mode.
-fn deviation(preprocessor: &Preprocessor, inputs: Inputs) -> Result<PixelDeviation, Failure> {
-    let mut images = Vec::new();
-    for input in inputs.take(Preprocessor::COMPARED) {
-        images.push(input?.bytes);
-    }
-    Ok(preprocessor.deviation_from_exact(&images))
+/// The images on which deviations are measured.
+fn first_images(inputs: Inputs) -> Result<Vec<Vec<u8>>, Failure> {
+    let first = inputs.take(Preprocessor::COMPARED);
+    first.map(|input| input.map(|input| input.bytes)).collect()
 }
 
 /// Writes the contact sheet; says how many of its images are broken.

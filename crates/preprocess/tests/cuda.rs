@@ -73,7 +73,7 @@ impl Fakes {
             **self
                 .driver
                 .get::<*mut T>(name.as_bytes())
-                .expect("it is there") = value
+                .expect("it is there") = value;
         };
     }
 
@@ -83,7 +83,7 @@ impl Fakes {
             **self
                 .nvjpeg
                 .get::<*mut T>(name.as_bytes())
-                .expect("it is there") = value
+                .expect("it is there") = value;
         };
     }
 

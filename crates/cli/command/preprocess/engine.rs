@@ -1,5 +1,7 @@
 //! Who prepares the images: the CPU's threads, or a GPU and they.
 
+#[cfg_attr(not(feature = "cuda-kernels"), path = "engine/no_cuda.rs")]
+mod cuda;
 #[cfg_attr(not(feature = "webgpu"), path = "engine/no_webgpu.rs")]
 mod webgpu;
 
@@ -7,18 +9,33 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 
+use clap::ValueEnum;
 use serde::Serialize;
-use sightline_preprocess::{Element, PrepareError, Preprocessor};
+use sightline_core::PixelDeviation;
+use sightline_preprocess::{Element, Mode, PrepareError, Preprocessor};
 
 use super::timing::in_flight;
 use crate::command::device::DeviceName;
 use crate::exit::Failure;
+use cuda::OnCuda;
 use webgpu::WebGpu;
 
 /// A preprocessor on its device.
 pub(super) enum Engine {
     Cpu(Box<Preprocessor>),
     WebGpu(Box<WebGpu>),
+    Cuda(Box<OnCuda>),
+}
+
+/// Who decodes JPEG files when the device is a card of NVIDIA's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum DecodeArg {
+    /// Whoever is free: the card's engines and multiprocessors, and the host's threads
+    Any,
+    /// The host's threads: exactly the pixels of --device cpu
+    Host,
+    /// The card, apart from what it cannot decode
+    Card,
 }
 
 /// A GPU and what it did, as JSON.
@@ -33,24 +50,49 @@ pub(super) struct PrintedGpu {
     images: u64,
     /// Images that the CPU resized instead, by the reason.
     on_cpu: BTreeMap<&'static str, u64>,
+    /// By whom JPEG files were decoded, where the card may do it.
+    decoded: Option<Decoded>,
     submissions: u64,
     /// Times that memory was short and a batch was halved.
     halvings: u64,
     memory_bytes: u64,
 }
 
+/// Files by who decoded them.
+#[derive(Debug, Serialize)]
+pub(super) struct Decoded {
+    /// The card's engines.
+    engines: usize,
+    /// The card's multiprocessors, with a thread of the host for each.
+    multiprocessors: usize,
+    /// The host's threads.
+    threads: usize,
+}
+
 impl Engine {
-    /// The preprocessor with its device ready.
-    pub(super) fn open(preprocessor: Preprocessor, device: DeviceName) -> Result<Self, Failure> {
+    /// The preprocessor with its device ready; `threads` of the CPU decode.
+    pub(super) fn open(
+        preprocessor: Preprocessor,
+        device: DeviceName,
+        decode: Option<DecodeArg>,
+        threads: NonZeroUsize,
+    ) -> Result<Self, Failure> {
+        if decode.is_some() && !matches!(device, DeviceName::Cuda(_)) {
+            return Err(Failure::usage(
+                format!("opening device `{device}`"),
+                "--decode is a choice of the cards of --device cuda",
+            ));
+        }
         match device {
             DeviceName::Cpu => Ok(Self::Cpu(Box::new(preprocessor))),
             DeviceName::WebGpu(_) => {
                 Ok(Self::WebGpu(Box::new(WebGpu::open(preprocessor, device)?)))
             }
-            DeviceName::Cuda(_) => Err(Failure::usage(
-                format!("opening device `{device}`"),
-                "images are prepared on cpu or on webgpu",
-            )),
+            DeviceName::Cuda(number) => {
+                let decode = decode.unwrap_or(DecodeArg::Any);
+                let on_cuda = OnCuda::open(preprocessor, number, decode, threads)?;
+                Ok(Self::Cuda(Box::new(on_cuda)))
+            }
         }
     }
 
@@ -58,11 +100,12 @@ impl Engine {
         match self {
             Self::Cpu(preprocessor) => preprocessor,
             Self::WebGpu(gpu) => gpu.preprocessor(),
+            Self::Cuda(gpu) => gpu.preprocessor(),
         }
     }
 
     /// Prepares `images` and calls `sink` with each one's values, in their order, on this thread.
-    pub(super) fn prepare_stream<T: Element, B: AsRef<[u8]> + Send>(
+    pub(super) fn prepare_stream<T: Element, B: AsRef<[u8]> + Send + Sync>(
         &mut self,
         images: impl IntoIterator<Item = B>,
         threads: NonZeroUsize,
@@ -74,6 +117,7 @@ impl Engine {
                 Ok(())
             }
             Self::WebGpu(gpu) => gpu.prepare_stream(images, sink),
+            Self::Cuda(gpu) => gpu.prepare_stream(images, sink),
         }
     }
 
@@ -82,6 +126,18 @@ impl Engine {
         match self {
             Self::Cpu(_) => None,
             Self::WebGpu(gpu) => Some(gpu.printed()),
+            Self::Cuda(gpu) => Some(gpu.printed()),
+        }
+    }
+
+    /// How far pixels are from those of the exact mode on the CPU, on some images; `None` where they are the same.
+    pub(super) fn deviation(&self, images: &[Vec<u8>]) -> Result<Option<PixelDeviation>, Failure> {
+        match self {
+            Self::Cpu(preprocessor) if preprocessor.mode() == Mode::Fast => {
+                Ok(Some(preprocessor.deviation_from_exact(images)))
+            }
+            Self::Cuda(gpu) => gpu.deviation(images),
+            Self::Cpu(_) | Self::WebGpu(_) => Ok(None),
         }
     }
 }
@@ -132,6 +188,7 @@ mod tests {
             software: true,
             images: 5,
             on_cpu: BTreeMap::new(),
+            decoded: None,
             submissions: 1,
             halvings: 0,
             memory_bytes: 4096,

@@ -17,6 +17,7 @@ mod worker;
 
 pub use pipeline::{Batch, Cuda, CudaOptions, GpuError, Report};
 pub use queue::Queue;
+pub use sightline_cuda::library::Places;
 
 /// Who decodes JPEG files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,15 +45,28 @@ pub struct CudaOptions {
 const ENGINE_THREADS: usize = 4;
 
 impl Default for CudaOptions {
-    /// Four threads for the engines, with 64 files each; all other cores decode; three batches in flight.
+    /// [`Self::of_threads`] with all cores.
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self::of_threads(cores, Decode::default())
+    }
+}
+
+impl CudaOptions {
+    /// So many threads of the host in all: four feed the engines with 64 files each, the others decode; three batches in
+    /// flight.
+    pub fn of_threads(threads: NonZeroUsize, decode: Decode) -> Self {
         let at_least_one = |count: usize| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
+        let feeding = match decode {
+            Decode::Host => 0,
+            // One decodes what the engines do not know.
+            Decode::Any | Decode::Card => ENGINE_THREADS.min(threads.get().saturating_sub(1)),
+        };
         Self {
-            decode: Decode::default(),
-            threads: at_least_one(cores.saturating_sub(ENGINE_THREADS)),
+            decode,
+            threads: at_least_one(threads.get() - feeding),
             in_flight: at_least_one(3),
-            engine_threads: at_least_one(ENGINE_THREADS.min(cores)),
+            engine_threads: at_least_one(feeding),
             engine_batch: 64,
         }
     }
@@ -102,8 +116,29 @@ pub struct Report {
     pub refused: usize,
     /// Batches that were cut in half because the card had no memory.
     pub halved: usize,
+    /// Batches whose values were made.
+    pub batches: usize,
+    /// Most bytes of the card's memory that batches took at once.
+    pub memory_bytes: usize,
     /// Files a second of the engines and of the threads, as measured last.
     pub rates: [f64; 2],
+}
+
+/// What another run did comes on top; rates are the latest, and memory is that of the run that took most.
+impl AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        self.images += other.images;
+        self.broken += other.broken;
+        self.engines += other.engines;
+        self.multiprocessors += other.multiprocessors;
+        self.threads += other.threads;
+        self.values += other.values;
+        self.refused += other.refused;
+        self.halved += other.halved;
+        self.batches += other.batches;
+        self.memory_bytes = self.memory_bytes.max(other.memory_bytes);
+        self.rates = other.rates;
+    }
 }
 
 /// A preprocessor on a card.
@@ -183,6 +218,11 @@ impl Slot {
             marks: marks.collect::<Result<_, _>>()?,
             done: Marker::new(context)?,
         })
+    }
+
+    /// Bytes of the card's memory.
+    fn room(&self) -> usize {
+        self.pixels.room() + self.out.room() + self.tables.room()
     }
 
     /// Address of a place among the pixels.
@@ -531,6 +571,7 @@ impl Cuda {
             outcome
         });
         let mut report = feed.report;
+        report.memory_bytes = feed.free.iter().map(Slot::room).sum();
         *self.slots.lock().unwrap_or_else(PoisonError::into_inner) = feed.free;
         *self.engines.lock().unwrap_or_else(PoisonError::into_inner) = engines;
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
@@ -743,6 +784,7 @@ impl<B: AsRef<[u8]> + Send + Sync> Feed<'_, B> {
             out: &round.slot.out,
             stream: &round.slot.stream,
         });
+        self.report.batches += 1;
         self.free.push(round.slot);
         goes_on
     }

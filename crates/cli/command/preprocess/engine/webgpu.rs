@@ -72,6 +72,7 @@ impl WebGpu {
             software: adapter.is_software,
             images: counts.on_gpu,
             on_cpu: counts.on_cpu.clone(),
+            decoded: None,
             submissions: done.submissions,
             halvings: done.halvings,
             memory_bytes: done.memory_bytes,
