@@ -13,6 +13,8 @@
 mod pipeline;
 mod queue;
 mod sizes;
+#[cfg(feature = "cuda")]
+mod tensor;
 mod worker;
 
 pub use pipeline::{Batch, Cuda, CudaOptions, GpuError, Report};

@@ -82,6 +82,9 @@ pub enum GpuError {
     /// A specification whose values the kernel does not make.
     #[error("the card prepares no images in the fast mode, which is the CPU's")]
     Mode,
+    /// The tensor could not be made.
+    #[error("cannot make the batch's tensor")]
+    Tensor(#[from] candle_core::Error),
     /// A bug: a thread has panicked.
     #[error("a thread that decodes has panicked")]
     Panic,
@@ -92,7 +95,7 @@ impl Hint for GpuError {
         match self {
             Self::Cuda(error) => error.hints(),
             Self::Mode => vec!["take --mode exact, or --device cpu".to_owned()],
-            Self::Panic => Vec::new(),
+            Self::Tensor(_) | Self::Panic => Vec::new(),
         }
     }
 }
