@@ -40,7 +40,7 @@ test-peers area="shards" *args: (_peers area)
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/check.py "${CARGO_TARGET_DIR:-target}/debug/sightline" {{ args }}
 
 # Everything that CI checks: format, lints, and every test.
-test: fmt-check lint metrics-data
+test: fmt-check lint metrics-data cuda-kernels
     cargo test --workspace --no-fail-fast
 
 # METEOR's tables, once: pip fetches the package that holds the data (104 MB), the program compiles them into its cache.
@@ -68,6 +68,21 @@ snapshots:
 # Production lines per crate: everything before the first `#[cfg(test)]` of a file.
 lines:
     @benchmarks/lines.sh
+
+# The CUDA kernels of preprocessing: NVRTC compiles them (a download of 50 MB), and the way over a card is tested without one.
+cuda-kernels:
+    @integrations/cuda/nvrtc.sh
+    SIGHTLINE_REQUIRE_NVRTC=1 SIGHTLINE_NVRTC="$(integrations/cuda/nvrtc.sh)" cargo test --package sightline-cuda
+    cargo test --package sightline-preprocess --features cuda-kernels --test cuda
+
+# What a card does beside its peers, in less than nine minutes: PHOTOS is a folder of JPEG files. Needs a GPU.
+bench-gpu photos out="out/bench-gpu": (_peers "preprocess")
+    cargo build --release --package sightline-preprocess --features cuda-kernels --example gpu_bench
+    @integrations/cuda/build.sh -- build --release --package sightline-models --features cuda --example device_speed
+    @benchmarks/gpu/photos.sh "{{ photos }}" "{{ out }}/photos"
+    @mkdir -p "{{ out }}/programs"
+    @cp "${CARGO_TARGET_DIR:-target}/release/examples/gpu_bench" "${CARGO_TARGET_DIR:-target}/cuda/release/examples/device_speed" "{{ out }}/programs/"
+    @benchmarks/gpu/run.sh "{{ out }}/programs" "{{ out }}/photos" "{{ out }}"
 
 # What a build with CUDA needs besides a C compiler: NVIDIA's compiler as Python wheels (500 MB), or CUDA_HOME's. No GPU is needed.
 cuda-toolchain:
