@@ -20,7 +20,7 @@ use sightline_imaging::{JpegKind, JpegOutline};
 
 use super::Decode;
 use super::queue::Queue;
-use super::sizes::Sizes;
+use super::sizes::{Sized, Sizes};
 use super::worker::{Counts, ENGINES, Engines, Item, Made, Round, Route, Thread};
 use crate::fast::Comparison;
 use crate::{Element, Mode, PrepareError, Preprocessor};
@@ -272,6 +272,14 @@ impl<B: AsRef<[u8]> + Send + Sync> Shared<'_, B> {
         if let Err(error) = outcome {
             let _ = self.done.send(Err(error));
         }
+    }
+
+    /// What becomes of a file's pixels in the kernel; nothing where that is not possible, or not with the card's memory.
+    pub(super) fn fitting(&self, item: &Item<B>) -> Option<Arc<Sized>> {
+        let size = item.size()?;
+        // Errors of the size are found again by the host, in their order.
+        let sized = self.sizes.of(self.preprocessor, size).ok()?;
+        sized.fits(self.card.most_shared()).then_some(sized)
     }
 
     /// Gives files back that the card does not decode.

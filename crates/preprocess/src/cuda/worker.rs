@@ -79,7 +79,15 @@ impl<B: AsRef<[u8]>> Item<B> {
         self.round.files[self.index].as_ref()
     }
 
-    /// Where the whole picture goes.
+    /// Size of the picture, if its pixels go to the card.
+    pub(super) fn size(&self) -> Option<Size> {
+        match self.round.routes[self.index] {
+            Route::Pixels { size, .. } => Some(size),
+            Route::Values => None,
+        }
+    }
+
+    /// Where the whole picture goes, and its size.
     fn target(&self) -> Option<(Target, Size)> {
         match self.round.routes[self.index] {
             Route::Pixels { offset, size, .. } => Some((
@@ -155,16 +163,20 @@ impl Engines {
         while let Some(items) = shared.queue.take(ENGINES, &sizes, |item| item.card) {
             let start = Instant::now();
             let engines = &mut self.hardware;
-            let (known, unknown): (Vec<_>, Vec<_>) = items
-                .into_iter()
-                .partition(|item| engines.accepts(item.bytes()));
+            // Shapes for which the kernel has no room are the host's too.
+            let is_known =
+                |item: &Item<B>| engines.accepts(item.bytes()) && shared.fitting(item).is_some();
+            let (known, unknown): (Vec<_>, Vec<_>) = items.into_iter().partition(is_known);
             shared.return_to_host(unknown);
             if known.is_empty() {
                 continue;
             }
             let files: Vec<&[u8]> = known.iter().map(Item::bytes).collect();
-            let places: Vec<(Target, Size)> = known.iter().filter_map(Item::target).collect();
-            let targets: Vec<Target> = places.iter().map(|place| place.0).collect();
+            let targets: Vec<Target> = known
+                .iter()
+                .filter_map(|item| item.target())
+                .map(|(target, _)| target)
+                .collect();
             let stream = self.stream.cu_stream().cast();
             // SAFETY: the rounds keep files and memory until their work is done; each target has room for its picture.
             match unsafe { engines.decode(&files, &targets, stream) } {
@@ -172,6 +184,9 @@ impl Engines {
                 Err(sightline_cuda::Error::Nvjpeg { status, .. }) if status.is_of_the_file() => {
                     // One of them is broken, which is not said; the host's threads find out.
                     shared.counts.refused.fetch_add(1, Ordering::Relaxed);
+                    // Whatever was begun writes no more once others decode to the same places.
+                    self.finished.record(&self.stream)?;
+                    self.finished.wait()?;
                     shared.return_to_host(known);
                     continue;
                 }
@@ -191,15 +206,17 @@ impl Engines {
                 .counts
                 .engines
                 .fetch_add(known.len(), Ordering::Relaxed);
-            for (item, (target, size)) in known.iter().zip(places) {
-                let sized = shared.sizes.of(shared.preprocessor, size);
-                let made = sized.map(|sized| Made::Pixels {
+            for (item, target) in known.iter().zip(targets) {
+                let Some(sized) = shared.fitting(item) else {
+                    unreachable!("the host has those")
+                };
+                let made = Made::Pixels {
                     sized,
                     source: target.address,
                     stride: target.stride,
                     whole: true,
-                });
-                done::<T, B>(shared, None, item, made)?;
+                };
+                done::<T, B>(shared, None, item, Ok(made))?;
             }
         }
         Ok(())
@@ -270,24 +287,22 @@ impl Staging {
     }
 
     /// Bytes that `fill` writes, copied to an address of the card.
-    fn upload<E>(
+    fn upload(
         &mut self,
         bytes: usize,
         to: u64,
         stream: &CudaStream,
-        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
-    ) -> Result<Result<(), E>, GpuError> {
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), GpuError> {
         let turn = self.next;
         self.copied[turn].wait()?;
         let staged = self.buffers[turn].bytes(bytes)?;
-        if let Err(error) = fill(staged) {
-            return Ok(Err(error));
-        }
+        fill(staged);
         // SAFETY: the bytes stay until the event, for which the next use waits; the round has room at the address.
         unsafe { upload(to, staged, stream)? };
         self.copied[turn].record(stream)?;
         self.next = 1 - turn;
-        Ok(Ok(()))
+        Ok(())
     }
 }
 
@@ -346,10 +361,9 @@ impl Thread {
             shared.counts.values.fetch_add(1, Ordering::Relaxed);
             return self.values::<T, B>(shared, item);
         };
-        let sized = match shared.sizes.of(shared.preprocessor, size) {
-            Ok(sized) if sized.fits(shared.card.most_shared()) => sized,
-            // Errors of the size are found again, in their order.
-            _ => return self.values::<T, B>(shared, item),
+        let Some(sized) = shared.fitting(item) else {
+            shared.counts.values.fetch_add(1, Ordering::Relaxed);
+            return self.values::<T, B>(shared, item);
         };
         let way = match (&self.hybrid, shared.options.decode) {
             _ if !item.card => ALONE,
@@ -426,13 +440,10 @@ impl Thread {
         }
         let stride = row_bytes(sized.shift() + pixels.width());
         let bytes = stride as usize * pixels.height() as usize;
-        let staged = self
-            .staging
+        self.staging
             .upload(bytes, target.address, &self.stream, |to| {
                 copy_rows(&pixels, sized.shift() as usize, stride as usize, to);
-                Ok::<_, std::convert::Infallible>(())
             })?;
-        let Ok(()) = staged;
         self.workspace.decoder.recycle(pixels);
         Ok(Ok(Made::Pixels {
             sized,
@@ -457,13 +468,10 @@ impl Thread {
         let mut bytes = Vec::new();
         T::write_le(&values, &mut bytes);
         let to = item.round.slot.out_at(item.index * bytes.len());
-        let staged = self
-            .staging
+        self.staging
             .upload(bytes.len(), to, &self.stream, |staged| {
                 staged.copy_from_slice(&bytes);
-                Ok::<_, std::convert::Infallible>(())
             })?;
-        let Ok(()) = staged;
         Ok(Ok(Made::Values))
     }
 }
