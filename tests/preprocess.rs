@@ -90,6 +90,86 @@ fn an_explanation_is_a_specification() {
 }
 
 #[test]
+fn a_device_that_prepares_no_images_is_a_usage_error() {
+    let sandbox = sandbox();
+    for (device, told) in [
+        ("gpu", "unknown device `gpu`"),
+        ("webgpu:one", "webgpu:N"),
+        ("cuda", "cpu or on webgpu"),
+        #[cfg(not(feature = "webgpu"))]
+        ("webgpu", "--features webgpu"),
+    ] {
+        let line = format!("preprocess --explain --spec clip.json --device {device}");
+        sandbox.sightline(&line).expect(2).says(&[told]);
+    }
+}
+
+#[cfg(feature = "webgpu")]
+mod webgpu {
+    use sightline_testkit::gpu::skip;
+
+    use super::*;
+    use crate::util::Outcome;
+
+    #[test]
+    fn a_gpu_makes_the_file_of_the_cpu() {
+        let sandbox = sandbox();
+        for (spec, dtype) in [("clip", "f32"), ("timm", "bf16"), ("open_clip", "f16")] {
+            let line =
+                format!("preprocess --spec {spec}.json --images images --dtype {dtype} --json");
+            sandbox
+                .sightline(&format!("{line} --out c.safetensors --force"))
+                .expect(0);
+            let made = sandbox.sightline(&format!("{line} --out g.safetensors --force --device webgpu"));
+            if made.code == Some(4) && made.stderr.contains("no GPU number 0") {
+                skip("SIGHTLINE_REQUIRE_WEBGPU", &made.stderr);
+                return;
+            }
+            let made = made.expect(0);
+            let read = |name: &str| fs::read(sandbox.path(name)).unwrap();
+            assert!(read("c.safetensors") == read("g.safetensors"), "{spec}");
+            let (told, gpu) = (made.json(), &made.json()["gpu"]);
+            assert_eq!(told["device"], "webgpu:0");
+            // The PNG file is resized in its own mode as open_clip does, which the CPU has to do.
+            let is_last = spec == "open_clip";
+            assert_eq!(gpu["images"], if is_last { 1 } else { 2 });
+            assert_eq!(gpu["on_cpu"]["own-mode"].as_u64(), is_last.then_some(1));
+            assert_eq!(
+                made.stderr.contains("1 of 2 images"),
+                is_last,
+                "{}",
+                made.stderr
+            );
+        }
+        let line = "preprocess --explain --spec clip.json --device webgpu";
+        let told = sandbox.sightline(line).expect(0).stdout;
+        assert!(told.contains("# webgpu:0 is "), "{told}");
+        let line = "preprocess --spec clip.json --images images --repeat 2 --device webgpu";
+        let told = sandbox.sightline(line).expect(0).stdout;
+        assert!(told.contains("2 images") && told.contains(" on "), "{told}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_machine_without_a_gpu_is_told_what_to_install() {
+        let sandbox = sandbox();
+        let line = "preprocess --spec clip.json --images images --out a.npy --device webgpu";
+        let mut command = sandbox.command(line.split(' '));
+        // The names of old and new loaders for the list of drivers.
+        for name in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
+            command.env(name, "/nonexistent");
+        }
+        let told = Outcome::of(&command.output().unwrap()).expect(4);
+        told.says(&[
+            "no GPU number 0",
+            "Vulkan finds none",
+            "mesa-vulkan-drivers",
+        ]);
+        assert!(!sandbox.path("a.npy").exists());
+    }
+}
+
+#[test]
 fn shards_give_the_tensors_of_their_images() {
     let sandbox = sandbox();
     let mut shard = tar::Builder::new(fs::File::create(sandbox.path("00000.tar")).unwrap());

@@ -433,7 +433,7 @@ fn pipelines(device: &wgpu::Device) -> (BindGroupLayout, [ComputePipeline; 3]) {
 }
 
 #[cfg(test)]
-mod tests {
+mod on_a_gpu {
     use std::sync::LazyLock;
 
     use proptest::prelude::*;
