@@ -40,7 +40,7 @@ test-peers area="shards" *args: (_peers area)
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/check.py "${CARGO_TARGET_DIR:-target}/debug/sightline" {{ args }}
 
 # Everything that CI checks: format, lints, and every test.
-test: fmt-check lint metrics-data cuda-kernels
+test: fmt-check lint metrics-data cuda-kernels && test-webgpu
     cargo test --workspace --no-fail-fast
 
 # METEOR's tables, once: pip fetches the package that holds the data (104 MB), the program compiles them into its cache.
@@ -60,6 +60,13 @@ fmt-check:
 # Clippy with warnings denied, over every target.
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
+
+# What a GPU computes, bit for bit as the CPU does: on the first that Vulkan finds, else on Mesa's software Vulkan (installs
+# Debian's mesa-vulkan-drivers and libvulkan1 where it may; without a driver the tests are skipped).
+test-webgpu:
+    cargo clippy --workspace --features webgpu --all-targets -- -D warnings
+    @if integrations/webgpu/setup.sh; then export SIGHTLINE_REQUIRE_WEBGPU=1; fi; NODEVICE_SELECT=1 \
+        cargo test --workspace --features webgpu --lib --test golden --test main --no-fail-fast -- gpu
 
 # Accept changed snapshots (help texts, errors, tables).
 snapshots:

@@ -120,7 +120,9 @@ mod webgpu {
             sandbox
                 .sightline(&format!("{line} --out c.safetensors --force"))
                 .expect(0);
-            let made = sandbox.sightline(&format!("{line} --out g.safetensors --force --device webgpu"));
+            let made = sandbox.sightline(&format!(
+                "{line} --out g.safetensors --force --device webgpu"
+            ));
             if made.code == Some(4) && made.stderr.contains("no GPU number 0") {
                 skip("SIGHTLINE_REQUIRE_WEBGPU", &made.stderr);
                 return;

@@ -511,6 +511,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_image_that_the_memory_is_too_short_for_is_done_on_the_cpu() {
+        let options = Options {
+            memory_bytes: Some(300_000),
+            ..Options::default()
+        };
+        let Ok(device) = Device::open(0, options) else {
+            // Another test says that there is none.
+            return;
+        };
+        let sides = [20, 300, 24, 400];
+        let images: Vec<Pixels> = sides
+            .iter()
+            .map(|&side| noise(side, side, Channels::Rgb, side))
+            .collect();
+        let preprocessor = preprocessor();
+        let mut gpu = OnGpu::new(preprocessor.clone(), device);
+        let mut made = Vec::new();
+        gpu.prepare_pixels::<f32>(images.clone(), |values| made.push(values.unwrap().to_vec()))
+            .unwrap();
+        for (made, pixels) in made.iter().zip(&images) {
+            assert!(*made == preprocessor.prepare_pixels(pixels).unwrap());
+        }
+        assert_eq!(gpu.counts().on_gpu, 2);
+        assert_eq!(gpu.counts().on_cpu["out-of-gpu-memory"], 2);
+        assert!(gpu.statistics().halvings > 0);
+    }
+
     fn side() -> impl Strategy<Value = u32> {
         prop_oneof![Just(24u32), 1u32..40, 1u32..200]
     }
