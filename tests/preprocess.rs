@@ -124,7 +124,7 @@ mod webgpu {
                 "{line} --out g.safetensors --force --device webgpu"
             ));
             if made.code == Some(4) && made.stderr.contains("no GPU number 0") {
-                skip("SIGHTLINE_REQUIRE_WEBGPU", &made.stderr);
+                skip(&made.stderr, "SIGHTLINE_REQUIRE_WEBGPU");
                 return;
             }
             let made = made.expect(0);

@@ -377,11 +377,16 @@ mod tests {
         CropRounding, Filter, Fit, ImageSpec, Layout, Padding, Reference, Rescale, Size,
     };
     use sightline_imaging::{EncodeSpec, Limits, encode};
-    use sightline_testkit::gpu::skip;
+    use sightline_testkit as testkit;
 
     use super::*;
     use crate::Mode;
     use crate::batch::tests::{png, preprocessor};
+
+    fn open(options: Options) -> Option<Device> {
+        let opened = Device::open(0, options);
+        testkit::gpu::device(opened, Error::is_missing, "SIGHTLINE_REQUIRE_WEBGPU")
+    }
 
     /// One device for all tests of this process, which take turns; `None` where there is no GPU.
     static DEVICE: LazyLock<Mutex<Option<Device>>> = LazyLock::new(|| {
@@ -389,11 +394,7 @@ mod tests {
             submission_bytes: 1 << 20,
             ..Options::default()
         };
-        Mutex::new(
-            Device::open(0, options)
-                .inspect_err(|error| skip("SIGHTLINE_REQUIRE_WEBGPU", error))
-                .ok(),
-        )
+        Mutex::new(open(options))
     });
 
     /// Runs `test` with a preprocessor on the device, if there is one.
@@ -517,8 +518,7 @@ mod tests {
             memory_bytes: Some(300_000),
             ..Options::default()
         };
-        let Ok(device) = Device::open(0, options) else {
-            // Another test says that there is none.
+        let Some(device) = open(options) else {
             return;
         };
         let sides = [20, 300, 24, 400];

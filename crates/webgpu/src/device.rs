@@ -438,7 +438,7 @@ mod on_a_gpu {
 
     use proptest::prelude::*;
     use sightline_core::image_spec::{Layout, Size};
-    use sightline_testkit::gpu::skip;
+    use sightline_testkit as testkit;
 
     use super::*;
     use crate::{Channels, Table, Taps};
@@ -542,9 +542,8 @@ mod on_a_gpu {
 
     /// A device with little memory for a submission, so that batches are split; `None` where there is no GPU.
     fn open(options: Options) -> Option<Device> {
-        Device::open(0, options)
-            .inspect_err(|error| skip("SIGHTLINE_REQUIRE_WEBGPU", error))
-            .ok()
+        let opened = Device::open(0, options);
+        testkit::gpu::device(opened, Error::is_missing, "SIGHTLINE_REQUIRE_WEBGPU")
     }
 
     static DEVICE: LazyLock<Option<Mutex<Device>>> = LazyLock::new(|| {

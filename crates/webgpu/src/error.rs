@@ -42,6 +42,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the machine has no such GPU, or none that can run the kernel; else it has one that failed.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::NoAdapter { .. } | Self::Unfit { .. })
+    }
+}
+
 /// What the driver or wgpu reports while work is handed over.
 #[derive(Clone, Debug)]
 pub(crate) enum Trouble {

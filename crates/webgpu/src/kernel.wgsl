@@ -27,8 +27,7 @@ struct Job {
     left: u32,
     top: u32,
     // The first workgroup of `first` and of `second` that works for this image.
-    first_group: u32,
-    second_group: u32,
+    groups: array<u32, 2>,
 }
 
 struct Batch {
@@ -61,6 +60,21 @@ const GROUP: u32 = 64u;
 // Groups in the order of their images; a dimension cannot count them all.
 fn group_of(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return group.y * groups.x + group.x;
+}
+
+// The image that a workgroup of `first` (0) or `second` (1) works for: the last that starts with it or before it.
+fn job_of(group: u32, stage: u32) -> u32 {
+    var job = 0u;
+    var end = batch.count;
+    while end - job > 1u {
+        let middle = (job + end) / 2u;
+        if batch.jobs[middle].groups[stage] <= group {
+            job = middle;
+        } else {
+            end = middle;
+        }
+    }
+    return job;
 }
 
 // Weighted sum of the pixels at `start`, `start + step`, … of an image of bytes.
@@ -116,19 +130,9 @@ fn first(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    // The last image that starts with this group or before it.
     let at = group_of(group, groups);
-    var job = 0u;
-    var end = batch.count;
-    while end - job > 1u {
-        let middle = (job + end) / 2u;
-        if batch.jobs[middle].first_group <= at {
-            job = middle;
-        } else {
-            end = middle;
-        }
-    }
-    let index = (at - batch.jobs[job].first_group) * GROUP + local;
+    let job = job_of(at, 0u);
+    let index = (at - batch.jobs[job].groups[0]) * GROUP + local;
     let width = batch.jobs[job].between_width;
     if index >= width * batch.jobs[job].between_height {
         return;
@@ -154,17 +158,8 @@ fn second(
     @builtin(local_invocation_index) local: u32,
 ) {
     let at = group_of(group, groups);
-    var job = 0u;
-    var end = batch.count;
-    while end - job > 1u {
-        let middle = (job + end) / 2u;
-        if batch.jobs[middle].second_group <= at {
-            job = middle;
-        } else {
-            end = middle;
-        }
-    }
-    let index = (at - batch.jobs[job].second_group) * GROUP + local;
+    let job = job_of(at, 1u);
+    let index = (at - batch.jobs[job].groups[1]) * GROUP + local;
     let width = batch.jobs[job].resized_width;
     if index >= width * batch.jobs[job].resized_height {
         return;

@@ -8,7 +8,7 @@ use sightline_core::image_spec::{Layout, Rescale};
 use sightline_imaging::{Channels, Limits, Pixels};
 use sightline_preprocess::Preprocessor;
 use sightline_preprocess::webgpu::{Device, Error, OnGpu, Options};
-use sightline_testkit::gpu::skip;
+use sightline_testkit as testkit;
 
 use super::Engine;
 
@@ -23,9 +23,8 @@ pub(crate) struct Gpu {
 impl Gpu {
     /// The first GPU; `None`, said aloud, where there is none.
     pub(crate) fn open() -> Option<Self> {
-        let device = Device::open(0, Options::default())
-            .inspect_err(|error| skip("SIGHTLINE_REQUIRE_WEBGPU", error))
-            .ok()?;
+        let opened = Device::open(0, Options::default());
+        let device = testkit::gpu::device(opened, Error::is_missing, "SIGHTLINE_REQUIRE_WEBGPU")?;
         Some(Self {
             name: device.adapter().to_string(),
             device: RefCell::new(Some(device)),
