@@ -90,12 +90,11 @@ fn an_explanation_is_a_specification() {
 }
 
 #[test]
-fn a_device_that_prepares_no_images_is_a_usage_error() {
+fn a_device_that_there_is_none_of_is_a_usage_error() {
     let sandbox = sandbox();
     for (device, told) in [
         ("gpu", "unknown device `gpu`"),
         ("webgpu:one", "webgpu:N"),
-        ("cuda", "cpu or on webgpu"),
         #[cfg(not(feature = "webgpu"))]
         ("webgpu", "--features webgpu"),
     ] {
