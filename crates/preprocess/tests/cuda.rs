@@ -284,8 +284,6 @@ fn engines_and_threads_share_a_queue_and_broken_files_are_their_own() {
     let len = files[90].len();
     files[90].truncate(len - 30);
     files[120] = b"GIF89a".to_vec();
-    // One that the kernel has no room for.
-    files[130] = grey(60, 12_000, 0);
     for (decode, engines) in [(Decode::Any, 1), (Decode::Card, 1), (Decode::Card, 0)] {
         fakes.set_nvjpeg("fake_engines", engines);
         fakes.set_nvjpeg("fake_painted", 0);
@@ -297,15 +295,34 @@ fn engines_and_threads_share_a_queue_and_broken_files_are_their_own() {
         assert_eq!(decoded, 150, "{report:?}");
         if engines == 0 {
             assert_eq!((report.engines, report.refused), (0, 0));
-            assert_eq!(
-                (report.multiprocessors, report.values),
-                (146, 2),
-                "{report:?}"
-            );
+            assert_eq!(report.multiprocessors, 147, "{report:?}");
         }
         // Slots, streams and decoders are used again.
         assert_equal::<bf16>(&cuda, &files, 64);
     }
+}
+
+#[test]
+fn shapes_that_the_kernel_has_no_room_for_are_the_hosts() {
+    let fakes = Fakes::take();
+    let files: Vec<Vec<u8>> = (0..12u32).map(|i| grey(12_000 + i % 3, 30, 0)).collect();
+    let cuda = fakes.open(&specs()[4], options(Decode::Any)).unwrap();
+    let cropped = assert_equal::<f32>(&cuda, &files, 5);
+    let crop = CropRounding::Floor;
+    let size = Size::square(48);
+    let squash = ImageSpec::new(
+        size,
+        Fit::Squash { size, crop },
+        Filter::Lanczos,
+        Reference::Pillow13,
+    );
+    let cuda = fakes.open(&squash, options(Decode::Any)).unwrap();
+    let lanczos = assert_equal::<f32>(&cuda, &files, 5);
+    assert_eq!(
+        (cropped.values, lanczos.values),
+        (0, 12),
+        "{cropped:?} {lanczos:?}"
+    );
 }
 
 /// A batch takes as long as a file does, so whoever takes small ones wastes the engines.
