@@ -175,14 +175,12 @@ impl Attention {
     pub(crate) fn own_parts(
         [query, key, value]: [(Tensor, Option<Tensor>); 3],
         out: Linear,
-        heads: usize,
-        head_dim: usize,
+        (heads, head_dim): (usize, usize),
+        precision: Precision,
     ) -> Result<Self> {
+        let parts = vec![query, key, value];
         Ok(Self {
-            projections: Projections::Own(Linear::side_by_side(
-                vec![query, key, value],
-                Precision::F32,
-            )?),
+            projections: Projections::Own(Linear::side_by_side(parts, precision)?),
             out,
             heads,
             head_dim,

@@ -29,7 +29,9 @@ use crate::attention::KeysValues;
 use crate::block::Block;
 use crate::{Attention, Embedding, Error, LayerNorm, Linear, Mask, Result};
 
-pub use network::{CausalNetwork, continuation_log_probabilities};
+pub use network::{
+    CausalNetwork, continuation_log_probabilities, continuation_log_probabilities_by,
+};
 pub use spec::{Arrangement, CausalNames, CausalSpec, HeadName, Pairing, Positions, Projections};
 
 /// A language model.
@@ -83,6 +85,35 @@ impl CausalTransformer {
     /// The model's form.
     pub fn spec(&self) -> &CausalSpec {
         &self.spec
+    }
+
+    /// The same network with the token vectors `tokens` `[rows, embedding width]`, as after tokens were added. `head` makes
+    /// as many logits; `None`: it is the token table, which a model whose head is one of its own refuses.
+    pub fn with_tokens(&self, tokens: Tensor, head: Option<Linear>) -> Result<Self> {
+        let (rows, width) = tokens.dims2()?;
+        let wanted = self.spec.embedding_width;
+        let is_tied = self.spec.names.head == HeadName::Tied;
+        let fits = |head: &Linear| head.sizes() == (wanted, rows);
+        if width != wanted || head.as_ref().map_or(!is_tied, |head| !fits(head)) {
+            let what = if is_tied { "" } else { ", and a head of as many rows" };
+            return Err(Error::Shape {
+                what: "the table of tokens",
+                found: vec![rows, width],
+                wanted: format!("[rows, {wanted}]{what}"),
+            });
+        }
+        Ok(Self {
+            head: match head {
+                Some(head) => head,
+                None => Linear::new(&tokens, None)?,
+            },
+            tokens: Embedding::from_table(tokens)?,
+            spec: CausalSpec {
+                vocabulary_size: rows,
+                ..self.spec.clone()
+            },
+            ..self.clone()
+        })
     }
 
     /// The vectors of `ids`, rows of the same length; `[B, T, embedding width]`.
@@ -304,6 +335,21 @@ impl CausalCache {
             }
         }
     }
+}
+
+/// Prompts `[T, width]` of any lengths as one batch `[B, T, width]`, zeros in front of the shorter ones, and which vectors
+/// are there, for [`Next::present`]; `None` where all are.
+pub fn padded_left(prompts: &[Tensor]) -> Result<(Tensor, Option<Vec<Vec<u8>>>)> {
+    let lengths = prompts.iter().map(|prompt| prompt.dim(0));
+    let lengths = lengths.collect::<candle_core::Result<Vec<_>>>()?;
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    let filled = prompts.iter().zip(&lengths);
+    let filled = filled.map(|(prompt, len)| prompt.pad_with_zeros(0, longest - len, 0));
+    let batch = Tensor::stack(&filled.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+    let present = |len: &usize| [vec![0; longest - len], vec![1; *len]].concat();
+    let is_even = lengths.iter().all(|&len| len == longest);
+    let present = (!is_even).then(|| lengths.iter().map(present).collect());
+    Ok((batch, present))
 }
 
 /// The form of a model that is small enough for examples: two layers, width 8, eleven tokens.

@@ -78,13 +78,18 @@ fn layer(weights: &Weights, spec: &CausalSpec) -> Result<Block> {
     }
     let (width, hidden) = (spec.width, spec.hidden);
     let linear = |name, input, output, has_bias| -> Result<Linear> {
-        let (weight, bias) = parts(&weights.scope(name), spec, input, output, has_bias)?;
-        Linear::new(&weight, bias)
+        let part = parts(&weights.scope(name), spec, input, output, has_bias)?;
+        Linear::side_by_side(vec![part], weights.precision())
     };
     let out = linear(names.out, width, width, spec.attention_bias)?;
     let head_dim = width / spec.heads.max(1);
     Ok(Block {
-        attention: Attention::own_parts(projections(weights, spec)?, out, spec.heads, head_dim)?,
+        attention: Attention::own_parts(
+            projections(weights, spec)?,
+            out,
+            (spec.heads, head_dim),
+            weights.precision(),
+        )?,
         attention_norm: norm(&weights.scope(names.attention_norm), spec)?,
         expand: linear(names.expand, width, hidden, spec.feed_forward_bias)?,
         contract: linear(names.contract, hidden, width, spec.feed_forward_bias)?,

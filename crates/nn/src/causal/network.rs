@@ -72,11 +72,24 @@ pub fn continuation_log_probabilities(
     last: &Tensor,
     continuations: &[Vec<u32>],
 ) -> Result<Vec<Vec<f32>>> {
+    continuation_log_probabilities_by(model, last, continuations, |ids| {
+        let mut cache = cache.clone();
+        cache.select(&vec![0; ids.len()])?;
+        model.advance(Next::new(&model.embed(ids)?), &mut cache)
+    })
+}
+
+/// As [`continuation_log_probabilities`], for models that look at more than their tokens: `read` reads rows of ids of one
+/// length behind the prompt and returns the states behind the last norm `[rows, T, embedding width]`.
+pub fn continuation_log_probabilities_by(
+    model: &CausalTransformer,
+    last: &Tensor,
+    continuations: &[Vec<u32>],
+    read: impl FnOnce(&[Vec<u32>]) -> Result<Tensor>,
+) -> Result<Vec<Vec<f32>>> {
     let longest = continuations.iter().map(Vec::len).max().unwrap_or(0);
     let first = log_softmax(&last.unsqueeze(0)?)?.to_vec2::<f32>()?;
     let rest = if longest > 1 {
-        let mut cache = cache.clone();
-        cache.select(&vec![0; continuations.len()])?;
         // Padding behind a row is seen by no token of it.
         let padded = |row: &Vec<u32>| {
             let mut row = row.clone();
@@ -85,8 +98,7 @@ pub fn continuation_log_probabilities(
             row
         };
         let ids: Vec<Vec<u32>> = continuations.iter().map(padded).collect();
-        let embeds = model.embed(&ids)?;
-        Some(model.advance(Next::new(&embeds), &mut cache)?)
+        Some(read(&ids)?)
     } else {
         None
     };

@@ -141,3 +141,39 @@ fn what_does_not_fit_is_refused() {
     assert!(model.forward(&embeds, Some(&[vec![1]])).is_err());
     assert!(model.start(2).select(&[2]).is_err());
 }
+
+#[test]
+fn tokens_may_be_added_and_the_table_has_to_fit() {
+    let model = model(&example());
+    let device = &Device::Cpu;
+    let more = Tensor::ones((2, 8), candle_core::DType::F32, device).unwrap();
+    let old = model.embed(&[(0..11).collect()]).unwrap().squeeze(0).unwrap();
+    let table = Tensor::cat(&[&old, &more], 0).unwrap();
+    let larger = model.with_tokens(table, None).unwrap();
+    assert_eq!(larger.spec().vocabulary_size, 13);
+    let states = |model: &CausalTransformer| {
+        let embeds = model.embed(&[vec![1, 5, 2]]).unwrap();
+        let hidden = model.forward(&embeds, None).unwrap();
+        model.logits(&hidden).unwrap()
+    };
+    let same = states(&larger).narrow(2, 0, 11).unwrap();
+    assert!(distance(&states(&model), &same) < 1e-6);
+    assert!(larger.embed(&[vec![12]]).is_ok());
+    let narrow = Tensor::ones((13, 7), candle_core::DType::F32, device).unwrap();
+    let told = model.with_tokens(narrow, None).unwrap_err().to_string();
+    assert_eq!(
+        told,
+        "the table of tokens has the shape [13, 7], needed is [rows, 8]"
+    );
+}
+
+#[test]
+fn prompts_are_filled_up_in_front() {
+    let ones = |len| Tensor::ones((len, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let (batch, present) = padded_left(&[ones(1), ones(3)]).unwrap();
+    assert_eq!(batch.dims(), [2, 3, 2]);
+    let sums = batch.sum(2).unwrap().to_vec2::<f32>().unwrap();
+    assert_eq!(sums, [[0.0, 0.0, 2.0], [2.0, 2.0, 2.0]]);
+    assert_eq!(present, Some(vec![vec![0, 0, 1], vec![1, 1, 1]]));
+    assert_eq!(padded_left(&[ones(2), ones(2)]).unwrap().1, None);
+}
