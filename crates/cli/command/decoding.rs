@@ -52,6 +52,11 @@ pub(crate) fn words(strategy: Strategy) -> String {
         Strategy::Greedy => "greedy".to_owned(),
         Strategy::Beam { width } => format!("beam {width}"),
         Strategy::Nucleus { p } => format!("nucleus {p}"),
+        Strategy::Contrastive {
+            candidates,
+            penalty,
+            judgement,
+        } => format!("contrastive {candidates}, {penalty}, {judgement}"),
         _ => "another".to_owned(),
     }
 }

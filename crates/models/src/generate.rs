@@ -1,11 +1,13 @@
 //! Writing text about images: what is asked for, and what comes back.
 
+use std::ops::Range;
+
 use sightline_core::Seed;
 use sightline_nn::decode::{
     Choice, Greedy, Hypothesis, Predictions, Sampling, SamplingSpec, Search,
 };
 
-use crate::{Error, Result, Visual};
+use crate::{Error, LanguageModel, Result, Visual};
 
 /// Continues prompts of images and text.
 pub trait Generate: Send + Sync {
@@ -69,6 +71,15 @@ pub enum Strategy {
         /// Above 0, at most 1.
         p: f32,
     },
+    /// Contrastive search, of models that show the state behind each token; with an image, MAGIC's.
+    Contrastive {
+        /// k: how many of the most likely tokens are weighed.
+        candidates: usize,
+        /// α: how much it counts that a token is unlike those before it, 0 to 1.
+        penalty: f32,
+        /// β: how much the image counts, 0 for contrastive search.
+        judgement: f32,
+    },
 }
 
 /// A text that a model wrote.
@@ -124,12 +135,15 @@ impl Strategies {
             Strategy::Greedy => true,
             Strategy::Beam { width } => (1..=WIDEST).contains(&width),
             Strategy::Nucleus { p } => p > 0.0 && p <= 1.0,
+            Strategy::Contrastive { .. } => false,
         };
         if !can_be {
             return Err(Error::Decoding {
                 field: "strategy",
                 found: format!("{:?}", decoding.strategy),
-                wanted: format!("a width of 1 to {WIDEST}, or a nucleus above 0 and at most 1"),
+                wanted: format!(
+                    "greedy search, a width of 1 to {WIDEST}, or a nucleus above 0 and at most 1"
+                ),
             });
         }
         let strategy = decoding.strategy;
@@ -145,7 +159,10 @@ impl Strategies {
         run: impl FnOnce(Vec<AnySearch<B>>) -> Result<Vec<Vec<Hypothesis>>>,
     ) -> Result<Vec<Hypothesis>> {
         let search = |(limit, seed)| match self.strategy {
-            Strategy::Greedy => AnySearch::Greedy(Greedy::new(&[self.end], limit)),
+            // Contrastive search, which looks a token ahead, was refused: it is no such rule.
+            Strategy::Greedy | Strategy::Contrastive { .. } => {
+                AnySearch::Greedy(Greedy::new(&[self.end], limit))
+            }
             Strategy::Beam { width } => AnySearch::Beam(beam(width, limit)),
             Strategy::Nucleus { p } => {
                 let spec = SamplingSpec {
@@ -161,6 +178,45 @@ impl Strategies {
             .into_iter()
             .filter_map(|found| found.into_iter().next())
             .collect())
+    }
+}
+
+/// How much a language model may write behind prompts, and which of them it reads together.
+pub(crate) struct Room {
+    /// The most tokens behind each prompt.
+    pub(crate) limits: Vec<usize>,
+    /// Numbers of prompts that are read as one batch: all of them, unless what fills the shorter ones up would go beyond the
+    /// context.
+    pub(crate) groups: Vec<Range<usize>>,
+}
+
+impl Room {
+    /// `lengths` are those of the prompts in tokens; `usual` is how many tokens are written behind a prompt of such a length
+    /// if nobody says how many. A prompt that does not fit into the context with what may follow it is refused.
+    pub(crate) fn new(
+        language: &LanguageModel,
+        lengths: &[usize],
+        decoding: &Decoding,
+        usual: impl Fn(usize) -> usize,
+    ) -> Result<Self> {
+        let context = language.config().spec.context;
+        let limit = |&len: &usize| {
+            let room = context.saturating_sub(len);
+            let wanted = decoding.max_tokens.unwrap_or_else(|| usual(len).min(room)).max(1);
+            let what = "the prompt with what is to be written";
+            language.check_context(what, len.saturating_add(wanted))?;
+            Ok(wanted)
+        };
+        let limits = lengths.iter().map(limit).collect::<Result<Vec<usize>>>()?;
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let most = limits.iter().copied().max().unwrap_or(0);
+        let all = 0..lengths.len();
+        let groups = if longest + most <= context {
+            Vec::from_iter((!all.is_empty()).then_some(all))
+        } else {
+            all.map(|number| number..number + 1).collect()
+        };
+        Ok(Self { limits, groups })
     }
 }
 

@@ -18,8 +18,8 @@ pub mod config;
 
 use std::path::Path;
 
-use candle_core::Device;
-use sightline_nn::{CausalTransformer, Weights};
+use candle_core::{Device, Tensor};
+use sightline_nn::{CausalTransformer, Linear, Precision, Weights};
 
 pub use config::LanguageConfig;
 
@@ -41,8 +41,18 @@ impl LanguageModel {
 
     /// The model whose configuration is the file `config` and whose weights are in `weights`, a file or a folder.
     pub fn open(config: &Path, weights: &Path, device: &Device) -> Result<Self> {
+        Self::open_in(config, weights, Precision::F32, device)
+    }
+
+    /// As [`Self::open`], with the weights of linear maps in `precision`.
+    pub fn open_in(
+        config: &Path,
+        weights: &Path,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self> {
         let config = LanguageConfig::read(config)?;
-        let opened = Weights::open(weights, device)?;
+        let opened = Weights::open(weights, device)?.with_precision(precision)?;
         let model = Self::load(config, &opened);
         // Problems with tensors first: they are the cause of whatever else went wrong.
         folder::finish(&opened, weights)?;
@@ -51,18 +61,19 @@ impl LanguageModel {
 
     /// Reads the model's tensors from `weights`.
     pub fn load(config: LanguageConfig, weights: &Weights) -> Result<Self> {
-        let tokens = format!("{}.weight", config.spec.names.tokens);
-        let is_there = |scope: &Weights| scope.shape(&tokens).is_some();
-        let prefixed = config.prefixes.iter().map(|prefix| weights.scope(prefix));
-        // Where nothing fits, the published names are told as missing.
-        let published = weights.scope(config.prefixes.first().unwrap_or(&"transformer"));
-        let mut scopes = prefixed.chain([weights.clone()]);
-        let body = scopes.find(is_there).unwrap_or(published);
+        let body = config.body(weights);
         let transformer = CausalTransformer::load(&body, weights, &config.spec)?;
         Ok(Self {
             config,
             transformer,
         })
+    }
+
+    /// The same model with other token vectors: see [`CausalTransformer::with_tokens`].
+    pub fn with_tokens(mut self, tokens: Tensor, head: Option<Linear>) -> Result<Self> {
+        self.transformer = self.transformer.with_tokens(tokens, head)?;
+        self.config.spec = self.transformer.spec().clone();
+        Ok(self)
     }
 
     /// What the configuration says.
@@ -94,7 +105,7 @@ mod tests {
     use std::collections::HashMap;
     use std::fs;
 
-    use candle_core::{DType, Tensor};
+    use candle_core::DType;
     use serde_json::{Value, json};
     use sightline_core::Hint;
     use tempfile::TempDir;

@@ -2,21 +2,20 @@
 //!
 //! `SIGHTLINE_DEVICE=cuda:0` computes them on a GPU, in a build with the feature `cuda`.
 
-#[path = "golden/frozen.rs"]
-mod frozen;
 #[path = "golden/lm.rs"]
 mod lm;
-#[path = "golden/magic.rs"]
-mod magic;
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use candle_core::Device;
 use sightline_models::recorded::{Case, Difference, RecordedError, cases};
 use sightline_models::{DeviceName, family};
 use sightline_testkit::golden::{Report, Root};
+use tempfile::TempDir;
 
 #[test]
 fn models_align() {
@@ -34,8 +33,13 @@ fn models_clip() {
 }
 
 #[test]
+fn models_flamingo() {
+    run("flamingo");
+}
+
+#[test]
 fn models_frozen() {
-    frozen::run();
+    run("frozen");
 }
 
 #[test]
@@ -45,7 +49,7 @@ fn models_lm() {
 
 #[test]
 fn models_magic() {
-    magic::run();
+    run("magic");
 }
 
 #[test]
@@ -89,16 +93,43 @@ fn run(name: &str) {
     let mut report = Report::new(&area);
     for path in cases(&folder).expect("the area's folder can be listed") {
         let case_name = path.file_name().unwrap_or_default().to_string_lossy();
-        match Case::open(&path, Some(family), device()) {
-            Ok(case) => {
-                for output in case.outputs() {
-                    report.case(&case_name, output, outcome(case.compare(output, None)));
+        let mut compare = |folder: &Path, case_name: &str| {
+            match Case::open(folder, Some(family), device()) {
+                Ok(case) => {
+                    for output in case.outputs() {
+                        report.case(case_name, output, outcome(case.compare(output, None)));
+                    }
                 }
+                Err(error) => report.case(case_name, "case", Err(chain(&error))),
             }
-            Err(error) => report.case(&case_name, "case", Err(chain(&error))),
+        };
+        compare(&path, &case_name);
+        if let Some(pickled) = pickled(&path) {
+            let case_name = format!("{case_name}, {PICKLE}");
+            compare(pickled.path(), &case_name);
         }
     }
     report.finish();
+}
+
+/// Flamingo's weights in the second form in which some cases hold them.
+const PICKLE: &str = "checkpoint.pt";
+
+/// The case in `folder` with its pickle instead of the safetensors file of the same tensors, if it has both.
+fn pickled(folder: &Path) -> Option<TempDir> {
+    let other = "flamingo.safetensors";
+    if !folder.join(PICKLE).is_file() || !folder.join(other).is_file() {
+        return None;
+    }
+    let made = tempfile::tempdir().expect("a temporary folder can be made");
+    for entry in fs::read_dir(folder).expect("the case can be listed") {
+        let entry = entry.expect("the case can be listed");
+        if entry.file_name() != other && entry.path().is_file() {
+            let copied = fs::copy(entry.path(), made.path().join(entry.file_name()));
+            copied.expect("the case can be copied");
+        }
+    }
+    Some(made)
 }
 
 fn outcome(compared: Result<Difference, RecordedError>) -> Result<(), String> {

@@ -22,7 +22,7 @@ pub const AREAS: &[(&str, Option<&str>)] = &[
     ("models/align", Some("models")),
     ("models/asif", Some("models")),
     ("models/clip", Some("models")),
-    ("models/flamingo", None),
+    ("models/flamingo", Some("models")),
     ("models/frozen", Some("models")),
     ("models/lm", Some("models")),
     ("models/magic", Some("models")),

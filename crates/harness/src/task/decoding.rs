@@ -35,6 +35,13 @@ pub(crate) fn words(decoding: &Decoding) -> String {
         Strategy::Greedy => "greedy".to_owned(),
         Strategy::Beam { width } => format!("beam of width {width}"),
         Strategy::Nucleus { p } => format!("nucleus of {p}"),
+        Strategy::Contrastive {
+            candidates,
+            penalty,
+            judgement,
+        } => format!(
+            "contrastive search among {candidates}, penalty {penalty}, judgement {judgement}"
+        ),
         other => format!("{other:?}"),
     };
     match decoding.max_tokens {

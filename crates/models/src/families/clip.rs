@@ -32,6 +32,7 @@ use sightline_text::{ClipTokenizer, Tokenizer, WordHash};
 pub use config::{ClipConfig, TextConfig, TextEnd, VisionConfig};
 pub use open_clip::OpenClipConfig;
 
+pub(crate) use self::layout::{OPEN_CLIP_BLOCK, OPEN_CLIP_VISION};
 use self::layout::{ClipSpec, Layout, VisionSpec, text_scope};
 use crate::folder::{self, CONFIG, read_json};
 use crate::{
@@ -129,6 +130,54 @@ fn files(spec: &ModelSpec) -> Result<Vec<CheckpointFile>> {
     Ok(files)
 }
 
+/// The image tower alone of the checkpoint in `folder`, and its width, for families that look at its patches.
+pub(crate) fn image_tower(
+    folder: &Path,
+    precision: Precision,
+    device: &Device,
+) -> Result<(Vit, usize)> {
+    let (weights, clip) = open(folder, device)?;
+    let weights = weights.with_precision(precision)?;
+    let VisionSpec::Transformer(spec) = &clip.vision else {
+        return Err(Error::Config {
+            path: folder.join(OPEN_CLIP_CONFIG),
+            field: "vision_cfg.layers".to_owned(),
+            found: "a residual network".to_owned(),
+            wanted: "a vision transformer".to_owned(),
+        });
+    };
+    let name = match clip.layout {
+        Layout::HuggingFace => "vision_model",
+        Layout::OpenClip => "visual",
+    };
+    let tower = Vit::load(&weights.scope(name), spec);
+    // What is left over is the other tower.
+    weights.finish()?;
+    Ok((tower?, spec.block.attention.width))
+}
+
+/// The files that [`image_tower`] and [`image_spec`] read.
+pub(crate) fn image_tower_files(folder: &Path) -> Result<Vec<CheckpointFile>> {
+    files(&ModelSpec {
+        checkpoint: Some(folder.to_owned()),
+        tokenizer: TokenizerChoice::WordHash,
+        seed: Seed(0),
+        precision: Precision::F32,
+    })
+}
+
+/// How images are prepared for a checkpoint of Hugging Face's layout whose configuration is the file `config`, when nothing
+/// else is said.
+pub(crate) fn usual_image_spec(config: &Path) -> Result<ImageSpec> {
+    default_input(config, &ClipSpec::from(&ClipConfig::read(config)?))
+}
+
+/// How images are prepared for the checkpoint in `folder`.
+pub(crate) fn image_spec(folder: &Path) -> Result<ImageSpec> {
+    let (_, clip) = open(folder, &Device::Cpu)?;
+    read_input(folder, &clip)
+}
+
 impl Clip {
     /// Loads the checkpoint of `spec`.
     pub fn load(spec: &ModelSpec, device: &Device) -> Result<Self> {
@@ -149,10 +198,11 @@ impl Clip {
         config: &Path,
         weights: &Path,
         tokenizer: &Path,
+        precision: Precision,
         device: &Device,
     ) -> Result<Self> {
         let clip = ClipSpec::from(&ClipConfig::read(config)?);
-        let opened = Weights::open(weights, device)?;
+        let opened = Weights::open(weights, device)?.with_precision(precision)?;
         let input = default_input(tokenizer, &clip)?;
         let tokenizer = read_tokenizer(tokenizer, &clip, TokenizerChoice::Checkpoint)?;
         let model = Self::assemble(&clip, &opened, tokenizer, input, device);

@@ -8,20 +8,49 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
-use serde_json::Value;
-use sightline_nn::causal::{CausalNetwork, Next, continuation_log_probabilities};
+use serde_json::{Value, json};
+use sightline_core::image_spec::timm::from_timm;
+use sightline_nn::causal::{CausalNetwork, Next, continuation_log_probabilities, padded_left};
+use sightline_nn::decode::{self, LengthBeam};
 use sightline_nn::tower::{NfResNet, NfResNetSpec};
 use sightline_nn::{Linear, Weights};
+use sightline_text::{Gpt2Tokenizer, PairTokenizer, WordHash};
 
 use crate::check::{Check, limit};
 use crate::folder::{self, CONFIG, read_json};
+use crate::generate::{self, Room, Strategies};
 use crate::language::LanguageConfig;
-use crate::{Error, LanguageModel, Result};
+use crate::score::log_probabilities_of;
+use crate::{
+    Capability, Decoding, Error, Family, Generate, Generated, LanguageModel, Model, ModelSpec,
+    Prompt, Result, Score, Segment, Strategy, TokenizerChoice, Visual, VisualSpec,
+};
 
-/// The family's name in configurations.
-const NAME: &str = "frozen";
+/// The registry's entry.
+pub static FAMILY: Family = Family {
+    name: "frozen",
+    paper: "https://arxiv.org/abs/2106.13884",
+    capabilities: &[Capability::Generate, Capability::Score, Capability::Answer],
+    needs_checkpoint: true,
+    files: |spec| folder::files(spec, spec.folder(FAMILY.name)?, Gpt2Tokenizer::files),
+    offers: |spec| {
+        FrozenConfig::read(&spec.folder(FAMILY.name)?.join(CONFIG))?;
+        Ok(FAMILY.capabilities)
+    },
+    input: |spec| {
+        let path = spec.folder(FAMILY.name)?.join(CONFIG);
+        FrozenConfig::read(&path)?.input(&path)
+    },
+    load: |spec, device| Ok(Box::new(Frozen::load(spec, device)?)),
+};
+
+/// The most tokens that are written if nobody says how many: those of a caption.
+const MOST_TOKENS: usize = 32;
+
+/// The part of an image before the crop, in timm's published preparation of `nf_resnet50`.
+const CROP: f64 = 0.94;
 
 /// `config.json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -51,6 +80,9 @@ pub struct FrozenConfig {
     /// Width of features that another program made.
     #[serde(default)]
     pub feature_dim: usize,
+    /// What the model gets to see of images.
+    #[serde(default)]
+    pub sight: Sight,
 }
 
 /// What looks at images.
@@ -76,9 +108,11 @@ pub enum Mapper {
 }
 
 /// What the model gets to see of images, for the paper's ablations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sight {
     /// The image.
+    #[default]
     Seen,
     /// Zeros in its place: `train_blind`, `vqa_blind`.
     Blind,
@@ -93,30 +127,95 @@ pub enum Part<'a> {
     Text(&'a [u32]),
 }
 
+impl<'a> Part<'a> {
+    /// The image, if there is one, else the text.
+    pub(crate) fn of(image: Option<&'a Tensor>, ids: &'a [u32]) -> Self {
+        image.map_or(Self::Text(ids), Self::Image)
+    }
+}
+
 /// A Frozen model.
 pub struct Frozen {
     config: FrozenConfig,
     encoder: Option<NfResNet>,
     maps: Vec<Linear>,
     language: LanguageModel,
+    /// The token that ends a text.
+    end: u32,
+    /// `None`: ids are hashes of words, and are written as numbers.
+    tokenizer: Option<Gpt2Tokenizer>,
+    input: VisualSpec,
+}
+
+impl FrozenConfig {
+    /// Reads the file at `path`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let check = Check::new(path);
+        let config: Self =
+            serde_json::from_value(read_json(path)?).map_err(|source| check.json(source))?;
+        check_config(check, &config)?;
+        Ok(config)
+    }
+
+    /// Pixels in timm's published preparation of `nf_resnet50`, of any size; features of another program as a region. The
+    /// configuration is that of the file at `path`.
+    fn input(&self, path: &Path) -> Result<VisualSpec> {
+        if self.encoder == Encoder::Precomputed {
+            return Ok(VisualSpec::Regions {
+                width: self.feature_dim,
+                regions: 1,
+            });
+        }
+        let side = self.image_size;
+        let spec = from_timm(&json!({
+            "input_size": [3, side, side], "interpolation": "bicubic", "crop_pct": CROP,
+            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+        }));
+        let spec = spec.map_err(|source| Error::ImageSpec {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(VisualSpec::Pixels(spec))
+    }
 }
 
 impl Frozen {
-    /// The model in `folder`.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self> {
+    /// Loads the checkpoint of `spec`. Without a vocabulary (the tokenizer `word-hash`) texts are hashes of words, and what
+    /// is written are ids.
+    pub fn load(spec: &ModelSpec, device: &Device) -> Result<Self> {
+        let folder = spec.folder(FAMILY.name)?;
         let path = folder.join(CONFIG);
-        let check = Check::new(&path);
-        let config: FrozenConfig =
-            serde_json::from_value(read_json(&path)?).map_err(|source| check.json(source))?;
-        check_config(check, &config)?;
+        let config = FrozenConfig::read(&path)?;
         let language = LanguageConfig::parse(&path, config.lm_config.clone())?;
-        let weights = Weights::open(folder, device)?;
-        let model = Self::assemble(config, language, &weights);
+        let tokenizer = match spec.tokenizer {
+            TokenizerChoice::Checkpoint => Some(Gpt2Tokenizer::from_folder(folder)?),
+            TokenizerChoice::WordHash => None,
+        };
+        let rows = language.spec.vocabulary_size;
+        if let Some(tokenizer) = &tokenizer {
+            folder::check_vocabulary(folder, tokenizer.vocabulary_size(), rows)?;
+        }
+        if language.eos.first().is_none_or(|&id| id as usize >= rows) {
+            let found = language.eos.first().map_or("absent".to_owned(), u32::to_string);
+            let wanted = format!("a token below {rows}, which ends a text");
+            let check = Check::new(&path).part("lm_config");
+            return Err(check.wrong("eos_token_id", &found, wanted));
+        }
+        let input = config.input(&path)?;
+        let weights = Weights::open(folder, device)?.with_precision(spec.precision)?;
+        let model = Self::assemble(config, language, &weights, tokenizer, input);
+        // Problems with tensors first: they are the cause of whatever else went wrong.
         folder::finish(&weights, folder)?;
         model
     }
 
-    fn assemble(config: FrozenConfig, language: LanguageConfig, weights: &Weights) -> Result<Self> {
+    fn assemble(
+        config: FrozenConfig,
+        language: LanguageConfig,
+        weights: &Weights,
+        tokenizer: Option<Gpt2Tokenizer>,
+        input: VisualSpec,
+    ) -> Result<Self> {
         let (encoder, features) = match config.encoder {
             Encoder::NfResnet => {
                 let spec = NfResNetSpec {
@@ -144,7 +243,10 @@ impl Frozen {
             }
         };
         Ok(Self {
+            end: language.eos.first().copied().unwrap_or(0),
             language: LanguageModel::load(language, &weights.scope("lm"))?,
+            tokenizer,
+            input,
             config,
             encoder,
             maps,
@@ -197,7 +299,7 @@ impl Frozen {
             x = map.forward(&if i == 0 { x } else { x.tanh()? })?;
         }
         let width = self.language.config().spec.embedding_width;
-        let shape = (images_of(&x)?, self.config.prefix_tokens, width);
+        let shape = (x.dim(0)?, self.config.prefix_tokens, width);
         if x.elem_count() != shape.0 * shape.1 * shape.2 {
             return Err(sightline_nn::Error::Shape {
                 what: "the grid of an image",
@@ -209,35 +311,39 @@ impl Frozen {
         Ok(x.reshape(shape)?)
     }
 
-    /// The vectors of a prompt `[1, T, width]`. One that is empty, or longer than the context together with `room` more
-    /// tokens, is refused.
+    /// The vectors of a prompt `[T, width]`. One that is empty, or longer than the context together with `room` more tokens,
+    /// is refused.
     pub fn prompt(&self, parts: &[Part<'_>], room: usize) -> Result<Tensor> {
         let network = self.language.transformer();
         let mut vectors = Vec::new();
         for part in parts {
             match part {
-                Part::Image(prefix) => vectors.push(prefix.unsqueeze(0)?),
+                Part::Image(prefix) => vectors.push((*prefix).clone()),
                 Part::Text([]) => {}
-                Part::Text(ids) => vectors.push(network.embed(&[ids.to_vec()])?),
+                Part::Text(ids) => vectors.push(network.embed(&[ids.to_vec()])?.squeeze(0)?),
             }
         }
         if vectors.is_empty() {
-            return Err(Error::Prompt {
-                wanted: "images and texts, at least one of them",
-            });
+            return Err(empty_prompt());
         }
-        let prompt = Tensor::cat(&vectors, 1)?;
-        let len = prompt.dim(1)?;
+        let prompt = Tensor::cat(&vectors, 0)?;
+        let len = prompt.dim(0)?;
         let what = "a prompt with what is written behind it";
         self.language
             .check_context(what, len.saturating_add(room))?;
         Ok(prompt)
     }
 
-    /// Reads a prompt of [`Self::prompt`]; returns it as decoding sees it, and the logits behind it `[1, V]`.
-    pub fn read(&self, prompt: &Tensor) -> Result<(CausalNetwork<'_>, Tensor)> {
+    /// Reads prompts of [`Self::prompt`], at least one; returns them as decoding sees them, and the logits behind them
+    /// `[B, V]`.
+    pub fn read(&self, prompts: &[Tensor]) -> Result<(CausalNetwork<'_>, Tensor)> {
         let network = self.language.transformer();
-        let (reading, hidden) = CausalNetwork::read(network, Next::new(prompt))?;
+        let (embeds, present) = padded_left(prompts)?;
+        let next = Next {
+            present: present.as_deref(),
+            ..Next::new(&embeds)
+        };
+        let (reading, hidden) = CausalNetwork::read(network, next)?;
         let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?.squeeze(1)?;
         Ok((reading, network.logits(&last)?))
     }
@@ -249,16 +355,235 @@ impl Frozen {
         prompt: &Tensor,
         continuations: &[Vec<u32>],
     ) -> Result<Vec<Vec<f32>>> {
-        let (reading, last) = self.read(prompt)?;
+        let (reading, last) = self.read(std::slice::from_ref(prompt))?;
         let network = self.language.transformer();
         let last = last.get(0)?;
         let (cache, rows) = (reading.cache(), continuations);
         Ok(continuation_log_probabilities(network, cache, &last, rows)?)
     }
+
+    /// Logits `[B, L, V]` that predict each of `ids`, `B` rows of `L`, behind the prefix of an image each `[B, n, width]`.
+    /// `present` says what is no padding, which is passed over and takes a position.
+    pub fn caption_logits(
+        &self,
+        prefix: &Tensor,
+        ids: &[Vec<u32>],
+        present: &[Vec<u8>],
+    ) -> Result<Tensor> {
+        let network = self.language.transformer();
+        let tokens = prefix.dim(1)?;
+        let words = network.embed(ids)?.to_dtype(prefix.dtype())?;
+        let embeds = Tensor::cat(&[prefix, &words], 1)?;
+        let len = embeds.dim(1)?;
+        self.language.check_context("an image with its caption", len)?;
+        let present: Vec<Vec<u8>> = present
+            .iter()
+            .map(|row| [vec![1; tokens], row.clone()].concat())
+            .collect();
+        let positions = vec![(0..len as u32).collect(); ids.len()];
+        let next = Next {
+            embeds: &embeds,
+            present: Some(&present),
+            positions: Some(&positions),
+        };
+        let hidden = network.advance(next, &mut network.start(ids.len()))?;
+        let hidden = hidden.narrow(1, tokens - 1, len - tokens)?;
+        Ok(network.logits(&hidden.contiguous()?)?)
+    }
+
+    /// The beam search of Hugging Face's programs with sums divided by `length ^ length_penalty`.
+    pub fn beam(&self, width: usize, max_tokens: usize, length_penalty: f64) -> LengthBeam {
+        LengthBeam::new(width, &[self.end], max_tokens).length_penalty(length_penalty)
+    }
+
+    /// The token that ends a text.
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// The ids of a text. Without a vocabulary they are hashes of words.
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        if let Some(tokenizer) = &self.tokenizer {
+            return Ok(tokenizer.encode(text)?);
+        }
+        let rows = self.language.config().spec.vocabulary_size;
+        let start = u32::from(self.end == 0);
+        Ok(WordHash::new(rows, start, self.end)?.pieces(text)?)
+    }
+
+    fn text(&self, ids: &[u32]) -> Result<String> {
+        let ids: Vec<u32> = ids.iter().copied().filter(|&id| id != self.end).collect();
+        match &self.tokenizer {
+            Some(tokenizer) => Ok(tokenizer.decode(&ids)?.trim().to_owned()),
+            None => Ok(generate::numbers(&ids)),
+        }
+    }
+
+    /// The vectors that stand for each of `images`, `[B, n, width]`. An image without a region is seen as zeros.
+    fn prefixes(&self, images: &Visual) -> Result<Tensor> {
+        if self.encoder.is_some() {
+            return self.visual_prefix(images.pixels()?, self.config.sight);
+        }
+        let (features, present) = images.regions()?;
+        let (batch, regions, found) = features.dims3()?;
+        let wanted = self.config.feature_dim;
+        if found != wanted {
+            return Err(Error::FeatureWidth { found, wanted });
+        }
+        let features = if regions == 0 {
+            Tensor::zeros((batch, wanted), DType::F32, features.device())?
+        } else {
+            let present = present.narrow(1, 0, 1)?.to_dtype(DType::F32)?;
+            let first = features.narrow(1, 0, 1)?.squeeze(1)?.to_dtype(DType::F32)?;
+            first.broadcast_mul(&present)?
+        };
+        self.visual_prefix(&features, self.config.sight)
+    }
+
+    /// The parts of a prompt, texts as ids.
+    fn parts<'p>(&self, prompt: &Prompt<'p>, images: usize) -> Result<Vec<(Segment<'p>, Vec<u32>)>> {
+        let part = |segment: &Segment<'p>| match *segment {
+            Segment::Image(number) if number < images => Ok((*segment, Vec::new())),
+            Segment::Image(_) => Err(empty_prompt()),
+            Segment::Text(text) => Ok((*segment, self.ids(text)?)),
+        };
+        prompt.segments.iter().map(part).collect()
+    }
 }
 
-fn images_of(x: &Tensor) -> Result<usize> {
-    Ok(x.dim(0)?)
+fn empty_prompt() -> Error {
+    Error::Prompt {
+        wanted: "images that were given with it and texts, at least one of them",
+    }
+}
+
+impl Model for Frozen {
+    fn input(&self) -> &VisualSpec {
+        &self.input
+    }
+
+    fn generate(&self) -> Option<&dyn Generate> {
+        Some(self)
+    }
+
+    fn score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+}
+
+impl Score for Frozen {
+    /// The text stands directly behind the image.
+    fn score(&self, images: &Visual, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        let count = images.batch()?;
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        if count != texts.len() {
+            return Err(Error::Count {
+                what: "texts",
+                found: texts.len(),
+                wanted: count,
+            });
+        }
+        let context = self.language.config().spec.context;
+        let room = context.saturating_sub(self.config.prefix_tokens).max(1);
+        let ended = |text: &&str| {
+            let mut ids = self.ids(text)?;
+            ids.push(self.end);
+            ids.truncate(room);
+            Ok(ids)
+        };
+        let texts = texts.iter().map(ended).collect::<Result<Vec<Vec<u32>>>>()?;
+        let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
+        let filled = |ids: &Vec<u32>| {
+            let mut row = ids.clone();
+            row.resize(longest, self.end);
+            row
+        };
+        let present = |ids: &Vec<u32>| {
+            let mut row = vec![1; ids.len()];
+            row.resize(longest, 0);
+            row
+        };
+        let rows: Vec<Vec<u32>> = texts.iter().map(filled).collect();
+        let present: Vec<Vec<u8>> = texts.iter().map(present).collect();
+        let logits = self.caption_logits(&self.prefixes(images)?, &rows, &present)?;
+        let of_row = |(row, ids): (usize, &Vec<u32>)| {
+            Ok(log_probabilities_of(&logits.get(row)?.to_vec2()?, ids))
+        };
+        texts.iter().enumerate().map(of_row).collect()
+    }
+}
+
+impl Generate for Frozen {
+    /// The paper does not say how it decodes; greedy search is this project's choice.
+    fn decoding(&self) -> Decoding {
+        Decoding {
+            strategy: Strategy::Greedy,
+            max_tokens: None,
+        }
+    }
+
+    fn generate(
+        &self,
+        images: &Visual,
+        prompts: &[Prompt<'_>],
+        decoding: &Decoding,
+    ) -> Result<Vec<Generated>> {
+        let count = images.batch()?;
+        let parts = prompts
+            .iter()
+            .map(|prompt| self.parts(prompt, count))
+            .collect::<Result<Vec<_>>>()?;
+        let strategies = Strategies::new(decoding, self.end)?;
+        let len = |(segment, ids): &(Segment<'_>, Vec<u32>)| match segment {
+            Segment::Image(_) => self.config.prefix_tokens,
+            Segment::Text(_) => ids.len(),
+        };
+        let lengths: Vec<usize> = parts.iter().map(|parts| parts.iter().map(len).sum()).collect();
+        if lengths.contains(&0) {
+            return Err(empty_prompt());
+        }
+        let room = Room::new(&self.language, &lengths, decoding, |_| MOST_TOKENS)?;
+        let mut written = Vec::new();
+        if prompts.is_empty() {
+            return Ok(written);
+        }
+        let prefixes = self.prefixes(images)?;
+        for group in room.groups {
+            let mut read = Vec::new();
+            for parts in &parts[group.clone()] {
+                let image = |(segment, _): &(Segment<'_>, Vec<u32>)| match segment {
+                    Segment::Image(number) => prefixes.get(*number).map(Some),
+                    Segment::Text(_) => Ok(None),
+                };
+                let images = parts.iter().map(image);
+                let images = images.collect::<candle_core::Result<Vec<_>>>()?;
+                let both = parts.iter().zip(&images);
+                let parts: Vec<Part<'_>> = both
+                    .map(|((_, ids), image)| Part::of(image.as_ref(), ids))
+                    .collect();
+                read.push(self.prompt(&parts, 1)?);
+            }
+            let each = group.map(|i| (room.limits[i], prompts[i].seed)).collect();
+            let found = strategies.run(
+                each,
+                |width, limit| self.beam(width, limit, 1.0),
+                |searches| {
+                    let (mut network, first) = self.read(&read)?;
+                    Ok(decode::run(&mut network, &first, searches)?)
+                },
+            )?;
+            for best in found {
+                written.push(Generated {
+                    text: self.text(&best.ids)?,
+                    tokens: best.ids,
+                    score: best.score,
+                });
+            }
+        }
+        Ok(written)
+    }
 }
 
 fn shown(dims: &[usize]) -> String {
@@ -267,8 +592,9 @@ fn shown(dims: &[usize]) -> String {
 }
 
 fn check_config(check: Check<'_>, config: &FrozenConfig) -> Result<()> {
-    if config.family != NAME {
-        return Err(check.wrong("family", &config.family, format!("`{NAME}`")));
+    if config.family != FAMILY.name {
+        let wanted = format!("`{}`", FAMILY.name);
+        return Err(check.wrong("family", &config.family, wanted));
     }
     check.range("prefix_tokens", config.prefix_tokens, 1, limit::CONTEXT)?;
     match config.encoder {
@@ -300,8 +626,6 @@ fn check_config(check: Check<'_>, config: &FrozenConfig) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
-    use serde_json::json;
     use sightline_core::Seed;
 
     use super::*;
@@ -322,7 +646,8 @@ mod tests {
         check_config(Check::new(Path::new("c")), &config).unwrap();
         let language = LanguageConfig::parse(Path::new("c"), config.lm_config.clone()).unwrap();
         let weights = Weights::random(Seed(2), &Device::Cpu);
-        Frozen::assemble(config, language, &weights).unwrap()
+        let input = config.input(Path::new("c")).unwrap();
+        Frozen::assemble(config, language, &weights, None, input).unwrap()
     }
 
     fn ones(shape: &[usize]) -> Tensor {
@@ -341,7 +666,7 @@ mod tests {
         let first = prefix.get(0).unwrap();
         let image = Part::Image(&first);
         let prompt = model.prompt(&[Part::Text(&[1, 2]), image, Part::Text(&[3])], 5);
-        assert_eq!(prompt.unwrap().dims(), [1, 7, 4]);
+        assert_eq!(prompt.unwrap().dims(), [7, 4]);
     }
 
     #[test]

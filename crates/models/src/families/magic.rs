@@ -14,17 +14,46 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
-use sightline_nn::causal::{CausalNetwork, Next};
-use sightline_nn::decode::{ContrastiveSpec, ContrastiveStep, Hypothesis, Judge, contrastive};
-use sightline_nn::unit_length;
-use sightline_text::Gpt2Tokenizer;
+use sightline_nn::causal::{CausalNetwork, Next, padded_left};
+use sightline_nn::decode::{
+    self, ContrastiveSpec, ContrastiveStep, Hypothesis, Judge, LengthBeam, contrastive,
+};
+use sightline_nn::{Weights, unit_length};
+use sightline_text::{ClipTokenizer, Gpt2Tokenizer};
 
-use super::clip::Clip;
+use super::clip::{self, Clip};
+use crate::check::{Check, limit};
 use crate::folder::{CONFIG, check_vocabulary, read_json};
-use crate::{Embed, Error, LanguageModel, ModelSpec, Result, TokenizerChoice};
+use crate::generate::{Room, Strategies};
+use crate::{
+    Capability, CheckpointFile, Decoding, Embed, Error, Family, FileRole, Generate, Generated,
+    LanguageModel, Model, ModelSpec, Prompt, Result, Segment, Strategy, TokenizerChoice, Visual,
+    VisualSpec,
+};
 
-/// The family's name in configurations.
-const NAME: &str = "magic";
+/// The registry's entry.
+pub static FAMILY: Family = Family {
+    name: "magic",
+    paper: "https://arxiv.org/abs/2205.02655",
+    capabilities: &[Capability::Embed, Capability::Generate, Capability::Answer],
+    needs_checkpoint: true,
+    files: |spec| files(spec.folder(FAMILY.name)?),
+    offers: |spec| {
+        MagicConfig::read(&spec.folder(FAMILY.name)?.join(CONFIG))?;
+        Ok(FAMILY.capabilities)
+    },
+    input: |spec| {
+        let folder = spec.folder(FAMILY.name)?;
+        let own = folder.join("clip");
+        let spec = if own.is_dir() {
+            clip::image_spec(&own)?
+        } else {
+            clip::usual_image_spec(&folder.join("clip_config.json"))?
+        };
+        Ok(VisualSpec::Pixels(spec))
+    },
+    load: |spec, device| Ok(Box::new(Magic::load(spec, device)?)),
+};
 
 /// `config.json`. What is left out has the published value for COCO.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -47,6 +76,34 @@ pub struct MagicConfig {
     /// ρ of the contrastive loss of training.
     #[serde(default = "half")]
     pub margin: f32,
+    /// k of the search: how many of the most likely tokens are weighed.
+    #[serde(default = "forty_five")]
+    pub k: usize,
+    /// α of the search: how much it counts that a token is unlike those before it.
+    #[serde(default = "tenth")]
+    pub alpha: f32,
+    /// β of the search: how much the image counts.
+    #[serde(default = "two")]
+    pub beta: f32,
+    /// Tokens of a text with its prompt, the start token included.
+    #[serde(default = "sixteen")]
+    pub decoding_len: usize,
+}
+
+fn forty_five() -> usize {
+    45
+}
+
+fn tenth() -> f32 {
+    0.1
+}
+
+fn two() -> f32 {
+    2.0
+}
+
+fn sixteen() -> usize {
+    16
 }
 
 fn sixty() -> usize {
@@ -56,6 +113,9 @@ fn sixty() -> usize {
 fn half() -> f32 {
     0.5
 }
+
+/// The most candidates of a step, each of which CLIP reads a text for.
+const MOST_CANDIDATES: usize = 1 << 12;
 
 /// A language model beside a CLIP.
 pub struct Magic {
@@ -78,34 +138,81 @@ pub struct Found {
     pub texts: Vec<Vec<String>>,
 }
 
-impl Magic {
-    /// The models in `folder`.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self> {
-        let path = folder.join(CONFIG);
-        let config: MagicConfig =
-            serde_json::from_value(read_json(&path)?).map_err(|source| Error::Json {
-                path: path.clone(),
-                source,
-            })?;
-        let wrong = |field: &str, found: String, wanted: String| Error::Config {
-            path: path.clone(),
-            field: field.to_owned(),
-            found,
-            wanted,
-        };
-        if config.family != NAME {
-            let wanted = format!("`{NAME}`");
-            return Err(wrong("family", config.family.clone(), wanted));
+impl MagicConfig {
+    /// Reads the file at `path`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let check = Check::new(path);
+        let config: Self =
+            serde_json::from_value(read_json(path)?).map_err(|source| check.json(source))?;
+        if config.family != FAMILY.name {
+            let wanted = format!("`{}`", FAMILY.name);
+            return Err(check.wrong("family", &config.family, wanted));
         }
+        let texts = config.clip_text_max_tokens;
+        check.range("clip_text_max_tokens", texts, 1, limit::CONTEXT)?;
+        check.range("k", config.k, 1, MOST_CANDIDATES)?;
+        check.range("decoding_len", config.decoding_len, 2, limit::CONTEXT)?;
+        if !(0.0..=1.0).contains(&config.alpha) {
+            return Err(check.wrong("alpha", &config.alpha, "0 to 1"));
+        }
+        if !(config.beta >= 0.0 && config.beta.is_finite()) {
+            return Err(check.wrong("beta", &config.beta, "a number from 0 on"));
+        }
+        Ok(config)
+    }
+}
+
+/// The files that [`Magic::load`] reads from `folder`. Both tokenizers are needed, whatever a manifest chooses: texts pass
+/// from one model to the other.
+fn files(folder: &Path) -> Result<Vec<CheckpointFile>> {
+    let file = |path, role| CheckpointFile { path, role };
+    let all = |paths: Vec<PathBuf>, role| {
+        let paths = paths.into_iter();
+        paths.map(move |path| file(path, role)).collect::<Vec<_>>()
+    };
+    let mut files = vec![file(folder.join(CONFIG), FileRole::Config)];
+    let language = folder.join("lm");
+    let tokenizer = if language.is_dir() {
+        files.push(file(language.join(CONFIG), FileRole::Config));
+        files.extend(all(Weights::files(&language)?, FileRole::Weights));
+        language
+    } else {
+        files.push(file(folder.join("lm_config.json"), FileRole::Config));
+        files.push(file(folder.join("lm.safetensors"), FileRole::Weights));
+        folder.join("lm_tokenizer")
+    };
+    files.extend(all(Gpt2Tokenizer::files(&tokenizer)?, FileRole::Tokenizer));
+    let own = folder.join("clip");
+    if own.is_dir() {
+        files.extend(clip::image_tower_files(&own)?);
+        files.extend(all(ClipTokenizer::files(&own)?, FileRole::Tokenizer));
+    } else {
+        let tokenizer = folder.join("clip_tokenizer");
+        files.push(file(folder.join("clip_config.json"), FileRole::Config));
+        files.push(file(folder.join("clip.safetensors"), FileRole::Weights));
+        files.extend(all(ClipTokenizer::files(&tokenizer)?, FileRole::Tokenizer));
+    }
+    Ok(files)
+}
+
+impl Magic {
+    /// The models in the folder of `spec`. Both tokenizers are read, whichever it chooses.
+    pub fn load(spec: &ModelSpec, device: &Device) -> Result<Self> {
+        let folder = spec.folder(FAMILY.name)?;
+        let path = folder.join(CONFIG);
+        let config = MagicConfig::read(&path)?;
+        let check = Check::new(&path);
         let own = folder.join("lm");
-        let (language, tokenizer) = if own.is_dir() {
-            (LanguageModel::from_folder(&own, device)?, own)
+        let (settings, weights, vocabulary) = if own.is_dir() {
+            (own.join(CONFIG), own.clone(), own)
         } else {
-            let config = folder.join("lm_config.json");
-            let weights = folder.join("lm.safetensors");
-            let language = LanguageModel::open(&config, &weights, device)?;
-            (language, folder.join("lm_tokenizer"))
+            (
+                folder.join("lm_config.json"),
+                folder.join("lm.safetensors"),
+                folder.join("lm_tokenizer"),
+            )
         };
+        let language = LanguageModel::open_in(&settings, &weights, spec.precision, device)?;
         let rows = language.config().spec.vocabulary_size;
         for (field, id) in [
             ("sos_id", config.sos_id),
@@ -114,18 +221,13 @@ impl Magic {
         ] {
             if id as usize >= rows {
                 let wanted = format!("below {rows}, the rows of the language model's token table");
-                return Err(wrong(field, id.to_string(), wanted));
+                return Err(check.wrong(field, &id, wanted));
             }
         }
-        if config.clip_text_max_tokens == 0 {
-            let wanted = "1 or more".to_owned();
-            return Err(wrong("clip_text_max_tokens", "0".to_owned(), wanted));
-        }
-        let vocabulary = tokenizer;
         let tokenizer = Gpt2Tokenizer::from_folder(&vocabulary)?;
         check_vocabulary(&vocabulary, tokenizer.vocabulary_size(), rows)?;
         Ok(Self {
-            clip: load_clip(folder, device)?,
+            clip: load_clip(folder, spec, device)?,
             config,
             language,
             tokenizer,
@@ -203,14 +305,13 @@ impl Magic {
     }
 }
 
-fn load_clip(folder: &Path, device: &Device) -> Result<Clip> {
+fn load_clip(folder: &Path, spec: &ModelSpec, device: &Device) -> Result<Clip> {
     let own: PathBuf = folder.join("clip");
     if own.is_dir() {
         let spec = ModelSpec {
             checkpoint: Some(own),
             tokenizer: TokenizerChoice::Checkpoint,
-            seed: sightline_core::Seed(0),
-            precision: sightline_nn::Precision::F32,
+            ..spec.clone()
         };
         return Clip::load(&spec, device);
     }
@@ -218,8 +319,171 @@ fn load_clip(folder: &Path, device: &Device) -> Result<Clip> {
         &folder.join("clip_config.json"),
         &folder.join("clip.safetensors"),
         &folder.join("clip_tokenizer"),
+        spec.precision,
         device,
     )
+}
+
+impl Model for Magic {
+    fn input(&self) -> &VisualSpec {
+        self.clip.input()
+    }
+
+    fn embed(&self) -> Option<&dyn Embed> {
+        Some(&self.clip)
+    }
+
+    fn generate(&self) -> Option<&dyn Generate> {
+        Some(self)
+    }
+}
+
+/// A prompt: its image, and its tokens with the start token.
+type Asked = (Option<u32>, Vec<u32>);
+
+impl Magic {
+    fn prompt(&self, prompt: &Prompt<'_>, images: usize) -> Result<Asked> {
+        let wanted = "at most one of the images, and texts";
+        let mut asked = (None, vec![self.config.sos_id]);
+        for segment in prompt.segments {
+            match *segment {
+                Segment::Image(number) if asked.0.is_none() && number < images => {
+                    asked.0 = Some(number as u32);
+                }
+                Segment::Image(_) => return Err(Error::Prompt { wanted }),
+                Segment::Text(text) => asked.1.extend(self.tokenizer.encode(text)?),
+            }
+        }
+        Ok(asked)
+    }
+
+    /// What [`Self::search`] writes, up to its end.
+    fn searched(
+        &self,
+        (_, ids): &Asked,
+        image: Option<&Tensor>,
+        spec: &ContrastiveSpec,
+    ) -> Result<Generated> {
+        let found = self.search(ids, image, spec)?;
+        let mut tokens = found.hypothesis.ids;
+        let end = tokens.iter().position(|id| *id == self.config.eos_id);
+        tokens.truncate(end.map_or(tokens.len(), |end| end + 1));
+        let probability = |(token, step): (&u32, &ContrastiveStep)| {
+            let mut candidates = step.candidates.iter().zip(&step.confidence);
+            let own = candidates.find(|(candidate, _)| *candidate == token);
+            own.map_or(0.0, |(_, confidence)| confidence.ln())
+        };
+        Ok(Generated {
+            score: tokens.iter().zip(&found.steps).map(probability).sum(),
+            text: self.text(&tokens)?,
+            tokens,
+        })
+    }
+}
+
+impl Generate for Magic {
+    fn decoding(&self) -> Decoding {
+        Decoding {
+            strategy: Strategy::Contrastive {
+                candidates: self.config.k,
+                penalty: self.config.alpha,
+                judgement: self.config.beta,
+            },
+            max_tokens: None,
+        }
+    }
+
+    /// Without an image the search is contrastive. Every other way to decode asks the language model alone, which knows
+    /// nothing of the image: the baselines of the paper.
+    fn generate(
+        &self,
+        images: &Visual,
+        prompts: &[Prompt<'_>],
+        decoding: &Decoding,
+    ) -> Result<Vec<Generated>> {
+        let (pixels, count) = (images.pixels()?, images.batch()?);
+        let asked = prompts
+            .iter()
+            .map(|prompt| self.prompt(prompt, count))
+            .collect::<Result<Vec<_>>>()?;
+        let lengths: Vec<usize> = asked.iter().map(|(_, ids)| ids.len()).collect();
+        // As many as the published program writes, but one at least.
+        let usual = |len: usize| self.config.decoding_len.saturating_sub(len).max(1);
+        let room = Room::new(&self.language, &lengths, decoding, usual)?;
+        if let Strategy::Contrastive {
+            candidates,
+            penalty,
+            judgement,
+        } = decoding.strategy
+        {
+            if !(1..=MOST_CANDIDATES).contains(&candidates) || !(0.0..=1.0).contains(&penalty) {
+                return Err(Error::Decoding {
+                    field: "strategy",
+                    found: format!("{:?}", decoding.strategy),
+                    wanted: format!("1 to {MOST_CANDIDATES} candidates, a penalty of 0 to 1"),
+                });
+            }
+            let spec = |&limit: &usize| ContrastiveSpec {
+                candidates,
+                penalty,
+                judgement,
+                // The published search goes on behind the end, which changes nothing before it.
+                ends: vec![self.config.eos_id],
+                limit,
+            };
+            let specs: Vec<ContrastiveSpec> = room.limits.iter().map(spec).collect();
+            let named: Vec<u32> = asked.iter().filter_map(|(image, _)| *image).collect();
+            let mut vectors = Vec::new();
+            if !named.is_empty() {
+                let index = Tensor::from_slice(&named, named.len(), pixels.device())?;
+                let embedded = self.clip.embed_images(&pixels.index_select(&index, 0)?)?;
+                for row in 0..named.len() {
+                    vectors.push(embedded.get(row)?);
+                }
+            }
+            let mut vectors = vectors.iter();
+            let search = |(asked, spec): (&Asked, &ContrastiveSpec)| {
+                let image = asked.0.and_then(|_| vectors.next());
+                self.searched(asked, image, spec)
+            };
+            return asked.iter().zip(&specs).map(search).collect();
+        }
+
+        let strategies = Strategies::new(decoding, self.config.eos_id)?;
+        let network = self.language.transformer();
+        let mut written = Vec::new();
+        for group in room.groups {
+            let each = group
+                .clone()
+                .map(|i| (room.limits[i], prompts[i].seed))
+                .collect();
+            let found = strategies.run(
+                each,
+                |width, limit| LengthBeam::new(width, &[self.config.eos_id], limit),
+                |searches| {
+                    let embed = |(_, ids): &Asked| Ok(network.embed(&[ids.clone()])?.squeeze(0)?);
+                    let rows = asked[group].iter().map(embed).collect::<Result<Vec<_>>>()?;
+                    let (embeds, present) = padded_left(&rows)?;
+                    let next = Next {
+                        present: present.as_deref(),
+                        ..Next::new(&embeds)
+                    };
+                    let (mut reading, hidden) = CausalNetwork::read(network, next)?;
+                    let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?.squeeze(1)?;
+                    let first = network.logits(&last)?;
+                    Ok(decode::run(&mut reading, &first, searches)?)
+                },
+            )?;
+            for best in found {
+                written.push(Generated {
+                    text: self.text(&best.ids)?,
+                    tokens: best.ids,
+                    score: best.score,
+                });
+            }
+        }
+        Ok(written)
+    }
 }
 
 /// Spaces before punctuation and contractions, as transformers takes them out.

@@ -4,6 +4,7 @@ pub mod align;
 pub mod asif;
 pub mod clip;
 pub mod constant;
+pub mod flamingo;
 pub mod frozen;
 pub mod magic;
 pub mod random;
@@ -22,6 +23,9 @@ pub static FAMILIES: &[&Family] = &[
     &asif::FAMILY,
     &clip::FAMILY,
     &constant::FAMILY,
+    &flamingo::FAMILY,
+    &frozen::FAMILY,
+    &magic::FAMILY,
     &random::FAMILY,
     &simvlm::FAMILY,
     &virtex::FAMILY,

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
-use sightline_nn::Activation;
+use sightline_nn::{Activation, Weights};
 use sightline_nn::causal::{Arrangement, CausalNames, CausalSpec, HeadName, Pairing, Positions};
 
 use crate::Result;
@@ -83,6 +83,17 @@ impl LanguageConfig {
             },
             prefixes,
         })
+    }
+
+    /// Where in `weights` the parts of the network are: below one of the prefixes, or not. Where nothing fits, it is the
+    /// published place, so that its names are told as missing.
+    pub fn body(&self, weights: &Weights) -> Weights {
+        let tokens = format!("{}.weight", self.spec.names.tokens);
+        let is_there = |scope: &Weights| scope.shape(&tokens).is_some();
+        let prefixed = self.prefixes.iter().map(|prefix| weights.scope(prefix));
+        let published = weights.scope(self.prefixes.first().unwrap_or(&"transformer"));
+        let mut scopes = prefixed.chain([weights.clone()]);
+        scopes.find(is_there).unwrap_or(published)
     }
 }
 

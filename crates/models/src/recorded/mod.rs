@@ -8,12 +8,13 @@
 //! | `meta.json` | Optional: an object. `family` names the family; without it, or the file, the configuration tells ([`recognise`]). Other keys are not looked at. |
 //!
 //! Some families' folders have an older form: the names in `io.safetensors` have no `in.` and `out.`, and beside it lies an
-//! `expected.json`, whose numbers and lists of numbers are values too, called by the way to them (`generate.0.greedy`).
+//! `expected.json`, whose numbers, lists of numbers and texts are values too, called by the way to them
+//! (`generate.0.greedy`); a text as its bytes.
 //! What the family does not count among its inputs is an output.
 //!
 //! Texts come as ids, so no tokenizer is needed; images come as pixels that are ready for the model. Which inputs and
-//! outputs a family knows is told in its module here: [`align`], [`asif`], [`clip`], [`simvlm`], [`virtex`],
-//! [`visualbert`], [`visualgpt`]. **Every** output
+//! outputs a family knows is told in its module here: [`align`], [`asif`], [`clip`], [`flamingo`], [`frozen`],
+//! [`magic`], [`simvlm`], [`virtex`], [`visualbert`], [`visualgpt`]. **Every** output
 //! of a case is compared: one that the family does not know is a failure, never passed over. Inputs that no output
 //! needs may be missing.
 //!
@@ -42,7 +43,11 @@ pub mod asif;
 pub mod clip;
 mod difference;
 mod error;
+pub mod flamingo;
+pub mod frozen;
 mod loss;
+pub mod magic;
+mod search;
 pub mod simvlm;
 mod values;
 pub mod virtex;
@@ -76,7 +81,7 @@ trait Replay {
     /// The output called `name`, `None` if it is not known or an input that only it needs is missing.
     fn compute(&self, values: &Values, name: &str) -> Result<Option<Tensor>>;
 
-    /// Inputs of the older form, by their last names.
+    /// Inputs of the older form, by their last names or, with dots, by the whole way to them (`*`: any name).
     fn inputs(&self) -> &'static [&'static str] {
         &[]
     }
@@ -93,6 +98,9 @@ static REPLAYS: &[(&str, Load)] = &[
     ("align", align::load),
     ("asif", asif::load),
     ("clip", clip::load),
+    ("flamingo", flamingo::load),
+    ("frozen", frozen::load),
+    ("magic", magic::load),
     ("simvlm", simvlm::load),
     ("virtex", virtex::load),
     ("visualbert", visualbert::load),

@@ -20,17 +20,14 @@
 //!
 //! Tolerance: 2e-4 absolute and relative; ids exact.
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 use sightline_nn::decode::Greedy;
 
-use super::loss::log_softmax;
+use super::search::{ids_tensor, one, real, smallest_margin};
 use super::values::Values;
 use super::{RecordedError, Replay, Result, Tolerance};
 use crate::ModelSpec;
 use crate::families::simvlm::{Cells, Prefix, SimVlm};
-
-/// The most tokens of a recorded search, and the widest beam.
-const MOST: usize = 1 << 10;
 
 pub(super) fn load(spec: &ModelSpec, device: &Device) -> Result<Box<dyn Replay>> {
     Ok(Box::new(SimVlm::load(spec, device)?))
@@ -191,19 +188,8 @@ fn searched(model: &SimVlm, values: &Values, name: &str) -> Result<Option<Tensor
         return Ok(None);
     };
     let of_prompt = |input: &str| format!("generate.{number}.{input}");
-    let one = |input: String| -> Result<usize> {
-        let numbers = values.numbers::<u32>(&input)?;
-        match numbers[..] {
-            [number] if (number as usize) < MOST => Ok(number as usize),
-            _ => Err(RecordedError::Value {
-                input,
-                value: numbers.first().map_or(0, |&number| i64::from(number)),
-                wanted: format!("one number below {MOST}"),
-            }),
-        }
-    };
-    let image = one(of_prompt("image"))?;
-    let limit = one(of_prompt("max_new_tokens"))?;
+    let image = one(values, &of_prompt("image"))?;
+    let limit = one(values, &of_prompt("max_new_tokens"))?;
     let ids = [values.numbers::<u32>(&of_prompt("prefix_ids"))?];
     let cells = model.cells(values.input("pixel_values")?)?;
     let cells = cells_of(Some(&cells), image)?;
@@ -227,11 +213,8 @@ fn searched(model: &SimVlm, values: &Values, name: &str) -> Result<Option<Tensor
         return Ok(None);
     };
     let of_beam = |input: &str| of_prompt(&format!("beam.{beam}.{input}"));
-    let width = one(of_beam("num_beams"))?;
-    let penalty = values.input(&of_beam("length_penalty"))?;
-    let penalty = penalty
-        .to_dtype(candle_core::DType::F64)?
-        .to_scalar::<f64>()?;
+    let width = one(values, &of_beam("num_beams"))?;
+    let penalty = real(values, &of_beam("length_penalty"))?;
     let search = model.beam(width, limit, penalty);
     let found = model.search(prefix, vec![search])?.remove(0);
     let Some(best) = found.first() else {
@@ -242,28 +225,4 @@ fn searched(model: &SimVlm, values: &Values, name: &str) -> Result<Option<Tensor
         "score" => Some(Tensor::new(best.score, &values.device)?),
         _ => None,
     })
-}
-
-fn ids_tensor(ids: &[u32]) -> Result<Tensor> {
-    Ok(Tensor::from_slice(ids, ids.len(), &Device::Cpu)?)
-}
-
-/// The smallest difference between the two best log-probabilities at any place of `logits` `[1, T, V]`.
-pub(super) fn smallest_margin(logits: &Tensor) -> Result<Tensor> {
-    let mut smallest = f32::INFINITY;
-    for row in log_softmax(logits)?
-        .flatten(0, D::Minus2)?
-        .to_vec2::<f32>()?
-    {
-        let (mut best, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
-        for value in row {
-            if value > best {
-                (best, second) = (value, best);
-            } else if value > second {
-                second = value;
-            }
-        }
-        smallest = smallest.min(best - second);
-    }
-    Ok(Tensor::new(smallest, logits.device())?)
 }

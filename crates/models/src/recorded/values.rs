@@ -21,7 +21,8 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// Of the file at `path`; `inputs` are those of the older form, by their last names.
+    /// Of the file at `path`; `inputs` are those of the older form, by their last names or, with dots, by the whole way to
+    /// them, in which `*` is any name.
     pub(super) fn read(path: &Path, inputs: &[&str], device: &Device) -> Result<Self> {
         let all = candle_core::safetensors::load(path, &Device::Cpu);
         let mut all = all.map_err(|source| RecordedError::Tensors {
@@ -34,10 +35,7 @@ impl Values {
             if expected.is_file() {
                 flatten(&read_json(&expected)?, "", &mut all)?;
             }
-            let is_input = |name: &str| {
-                let last = name.rsplit('.').next().unwrap_or_default();
-                inputs.contains(&last)
-            };
+            let is_input = |name: &str| inputs.iter().any(|input| is_called(name, input));
             let (inputs, outputs) = all.into_iter().partition(|(name, _)| is_input(name));
             return Self::new(inputs, outputs, device);
         }
@@ -130,6 +128,21 @@ impl Values {
     }
 }
 
+/// Whether a value is one of those that `pattern` names: see [`Values::read`].
+fn is_called(name: &str, pattern: &str) -> bool {
+    if !pattern.contains('.') {
+        return name.rsplit('.').next() == Some(pattern);
+    }
+    let (mut names, mut patterns) = (name.split('.'), pattern.split('.'));
+    loop {
+        match (names.next(), patterns.next()) {
+            (None, None) => return true,
+            (Some(name), Some(pattern)) if pattern == "*" || name == pattern => {}
+            _ => return false,
+        }
+    }
+}
+
 /// Small types of whole numbers as the one that is read; what has fractions stays as it is, and is refused.
 fn whole(tensor: &Tensor) -> Result<Tensor> {
     Ok(match tensor.dtype() {
@@ -138,7 +151,16 @@ fn whole(tensor: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// The numbers and lists of numbers of `value` as tensors, called by the way to them.
+/// The bytes of a text.
+pub(super) fn text_tensor(text: &str) -> Result<Tensor> {
+    Ok(Tensor::from_slice(
+        text.as_bytes(),
+        text.len(),
+        &Device::Cpu,
+    )?)
+}
+
+/// The numbers, lists of numbers and texts of `value` as tensors, called by the way to them. Of a text they hold the bytes.
 fn flatten(value: &Value, name: &str, found: &mut HashMap<String, Tensor>) -> Result<()> {
     let below = |key: &dyn std::fmt::Display| match name {
         "" => key.to_string(),
@@ -172,7 +194,10 @@ fn flatten(value: &Value, name: &str, found: &mut HashMap<String, Tensor>) -> Re
             };
             found.insert(name.to_owned(), tensor);
         }
-        // No family records texts or truth values; what nobody knows must not be passed over.
+        Value::String(text) => {
+            found.insert(name.to_owned(), text_tensor(text)?);
+        }
+        // No family records truth values; what nobody knows must not be passed over.
         _ => {
             return Err(RecordedError::Unknown {
                 output: name.to_owned(),
@@ -180,4 +205,19 @@ fn flatten(value: &Value, name: &str, found: &mut HashMap<String, Tensor>) -> Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_are_known_by_their_last_names_or_by_the_way_to_them() {
+        assert!(is_called("generate.3.image", "image"));
+        assert!(!is_called("image.3", "image"));
+        assert!(is_called("prompts.3.rank.0.ids", "prompts.*.rank.*.ids"));
+        assert!(!is_called("prompts.3.beam.0.ids", "prompts.*.rank.*.ids"));
+        assert!(!is_called("prompts.3", "prompts.*.ids"));
+        assert!(!is_called("prompts.3.ids.0", "prompts.*.ids"));
+    }
 }

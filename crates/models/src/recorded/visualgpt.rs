@@ -21,14 +21,11 @@ use candle_core::{Device, Tensor};
 use sightline_nn::decode::{Greedy, Hypothesis};
 
 use super::loss::{cross_entropy, log_softmax};
-use super::simvlm::smallest_margin;
+use super::search::{ids_tensor, one, smallest_margin};
 use super::values::Values;
 use super::{RecordedError, Replay, Result, Tolerance};
 use crate::ModelSpec;
 use crate::families::visualgpt::{Memory, VisualGpt};
-
-/// The most tokens of a recorded search, and the widest beam.
-const MOST: u32 = 1 << 10;
 
 pub(super) fn load(spec: &ModelSpec, device: &Device) -> Result<Box<dyn Replay>> {
     Ok(Box::new(VisualGpt::load(spec, device)?))
@@ -80,18 +77,6 @@ fn logits(model: &VisualGpt, values: &Values) -> Result<Tensor> {
     Ok(model.logits(&memory(model, values)?, &ids)?)
 }
 
-fn one(values: &Values, input: &str) -> Result<u32> {
-    let numbers = values.numbers::<u32>(input)?;
-    match numbers[..] {
-        [number] if number < MOST => Ok(number),
-        _ => Err(RecordedError::Value {
-            input: input.to_owned(),
-            value: numbers.first().map_or(0, |&number| i64::from(number)),
-            wanted: format!("one number below {MOST}"),
-        }),
-    }
-}
-
 /// What `N.WHAT` is; `None` if there is no such thing.
 fn searched(
     model: &VisualGpt,
@@ -103,7 +88,7 @@ fn searched(
         return Ok(None);
     };
     let input = format!("items.{number}.row");
-    let row = one(values, &input)?;
+    let row = one(values, &input)? as u32;
     let memory = memory(model, values)?;
     let images = memory.present.dim(0)? as u32;
     if row >= images {
@@ -114,9 +99,9 @@ fn searched(
         });
     }
     let memory = memory.select(&[row])?;
-    let (end, limit) = (model.config().eos_id, one(values, "max_len")? as usize);
+    let (end, limit) = (model.config().eos_id, one(values, "max_len")?);
     let best: Hypothesis = if what.starts_with("beam") {
-        let search = model.beam(one(values, "beam_size")? as usize, limit);
+        let search = model.beam(one(values, "beam_size")?, limit);
         model.search(&memory, vec![search])?.remove(0).remove(0)
     } else {
         let search = Greedy::new(&[end], limit);
@@ -130,7 +115,7 @@ fn searched(
             if ids.last() == Some(&end) && recorded + 1 == ids.len() {
                 ids.pop();
             }
-            Some(Tensor::from_slice(&ids, ids.len(), &Device::Cpu)?)
+            Some(ids_tensor(&ids)?)
         }
         "beam_score" => Some(Tensor::new(best.score, &values.device)?),
         "greedy_smallest_margin" => {

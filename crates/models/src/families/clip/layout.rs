@@ -218,11 +218,13 @@ mod hugging_face {
     };
 }
 
+pub(crate) use open_clip::{BLOCK as OPEN_CLIP_BLOCK, VISION as OPEN_CLIP_VISION};
+
 /// Names below `visual`, and of the text tower.
 mod open_clip {
     use super::{BlockNames, TextNames, VitNames};
 
-    pub(super) const BLOCK: BlockNames = BlockNames {
+    pub(crate) const BLOCK: BlockNames = BlockNames {
         attention: "attn",
         attention_norm: "ln_1",
         expand: "mlp.c_fc",
@@ -230,7 +232,7 @@ mod open_clip {
         feed_forward_norm: "ln_2",
     };
 
-    pub(super) const VISION: VitNames = VitNames {
+    pub(crate) const VISION: VitNames = VitNames {
         class: "class_embedding",
         patch: "conv1.weight",
         positions: "positional_embedding",
