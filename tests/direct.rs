@@ -304,7 +304,7 @@ fn what_a_model_cannot_do_is_refused_with_who_can() {
         .expect(2)
         .says(&[
             "a model of the family `clip` is asked to generate, and can embed",
-            "hint: Families whose models can generate: `simvlm`, `virtex`, `visualgpt`.",
+            "hint: Families whose models can generate: `flamingo`, `frozen`, `magic`, `simvlm`, `virtex`, `visualgpt`.",
         ]);
     sandbox
         .sightline(&format!("embed {virtex} --images photos"))
