@@ -311,7 +311,7 @@ fn what_a_model_cannot_do_is_refused_with_who_can() {
         .expect(2)
         .says(&[
             "can generate",
-            "can embed: `align`, `asif`, `clip`, `constant`, `random`.",
+            "can embed: `align`, `asif`, `clip`, `constant`, `magic`, `random`.",
         ]);
     // One checkpoint of a family may lack what another has.
     let masked = tiny("virtex/r50w2x_masked_lm_trainckpt");

@@ -428,7 +428,9 @@ mod tests {
         assert_eq!(error.to_string(), words);
         assert_eq!(
             error.hints(),
-            ["Families whose models can generate: `flamingo`, `frozen`, `magic`, `simvlm`, `virtex`, `visualgpt`."]
+            [
+                "Families whose models can generate: `flamingo`, `frozen`, `magic`, `simvlm`, `virtex`, `visualgpt`."
+            ]
         );
         let error = Direct::check(floor, &spec, ANSWERS).unwrap_err();
         assert!(error.to_string().contains("classify or choose or generate"));

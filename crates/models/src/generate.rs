@@ -202,7 +202,10 @@ impl Room {
         let context = language.config().spec.context;
         let limit = |&len: &usize| {
             let room = context.saturating_sub(len);
-            let wanted = decoding.max_tokens.unwrap_or_else(|| usual(len).min(room)).max(1);
+            let wanted = decoding
+                .max_tokens
+                .unwrap_or_else(|| usual(len).min(room))
+                .max(1);
             let what = "the prompt with what is to be written";
             language.check_context(what, len.saturating_add(wanted))?;
             Ok(wanted)

@@ -93,16 +93,15 @@ fn run(name: &str) {
     let mut report = Report::new(&area);
     for path in cases(&folder).expect("the area's folder can be listed") {
         let case_name = path.file_name().unwrap_or_default().to_string_lossy();
-        let mut compare = |folder: &Path, case_name: &str| {
-            match Case::open(folder, Some(family), device()) {
+        let mut compare =
+            |folder: &Path, case_name: &str| match Case::open(folder, Some(family), device()) {
                 Ok(case) => {
                     for output in case.outputs() {
                         report.case(case_name, output, outcome(case.compare(output, None)));
                     }
                 }
                 Err(error) => report.case(case_name, "case", Err(chain(&error))),
-            }
-        };
+            };
         compare(&path, &case_name);
         if let Some(pickled) = pickled(&path) {
             let case_name = format!("{case_name}, {PICKLE}");

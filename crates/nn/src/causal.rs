@@ -95,7 +95,11 @@ impl CausalTransformer {
         let is_tied = self.spec.names.head == HeadName::Tied;
         let fits = |head: &Linear| head.sizes() == (wanted, rows);
         if width != wanted || head.as_ref().map_or(!is_tied, |head| !fits(head)) {
-            let what = if is_tied { "" } else { ", and a head of as many rows" };
+            let what = if is_tied {
+                ""
+            } else {
+                ", and a head of as many rows"
+            };
             return Err(Error::Shape {
                 what: "the table of tokens",
                 found: vec![rows, width],

@@ -32,8 +32,8 @@ use sightline_text::{ClipTokenizer, Tokenizer, WordHash};
 pub use config::{ClipConfig, TextConfig, TextEnd, VisionConfig};
 pub use open_clip::OpenClipConfig;
 
-pub(crate) use self::layout::{OPEN_CLIP_BLOCK, OPEN_CLIP_VISION};
 use self::layout::{ClipSpec, Layout, VisionSpec, text_scope};
+pub(crate) use self::layout::{OPEN_CLIP_BLOCK, OPEN_CLIP_VISION};
 use crate::folder::{self, CONFIG, read_json};
 use crate::{
     Capability, CheckpointFile, Embed, Error, Family, FileRole, Model, ModelSpec, Result,

@@ -154,7 +154,9 @@ impl Flamingo {
         let language = LanguageConfig::parse(path, language)?;
         let vision = layout::vit(&weights.scope("vision_encoder"), &config);
         let input = layout::usual_input(&config, path)?;
-        Self::assemble(config, language, &weights, None, vision, None, input, device)
+        Self::assemble(
+            config, language, &weights, None, vision, None, input, device,
+        )
     }
 
     #[expect(
@@ -413,15 +415,11 @@ impl Flamingo {
         self.check_context(len.saturating_add(longest))?;
         let (mut reading, hidden) = self.read(prompt)?;
         let last = self.network().logits(&behind(&hidden)?)?.get(0)?;
-        let found = continuation_log_probabilities_by(
-            self.network(),
-            &last,
-            continuations,
-            move |ids| {
+        let found =
+            continuation_log_probabilities_by(self.network(), &last, continuations, move |ids| {
                 reading.select(&vec![0; ids.len()])?;
                 reading.advance(ids)
-            },
-        );
+            });
         Ok(found?)
     }
 

@@ -196,7 +196,10 @@ impl Frozen {
             folder::check_vocabulary(folder, tokenizer.vocabulary_size(), rows)?;
         }
         if language.eos.first().is_none_or(|&id| id as usize >= rows) {
-            let found = language.eos.first().map_or("absent".to_owned(), u32::to_string);
+            let found = language
+                .eos
+                .first()
+                .map_or("absent".to_owned(), u32::to_string);
             let wanted = format!("a token below {rows}, which ends a text");
             let check = Check::new(&path).part("lm_config");
             return Err(check.wrong("eos_token_id", &found, wanted));
@@ -375,7 +378,8 @@ impl Frozen {
         let words = network.embed(ids)?.to_dtype(prefix.dtype())?;
         let embeds = Tensor::cat(&[prefix, &words], 1)?;
         let len = embeds.dim(1)?;
-        self.language.check_context("an image with its caption", len)?;
+        self.language
+            .check_context("an image with its caption", len)?;
         let present: Vec<Vec<u8>> = present
             .iter()
             .map(|row| [vec![1; tokens], row.clone()].concat())
@@ -441,7 +445,11 @@ impl Frozen {
     }
 
     /// The parts of a prompt, texts as ids.
-    fn parts<'p>(&self, prompt: &Prompt<'p>, images: usize) -> Result<Vec<(Segment<'p>, Vec<u32>)>> {
+    fn parts<'p>(
+        &self,
+        prompt: &Prompt<'p>,
+        images: usize,
+    ) -> Result<Vec<(Segment<'p>, Vec<u32>)>> {
         let part = |segment: &Segment<'p>| match *segment {
             Segment::Image(number) if number < images => Ok((*segment, Vec::new())),
             Segment::Image(_) => Err(empty_prompt()),
@@ -540,7 +548,10 @@ impl Generate for Frozen {
             Segment::Image(_) => self.config.prefix_tokens,
             Segment::Text(_) => ids.len(),
         };
-        let lengths: Vec<usize> = parts.iter().map(|parts| parts.iter().map(len).sum()).collect();
+        let lengths: Vec<usize> = parts
+            .iter()
+            .map(|parts| parts.iter().map(len).sum())
+            .collect();
         if lengths.contains(&0) {
             return Err(empty_prompt());
         }

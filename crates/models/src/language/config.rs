@@ -14,8 +14,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
-use sightline_nn::{Activation, Weights};
 use sightline_nn::causal::{Arrangement, CausalNames, CausalSpec, HeadName, Pairing, Positions};
+use sightline_nn::{Activation, Weights};
 
 use crate::Result;
 use crate::check::{Check, limit};

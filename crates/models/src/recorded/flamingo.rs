@@ -176,7 +176,9 @@ fn labels_of(model: &Flamingo, values: &Values, interleaved: bool) -> Result<Vec
     let ids: Vec<Vec<u32>> = values.rows("lang_x")?;
     let row = |ids: &Vec<u32>| {
         let labels = labels(model.marks(), ids, interleaved).into_iter();
-        labels.map(|label| label.map_or(IGNORED, i64::from)).collect()
+        labels
+            .map(|label| label.map_or(IGNORED, i64::from))
+            .collect()
     };
     Ok(ids.iter().map(row).collect())
 }
@@ -188,7 +190,10 @@ fn label_tensor(labels: Vec<Vec<i64>>) -> Result<Tensor> {
 fn loss(model: &Flamingo, values: &Values, output: &str, interleaved: bool) -> Result<Tensor> {
     let logits = logits(model, values)?;
     let labels = labels_of(model, values, interleaved)?;
-    let next: Vec<i64> = labels.iter().flat_map(|row| row.iter().skip(1).copied()).collect();
+    let next: Vec<i64> = labels
+        .iter()
+        .flat_map(|row| row.iter().skip(1).copied())
+        .collect();
     let before = logits.narrow(1, 0, logits.dim(1)?.saturating_sub(1))?;
     let loss = cross_entropy(&before.contiguous()?, "lang_x", &next, IGNORED)?;
     let shape = values.output(output).map_or(&[][..], Tensor::dims);
@@ -246,7 +251,9 @@ fn searched(model: &Flamingo, values: &Values, name: &str) -> Result<Option<Tens
         let written = logits.narrow(1, first, logits.dim(1)? - first)?;
         return smallest_margin(&written).map(Some);
     }
-    let beam = what.strip_prefix("beam.").and_then(|rest| rest.split_once('.'));
+    let beam = what
+        .strip_prefix("beam.")
+        .and_then(|rest| rest.split_once('.'));
     let Some((beam, what)) = beam else {
         return Ok(None);
     };

@@ -164,7 +164,9 @@ fn prompt(model: &Frozen, values: &Values) -> Result<Tensor> {
 
 fn search<S: Search>(model: &Frozen, values: &Values, search: S) -> Result<Hypothesis> {
     let (mut network, first) = model.read(&[prompt(model, values)?])?;
-    Ok(decode::run(&mut network, &first, vec![search])?.remove(0).remove(0))
+    Ok(decode::run(&mut network, &first, vec![search])?
+        .remove(0)
+        .remove(0))
 }
 
 /// The model's own end, which the recorded one must be.
@@ -192,7 +194,11 @@ fn beam(model: &Frozen, values: &Values, name: &str) -> Result<Option<Tensor>> {
     };
     let width = one(values, &format!("beam.{number}.num_beams"))?;
     let penalty = real(values, &format!("beam.{number}.length_penalty"))?;
-    let best = search(model, values, model.beam(width, limit(model, values)?, penalty))?;
+    let best = search(
+        model,
+        values,
+        model.beam(width, limit(model, values)?, penalty),
+    )?;
     Ok(match what {
         "ids" => Some(ids_tensor(&best.ids)?),
         "score" => Some(Tensor::new(best.score, &Device::Cpu)?),
@@ -206,7 +212,9 @@ fn continuation(model: &Frozen, values: &Values, name: &str) -> Result<Option<Te
         return Ok(None);
     };
     let ids: Vec<u32> = values.numbers(&format!("continuations.{number}.ids"))?;
-    let found = model.continuations(&prompt(model, values)?, &[ids])?.concat();
+    let found = model
+        .continuations(&prompt(model, values)?, &[ids])?
+        .concat();
     Ok(match what {
         "per_token" => Some(Tensor::from_slice(&found, found.len(), &Device::Cpu)?),
         "sum" => Some(Tensor::new(found.iter().sum::<f32>(), &Device::Cpu)?),

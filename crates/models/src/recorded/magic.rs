@@ -63,8 +63,8 @@ impl Replay for Searches {
     }
 
     fn tolerance(&self, output: &str) -> Tolerance {
-        let is_exact = ["ids", "text", "candidates"].contains(&last(output))
-            || output.contains(".texts.");
+        let is_exact =
+            ["ids", "text", "candidates"].contains(&last(output)) || output.contains(".texts.");
         if is_exact {
             return Tolerance::EXACT;
         }
@@ -83,7 +83,11 @@ impl Replay for Searches {
             "image_embeds" => Ok(Some(self.images(values)?)),
             "mle_loss" | "cl_loss" => {
                 let (entropy, contrast) = losses(&self.magic, &values.rows("train_ids")?)?;
-                of_shape(if output == "mle_loss" { entropy } else { contrast })
+                of_shape(if output == "mle_loss" {
+                    entropy
+                } else {
+                    contrast
+                })
             }
             _ => self.searched(values, output),
         }
@@ -159,7 +163,10 @@ impl Searches {
                 text.map(|text| text_tensor(text)).transpose()
             }
             ("magic", ["steps", step, what]) => {
-                let step = step.parse().ok().and_then(|step: usize| found.steps.get(step));
+                let step = step
+                    .parse()
+                    .ok()
+                    .and_then(|step: usize| found.steps.get(step));
                 step.map_or(Ok(None), |step| of_step(step, what))
             }
             _ => Ok(None),

@@ -4,6 +4,9 @@
 
 mod clip;
 mod clip_layouts;
+mod flamingo;
+mod frozen;
+mod magic;
 mod simvlm;
 mod support;
 mod virtex;

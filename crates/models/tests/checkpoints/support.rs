@@ -24,13 +24,7 @@ impl Checkpoint {
             .join(family)
             .join(name);
         let folder = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(source).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap();
-            if name != "io.safetensors" && name != "meta.json" {
-                fs::copy(&path, folder.path().join(name)).unwrap();
-            }
-        }
+        copy_all(&source, folder.path());
         Self { family, folder }
     }
 
@@ -82,7 +76,11 @@ impl Checkpoint {
     }
 
     pub(crate) fn edit_weights(&self, edit: impl FnOnce(&mut HashMap<String, Tensor>)) {
-        let path = self.file("model.safetensors");
+        self.edit_tensors("model.safetensors", edit);
+    }
+
+    pub(crate) fn edit_tensors(&self, name: &str, edit: impl FnOnce(&mut HashMap<String, Tensor>)) {
+        let path = self.file(name);
         let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
         edit(&mut tensors);
         candle_core::safetensors::save(&tensors, &path).unwrap();
@@ -104,4 +102,32 @@ impl Checkpoint {
         };
         files.iter().map(line).collect()
     }
+}
+
+/// Everything below `from` but what was recorded.
+fn copy_all(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        if path.is_dir() {
+            fs::create_dir(to.join(name)).unwrap();
+            copy_all(&path, &to.join(name));
+        } else if name != "io.safetensors" && name != "meta.json" {
+            fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
+}
+
+/// Pixels of `count` images, which differ.
+pub(crate) fn pixels(count: usize, side: usize) -> Tensor {
+    let len = count * 3 * side * side;
+    let angles = Tensor::arange(0f32, len as f32, &Device::Cpu).unwrap();
+    let wave = (angles * 0.37).unwrap().sin().unwrap();
+    wave.reshape((count, 3, side, side)).unwrap()
+}
+
+/// The largest difference of two tensors.
+pub(crate) fn distance(a: &Tensor, b: &Tensor) -> f32 {
+    let difference = (a - b).unwrap().abs().unwrap();
+    difference.max_all().unwrap().to_scalar().unwrap()
 }

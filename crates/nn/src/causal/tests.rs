@@ -147,7 +147,11 @@ fn tokens_may_be_added_and_the_table_has_to_fit() {
     let model = model(&example());
     let device = &Device::Cpu;
     let more = Tensor::ones((2, 8), candle_core::DType::F32, device).unwrap();
-    let old = model.embed(&[(0..11).collect()]).unwrap().squeeze(0).unwrap();
+    let old = model
+        .embed(&[(0..11).collect()])
+        .unwrap()
+        .squeeze(0)
+        .unwrap();
     let table = Tensor::cat(&[&old, &more], 0).unwrap();
     let larger = model.with_tokens(table, None).unwrap();
     assert_eq!(larger.spec().vocabulary_size, 13);
