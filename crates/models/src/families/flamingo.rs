@@ -132,10 +132,20 @@ impl Flamingo {
         let own = layout.language_weights(spec.precision, device)?;
         let vision = layout.load_vision(&config, &weights, device);
         let model = Self::assemble(
-            config, language, &weights, own, vision, tokenizer, input, device,
+            config,
+            language,
+            &weights,
+            own.as_ref(),
+            vision,
+            tokenizer,
+            input,
+            device,
         );
         // Problems with tensors first: they are the cause of whatever else went wrong.
         folder::finish(&weights, &layout.checkpoint)?;
+        if let Some(own) = &own {
+            folder::finish(own, folder)?;
+        }
         let model = model?;
         model.check_marks(folder)?;
         Ok(model)
@@ -167,7 +177,7 @@ impl Flamingo {
         config: FlamingoConfig,
         language: LanguageConfig,
         weights: &Weights,
-        own: Option<Weights>,
+        own: Option<&Weights>,
         vision: Result<Vit>,
         tokenizer: Option<Gpt2Tokenizer>,
         input: ImageSpec,
@@ -202,9 +212,7 @@ impl Flamingo {
                 let embedding = language.spec.embedding_width;
                 let tokens = body.tensor(&table, &[rows, embedding])?;
                 let head = head(&inside, &language, rows)?;
-                let loaded = LanguageModel::load(language, &own);
-                own.finish()?;
-                loaded?.with_tokens(tokens, head)?
+                LanguageModel::load(language, own)?.with_tokens(tokens, head)?
             }
         };
         Ok(Self {

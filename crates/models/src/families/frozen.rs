@@ -320,11 +320,13 @@ impl Frozen {
         let network = self.language.transformer();
         let mut vectors = Vec::new();
         for part in parts {
-            match part {
-                Part::Image(prefix) => vectors.push((*prefix).clone()),
-                Part::Text([]) => {}
-                Part::Text(ids) => vectors.push(network.embed(&[ids.to_vec()])?.squeeze(0)?),
-            }
+            let vector = match part {
+                Part::Image(prefix) => (*prefix).clone(),
+                Part::Text([]) => continue,
+                Part::Text(ids) => network.embed(&[ids.to_vec()])?.squeeze(0)?,
+            };
+            // The encoder and the token table may be of different types.
+            vectors.push(vector.to_dtype(DType::F32)?);
         }
         if vectors.is_empty() {
             return Err(empty_prompt());
@@ -375,8 +377,8 @@ impl Frozen {
     ) -> Result<Tensor> {
         let network = self.language.transformer();
         let tokens = prefix.dim(1)?;
-        let words = network.embed(ids)?.to_dtype(prefix.dtype())?;
-        let embeds = Tensor::cat(&[prefix, &words], 1)?;
+        let words = network.embed(ids)?.to_dtype(DType::F32)?;
+        let embeds = Tensor::cat(&[&prefix.to_dtype(DType::F32)?, &words], 1)?;
         let len = embeds.dim(1)?;
         self.language
             .check_context("an image with its caption", len)?;

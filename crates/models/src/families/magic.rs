@@ -592,3 +592,14 @@ pub fn losses(magic: &Magic, rows: &[Vec<u32>]) -> Result<(f32, f32)> {
     let mean = |sum: f64, count: u32| (sum / f64::from(count)) as f32;
     Ok((mean(entropy, targets), mean(contrast, pairs)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_before_punctuation_go_as_in_the_published_run() {
+        let text = "two dogs , a cat ' s and it 's ok .".to_owned();
+        assert_eq!(cleaned(text), "two dogs, a cat's and it's ok.");
+    }
+}
