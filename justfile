@@ -76,11 +76,13 @@ snapshots:
 lines:
     @benchmarks/lines.sh
 
-# The CUDA kernels of preprocessing: NVRTC compiles them (a download of 50 MB), and the way over a card is tested without one.
+# The CUDA kernels without a card: NVRTC compiles those of preprocessing (a download of 50 MB), whose way over a card is tested; those of
+# models are compiled as C++.
 cuda-kernels:
     @integrations/cuda/nvrtc.sh
     SIGHTLINE_REQUIRE_NVRTC=1 SIGHTLINE_NVRTC="$(integrations/cuda/nvrtc.sh)" cargo test --package sightline-cuda
     cargo test --package sightline-preprocess --features cuda-kernels --test cuda
+    SIGHTLINE_REQUIRE_CXX=1 cargo test --package sightline-nn --test kernels
 
 # What a card does beside its peers, in less than nine minutes: PHOTOS is a folder of JPEG files. Needs a GPU.
 bench-gpu photos out="out/bench-gpu": (_peers "preprocess")

@@ -1,4 +1,4 @@
-//! Tests that need a device which not every machine has.
+//! Tests that need a device or a program which not every machine has.
 
 use std::env;
 use std::fmt::Display;

@@ -8,4 +8,4 @@ pub mod gpu;
 pub mod http;
 pub mod hub;
 
-pub use compile::compiled;
+pub use compile::{compiled, compiled_cxx};

@@ -19,6 +19,8 @@ static __device__ __forceinline__ unsigned pack(float a, float b, __nv_bfloat16)
     return *reinterpret_cast<const unsigned *>(&both);
 }
 
+// The instructions of a warp; tests/kernels has them in C++.
+#ifdef __CUDACC__
 // c += a b for tiles of 16 x 16 and 16 x 8. Thread 4 g + t of a warp has of a the rows g and g + 8, columns 2 t, 2 t + 1 and
 // those 8 further; of b column g, rows 2 t, 2 t + 1 and those 8 further; of c rows g and g + 8, columns 2 t and 2 t + 1.
 static __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, __half) {
@@ -33,6 +35,15 @@ static __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+
+// Both tiles of 8 x 8 below one another in shared memory, of which lane i has the address of row i % 16: column g, rows
+// 2 t, 2 t + 1 and those 8 further, as b of multiply().
+static __device__ __forceinline__ void transposed(unsigned &b0, unsigned &b1, const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+                 : "=r"(b0), "=r"(b1)
+                 : "r"((unsigned)__cvta_generic_to_shared(row)));
+}
+#endif
 
 // Two elements that lie side by side.
 template <typename T> static __device__ __forceinline__ unsigned pair(const T *at) {
@@ -137,7 +148,9 @@ static __device__ void attention(const T *q, const T *k, const float *mask, T *o
 #pragma unroll
             for (int n = 0; n < KEYS / 8; n++) now = fmaxf(now, fmaxf(score[n][2 * r], score[n][2 * r + 1]));
             now = row_max(now);
-            const float kept = __expf(most[r] - now);
+            // While there was no key that the mask allows, the infinite one is not subtracted from itself.
+            const float from = now == -INFINITY ? 0.0f : now;
+            const float kept = __expf(most[r] - from);
             most[r] = now;
             total[r] *= kept;
 #pragma unroll
@@ -149,7 +162,7 @@ static __device__ void attention(const T *q, const T *k, const float *mask, T *o
             for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
                 for (int i = 2 * r; i < 2 * r + 2; i++) {
-                    score[n][i] = __expf(score[n][i] - now);
+                    score[n][i] = __expf(score[n][i] - from);
                     total[r] += score[n][i];
                 }
         }
@@ -160,11 +173,8 @@ static __device__ void attention(const T *q, const T *k, const float *mask, T *o
                                        pack(right[0], right[1], T()), pack(right[2], right[3], T())};
 #pragma unroll
             for (int d = 0; d < WIDTH / 8; d++) {
-                const T *row = value_tile + (n * 16 + lane % 16) * PITCH + d * 8;
                 unsigned b0, b1;
-                asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
-                             : "=r"(b0), "=r"(b1)
-                             : "r"((unsigned)__cvta_generic_to_shared(row)));
+                transposed(b0, b1, value_tile + (n * 16 + lane % 16) * PITCH + d * 8);
                 multiply(mixed[d], share, b0, b1, T());
             }
         }
