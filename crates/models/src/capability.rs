@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sightline_core::ImageSpec;
 
+use crate::detect::Detect;
 use crate::{Error, Generate, Result, Score};
 
 /// Something a family can do; a task names the one it needs, before any weight is read.
@@ -23,6 +24,8 @@ pub enum Capability {
     Match,
     /// Which region of an image a phrase means: [`Ground`].
     Ground,
+    /// Objects of named classes in an image: [`Detect`].
+    Detect,
     /// Text about images: [`Generate`].
     Generate,
     /// How likely texts about images are: [`Score`].
@@ -39,6 +42,7 @@ impl Capability {
         Self::Choose,
         Self::Match,
         Self::Ground,
+        Self::Detect,
         Self::Generate,
         Self::Score,
         Self::Answer,
@@ -52,6 +56,7 @@ impl Capability {
             Self::Choose => "choose",
             Self::Match => "match",
             Self::Ground => "ground",
+            Self::Detect => "detect",
             Self::Generate => "generate",
             Self::Score => "score",
             Self::Answer => "answer",
@@ -66,6 +71,7 @@ impl Capability {
             Self::Choose => model.choose().is_some(),
             Self::Match => model.matching().is_some(),
             Self::Ground => model.ground().is_some(),
+            Self::Detect => model.detect().is_some(),
             Self::Generate => model.generate().is_some(),
             Self::Score => model.score().is_some(),
             Self::Answer => model.generate().is_some_and(Generate::reads_text),
@@ -178,6 +184,11 @@ pub trait Model: Send + Sync {
 
     /// Images and phrases to regions.
     fn ground(&self) -> Option<&dyn Ground> {
+        None
+    }
+
+    /// Images, proposals and names of classes to objects.
+    fn detect(&self) -> Option<&dyn Detect> {
         None
     }
 

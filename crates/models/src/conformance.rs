@@ -6,6 +6,7 @@
 //! family.
 
 mod answer;
+mod detect;
 mod generate;
 mod score;
 mod visual;
@@ -91,6 +92,9 @@ pub fn check(family: &Family, spec: &ModelSpec, device: &Device) -> Result<Vec<S
     }
     if let Some(score) = model.score() {
         broken.extend(score::check_score(model.as_ref(), score, device)?);
+    }
+    if let Some(detect) = model.detect() {
+        broken.extend(detect::check_detect(model.as_ref(), detect, device)?);
     }
     Ok(broken)
 }

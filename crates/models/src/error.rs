@@ -181,6 +181,28 @@ pub enum Error {
         /// What the checkpoint was trained with.
         wanted: usize,
     },
+    /// A proposal that is no box with a part in its image, or whose objectness is no share.
+    #[error(
+        "proposal {number} is the box {edges:?} with objectness {objectness}, in an image of {width} x {height} pixels"
+    )]
+    Proposal {
+        /// Its number among those that were given, from 0.
+        number: usize,
+        /// Left, top, right and bottom.
+        edges: [f32; 4],
+        /// How sure it is that there is an object.
+        objectness: f32,
+        /// Columns of the image.
+        width: f32,
+        /// Rows of the image.
+        height: f32,
+    },
+    /// A class that nobody can ask for.
+    #[error("class {number} has no name")]
+    ClassName {
+        /// Its number among those that were given, from 0.
+        number: usize,
+    },
     /// A prompt of another form than the model takes.
     #[error("a prompt of this model is {wanted}")]
     Prompt {
@@ -316,6 +338,10 @@ impl Hint for Error {
             Self::NoDirection { .. } => {
                 "Leave the pair out: its vector is all zero, or holds something that is no number."
             }
+            Self::Proposal { .. } => {
+                "A box is left, top, right and bottom in pixels of its image, and objectness a number from 0 to 1."
+            }
+            Self::ClassName { .. } => "Give each class at least one name of letters.",
             Self::Encoder { .. } => "Name the checkpoint of a family that embeds, such as `clip`.",
             Self::Anchors { .. } => "The file was cut off or edited: build the anchors again.",
             Self::Exists { .. } => "Add to it, or name another folder.",

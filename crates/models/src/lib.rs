@@ -21,6 +21,8 @@ pub mod capability;
 mod check;
 pub mod conformance;
 pub mod derive;
+pub mod detect;
+mod encoder;
 pub mod error;
 pub mod families;
 pub mod family;
@@ -41,6 +43,7 @@ pub use capability::{
     Visual, VisualSpec,
 };
 pub use derive::{RULES, Rule, Way};
+pub use detect::Detect;
 pub use error::{Error, Result};
 pub use families::{FAMILIES, family};
 pub use family::{CheckpointFile, Family, FileRole, ModelSpec, TokenizerChoice};

@@ -16,6 +16,7 @@ const TYPES: &[(&str, &str)] = &[
     ("frozen", "frozen"),
     ("magic", "magic"),
     ("simvlm", "simvlm"),
+    ("vild", "vild"),
     ("virtex", "virtex"),
     ("visual_bert", "visualbert"),
     ("visualgpt", "visualgpt"),

@@ -58,6 +58,11 @@ fn models_simvlm() {
 }
 
 #[test]
+fn models_vild() {
+    run("vild");
+}
+
+#[test]
 fn models_virtex() {
     run("virtex");
 }

@@ -110,6 +110,17 @@ impl ConvNorm {
         Self::new(&weight, norm, spec, convolution.dtype())
     }
 
+    /// Reads `weight` `[output, input / groups, kernel, kernel]` and `bias` `[output]`: a convolution whose norm was
+    /// multiplied into it by whoever wrote it down, or that has none.
+    pub fn load_with_bias(convolution: &Weights, spec: &ConvolutionSpec) -> Result<Self> {
+        let weight = convolution.tensor("weight", &spec.weight())?;
+        let bias = convolution.tensor("bias", &[spec.output])?;
+        Ok(Self {
+            convolution: Convolution::new(&weight, Some(bias), spec)?,
+            norm: None,
+        })
+    }
+
     /// A convolution in `dtype`, of a weight and a norm in `f32`: they are rounded as one.
     fn new(weight: &Tensor, norm: BatchNorm, spec: &ConvolutionSpec, dtype: DType) -> Result<Self> {
         // What stands in for a missing tensor is not in order and must not be multiplied: it has no memory.

@@ -29,7 +29,7 @@ pub const AREAS: &[(&str, Option<&str>)] = &[
     ("models/preprocess", Some("preprocess")),
     ("models/simvlm", Some("models")),
     ("models/tokenizers", Some("text")),
-    ("models/vild", None),
+    ("models/vild", Some("models")),
     ("models/virtex", Some("models")),
     ("models/visualbert", Some("models")),
     ("models/visualgpt", Some("models")),

@@ -56,7 +56,8 @@ pub(super) fn stack(samples: &[Visual]) -> Result<Visual> {
     })
 }
 
-fn random(number: usize, shape: &[usize], device: &Device) -> Result<Tensor> {
+/// Normal numbers, always the same for that number.
+pub(super) fn random(number: usize, shape: &[usize], device: &Device) -> Result<Tensor> {
     let mut rng = Seed(0).child("conformance", number as u64).rng();
     let count: usize = shape.iter().product();
     let values: Vec<f32> = (0..count).map(|_| rng.normal() as f32).collect();

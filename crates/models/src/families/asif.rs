@@ -30,7 +30,7 @@ pub use relative::{Near, Relative, Share};
 use crate::folder::CONFIG;
 use crate::{
     Capability, CheckpointFile, Embed, Error, Family, FileRole, Model, ModelSpec, Result,
-    VisualSpec, recognise,
+    VisualSpec,
 };
 
 /// The registry's entry.
@@ -88,19 +88,7 @@ fn encoder(
 ) -> Result<(&'static Family, ModelSpec)> {
     let folder = spec.folder(FAMILY.name)?;
     let checkpoint = folder.join(config.encoder(folder, side)?);
-    let family = recognise(&checkpoint)?;
-    let spec = ModelSpec {
-        checkpoint: Some(checkpoint.clone()),
-        ..spec.clone()
-    };
-    // Relative vectors as anchors' vectors would be thinkable, a folder that names itself not.
-    if family.name == FAMILY.name || !(family.offers)(&spec)?.contains(&Capability::Embed) {
-        return Err(Error::Encoder {
-            folder: checkpoint,
-            family: family.name,
-        });
-    }
-    Ok((family, spec))
+    crate::encoder::encoder(spec, checkpoint, FAMILY.name)
 }
 
 impl Asif {

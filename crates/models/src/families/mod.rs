@@ -9,6 +9,7 @@ pub mod frozen;
 pub mod magic;
 pub mod random;
 pub mod simvlm;
+pub mod vild;
 pub mod virtex;
 pub mod visualbert;
 pub mod visualgpt;
@@ -28,6 +29,7 @@ pub static FAMILIES: &[&Family] = &[
     &magic::FAMILY,
     &random::FAMILY,
     &simvlm::FAMILY,
+    &vild::FAMILY,
     &virtex::FAMILY,
     &visualbert::FAMILY,
     &visualgpt::FAMILY,

@@ -14,7 +14,7 @@
 //!
 //! Texts come as ids, so no tokenizer is needed; images come as pixels that are ready for the model. Which inputs and
 //! outputs a family knows is told in its module here: [`align`], [`asif`], [`clip`], [`flamingo`], [`frozen`],
-//! [`magic`], [`simvlm`], [`virtex`], [`visualbert`], [`visualgpt`]. **Every** output
+//! [`magic`], [`simvlm`], [`vild`], [`virtex`], [`visualbert`], [`visualgpt`]. **Every** output
 //! of a case is compared: one that the family does not know is a failure, never passed over. Inputs that no output
 //! needs may be missing.
 //!
@@ -50,6 +50,7 @@ pub mod magic;
 mod search;
 pub mod simvlm;
 mod values;
+pub mod vild;
 pub mod virtex;
 pub mod visualbert;
 pub mod visualgpt;
@@ -102,6 +103,7 @@ static REPLAYS: &[(&str, Load)] = &[
     ("frozen", frozen::load),
     ("magic", magic::load),
     ("simvlm", simvlm::load),
+    ("vild", vild::load),
     ("virtex", virtex::load),
     ("visualbert", visualbert::load),
     ("visualgpt", visualgpt::load),
