@@ -355,3 +355,139 @@ fn a_model_is_a_folder_a_manifest_or_a_family_without_weights() {
     let wrong = format!("embed {clip} --family align --texts cat");
     sandbox.sightline(&wrong).expect(2);
 }
+
+const VILD: &str = "vild/crops";
+
+/// Proposals come from windows or a file; results have the form that COCO's programs read, the surest first.
+#[test]
+fn objects_of_named_classes_are_found_among_proposals() {
+    let sandbox = sandbox();
+    let model = tiny(VILD);
+    let detect =
+        |more: &str| sandbox.sightline(&format!("detect {model} --tokenizer word-hash {more}"));
+    let found = detect("photos/a.jpg photos/b.png --classes cat alarm_clock --windows 6").expect(0);
+    let results = found.json();
+    let results = results.as_array().unwrap();
+    assert!(!results.is_empty());
+    let of_first: Vec<f64> = results
+        .iter()
+        .filter(|result| result["image_id"] == "photos/a.jpg")
+        .map(|result| result["score"].as_f64().unwrap())
+        .collect();
+    assert!(!of_first.is_empty() && of_first.is_sorted_by(|a, b| a >= b));
+    for result in results {
+        assert!([1, 2].contains(&result["category_id"].as_i64().unwrap()));
+        assert_eq!(result["bbox"].as_array().unwrap().len(), 4);
+    }
+
+    // Ids are those of the data set: the name of the file, and the categories of the annotations.
+    fs::copy(
+        sandbox.path("photos/a.jpg"),
+        sandbox.path("000000000017.jpg"),
+    )
+    .unwrap();
+    sandbox.write(
+        "rpn.jsonl",
+        r#"{"image": "000000000017", "boxes": [[0, 0, 20, 20], [5, 5, 30, 25]], "objectness": [0.25, 1.0]}"#,
+    );
+    sandbox.write(
+        "lvis.json",
+        r#"{"images": [], "annotations": [], "categories": [{"id": 90, "name": "cat", "frequency": "r", "synonyms": ["cat", "kitty"]}]}"#,
+    );
+    let named = "000000000017.jpg --categories lvis.json";
+    detect(&format!("{named} --proposals rpn.jsonl --out results.json")).expect(0);
+    let written = fs::read(sandbox.path("results.json")).unwrap();
+    let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
+    assert_eq!(written.as_array().unwrap().len(), 2);
+    assert_eq!(written[0]["image_id"], 17);
+    assert_eq!(written[0]["category_id"], 90);
+    // One class has the whole probability: the score is the root of the objectness.
+    assert_eq!(written[0]["score"], 1.0);
+    assert_eq!(
+        written[0]["bbox"],
+        serde_json::json!([5.0, 5.0, 25.0, 20.0])
+    );
+    assert_eq!(written[1]["score"], 0.5);
+}
+
+#[test]
+fn what_cannot_be_detected_is_refused_before_work() {
+    let sandbox = sandbox();
+    let (model, heads) = (tiny(VILD), tiny("vild/ensemble"));
+    let told = |more: &str| {
+        let ran = sandbox.sightline(&format!("detect {more} --tokenizer word-hash"));
+        ran.expect(2).stderr
+    };
+    sandbox.write("rpn.jsonl", r#"{"image": "a", "boxes": [[9, 9, 3, 3]]}"#);
+    let named = format!("{model} photos/a.jpg --classes cat");
+    let error = told(&format!("{named} --proposals rpn.jsonl"));
+    assert!(
+        error.contains("proposal 0 is the box [9.0, 9.0, 3.0, 3.0]"),
+        "{error}"
+    );
+    let error = told(&format!(
+        "{model} photos/b.png --classes cat --proposals rpn.jsonl"
+    ));
+    assert!(error.contains("no line for it"), "{error}");
+    let error = told(&format!("{named} --novel dog"));
+    assert!(error.contains("no class is called `dog`"), "{error}");
+    let error = told(&format!("{heads} photos/a.jpg --classes cat"));
+    assert!(error.contains("region features"), "{error}");
+    let clip = tiny(CLIP);
+    let error = told(&format!("{clip} photos/a.jpg --classes cat"));
+    assert!(error.contains("asked to detect"), "{error}");
+}
+
+/// Our own form of region features: image 17 of 64 x 48 pixels with two regions of 588 values.
+fn regions_of_17() -> Vec<u8> {
+    let features: Vec<f32> = (0..2 * 588)
+        .map(|at| ((at * 37 % 101) as f32 - 50.0) / 50.0)
+        .collect();
+    let boxes: [f32; 8] = [1.0, 2.0, 30.0, 40.0, 10.0, 5.0, 60.0, 44.0];
+    let floats = features
+        .iter()
+        .chain(&boxes)
+        .flat_map(|value| value.to_le_bytes());
+    let size = [64i64, 48].into_iter().flat_map(i64::to_le_bytes);
+    let data: Vec<u8> = floats.chain(size).collect();
+    let (features, boxes) = (2 * 588 * 4, 2 * 588 * 4 + 32);
+    let header = format!(
+        r#"{{"features.17":{{"dtype":"F32","shape":[2,588],"data_offsets":[0,{features}]}},"boxes.17":{{"dtype":"F32","shape":[2,4],"data_offsets":[{features},{boxes}]}},"image_size.17":{{"dtype":"I64","shape":[2],"data_offsets":[{boxes},{}]}}}}"#,
+        boxes + 16
+    );
+    let header = format!("{header:<width$}", width = header.len().next_multiple_of(8));
+    [
+        &(header.len() as u64).to_le_bytes()[..],
+        header.as_bytes(),
+        &data,
+    ]
+    .concat()
+}
+
+#[test]
+fn objects_are_found_among_regions_with_features() {
+    let sandbox = sandbox();
+    sandbox.write("regions.safetensors", regions_of_17());
+    let detect = |model: &str, more: &str| {
+        let model = tiny(model);
+        let asked = "17 --classes cat dog bird --novel bird --regions regions.safetensors";
+        sandbox.sightline(&format!(
+            "detect {model} --tokenizer word-hash {asked} {more}"
+        ))
+    };
+    for model in ["vild/ensemble", "vild/single"] {
+        let results = detect(model, "").expect(0).json();
+        let results = results.as_array().unwrap();
+        assert!(!results.is_empty(), "{model}");
+        for result in results {
+            assert_eq!(result["image_id"], 17);
+            let [x, y, w, h] = [0, 1, 2, 3].map(|at| result["bbox"][at].as_f64().unwrap());
+            assert!(x >= 0.0 && y >= 0.0 && x + w <= 64.001 && y + h <= 48.001);
+        }
+    }
+    let refused = detect("vild/crops", "").expect(2).stderr;
+    assert!(
+        refused.contains("takes images, not region features"),
+        "{refused}"
+    );
+}

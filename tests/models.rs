@@ -286,3 +286,64 @@ fn weights_of_fewer_bits_are_further_from_the_recorded_outputs() {
         "{whole} {half} {quarter}"
     );
 }
+
+/// A model from vectors: asked, explained, grown and shrunk.
+#[test]
+fn anchors_are_built_asked_added_and_deleted() {
+    let sandbox = Sandbox::new();
+    let models = workspace().join("tests/fixtures/models");
+    for name in ["photo.jpg", "grey.png", "tiny.png"] {
+        let bytes = fs::read(models.join("preprocess").join(name)).unwrap();
+        sandbox.write(&format!("photos/{name}"), bytes);
+    }
+    sandbox.write("texts.txt", "a photo\nsomething grey\nsomething tiny\n");
+    let clip = models.join("clip/hf_quickgelu_eos2");
+    let clip = clip.to_str().unwrap();
+    let run = |command: &str| sandbox.sightline(&format!("{command} --tokenizer word-hash"));
+    run(&format!("embed {clip} --images photos -o images.npy")).expect(0);
+    run(&format!(
+        "embed {clip} --texts-file texts.txt -o texts.safetensors"
+    ))
+    .expect(0);
+
+    let pairs = "--images images.npy --texts texts.safetensors";
+    let encoders = format!("--image-encoder {clip} --text-encoder {clip}");
+    let built = run(&format!("models asif build made {pairs} {encoders} --json")).expect(0);
+    let built = built.json();
+    assert_eq!(
+        (&built["anchors"], &built["image_width"]),
+        (&3.into(), &24.into())
+    );
+    let again = run(&format!("models asif build made {pairs} {encoders}")).expect(2);
+    assert!(again.stderr.contains("exists"), "{}", again.stderr);
+
+    // Anchors that explain are named.
+    let asked = "models asif query made --images photos/tiny.png --texts something --explain 1 --names texts.txt";
+    let found = run(&format!("{asked} --json")).expect(0).json();
+    assert_eq!((&found["anchors"], &found["k"]), (&3.into(), &800.into()));
+    let text = &found["images"][0]["texts"][0];
+    assert_eq!(text["text"], "something");
+    let name = text["anchors"][0]["name"].as_str().unwrap();
+    assert!(["a photo", "something grey", "something tiny"].contains(&name));
+
+    let added = sandbox.sightline(&format!("models asif add made {pairs} --precision int8"));
+    assert!(added.expect(0).stdout.starts_with("6 anchors (0 deleted)"));
+    let deleted = sandbox.sightline("models asif delete made 2 5").expect(0);
+    assert!(deleted.stdout.starts_with("4 anchors (2 deleted)"));
+    let beyond = sandbox.sightline("models asif delete made 6").expect(2);
+    assert!(beyond.stderr.contains("there is no anchor 6, there are 6"));
+    let found = run(&format!("{asked} --json")).expect(0).json();
+    let anchor = found["images"][0]["texts"][0]["anchors"][0]["anchor"]
+        .as_u64()
+        .unwrap();
+    assert!(![2, 5].contains(&anchor));
+
+    // Vectors of another encoder.
+    let small = models.join("clip/hf_gelu_eosid_bin");
+    let small = small.to_str().unwrap();
+    let other = format!("--image-encoder {small} --text-encoder {small}");
+    let refused = run(&format!("models asif build other {pairs} {other}")).expect(2);
+    let told = "the image vectors have 24 values, those of the encoder 16";
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
+    assert!(!sandbox.path("other").exists());
+}

@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Embed(Box<command::embed::EmbedArgs>),
     /// Write captions for images
     Caption(Box<command::caption::CaptionArgs>),
+    /// Find objects of named classes in images
+    Detect(Box<command::detect::DetectArgs>),
     /// Ask a model a question about an image
     Ask(Box<command::ask::AskArgs>),
     /// Metrics, and the data that some of them need

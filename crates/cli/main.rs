@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Models(command) => command::models::run(&command),
         Command::Embed(args) => command::embed::run(&args),
         Command::Caption(args) => command::caption::run(&args),
+        Command::Detect(args) => command::detect::run(&args),
         Command::Ask(args) => command::ask::run(&args),
         Command::Metrics(command) => command::metrics::run(&command),
         Command::Score(args) => command::score::run(&args),

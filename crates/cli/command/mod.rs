@@ -5,6 +5,7 @@ pub(crate) mod ask;
 pub(crate) mod board;
 pub(crate) mod caption;
 pub(crate) mod decoding;
+pub(crate) mod detect;
 pub(crate) mod device;
 pub(crate) mod embed;
 pub(crate) mod exits;

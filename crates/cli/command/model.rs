@@ -102,8 +102,9 @@ impl From<WeightsArg> for Precision {
     }
 }
 
+/// Where ids of texts come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum TokenizerArg {
+pub(crate) enum TokenizerArg {
     /// The checkpoint's files
     Checkpoint,
     /// Hashes of words, for checkpoints without a vocabulary: the ids carry no meaning

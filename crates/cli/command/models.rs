@@ -1,5 +1,6 @@
 //! `sightline models`: families and what they can do; checkpoints as safetensors.
 
+mod asif;
 mod card;
 mod check;
 mod import;
@@ -26,6 +27,9 @@ pub(crate) enum ModelsCommand {
     Show(ShowArgs),
     /// How far a checkpoint is from the recorded outputs of another program; 1 when an output is beyond its tolerance
     Check(check::CheckArgs),
+    /// Anchors of ASIF models: made, added, deleted and asked
+    #[command(subcommand)]
+    Asif(asif::AsifCommand),
     /// Write the network for images of a VirTex checkpoint as safetensors, under torchvision's names
     ExportBackbone(ExportBackboneArgs),
     /// Any checkpoint as one safetensors file, with copies of its configuration and tokenizer files
@@ -129,6 +133,7 @@ pub(crate) fn run(command: &ModelsCommand) -> Result<Exit, Failure> {
                 text.trim_end().to_owned()
             })?;
         }
+        ModelsCommand::Asif(command) => return asif::run(command),
         ModelsCommand::Check(args) => return check::run(args),
         ModelsCommand::Import(args) => return import::run(args),
         ModelsCommand::Show(args) => {

@@ -17,6 +17,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod detector;
+
 use candle_core::{D, Device, Tensor};
 use sightline_core::{Hint, Seed};
 use sightline_models::device::is_out_of_memory;
@@ -26,6 +28,8 @@ use sightline_models::{
 };
 use sightline_preprocess::regions::{BatchSpec, Regions, RegionsError, batch};
 use sightline_preprocess::{Limits, PrepareError, Preprocessor};
+
+pub use detector::Detector;
 
 use crate::halves::in_halves;
 
@@ -75,6 +79,22 @@ pub enum DirectError {
     Candidates {
         /// Whether there have to be some.
         needed: bool,
+    },
+    /// Regions without something that detection needs.
+    #[error("the regions of `{id}` have no {what}")]
+    RegionPart {
+        /// The image.
+        id: String,
+        /// What they lack.
+        what: &'static str,
+    },
+    /// More proposals than can be compared with each other.
+    #[error("an image has {found} proposals, the limit is {most}")]
+    Proposals {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        most: usize,
     },
     /// The model cannot be loaded, or fails on what it is given.
     #[error(transparent)]
@@ -132,6 +152,11 @@ impl Hint for DirectError {
             Self::Candidates { needed: true } => {
                 vec!["Give the candidate answers with --candidates.".to_owned()]
             }
+            Self::RegionPart { .. } => vec![
+                "Write region files with boxes and the size of each image: TSV and safetensors have both."
+                    .to_owned(),
+            ],
+            Self::Proposals { .. } => vec!["Keep the surest ones.".to_owned()],
             Self::Model(error) => error.hints(),
             _ => Vec::new(),
         }

@@ -54,6 +54,7 @@ fn catalog() -> Catalog {
             family("magic", &["embed", "generate"], true),
             family("random", &["embed"], false),
             family("simvlm", &["generate"], true),
+            family("vild", &["detect"], true),
             family("virtex", &["generate"], true),
             family(
                 "visualbert",

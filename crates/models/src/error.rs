@@ -237,6 +237,16 @@ pub enum Error {
         /// The anchors'.
         wanted: usize,
     },
+    /// Vectors for anchors that an encoder cannot have made.
+    #[error("the {side} vectors have {found} values, those of the encoder {wanted}")]
+    EncoderWidth {
+        /// `image` or `text`.
+        side: &'static str,
+        /// Their length.
+        found: usize,
+        /// The encoder's.
+        wanted: usize,
+    },
     /// An anchor that is not there.
     #[error("there is no anchor {anchor}, there are {anchors}, counted from 0")]
     NoAnchor {
@@ -334,6 +344,9 @@ impl Hint for Error {
             }
             Self::AnchorWidth { .. } => {
                 "Use the encoder that the anchors were made with, or make them again with this one."
+            }
+            Self::EncoderWidth { .. } => {
+                "Make the vectors with that encoder (sightline embed), or name the one that made them."
             }
             Self::NoDirection { .. } => {
                 "Leave the pair out: its vector is all zero, or holds something that is no number."

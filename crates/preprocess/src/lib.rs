@@ -26,6 +26,7 @@
 //! ```
 
 mod batch;
+mod crops;
 #[cfg(feature = "cuda-kernels")]
 pub mod cuda;
 mod element;
@@ -42,6 +43,7 @@ pub mod webgpu;
 mod whole;
 mod workspace;
 
+pub use crops::Canvas;
 pub use element::Element;
 pub use error::PrepareError;
 pub use fast::Mode;

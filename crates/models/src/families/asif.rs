@@ -15,8 +15,10 @@
 //! "text_encoder": "FOLDER"}`, folders counted from this one, each the checkpoint of a family that embeds.
 
 pub mod anchors;
+mod build;
 mod config;
 pub mod relative;
+mod vectors;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,8 +26,10 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 pub use anchors::{Anchors, Precision, Rows, Side, TensorRows};
+pub use build::build;
 pub use config::AsifConfig;
 pub use relative::{Near, Relative, Share};
+pub use vectors::VectorFile;
 
 use crate::folder::CONFIG;
 use crate::{
@@ -135,6 +139,11 @@ impl Asif {
             text,
             device: device.clone(),
         })
+    }
+
+    /// How vectors are told.
+    pub fn config(&self) -> &AsifConfig {
+        &self.config
     }
 
     /// The anchors.

@@ -249,3 +249,114 @@ impl Detect for Vild {
         self.config.selection()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use candle_core::DType;
+    use sightline_core::Seed;
+
+    use super::*;
+    use crate::TokenizerChoice;
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new("../../tests/fixtures/models").join(name)
+    }
+
+    fn spec(checkpoint: &Path) -> ModelSpec {
+        ModelSpec {
+            checkpoint: Some(checkpoint.to_owned()),
+            tokenizer: TokenizerChoice::WordHash,
+            ..ModelSpec::without_checkpoint(Seed(0))
+        }
+    }
+
+    /// The heads of a fixture behind another configuration.
+    fn changed(change: impl FnOnce(&mut serde_json::Value)) -> String {
+        let source = fixture("vild/ensemble");
+        let folder = tempfile::tempdir().unwrap();
+        let weights = "model.safetensors";
+        fs::copy(source.join(weights), folder.path().join(weights)).unwrap();
+        let mut config = folder::read_json(&source.join(CONFIG)).unwrap();
+        let clip = fs::canonicalize(fixture("clip/hf_gelu_eosid_bin")).unwrap();
+        config["clip"] = clip.to_str().unwrap().into();
+        change(&mut config);
+        fs::write(folder.path().join(CONFIG), config.to_string()).unwrap();
+        let loaded = Vild::load(&spec(folder.path()), &Device::Cpu);
+        loaded.map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn checkpoints_and_encoders_that_do_not_fit_are_told_with_both_sides() {
+        assert_eq!(changed(|_| {}), "");
+        let wide = fs::canonicalize(fixture("clip/hf_quickgelu_eos2")).unwrap();
+        let told = changed(|config| config["clip"] = wide.to_str().unwrap().into());
+        assert!(
+            told.contains("`clip_dim` is 16, that of `clip` is 24"),
+            "{told}"
+        );
+        let told = changed(|config| config["clip"] = serde_json::Value::Null);
+        assert!(told.contains("`clip` is absent"), "{told}");
+        let captioner = fs::canonicalize(fixture("visualgpt/tau02")).unwrap();
+        let told = changed(|config| config["clip"] = captioner.to_str().unwrap().into());
+        assert!(told.contains("which cannot be an encoder here"), "{told}");
+        // Heads of another release: every tensor that is missing or of another shape.
+        let told = changed(|config| config["head_convs"] = 3.into());
+        assert!(told.contains("text_head.convs.2.weight"), "{told}");
+        let told = changed(|config| config["fc_dim"] = 32.into());
+        assert!(told.contains("text_head.fc7.weight"), "{told}");
+    }
+
+    /// The heads of one teacher read a checkpoint of two, and leave the other's tensors alone.
+    #[test]
+    fn one_head_answers_with_its_own_probabilities() {
+        assert_eq!(changed(|config| config["ensemble"] = false.into()), "");
+    }
+
+    /// Both crops count alike, whatever their vectors' lengths were; the objectness is under the root.
+    #[test]
+    fn crops_count_alike_and_scores_are_roots_of_products() {
+        let model = Vild::load(&spec(&fixture("vild/crops")), &Device::Cpu).unwrap();
+        let class = |name| Class {
+            names: vec![name],
+            is_base: true,
+        };
+        let classes = model.vocabulary(&[class("cat"), class("dog")]).unwrap();
+        let VisualSpec::Pixels(input) = &model.input else {
+            panic!("crops are pixels");
+        };
+        let shape = (1, 3, input.size.height as usize, input.size.width as usize);
+        let tight = Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        let wide = (tight.ones_like().unwrap() * -1.0).unwrap();
+        let scores = |crops: [&Tensor; 2], objectness| {
+            let proposals = [Proposal {
+                edges: [0.0, 0.0, 10.0, 10.0],
+                objectness,
+            }];
+            let batch = RegionBatch {
+                size: [20.0, 20.0],
+                proposals: &proposals,
+                seen: Seen::Crops(crops.map(Tensor::clone).to_vec()),
+            };
+            model.judge(&batch, &classes).unwrap().scores.remove(0)
+        };
+        let one = scores([&tight, &wide], 1.0);
+        let sum: f32 = one.iter().map(|score| score * score).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{one:?}");
+        for (a, b) in one.iter().zip(scores([&wide, &tight], 1.0)) {
+            assert!((a - b).abs() < 1e-5);
+        }
+        for (a, b) in one.iter().zip(scores([&tight, &wide], 0.25)) {
+            assert!((a * 0.5 - b).abs() < 1e-5);
+        }
+        let embed = embed(model.clip.as_ref()).unwrap();
+        let mean =
+            (embed.embed_images(&tight).unwrap() + embed.embed_images(&wide).unwrap()).unwrap();
+        let likely = crop_probabilities(&mean, &classes.embeddings, 20.0).unwrap();
+        for (a, b) in one.iter().zip(&likely.to_vec2::<f32>().unwrap()[0]) {
+            assert!((a * a - b).abs() < 1e-5);
+        }
+    }
+}

@@ -49,11 +49,18 @@ impl AsifConfig {
         let path = folder.join(CONFIG);
         let check = Check::new(&path);
         let config: Self = serde_json::from_value(read_json(&path)?).map_err(|e| check.json(e))?;
-        check.range("k", config.k, 1, limit::ANCHORS)?;
-        check.range("p", config.p as usize, 1, POWER_LIMIT)?;
-        let prompts = config.prompts_per_class;
-        check.range("prompts_per_class", prompts, 1, limit::LABELS)?;
+        config.check(folder)?;
         Ok(config)
+    }
+
+    /// Fails if the values cannot be those of a configuration in `folder`.
+    pub(super) fn check(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(CONFIG);
+        let check = Check::new(&path);
+        check.range("k", self.k, 1, limit::ANCHORS)?;
+        check.range("p", self.p as usize, 1, POWER_LIMIT)?;
+        let prompts = self.prompts_per_class;
+        check.range("prompts_per_class", prompts, 1, limit::LABELS)
     }
 
     /// The folder of the encoder of that side, as the configuration in `folder` names it.
