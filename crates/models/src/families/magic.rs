@@ -461,7 +461,9 @@ impl Generate for Magic {
                 each,
                 |width, limit| LengthBeam::new(width, &[self.config.eos_id], limit),
                 |searches| {
-                    let embed = |(_, ids): &Asked| Ok(network.embed(&[ids.clone()])?.squeeze(0)?);
+                    let embed = |(_, ids): &Asked| {
+                        Ok(network.embed(std::slice::from_ref(ids))?.squeeze(0)?)
+                    };
                     let rows = asked[group].iter().map(embed).collect::<Result<Vec<_>>>()?;
                     let (embeds, present) = padded_left(&rows)?;
                     let next = Next {

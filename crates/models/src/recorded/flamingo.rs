@@ -58,8 +58,9 @@ impl Replay for Flamingo {
         const NEAR: f64 = 5e-4;
         let last = output.rsplit('.').next().unwrap_or_default();
         match last {
-            "greedy" | "ids" | "labels" | "labels_caption" => Tolerance::EXACT,
-            "endofchunk_token" | "image_token" => Tolerance::EXACT,
+            "greedy" | "ids" | "labels" | "labels_caption" | "endofchunk_token" | "image_token" => {
+                Tolerance::EXACT
+            }
             "loss" | "loss_caption" | "score" | "logprob" => Tolerance {
                 absolute: 0.0,
                 relative: NEAR,

@@ -205,7 +205,7 @@ fn what_is_written_looks_at_the_prompts_last_image_and_the_cache_changes_nothing
     let latents = latents(&model);
     let (prompt, behind) = (vec![65, 5, 65, 6], vec![7, 8, 9]);
     let tokens = Tokens {
-        ids: &[prompt.clone()],
+        ids: std::slice::from_ref(&prompt),
         images: &[vec![0, 1]],
         latents: &latents,
     };
