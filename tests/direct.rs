@@ -296,6 +296,44 @@ fn a_question_is_answered_from_regions_by_the_models_own_labels() {
 }
 
 #[test]
+fn language_models_that_see_write_captions_and_answers() {
+    let sandbox = sandbox();
+    for (name, decoding) in [
+        ("flamingo/mpt", "beam 3"),
+        ("frozen/grid-linear", "greedy"),
+        ("magic/tiny", "contrastive 45, 0.1, 2"),
+    ] {
+        let model = tiny(name);
+        let caption = |more: &str| {
+            let line = format!("caption {model} --tokenizer word-hash photos --json {more}");
+            sandbox.sightline(&line)
+        };
+        let json = caption("--max-tokens 4").expect(0).json();
+        assert_eq!(json["decoding"], decoding, "{name}");
+        let alone = caption("--max-tokens 4 --batch-size 1").expect(0).json();
+        let of = |json: &serde_json::Value| {
+            let captions = json["captions"].as_array().unwrap().iter();
+            let texts = captions.map(|c| c["caption"].as_str().unwrap().to_owned());
+            texts.collect::<Vec<_>>()
+        };
+        assert_eq!(of(&json).len(), 3, "{name}");
+        assert_eq!(of(&json), of(&alone), "{name}");
+        caption("--prompt word --greedy --max-tokens 3").expect(0);
+        caption("--max-tokens 100")
+            .expect(2)
+            .says(&["the model's context is", "--max-tokens"]);
+        let question = ["photos/a.jpg", "what is it", "--max-tokens", "3", "--json"];
+        let json = ask(&sandbox, name, &question).expect(0).json();
+        assert_eq!(json["answers"].as_array().unwrap().len(), 1, "{name}");
+    }
+    regions(&sandbox);
+    let wrong = ["17", "what is it", "--regions", "regions.safetensors"];
+    ask(&sandbox, "frozen/clipcap-mlp", &wrong)
+        .expect(2)
+        .says(&["20 values, the model takes 24"]);
+}
+
+#[test]
 fn what_a_model_cannot_do_is_refused_with_who_can() {
     let sandbox = sandbox();
     let (clip, virtex) = (tiny(CLIP), tiny(VIRTEX));
