@@ -37,7 +37,7 @@ use crate::families::vild::{
 };
 
 /// Inputs of cases that do not mark them.
-const INPUTS: &[&str] = &[
+pub(super) const INPUTS: &[&str] = &[
     "boxes",
     "crop_embeddings",
     "feature_map",
