@@ -186,7 +186,7 @@ impl RegionBatch<'_> {
 /// rounded outwards, and never without a pixel.
 pub fn crop_of(edges: [f32; 4], factor: f32, [width, height]: [u32; 2]) -> [u32; 4] {
     let axis = |from: f32, to: f32, size: u32| {
-        let (middle, half) = ((from + to) / 2.0, (to - from) / 2.0 * factor);
+        let (middle, half) = (f32::midpoint(from, to), (to - from) / 2.0 * factor);
         let last = size.saturating_sub(1);
         let first = ((middle - half).floor().max(0.0) as u32).min(last);
         let end = ((middle + half).ceil().max(0.0) as u32).min(size);

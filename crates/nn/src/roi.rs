@@ -1,4 +1,4 @@
-//! Features of regions, cut out of a map: RoI align (He et al. 2017, section 3, "RoIAlign").
+//! Features of regions, cut out of a map (`RoIAlign`, He et al. 2017, section 3).
 
 use candle_core::{DType, Device, Tensor};
 

@@ -81,7 +81,7 @@ mod tests {
     fn windows_are_within_the_image_and_reach_its_edges() {
         let found = sliding([640.0, 480.0], &Sliding::default());
         assert!((300..=1000).contains(&found.len()), "{}", found.len());
-        assert_eq!(found[0].edges, [0.0, 0.0, 640.0, 480.0]);
+        assert_eq!(found[0].edges.to_vec(), [0.0, 0.0, 640.0, 480.0]);
         for Proposal { edges, .. } in &found {
             let [left, top, right, bottom] = *edges;
             assert!(left >= 0.0 && top >= 0.0 && right <= 640.01 && bottom <= 480.01);

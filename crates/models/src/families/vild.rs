@@ -1,11 +1,11 @@
 //! `ViLD`: a detector that learns from CLIP, for classes that are named when it is asked (Gu et al. 2021, arXiv 2104.13921).
 //!
-//! A region's feature, 7 x 7 cells cut out of a map by RoI align, goes through a head into CLIP's space. There its cosines to
+//! A region's feature, 7 x 7 cells cut out of a map by `RoIAlign`, goes through a head into CLIP's space. There its cosines to
 //! the classes, sentences in CLIP's text encoder, are its logits.
 //!
-//! - **ViLD-text** (section 3.2): softmax over the classes and a learned vector for what is no object.
-//! - **ViLD-image** (section 3.3): the head's vectors are near those of CLIP's image encoder for the same crops.
-//! - **ViLD**: one head learned both. **ViLD-ensemble** (section 3.4): a head for each, their probabilities multiplied, each
+//! - **`ViLD-text`** (section 3.2): softmax over the classes and a learned vector for what is no object.
+//! - **`ViLD-image`** (section 3.3): the head's vectors are near those of CLIP's image encoder for the same crops.
+//! - **`ViLD`**: one head learned both. **`ViLD-ensemble`** (section 3.4): a head for each, their probabilities multiplied, each
 //!   to a power that says how much it counts.
 //!
 //! Without any training CLIP itself judges the crops ([`Mode::Crops`], section 3.1): a crop's vector is the mean of those of the
@@ -100,7 +100,7 @@ impl Vild {
         let width = embed(clip.as_ref())?.width();
         if heads.is_some() && width != config.clip_dim {
             let found = format!("{}, that of `{}` is {width}", config.clip_dim, family.name);
-            return Err(config.wrong(folder, "clip_dim", &found));
+            return Err(VildConfig::wrong(folder, "clip_dim", &found));
         }
         let input = match config.mode {
             Mode::Head => features(&config),

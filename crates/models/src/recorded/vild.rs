@@ -65,8 +65,7 @@ impl Replay for Vild {
     }
 
     fn tolerance(&self, output: &str) -> Tolerance {
-        let last = output.rsplit('.').next().unwrap_or_default();
-        let absolute = match last {
+        let absolute = match last(output) {
             "class" => return Tolerance::EXACT,
             "box" | "decoded_boxes" => 1e-3,
             _ => 2e-4,
@@ -155,6 +154,11 @@ impl Vild {
     }
 }
 
+/// What stands behind the last dot of a name.
+fn last(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or_default()
+}
+
 fn unit(vectors: &Tensor) -> Result<Tensor> {
     Ok(unit_length(vectors)?)
 }
@@ -206,7 +210,7 @@ fn detection(values: &Values, found: &[Detection], output: &str) -> Result<Optio
     else {
         return Ok(None);
     };
-    let is_score = |name: &&str| name.starts_with("detections.") && name.ends_with(".score");
+    let is_score = |name: &&str| name.starts_with("detections.") && last(name) == "score";
     let recorded = values.outputs().filter(is_score).count();
     if recorded != found.len() {
         return Err(RecordedError::Shape {

@@ -214,7 +214,7 @@ mod tests {
             let mut row = [0.0];
             for expected in [1.0, 2.0] {
                 vectors.next(&mut row).unwrap();
-                assert_eq!(row, [expected]);
+                assert_eq!(row.to_vec(), [expected]);
             }
             assert!(vectors.next(&mut row).is_err());
             // Every way to cut a file is told.
@@ -226,7 +226,7 @@ mod tests {
         let mut vectors = open(&npy_file(half, &[0, 60, 0, 64])).unwrap();
         let mut row = [0.0; 2];
         vectors.next(&mut row).unwrap();
-        assert_eq!(row, [1.0, 2.0]);
+        assert_eq!(row.to_vec(), [1.0, 2.0]);
     }
 
     #[test]

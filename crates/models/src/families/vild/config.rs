@@ -134,11 +134,11 @@ impl VildConfig {
     /// The folder of the encoders, as the configuration in `folder` names it.
     pub(super) fn encoders(&self, folder: &Path) -> Result<PathBuf> {
         let clip = self.clip.as_deref().map(|clip| folder.join(clip));
-        clip.ok_or_else(|| self.wrong(folder, "clip", &"absent"))
+        clip.ok_or_else(|| Self::wrong(folder, "clip", &"absent"))
     }
 
     /// The error of a `field` that does not fit the encoders.
-    pub(super) fn wrong(&self, folder: &Path, field: &str, found: &dyn std::fmt::Display) -> Error {
+    pub(super) fn wrong(folder: &Path, field: &str, found: &dyn std::fmt::Display) -> Error {
         let wanted = match field {
             "clip" => "the folder of a checkpoint whose family embeds".to_owned(),
             _ => "the width of the encoders' space".to_owned(),

@@ -210,17 +210,17 @@ mod tests {
     fn corrections_are_of_y_before_x() {
         let edges = [10.0, 20.0, 30.0, 60.0];
         let size = [100.0, 100.0];
-        assert_eq!(corrected(edges, [0.0; 4], size), edges);
+        assert_eq!(corrected(edges, [0.0; 4], size).to_vec(), edges);
         // A tenth of 40 rows down, a twentieth of 20 columns to the right.
         let moved = corrected(edges, [1.0, 0.5, 0.0, 0.0], size);
-        assert_eq!(moved, [11.0, 24.0, 31.0, 64.0]);
+        assert_eq!(moved.to_vec(), [11.0, 24.0, 31.0, 64.0]);
         let twice = 5.0 * 2.0_f32.ln();
         let wide = corrected(edges, [0.0, 0.0, 0.0, twice], size);
         assert!((wide[0] - 0.0).abs() < 1e-4 && (wide[2] - 40.0).abs() < 1e-4);
         assert_eq!((wide[1], wide[3]), (20.0, 60.0));
         // Neither beyond the image nor without end.
         assert_eq!(
-            corrected(edges, [0.0, 0.0, 1e9, 1e9], size),
+            corrected(edges, [0.0, 0.0, 1e9, 1e9], size).to_vec(),
             [0.0, 0.0, 100.0, 100.0]
         );
     }
