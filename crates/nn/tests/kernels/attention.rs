@@ -194,7 +194,7 @@ impl Case {
         let name = format!("attention_{}_{}", width.expect("there is one"), T::NAME);
         // SAFETY: the function of that name has that type.
         let kernel: Attention<T> = unsafe { kernels.function(&name) };
-        let in_chunks = self.head_dim % 8 == 0 && queries.is_even() && seen.is_even();
+        let in_chunks = self.head_dim.is_multiple_of(8) && queries.is_even() && seen.is_even();
         let grid = Grid {
             blocks: [self.queries.div_ceil(64), HEADS, BATCH],
             threads: 128,

@@ -45,7 +45,7 @@ const ACTIVATIONS: [fn(f64) -> f64; 7] = [
     |x| x,
     |x| x * sigmoid(1.702 * x),
     |x| x * (1.0 + erf_f64(x / 2f64.sqrt())) / 2.0,
-    |x| x * sigmoid(2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))),
+    |x| x * sigmoid(2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))),
     |x| if x < 0.0 { 0.0 } else { x },
     |x| x * sigmoid(x),
     sigmoid,
@@ -111,7 +111,7 @@ fn check_activations<T: Element>(kernels: &Kernels) {
             let count = 5 * width;
             let x = some::<T>(count, numbers);
             let bias = Elements::<T>::new((0..width).map(|_| 0.0), 0);
-            let mut bias = Some(bias).filter(|_| seed % 3 > 0);
+            let mut bias = Some(bias).filter(|_| !seed.is_multiple_of(3));
             if let Some(bias) = &mut bias {
                 bias.as_mut().fill_with(|| T::of(numbers.normal()));
             }

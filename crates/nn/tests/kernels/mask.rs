@@ -59,18 +59,20 @@ impl Mask {
         let count = sizes.iter().product::<usize>() * keys;
         let value = |i: usize| {
             let (row, key) = (i / keys, i % keys);
+            let is_last = key + 1 == keys;
+            let is_allowed = match allowed {
+                Allowed::All => true,
+                Allowed::Keys | Allowed::Pairs => is_last || numbers.unit() > 0.3,
+                Allowed::Past => key <= row + keys.saturating_sub(queries),
+                Allowed::Last => is_last,
+                Allowed::Nothing => row % 3 == 2,
+            };
             match allowed {
-                Allowed::All => 0.0,
-                Allowed::Keys if key + 1 < keys && numbers.unit() < 0.3 => no(i),
-                Allowed::Keys => 0.0,
-                Allowed::Pairs if key + 1 < keys && numbers.unit() < 0.3 => no(i),
-                Allowed::Pairs => numbers.normal(),
-                Allowed::Past if key > row + keys.saturating_sub(queries) => no(0),
-                Allowed::Past => 0.0,
-                Allowed::Last if key + 1 < keys => no(row),
-                Allowed::Last => 0.0,
-                Allowed::Nothing if row % 3 < 2 => no(row % 3),
-                Allowed::Nothing => 0.0,
+                Allowed::Pairs if is_allowed => numbers.normal(),
+                _ if is_allowed => 0.0,
+                Allowed::Keys | Allowed::Pairs => no(i),
+                Allowed::Last | Allowed::Nothing => no(row % 3),
+                Allowed::All | Allowed::Past => no(0),
             }
         };
         let values: Vec<f64> = (0..count).map(value).collect();
