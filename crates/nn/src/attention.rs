@@ -1,5 +1,8 @@
 //! Multi-head attention (Vaswani et al. 2017, section 3.2), the only one here.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use candle_core::{D, DType, Layout, Storage, Tensor};
 
 use crate::kernel::{
@@ -156,7 +159,7 @@ impl Attention {
     pub fn keys_values(&self, source: &Tensor) -> Result<KeysValues> {
         match &self.projections {
             Projections::Own(_) => Ok(self.own(source)?.1),
-            Projections::Apart(_, keys_values) => Ok(KeysValues(keys_values.forward(source)?)),
+            Projections::Apart(_, keys_values) => Ok(KeysValues::new(keys_values.forward(source)?)),
         }
     }
 
@@ -213,9 +216,11 @@ impl Attention {
         };
         if let Some(turn) = turn {
             let inner = self.heads * self.head_dim;
-            let (keys, values) = (new.0.narrow(2, 0, inner)?, new.0.narrow(2, inner, inner)?);
+            let keys = new.vectors.narrow(2, 0, inner)?;
+            let values = new.vectors.narrow(2, inner, inner)?;
             queries = turn(&queries)?;
-            new = KeysValues(Tensor::cat(&[&turn(&keys)?, &values.contiguous()?], 2)?);
+            let parts = [&turn(&keys)?, &values.contiguous()?];
+            new = KeysValues::new(Tensor::cat(&parts, 2)?);
         }
         let seen = match seen {
             Some(seen) => seen.followed_by(&new)?,
@@ -245,10 +250,11 @@ impl Attention {
             Projections::Own(all) => {
                 let all = all.forward(x)?;
                 let keys_values = all.narrow(2, inner, 2 * inner)?;
-                Ok((all.narrow(2, 0, inner)?, KeysValues(keys_values)))
+                Ok((all.narrow(2, 0, inner)?, KeysValues::new(keys_values)))
             }
             Projections::Apart(queries, keys_values) => {
-                Ok((queries.forward(x)?, KeysValues(keys_values.forward(x)?)))
+                let keys_values = KeysValues::new(keys_values.forward(x)?);
+                Ok((queries.forward(x)?, keys_values))
             }
         }
     }
@@ -264,18 +270,18 @@ impl Attention {
         let is_plain = |x: &Tensor| is_fixed(x) && x.stride().last() == Some(&1);
         #[cfg(feature = "cuda")]
         if kernel::cuda::is_attendable(queries)
-            && kernel::cuda::is_attendable(&seen.0)
-            && queries.dtype() == seen.0.dtype()
+            && kernel::cuda::is_attendable(&seen.vectors)
+            && queries.dtype() == seen.vectors.dtype()
             && mask.is_none_or(kernel::cuda::is_fusable)
             && self.head_dim <= kernel::cuda::WIDEST_HEAD
         {
             let (head_dim, scale) = (self.head_dim, self.scale());
-            let mixed = kernel::cuda::attention(queries, &seen.0, mask, head_dim, scale)?;
+            let mixed = kernel::cuda::attention(queries, &seen.vectors, mask, head_dim, scale)?;
             return self.out.forward(&mixed);
         }
         let fused = is_plain(queries)
-            && is_plain(&seen.0)
-            && seen.0.dims()[0] == batch
+            && is_plain(&seen.vectors)
+            && seen.vectors.dims()[0] == batch
             && mask.is_none_or(is_fusable);
         let mixed = if fused {
             self.fused(queries, seen, mask)?
@@ -295,7 +301,7 @@ impl Attention {
         let keys = seen.len()?;
         let mut out = vec![0.0; batch * len * inner];
         let (query_guard, query_layout) = queries.storage_and_layout();
-        let (seen_guard, seen_layout) = seen.0.storage_and_layout();
+        let (seen_guard, seen_layout) = seen.vectors.storage_and_layout();
         let query_positions = positions(&query_guard, query_layout)?;
         let key_positions = positions(&seen_guard, seen_layout)?;
         let attended = Attended {
@@ -342,8 +348,8 @@ impl Attention {
     ) -> Result<Tensor> {
         let inner = self.heads * self.head_dim;
         let queries = self.split(queries)?;
-        let keys = self.split(&seen.0.narrow(2, 0, inner)?)?;
-        let values = self.split(&seen.0.narrow(2, inner, inner)?)?;
+        let keys = self.split(&seen.vectors.narrow(2, 0, inner)?)?;
+        let values = self.split(&seen.vectors.narrow(2, inner, inner)?)?;
         let dtype = queries.dtype();
         let scores = queries.matmul(&keys.transpose(2, 3)?)?;
         #[cfg(feature = "cuda")]
@@ -415,13 +421,43 @@ impl Projections {
 }
 
 /// Keys and values of sequences, as one attention layer made them: `[B, S, 2 * heads * head_dim]`, the keys first.
+///
+/// What follows is written behind them where there is room, so that a token more does not copy what was seen before it.
 #[derive(Clone, Debug)]
-pub struct KeysValues(Tensor);
+pub struct KeysValues {
+    vectors: Tensor,
+    behind: Behind,
+}
+
+/// What is behind keys and values in memory.
+#[derive(Clone, Debug)]
+enum Behind {
+    /// Something else: they are as they were made or chosen, and may be looked at only.
+    Other,
+    /// Nothing: they followed others, and are likely to be followed.
+    End,
+    Room {
+        /// `[B, S and more, 2 * heads * head_dim]`, of which they are the first positions.
+        all: Tensor,
+        /// Positions that are taken, by these keys and values or by what follows another copy of them.
+        taken: Arc<AtomicUsize>,
+    },
+}
+
+/// Positions for which memory is taken at once.
+const ROOM: usize = 64;
 
 impl KeysValues {
+    fn new(vectors: Tensor) -> Self {
+        Self {
+            vectors,
+            behind: Behind::Other,
+        }
+    }
+
     /// Number `S` of positions.
     pub fn len(&self) -> Result<usize> {
-        Ok(self.0.dim(1)?)
+        Ok(self.vectors.dim(1)?)
     }
 
     /// Whether there is no position.
@@ -431,15 +467,57 @@ impl KeysValues {
 
     /// These positions and behind them those of `more`, of the same sequences.
     pub fn followed_by(&self, more: &Self) -> Result<Self> {
-        let both = [&self.0.contiguous()?, &more.0.contiguous()?];
-        Ok(Self(Tensor::cat(&both, 1)?))
+        let seen = &self.vectors;
+        let more = match &more.behind {
+            // It may be the same memory.
+            Behind::Room { .. } => more.vectors.force_contiguous()?,
+            Behind::Other | Behind::End => more.vectors.contiguous()?,
+        };
+        let is_tracked = seen.track_op() || more.track_op();
+        if is_tracked || matches!(self.behind, Behind::Other) {
+            let behind = if is_tracked {
+                Behind::Other
+            } else {
+                Behind::End
+            };
+            let vectors = Tensor::cat(&[&seen.contiguous()?, &more], 1)?;
+            return Ok(Self { vectors, behind });
+        }
+        let len = self.len()?;
+        let now = len + more.dim(1)?;
+        if let Behind::Room { all, taken } = &self.behind
+            && now <= all.dim(1)?
+            // Of copies that are followed by different things, one only has the room.
+            && taken
+                .compare_exchange(len, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            all.slice_set(&more, 1, len)?;
+            return Ok(Self {
+                vectors: all.narrow(1, 0, now)?,
+                behind: self.behind.clone(),
+            });
+        }
+        let (batch, _, width) = seen.dims3()?;
+        let all = Tensor::zeros((batch, now + ROOM, width), seen.dtype(), seen.device())?;
+        all.slice_set(&seen.contiguous()?, 1, 0)?;
+        all.slice_set(&more, 1, len)?;
+        Ok(Self {
+            vectors: all.narrow(1, 0, now)?,
+            behind: Behind::Room {
+                all,
+                taken: Arc::new(AtomicUsize::new(now)),
+            },
+        })
     }
 
     /// The sequences that `rows` names, each as often as it is named.
     pub fn select(&self, rows: &[usize]) -> Result<Self> {
         let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-        let index = Tensor::from_vec(index, rows.len(), self.0.device())?;
-        Ok(Self(self.0.contiguous()?.index_select(&index, 0)?))
+        let index = Tensor::from_vec(index, rows.len(), self.vectors.device())?;
+        Ok(Self::new(
+            self.vectors.contiguous()?.index_select(&index, 0)?,
+        ))
     }
 }
 
@@ -597,6 +675,52 @@ mod tests {
         let again = attention.look_at(&last, &chosen, None).unwrap();
         let expected = kept.index_select(&rows, 0).unwrap();
         assert!(distance(&again, &expected) < 1e-6);
+    }
+
+    #[test]
+    fn what_follows_keys_and_values_never_changes_others() {
+        let positions = |len: usize| Tensor::randn(0f32, 1.0, (2, len, 6), &Device::Cpu).unwrap();
+        let same = |found: &KeysValues, parts: &[Tensor]| {
+            assert_eq!(
+                distance(&found.vectors, &Tensor::cat(parts, 1).unwrap()),
+                0.0
+            );
+        };
+        let mut parts = vec![positions(5)];
+        let mut seen = KeysValues::new(parts[0].clone());
+        let mut kept = Vec::new();
+        for step in 0..2 * ROOM + 9 {
+            let more = positions(1 + step % 3);
+            let next = seen.followed_by(&KeysValues::new(more.clone())).unwrap();
+            // Another continuation of the same.
+            if step % 5 == 0 {
+                let other = positions(2);
+                let branch = seen.followed_by(&KeysValues::new(other.clone())).unwrap();
+                kept.push((branch, [&parts[..], &[other]].concat()));
+                kept.push((seen.clone(), parts.clone()));
+            }
+            parts.push(more);
+            seen = next;
+            same(&seen, &parts);
+        }
+        for (seen, parts) in &kept {
+            same(seen, parts);
+        }
+        let wrong = KeysValues::new(positions(1).narrow(0, 0, 1).unwrap());
+        assert!(seen.followed_by(&wrong).is_err());
+        let twice = seen.followed_by(&seen).unwrap();
+        same(&twice, &[&parts[..], &parts[..]].concat());
+    }
+
+    #[test]
+    fn gradients_flow_through_what_is_followed() {
+        let x = Var::randn(0f32, 1.0, (2, 1, 6), &Device::Cpu).unwrap();
+        let part = || KeysValues::new(x.as_tensor().affine(2.0, 0.0).unwrap());
+        let fixed = KeysValues::new(x.as_detached_tensor());
+        let seen = (0..3).fold(fixed, |seen, _| seen.followed_by(&part()).unwrap());
+        let gradients = seen.vectors.sum_all().unwrap().backward().unwrap();
+        let gradient = gradients.get(&x).unwrap().flatten_all().unwrap();
+        assert_eq!(gradient.to_vec1::<f32>().unwrap(), [6.0; 12]);
     }
 
     #[test]
