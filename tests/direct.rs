@@ -330,7 +330,7 @@ fn language_models_that_see_write_captions_and_answers() {
     let wrong = ["17", "what is it", "--regions", "regions.safetensors"];
     ask(&sandbox, "frozen/clipcap-mlp", &wrong)
         .expect(2)
-        .says(&["20 values, the model takes 24"]);
+        .says(&["`17` have 20 values a region, those of the batch 24"]);
 }
 
 #[test]

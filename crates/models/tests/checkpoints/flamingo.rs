@@ -152,6 +152,56 @@ fn a_whole_state_is_read_with_its_inner_layers_and_copies() {
 }
 
 #[test]
+fn a_clip_and_a_language_model_as_published_lie_in_folders_of_their_own() {
+    let checkpoint = tiny();
+    let expected = logits(&load(&checkpoint), &[65, 3, 4], &[1]).unwrap();
+    let vision =
+        candle_core::safetensors::load(checkpoint.file("vision.safetensors"), &Device::Cpu);
+    let visual: HashMap<String, Tensor> = vision
+        .unwrap()
+        .into_iter()
+        .map(|(name, tensor)| (format!("visual.{name}"), tensor))
+        .collect();
+    let (own, lm) = (checkpoint.file("vision"), checkpoint.file("lm"));
+    fs::create_dir(&own).unwrap();
+    fs::create_dir(&lm).unwrap();
+    candle_core::safetensors::save(&visual, own.join("open_clip_model.safetensors")).unwrap();
+    let clip = json!({
+        "model_cfg": {
+            "embed_dim": 12, "quick_gelu": true,
+            "vision_cfg": {
+                "image_size": 28, "layers": 2, "width": 16, "head_width": 8, "patch_size": 7,
+            },
+            "text_cfg": {
+                "context_length": 8, "vocab_size": 20, "width": 8, "heads": 2, "layers": 1,
+            },
+        },
+        "preprocess_cfg": { "size": 28 },
+    });
+    fs::write(own.join("open_clip_config.json"), clip.to_string()).unwrap();
+    fs::remove_file(checkpoint.file("vision.safetensors")).unwrap();
+    fs::rename(
+        checkpoint.file("lm.safetensors"),
+        lm.join("model.safetensors"),
+    )
+    .unwrap();
+    checkpoint.edit_json("config.json", |config| {
+        let language = config["lm_config"].take();
+        fs::write(lm.join("config.json"), language.to_string()).unwrap();
+    });
+    let found = logits(&load(&checkpoint), &[65, 3, 4], &[1]).unwrap();
+    assert!(distance(&expected, &found) < 1e-6);
+    assert_eq!(checkpoint.listed(&checkpoint.spec()).len(), 6);
+
+    checkpoint.edit_json("config.json", |config| config["vision_width"] = json!(32));
+    let told = checkpoint.told(&checkpoint.spec());
+    assert!(
+        told.contains("instead of") || told.contains("`vision_width` is 32"),
+        "{told}"
+    );
+}
+
+#[test]
 fn patches_are_those_before_the_towers_last_norm() {
     let checkpoint = tiny();
     let before = load(&checkpoint).image_tokens(&pixels(1, 28)).unwrap();
