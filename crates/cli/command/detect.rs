@@ -199,13 +199,12 @@ impl Scene<'_> {
                 }
             };
             let slid;
-            let proposals = match self.proposals {
-                Some(all) => of_image(all, &input.name)?,
-                None => {
-                    let [width, height] = canvas.size();
-                    slid = sliding([width as f32, height as f32], &windows);
-                    &slid
-                }
+            let proposals = if let Some(all) = self.proposals {
+                of_image(all, &input.name)?
+            } else {
+                let [width, height] = canvas.size();
+                slid = sliding([width as f32, height as f32], &windows);
+                &slid
             };
             let detections = self.detector.in_image(&canvas, proposals, self.vocabulary);
             let detections = detections.map_err(|error| {
