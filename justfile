@@ -79,6 +79,7 @@ lines:
 # The CUDA kernels without a card: NVRTC compiles those of preprocessing (a download of 50 MB), whose way over a card is tested; those of
 # models are compiled as C++.
 cuda-kernels:
+    cargo clippy --package sightline --package sightline-cuda --package sightline-preprocess --features sightline/cuda-kernels --all-targets -- -D warnings
     @integrations/cuda/nvrtc.sh
     SIGHTLINE_REQUIRE_NVRTC=1 SIGHTLINE_NVRTC="$(integrations/cuda/nvrtc.sh)" cargo test --package sightline-cuda
     cargo test --package sightline-preprocess --features cuda-kernels --test cuda
