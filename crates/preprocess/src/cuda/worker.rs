@@ -174,7 +174,7 @@ impl Engines {
             let files: Vec<&[u8]> = known.iter().map(Item::bytes).collect();
             let targets: Vec<Target> = known
                 .iter()
-                .filter_map(|item| item.target())
+                .filter_map(Item::target)
                 .map(|(target, _)| target)
                 .collect();
             let stream = self.stream.cu_stream().cast();
