@@ -22,12 +22,16 @@ limited() {
     shift
     timeout "$seconds" "$@"
     local code=$?
-    [ $code -eq 0 ] || echo "this part ended with $code (124: its $seconds s were over); what follows of it is missing"
+    [ $code -eq 0 ] && return
+    echo "this part ended with $code (124: its $seconds s were over); what follows of it is missing"
+    touch "$out/incomplete"
 }
+rm -f "$out/incomplete"
 workloads=(clip-b32:1 clip-b32:256 clip-l14:256 gpt-124m:1 gpt-124m:32 gpt-1.3b:1)
 
 part "the card"
-nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --format=csv,noheader | tee "$out/card.txt"
+limited 20 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --format=csv,noheader |
+    tee "$out/card.txt"
 part "preprocessing"
 limited 170 "$programs/gpu_bench" "$photos" "$out/preprocess.json" | tee "$out/preprocess.log"
 part "preprocessing with torchvision"
@@ -54,3 +58,4 @@ else
 fi
 part "table"
 python3 "$here/table.py" "$out" | tee "$out/table.md"
+[ ! -e "$out/incomplete" ]

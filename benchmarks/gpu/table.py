@@ -17,6 +17,11 @@ def read(path: Path) -> Any:
         return [] if path.suffix == ".jsonl" else {}
 
 
+def shown(number: float) -> str:
+    """A number, or that there is none."""
+    return f"{number:,.0f}" if number else "not measured"
+
+
 def main() -> None:
     """Prints the table."""
     out = Path(sys.argv[1])
@@ -24,7 +29,7 @@ def main() -> None:
     rows: list[tuple[str, str, str]] = []
     floors = theirs.get("floors", {})
     if copy := ours.get("copy_bytes_per_second"):
-        rows.append(("copy within the card, GB/s", f"{copy / 1e9:,.0f}", f"{floors.get('copy_bytes_per_second', 0) / 1e9:,.0f}"))
+        rows.append(("copy within the card, GB/s", f"{copy / 1e9:,.0f}", shown(floors.get("copy_bytes_per_second", 0) / 1e9)))
     if matrix := floors.get("bf16_operations_per_second"):
         rows.append(("matrix product in bf16, TFLOP/s", "", f"{matrix / 1e12:,.0f}"))
     for kernel in ours.get("kernel", []):
@@ -46,8 +51,8 @@ def main() -> None:
             for decode in ["Any", "Host"]
         }
         peer = max((row["images_per_second"] for row in theirs.get("rows", []) if row["photos"] == name), default=0)
-        rows.append((f"JPEG bytes to bf16, {name}, images/s", f"{best['Any']:,.0f}", f"{peer:,.0f}"))
-        rows.append((f"the same, decoded by the host, {name}", f"{best['Host']:,.0f}", ""))
+        rows.append((f"JPEG bytes to bf16, {name}, images/s", shown(best["Any"]), shown(peer)))
+        rows.append((f"the same, decoded by the host, {name}", shown(best["Host"]), ""))
     peers: dict[tuple[str, int], list[str]] = {}
     for row in read(out / "torch-models.jsonl"):
         if "per_s" in row:
