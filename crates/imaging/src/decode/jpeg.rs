@@ -59,6 +59,7 @@ use canvas::Workspace;
 pub use outline::{JpegKind, JpegOutline};
 use reader::Reader;
 use stored::Coefficients;
+use tables::Tables;
 
 const FORMAT: ImageFormat = ImageFormat::Jpg;
 
@@ -84,6 +85,7 @@ const KEPT_BYTES: usize = 64 << 20;
 /// The buffers that decoding needs; kept from one file to the next.
 #[derive(Default)]
 pub(super) struct Scratch {
+    tables: Tables,
     /// Entropy-coded data without their stuffing.
     data: Vec<u8>,
     coefficients: Coefficients,

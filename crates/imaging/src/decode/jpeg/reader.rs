@@ -25,7 +25,6 @@ const MAX_BLOCK_VISITS: u64 = 1 << 27;
 pub(super) struct Reader<'a> {
     request: Request<'a>,
     scratch: &'a mut Scratch,
-    tables: Tables,
     frame: Option<Frame>,
     jfif: bool,
     adobe: Option<u8>,
@@ -42,10 +41,10 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(request: Request<'a>, scratch: &'a mut Scratch) -> Self {
+        scratch.tables.begin();
         Self {
             request,
             scratch,
-            tables: Tables::default(),
             frame: None,
             jfif: false,
             adobe: None,
@@ -116,9 +115,9 @@ impl<'a> Reader<'a> {
                 frame.colour(self.jfif, self.adobe)?;
                 self.frame = Some(frame);
             }
-            0xc4 => self.tables.read_huffman(content)?,
-            0xdb => self.tables.read_quantisation(content)?,
-            0xdd => self.tables.read_restart_interval(content)?,
+            0xc4 => self.scratch.tables.read_huffman(content)?,
+            0xdb => self.scratch.tables.read_quantisation(content)?,
+            0xdd => self.scratch.tables.read_restart_interval(content)?,
             // What stands behind the first scan header says nothing about the picture.
             0xe0..=0xef if self.plan.is_some() => {}
             0xe0 if content.starts_with(b"JFIF\0") => self.jfif = true,
@@ -153,22 +152,24 @@ impl<'a> Reader<'a> {
             ));
         }
         if !frame.progressive {
-            self.tables.fill_in_standard();
+            self.scratch.tables.fill_in_standard();
+            self.scratch.tables.prepare_to_decode();
         }
 
         let holds_all = scan.components.len() == frame.components.len();
         let is_stream = is_first && holds_all && !frame.progressive;
         if is_stream && plan.layout.passes_over_much(&plan.view) {
-            self.tables.prepare_to_pass_over();
+            self.scratch.tables.prepare_to_pass_over();
         }
 
         let Scratch {
+            tables,
             data,
             coefficients,
             workspace,
             pixels,
         } = &mut *self.scratch;
-        let (layout, tables) = (&plan.layout, &self.tables);
+        let layout = &plan.layout;
         let mut intervals = Intervals::new(bytes, at, data);
         let complete;
         if is_stream {

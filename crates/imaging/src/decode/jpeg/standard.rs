@@ -1,12 +1,10 @@
 //! The Huffman tables of the standard's annex K, which files may leave out (frames of motion JPEG do).
 
-use super::huffman::Huffman;
-
 /// Number of codes of each length, and their symbols.
-type Codes = ([u8; 16], &'static [u8]);
+pub(super) type Codes = ([u8; 16], &'static [u8]);
 
 /// For luminance and for chrominance.
-const DC: [Codes; 2] = [
+pub(super) const DC: [Codes; 2] = [
     (
         [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0],
         &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
@@ -18,7 +16,7 @@ const DC: [Codes; 2] = [
 ];
 
 /// For luminance and for chrominance.
-const AC: [Codes; 2] = [
+pub(super) const AC: [Codes; 2] = [
     (
         [0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 125],
         &[
@@ -48,28 +46,3 @@ const AC: [Codes; 2] = [
         ],
     ),
 ];
-
-/// The DC table of that number, if the standard has one.
-pub(super) fn dc(number: usize) -> Option<Huffman> {
-    let (counts, symbols) = DC.get(number)?;
-    Huffman::new(counts, symbols, true).ok()
-}
-
-/// The AC table of that number, if the standard has one.
-pub(super) fn ac(number: usize) -> Option<Huffman> {
-    let (counts, symbols) = AC.get(number)?;
-    Huffman::new(counts, symbols, false).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_kinds_have_two_tables() {
-        for number in 0..4 {
-            assert_eq!(dc(number).is_some(), number < 2);
-            assert_eq!(ac(number).is_some(), number < 2);
-        }
-    }
-}

@@ -14,18 +14,60 @@ pub(super) const ZIGZAG: [u8; 80] = [
     63, 63, 63, 63, 63, 63,
 ];
 
-/// Tables that segments define and later scans use; each may be defined again.
+/// Tables that segments define and later scans use; each may be defined again. Their memory stays from file to file,
+/// and so do Huffman tables that the next file defines again.
 #[derive(Default)]
 pub(super) struct Tables {
     /// In rows of eight, not in zigzag order.
     pub(super) quantisation: [Option<[u16; 64]>; 4],
-    pub(super) dc: [Option<Huffman>; 4],
-    pub(super) ac: [Option<Huffman>; 4],
+    dc: [Slot; 4],
+    ac: [Slot; 4],
     /// MCUs between restart markers; 0 for none.
     pub(super) restart_interval: u32,
 }
 
+/// Where a Huffman table is kept.
+#[derive(Default)]
+struct Slot {
+    /// Whether the file at hand defines it.
+    defined: bool,
+    table: Option<Box<Huffman>>,
+}
+
+impl Slot {
+    fn define(
+        &mut self,
+        (counts, symbols): (&[u8; 16], &[u8]),
+        is_dc: bool,
+    ) -> Result<(), &'static str> {
+        self.defined = false;
+        let table = self.table.get_or_insert_default();
+        if !table.has(counts, symbols) {
+            table.set(counts, symbols, is_dc)?;
+        }
+        self.defined = true;
+        Ok(())
+    }
+
+    fn get(&self) -> Option<&Huffman> {
+        self.table.as_deref().filter(|_| self.defined)
+    }
+
+    fn get_mut(&mut self) -> Option<&mut Huffman> {
+        self.table.as_deref_mut().filter(|_| self.defined)
+    }
+}
+
 impl Tables {
+    /// Forgets what the file before defined.
+    pub(super) fn begin(&mut self) {
+        self.quantisation = Default::default();
+        self.restart_interval = 0;
+        for slot in self.dc.iter_mut().chain(&mut self.ac) {
+            slot.defined = false;
+        }
+    }
+
     pub(super) fn read_quantisation(&mut self, mut content: &[u8]) -> Result<(), DecodeError> {
         let short = || malformed(FORMAT, "quantisation table is too short");
         while let [head, rest @ ..] = content {
@@ -60,7 +102,8 @@ impl Tables {
             let is_dc = head & 0x10 == 0;
             let slots = if is_dc { &mut self.dc } else { &mut self.ac };
             let slot = slots.get_mut(usize::from(head & 0xef)).ok_or_else(number)?;
-            *slot = Some(Huffman::new(counts, symbols, is_dc).map_err(|e| malformed(FORMAT, e))?);
+            slot.define((counts, symbols), is_dc)
+                .map_err(|e| malformed(FORMAT, e))?;
             content = rest;
         }
         Ok(())
@@ -68,19 +111,29 @@ impl Tables {
 
     /// Puts the tables of the standard where a sequential file defines none.
     pub(super) fn fill_in_standard(&mut self) {
-        for (number, slot) in self.dc.iter_mut().enumerate() {
-            *slot = slot.take().or_else(|| standard::dc(number));
+        let (dc, ac) = (&mut self.dc, &mut self.ac);
+        let standard = [(dc, &standard::DC, true), (ac, &standard::AC, false)];
+        for (slots, codes, is_dc) in standard {
+            for (slot, (counts, symbols)) in slots.iter_mut().zip(codes) {
+                // Those of the standard are sound.
+                slot.defined = slot.defined || slot.define((counts, symbols), is_dc).is_ok();
+            }
         }
-        for (number, slot) in self.ac.iter_mut().enumerate() {
-            *slot = slot.take().or_else(|| standard::ac(number));
-        }
+    }
+
+    /// Makes decoding the blocks of sequential scans faster.
+    pub(super) fn prepare_to_decode(&mut self) {
+        self.ac
+            .iter_mut()
+            .filter_map(Slot::get_mut)
+            .for_each(Huffman::prepare_to_decode);
     }
 
     /// Makes passing over coefficients faster.
     pub(super) fn prepare_to_pass_over(&mut self) {
         self.ac
             .iter_mut()
-            .flatten()
+            .filter_map(Slot::get_mut)
             .for_each(Huffman::prepare_to_pass_over);
     }
 
@@ -103,8 +156,8 @@ impl Tables {
         let quantisation = self.quantisation.get(number).and_then(Option::as_ref);
         let missing = || malformed(FORMAT, format!("no quantisation table {number}"));
         let quantisation = quantisation.ok_or_else(missing)?;
-        let dc = self.dc.get(component.dc).and_then(Option::as_ref);
-        let ac = self.ac.get(component.ac).and_then(Option::as_ref);
+        let dc = self.dc.get(component.dc).and_then(Slot::get);
+        let ac = self.ac.get(component.ac).and_then(Slot::get);
         let needs_dc = scan.first == 0 && !scan.refine;
         let needs_ac = scan.first > 0;
         let needs = if frame.progressive {
