@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use sightline_core::Seed;
 use sightline_core::registry::UnknownName;
-use sightline_harness::catalog;
 use sightline_harness::direct::{Direct, DirectError};
+use sightline_harness::{catalog, precision};
 use sightline_manifest::{Place, Roots, load_model};
 use sightline_models::{
     Capability, Device, DeviceName, FAMILIES, Family, ModelSpec, Precision, TokenizerChoice,
@@ -44,9 +44,9 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum, value_name = "WHAT")]
     tokenizer: Option<TokenizerArg>,
 
-    /// In what weights are kept; fewer bits take less memory and round (docs/models.md)
-    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
-    weights: WeightsArg,
+    /// In what weights are kept; fewer bits take less memory and round (docs/models.md) [default: what a manifest says, else f32]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    weights: Option<WeightsArg>,
 
     #[command(flatten)]
     device: DeviceArg,
@@ -140,7 +140,7 @@ impl ModelArgs {
             checkpoint,
             tokenizer: TokenizerChoice::Checkpoint,
             seed: Seed(self.seed),
-            precision: self.weights.into(),
+            precision: self.weights.map(Precision::from).unwrap_or_default(),
         };
         let named = self.family.as_deref().map(named).transpose()?;
         let folder = match hub::name(Path::new(&self.model)) {
@@ -204,7 +204,11 @@ impl ModelArgs {
                 _ => TokenizerChoice::Checkpoint,
             },
             seed: Seed(self.seed),
-            precision: self.weights.into(),
+            precision: match self.weights {
+                Some(weights) => weights.into(),
+                None => precision(&planned)
+                    .map_err(|error| Failure::new(Exit::Usage, doing(), &error))?,
+            },
         };
         Ok((named(&planned.family)?, spec))
     }

@@ -59,7 +59,15 @@ fn text(plan: &Plan) -> String {
         let checkpoint = model.checkpoint.as_ref().map_or_else(String::new, |at| {
             format!(", checkpoint {}, tokenizer {}", place(at), model.tokenizer)
         });
-        let _ = writeln!(text, "model {name}: family {}{checkpoint}", model.family);
+        let weights = model
+            .weights
+            .as_ref()
+            .map_or_else(String::new, |weights| format!(", weights in {weights}"));
+        let _ = writeln!(
+            text,
+            "model {name}: family {}{checkpoint}{weights}",
+            model.family
+        );
     }
     for task in &plan.tasks {
         let limit = task

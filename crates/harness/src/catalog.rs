@@ -1,7 +1,7 @@
 //! The registries as plain data, for checking manifests.
 
 use sightline_manifest::{Catalog, FamilyInfo, FormFile, FormInfo, TaskInfo};
-use sightline_models::{Capability, FAMILIES, Way};
+use sightline_models::{Capability, FAMILIES, Precision, Way};
 use sightline_preprocess::Mode;
 use sightline_shard::FORMATS;
 
@@ -58,6 +58,7 @@ pub fn catalog() -> Catalog {
             .collect(),
         tokenizers: owned(&TOKENIZERS.map(|(name, _)| name)),
         pixels: owned(&Mode::ALL.map(Mode::name)),
+        weights: owned(&Precision::ALL.map(Precision::name)),
     }
 }
 

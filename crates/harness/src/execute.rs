@@ -314,6 +314,9 @@ impl Run<'_> {
             "pixels": planned.model.pixels,
             "files": files,
         });
+        if let Some(weights) = &planned.model.weights {
+            inputs["weights"] = weights.as_str().into();
+        }
         if !self.options.device.is_cpu() {
             // A GPU's sums have another order: what it predicted is not continued on a CPU, nor the other way.
             inputs["device"] = "cuda".into();

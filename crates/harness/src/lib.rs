@@ -49,4 +49,5 @@ pub use error::{Error, Result};
 pub use example::{Choice, Class, Content, Example, Phrase, Tagged, Truth, read_truth};
 pub use execute::{Incomplete, ModelOutcome, Options, RunOutcome, State, run};
 pub use locking::make_lock;
+pub use models::precision;
 pub use score::{Scored, score};

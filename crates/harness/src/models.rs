@@ -227,7 +227,7 @@ impl<'a> Planned<'a> {
             checkpoint,
             tokenizer: *tokenizer,
             seed: self.plan.seed.child(self.name, 0),
-            precision: Precision::F32,
+            precision: precision(self.model)?,
         })
     }
 
@@ -237,6 +237,17 @@ impl<'a> Planned<'a> {
             source: Box::new(source),
         }
     }
+}
+
+/// In what a planned model keeps its weights.
+pub fn precision(model: &PlannedModel) -> Result<Precision> {
+    let Some(weights) = &model.weights else {
+        return Ok(Precision::F32);
+    };
+    let found = Precision::ALL.into_iter().find(|it| it.name() == weights);
+    found.ok_or_else(|| Error::UnknownName {
+        source: UnknownName::among("weights", weights, Precision::ALL.map(Precision::name)),
+    })
 }
 
 /// `path` below `folder`, with `/` between its parts.

@@ -30,6 +30,7 @@ pub(crate) fn record_of(
             family: planned.model.family.clone(),
             description: planned.model.description.clone(),
             baseline: !planned.family()?.needs_checkpoint,
+            weights: planned.model.weights.clone(),
             source: lock.sources.first().map(|source| source.source.clone()),
         },
         created: environment::now(),

@@ -138,6 +138,35 @@ fn fast_pixels_are_told_in_the_record_and_kept_apart() {
 }
 
 #[test]
+fn rounded_weights_are_told_in_the_record_and_kept_apart() {
+    let shards = shards(9);
+    let suite = || Suite::new(&shards, &CLASSES, &["clip"]);
+    let exact = suite();
+    let exact_record = exact.record().remove(0);
+    assert_eq!(exact_record.model.weights, None);
+    let json = serde_json::to_string(&exact_record.model).unwrap();
+    assert!(!json.contains("weights"), "{json}");
+    for weights in ["bf16", "int8"] {
+        let rounded = suite().with_weights(weights);
+        let record = rounded.record().remove(0);
+        assert_eq!(record.model.weights.as_deref(), Some(weights));
+        for (number, task) in record.tasks.iter().enumerate() {
+            assert_ne!(
+                task.predictions.path,
+                exact_record.tasks[number].predictions.path
+            );
+            assert_ne!(
+                rounded.predictions(&record, number),
+                exact.predictions(&exact_record, number)
+            );
+        }
+    }
+    // A plan made by hand may say anything.
+    let error = suite().with_weights("int7").run().unwrap_err().to_string();
+    assert!(error.contains("int7"), "{error}");
+}
+
+#[test]
 fn predictions_cut_anywhere_are_continued_to_the_same_bytes() {
     let suite = Suite::new(&shards(9), &CLASSES, &["clip"]).with_batch_size(3);
     let record = suite.record().remove(0);

@@ -1,4 +1,4 @@
-//! What manifests may name: families, task kinds, formats, tokenizers, pixels, as plain data.
+//! What manifests may name: families, task kinds, formats, tokenizers, pixels, weights, as plain data.
 //!
 //! The registries themselves live in crates that know models and tasks. They are told to this crate
 //! through a [`Catalog`], so that manifests are checked without a tensor library in sight.
@@ -21,6 +21,8 @@ pub struct Catalog {
     pub tokenizers: Vec<String>,
     /// How exact pixels are; the first is the default.
     pub pixels: Vec<String>,
+    /// In what weights are kept; the first, which rounds nothing, is the default.
+    pub weights: Vec<String>,
 }
 
 /// A model family.

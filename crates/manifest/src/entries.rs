@@ -201,6 +201,11 @@ impl Checker<'_> {
             Some(pixels) => self.known("pixels", file, pixels, known),
             None => known.first().cloned(),
         };
+        let known = &self.catalog.weights;
+        let weights = (written.weights.as_ref())
+            .and_then(|weights| self.known("weights", file, weights, known))
+            // Not rounding is the default, and nothing that a plan need say.
+            .filter(|weights| known.first() != Some(weights));
         let checkpoint = written.checkpoint.as_ref().and_then(|path| {
             let place = rules::checkpoint(path.get_ref(), Kind::Model.folder());
             self.keep(file, path.span(), place)
@@ -251,6 +256,7 @@ impl Checker<'_> {
             },
             tokenizer: tokenizer.unwrap_or_else(|| default.to_owned()),
             pixels: pixels.unwrap_or_default(),
+            weights,
         })
     }
 }

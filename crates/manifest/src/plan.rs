@@ -136,6 +136,9 @@ pub struct PlannedModel {
     pub tokenizer: String,
     /// How exact its pixels are: `exact` or `fast`.
     pub pixels: String,
+    /// In what its weights are kept, if they are rounded: `bf16`, `f16` or `int8`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
 }
 
 /// A task with its defaults filled in.

@@ -117,6 +117,7 @@ fn catalog() -> Catalog {
         ],
         tokenizers: strings(&["checkpoint", "word-hash"]),
         pixels: strings(&["exact", "fast"]),
+        weights: strings(&["f32", "bf16", "int8"]),
     }
 }
 

@@ -36,6 +36,19 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Every one, the one without rounding first.
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::F16, Self::Int8];
+
+    /// The name in manifests and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        }
+    }
+
     /// Whether nothing is rounded.
     pub fn is_f32(&self) -> bool {
         *self == Self::F32
@@ -48,7 +61,7 @@ impl Precision {
             (Self::F16, _) => Ok(DType::F16),
             (Self::Bf16, false) => Ok(DType::BF16),
             (Self::Int8, false) => Err(Error::Precision {
-                precision: "int8",
+                precision: self.name(),
                 device: crate::device::name(device),
             }),
         }

@@ -15,6 +15,11 @@ pub(crate) fn fast_pixels(deviation: &PixelDeviation) -> String {
     )
 }
 
+/// That the weights of a model were rounded.
+pub(crate) fn rounded(weights: &str) -> String {
+    format!("weights kept in {weights}, rounded")
+}
+
 /// How a model was asked, where that is not what its own head is for; `None` where it is.
 pub(crate) fn asked(asked: &Asked) -> Option<String> {
     let rule = asked.rule.as_ref();

@@ -9,7 +9,8 @@ use sightline_core::text::{count, counted};
 
 use crate::error::Error;
 use crate::format::{
-    Scale, asked, bytes, command, commit, confidence, encode, fast_pixels, link, metric_parts, rate,
+    Scale, asked, bytes, command, commit, confidence, encode, fast_pixels, link, metric_parts,
+    rate, rounded,
 };
 use crate::record::{Record, Score};
 use crate::standings::{self, Cell, Column, Mark, Row, Suite, Table, Task};
@@ -118,6 +119,8 @@ struct RowView {
     derived: Option<String>,
     asked: Option<String>,
     fast_pixels: Option<String>,
+    weights: Option<String>,
+    rounded: Option<String>,
     cells: Vec<Option<CellView>>,
     attempted: String,
     scored: String,
@@ -345,6 +348,8 @@ fn row_view<'s>(
         derived: outcome.asked.as_ref().and_then(|asked| asked.rule.clone()),
         asked: outcome.asked.as_ref().and_then(asked),
         fast_pixels: outcome.pixel_deviation.as_ref().map(fast_pixels),
+        weights: record.model.weights.clone(),
+        rounded: record.model.weights.as_deref().map(rounded),
         cells: row
             .cells
             .iter()

@@ -53,6 +53,9 @@ pub struct ModelInfo {
     pub description: String,
     /// Whether it is a floor to compare with, not a trained model.
     pub baseline: bool,
+    /// In what its weights were kept, if they were rounded, for example `int8`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// Where its checkpoint is from, if that is the hub: `hf:OWNER/NAME@COMMIT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -236,6 +239,7 @@ pub(crate) mod examples {
                 family: if baseline { model } else { "clip" }.to_owned(),
                 description: format!("The model called {model}."),
                 baseline,
+                weights: None,
                 source: None,
             },
             created: "2026-11-23T17:04:11Z".to_owned(),

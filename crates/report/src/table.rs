@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sightline_core::text::{count, printable};
 
-use crate::format::{Scale, asked, confidence, fast_pixels, metric_parts, rate};
+use crate::format::{Scale, asked, confidence, fast_pixels, metric_parts, rate, rounded};
 use crate::record::{Record, Score};
 use crate::standings::{self, Cell, Mark, Row, Table, Task, standings};
 
@@ -250,7 +250,7 @@ fn width(column: &[String]) -> usize {
 }
 
 /// Why samples failed or were skipped.
-/// Why samples were not scored, and pixels that are not the reference's.
+/// Why samples were not scored, how a model was asked, and what of it was rounded.
 fn remarks(text: &mut String, table: &Table<'_>) {
     for row in &table.rows {
         let reasons: Vec<String> = standings::reasons(row.outcome)
@@ -260,7 +260,13 @@ fn remarks(text: &mut String, table: &Table<'_>) {
         let reasons = (!reasons.is_empty()).then(|| reasons.join(", "));
         let pixels = row.outcome.pixel_deviation.as_ref().map(fast_pixels);
         let asked = row.outcome.asked.as_ref().and_then(asked);
-        for remark in reasons.into_iter().chain(asked).chain(pixels) {
+        let weights = row.record.model.weights.as_deref().map(rounded);
+        for remark in reasons
+            .into_iter()
+            .chain(asked)
+            .chain(pixels)
+            .chain(weights)
+        {
             text.push_str(&printable(&format!(
                 "  {}: {remark}",
                 row.record.model.name
@@ -305,6 +311,7 @@ mod tests {
             max_levels: 19,
             ..PixelDeviation::default()
         });
+        records[2].model.weights = Some("int8".to_owned());
         insta::assert_snapshot!(text_table(&records));
     }
 

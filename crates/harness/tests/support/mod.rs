@@ -102,6 +102,13 @@ impl Suite {
         self
     }
 
+    pub(crate) fn with_weights(mut self, weights: &str) -> Self {
+        for model in self.plan.models.values_mut() {
+            model.weights = Some(weights.to_owned());
+        }
+        self
+    }
+
     pub(crate) fn records(&self) -> PathBuf {
         self.dir.path().join("records")
     }
@@ -170,6 +177,7 @@ fn model(name: &str) -> PlannedModel {
         checkpoint: is_clip.then(|| Place::Given(name.to_owned())),
         tokenizer: if is_clip { "word-hash" } else { "checkpoint" }.to_owned(),
         pixels: "exact".to_owned(),
+        weights: None,
     }
 }
 

@@ -8,6 +8,7 @@
 //! checkpoint = "checkpoints/clip"  # optional: below the data folder, `hf:OWNER/NAME@REVISION`, or given on the command line
 //! tokenizer = "checkpoint"         # optional: or "word-hash"
 //! pixels = "exact"                 # optional: or "fast", whose deviation is in the record
+//! weights = "f32"                  # optional: or "bf16", "f16", "int8": what is rounded is said in the record
 //!
 //! [published]                      # optional: for people, no part of a plan
 //! source = "hf:openai/clip-vit-base-patch32" # or the `https://` address of a page
@@ -51,6 +52,8 @@ pub(crate) struct Model {
     pub(crate) tokenizer: Option<Spanned<String>>,
     /// How exact its pixels are.
     pub(crate) pixels: Option<Spanned<String>>,
+    /// In what its weights are kept.
+    pub(crate) weights: Option<Spanned<String>>,
     /// How it was published.
     pub(crate) published: Option<WrittenPublished>,
     /// What others report of it.
