@@ -296,6 +296,37 @@ fn a_question_is_answered_from_regions_by_the_models_own_labels() {
 }
 
 #[test]
+fn candidates_are_ranked_by_models_that_have_no_answers_of_their_own() {
+    let sandbox = sandbox();
+    let choice = [
+        "photos/a.jpg",
+        "a picture of",
+        "--candidates",
+        "a cat",
+        "a dog",
+        "rain",
+    ];
+    for (name, rule) in [
+        (CLIP, "cosine"),
+        ("frozen/grid-linear", "log-probabilities"),
+    ] {
+        let told = ask(&sandbox, name, &choice).expect(0);
+        assert_eq!(told.stdout.lines().count(), 3, "{name}");
+        told.says(&["ranked by a rule: ", rule]);
+        let json = ask(&sandbox, name, &[&choice[..], &["--json"]].concat());
+        let json = json.expect(0).json();
+        assert!(json["rule"].as_str().unwrap().contains(rule), "{name}");
+        let answers = json["answers"].as_array().unwrap();
+        let shares = answers.iter().map(|a| a["share"].as_f64().unwrap());
+        assert!((shares.sum::<f64>() - 1.0).abs() < 1e-5, "{name}");
+    }
+    // Without candidates there is nothing to rank.
+    ask(&sandbox, CLIP, &choice[..2])
+        .expect(2)
+        .says(&["can embed", "Give candidate answers with --candidates"]);
+}
+
+#[test]
 fn language_models_that_see_write_captions_and_answers() {
     let sandbox = sandbox();
     for (name, decoding) in [

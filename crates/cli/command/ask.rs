@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use sightline_core::Seed;
-use sightline_harness::direct::{ANSWERS, Answer, Ask};
+use sightline_harness::direct::{ANSWERS, Answer, Ask, CHOICES};
 
 use crate::command::decoding::DecodingArgs;
 use crate::command::exits;
 use crate::command::model::ModelArgs;
 use crate::command::pictures::{Pictures, RegionArgs};
 use crate::exit::{Exit, Failure};
-use crate::output::print_either;
+use crate::output::{note, print_either};
 
 /// Most images that a question can be about.
 const MOST_IMAGES: usize = 64;
@@ -31,7 +31,7 @@ pub(crate) struct AskArgs {
     #[arg(required = true, value_name = "QUESTION")]
     question: String,
 
-    /// Answers among which the model chooses, for models that need some
+    /// Answers among which the model chooses; one that embeds, or tells how likely texts are, ranks them too
     #[arg(long, num_args = 1.., value_name = "ANSWER")]
     candidates: Vec<String>,
 
@@ -58,6 +58,9 @@ struct Printed<'a> {
     images: Vec<String>,
     question: &'a str,
     answers: Vec<Shown>,
+    /// By which rule candidates were ranked, where the model has no way of its own to choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,7 +81,12 @@ impl From<Answer> for Shown {
 
 pub(crate) fn run(args: &AskArgs) -> Result<Exit, Failure> {
     let failed = |error| Failure::new(exits::direct(&error), "asking the model", &error);
-    let model = args.model.open(ANSWERS)?;
+    let wanted = if args.candidates.is_empty() {
+        ANSWERS
+    } else {
+        CHOICES
+    };
+    let model = args.model.open(wanted)?;
     let mut pictures = Pictures::open(&model, &args.images, &args.regions)?;
     let (seed, mut broken) = (Seed(args.model.seed), Vec::new());
     let batch = pictures.next_batch(&model, MOST_IMAGES, seed, &mut broken)?;
@@ -103,12 +111,17 @@ pub(crate) fn run(args: &AskArgs) -> Result<Exit, Failure> {
         model: &args.model.model,
         images: batch.names,
         question: &args.question,
+        rule: answers.rule.map(|rule| rule.words),
         answers: answers
+            .answers
             .into_iter()
             .take(args.top)
             .map(Shown::from)
             .collect(),
     };
+    if let Some(rule) = printed.rule {
+        note(&format!("ranked by a rule: {rule}"));
+    }
     print_either(args.json, &printed, || text(&printed.answers))?;
     Ok(Exit::Done)
 }

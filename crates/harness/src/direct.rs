@@ -24,7 +24,7 @@ use sightline_core::{Hint, Seed};
 use sightline_models::device::is_out_of_memory;
 use sightline_models::{
     Capability, Decoding, Embed, FAMILIES, Family, Generated, Model, ModelSpec, Prompt, Question,
-    Segment, Visual, VisualSpec,
+    Rule, Segment, Visual, VisualSpec, Way,
 };
 use sightline_preprocess::regions::{BatchSpec, Regions, RegionsError, batch};
 use sightline_preprocess::{Limits, PrepareError, Preprocessor};
@@ -129,21 +129,13 @@ impl DirectError {
 impl Hint for DirectError {
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Cannot { wanted, .. } => wanted
-                .iter()
-                .map(|capability| {
-                    let able = FAMILIES
-                        .iter()
-                        .filter(|family| family.capabilities.contains(capability));
-                    let able: Vec<String> = able.map(|family| format!("`{}`", family.name)).collect();
-                    let name = capability.name();
-                    if able.is_empty() {
-                        format!("No family can {name} yet.")
-                    } else {
-                        format!("Families whose models can {name}: {}.", able.join(", "))
-                    }
-                })
-                .collect(),
+            Self::Cannot { wanted, can, .. } => {
+                let by_rule = wanted.contains(&Capability::Choose)
+                    && Way::to(&[Capability::Choose], can).is_some();
+                let candidates = "Give candidate answers with --candidates: the model ranks them.";
+                let candidates = by_rule.then(|| candidates.to_owned());
+                candidates.into_iter().chain(wanted.iter().map(able)).collect()
+            }
             Self::Input { wanted, .. } if *wanted == REGIONS => vec![
                 "Give the files of region features with --regions, and the images by their ids there."
                     .to_owned(),
@@ -160,6 +152,20 @@ impl Hint for DirectError {
             Self::Model(error) => error.hints(),
             _ => Vec::new(),
         }
+    }
+}
+
+/// Which families can do it.
+fn able(capability: &Capability) -> String {
+    let able = FAMILIES
+        .iter()
+        .filter(|family| family.capabilities.contains(capability));
+    let able: Vec<String> = able.map(|family| format!("`{}`", family.name)).collect();
+    let name = capability.name();
+    if able.is_empty() {
+        format!("No family can {name} yet.")
+    } else {
+        format!("Families whose models can {name}: {}.", able.join(", "))
     }
 }
 
@@ -184,12 +190,21 @@ pub struct Answer {
     pub share: Option<f32>,
 }
 
+/// The answers to a question, the likeliest first.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    /// The answers.
+    pub answers: Vec<Answer>,
+    /// By which rule candidates were ranked; `None` where the model has a way of its own to answer.
+    pub rule: Option<&'static Rule>,
+}
+
 /// What is asked about one group of images.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
     /// The question, or a statement.
     pub question: &'a str,
-    /// What may answer it, for models that choose.
+    /// What may answer it, for models that choose; others rank them by a [rule](sightline_models::RULES).
     pub candidates: &'a [String],
     /// How a model that writes chooses its words.
     pub decoding: Option<Decoding>,
@@ -204,9 +219,18 @@ pub const ANSWERS: &[Capability] = &[
     Capability::Generate,
 ];
 
+/// What answers a question where there are candidates, by rules too.
+pub const CHOICES: &[Capability] = &[
+    Capability::Classify,
+    Capability::Choose,
+    Capability::Embed,
+    Capability::Score,
+];
+
 /// A loaded model and what prepares its images.
 pub struct Direct {
     family: &'static Family,
+    can: &'static [Capability],
     model: Box<dyn Model>,
     /// `None` for models on regions.
     preprocessor: Option<Preprocessor>,
@@ -229,6 +253,7 @@ impl Direct {
 
     /// Loads the model of `spec` onto `device`.
     pub fn load(family: &'static Family, spec: &ModelSpec, device: &Device) -> Result<Self> {
+        let can = (family.offers)(spec)?;
         let model = (family.load)(spec, device)?;
         let preprocessor = match model.input() {
             VisualSpec::Pixels(spec) => Some(Preprocessor::new(spec.clone(), Limits::default())?),
@@ -236,6 +261,7 @@ impl Direct {
         };
         Ok(Self {
             family,
+            can,
             model,
             preprocessor,
             device: device.clone(),
@@ -315,8 +341,8 @@ impl Direct {
         })
     }
 
-    /// Answers a question about `pictures`, which belong together; the likeliest answer first.
-    pub fn answer(&self, pictures: &[Picture], ask: &Ask<'_>) -> Result<Vec<Answer>> {
+    /// Answers a question about `pictures`, which belong together.
+    pub fn answer(&self, pictures: &[Picture], ask: &Ask<'_>) -> Result<Answers> {
         let is_about = |wanted: usize| {
             let found = pictures.len();
             (wanted == found)
@@ -332,12 +358,15 @@ impl Direct {
             let images: Result<Vec<Visual>> =
                 pictures.chunks(1).map(|one| self.stack(one)).collect();
             let logits = classify.classify(&images?, &[ask.question])?;
-            return ranked(&logits, classify.labels());
+            return ranked(&logits, classify.labels(), None);
         }
-        if let Some(choose) = self.model.choose() {
-            if !has_candidates {
-                return Err(DirectError::Candidates { needed: true });
-            }
+        if !has_candidates && self.model.choose().is_some() {
+            return Err(DirectError::Candidates { needed: true });
+        }
+        if has_candidates {
+            let way = Way::to(&[Capability::Choose], self.can);
+            let chooser = way.and_then(|way| Some((way, way.choose(self.model.as_ref())?)));
+            let (way, choose) = chooser.ok_or_else(|| self.cannot(&[Capability::Choose]))?;
             is_about(1)?;
             let candidates = ask.candidates.iter().map(|text| text.as_str().into());
             let question = Question {
@@ -345,10 +374,7 @@ impl Direct {
                 candidates: candidates.collect(),
             };
             let logits = choose.choose(&self.stack(pictures)?, &[question])?;
-            return ranked(&logits, ask.candidates);
-        }
-        if has_candidates {
-            return Err(self.cannot(&[Capability::Choose]));
+            return ranked(&logits, ask.candidates, way.by);
         }
         is_about(1)?;
         let generate = self.model.generate();
@@ -359,7 +385,10 @@ impl Direct {
             text: written.text,
             share: None,
         };
-        Ok(written.into_iter().map(answer).collect())
+        Ok(Answers {
+            answers: written.into_iter().map(answer).collect(),
+            rule: None,
+        })
     }
 
     fn embed(&self) -> Result<&dyn Embed> {
@@ -370,7 +399,7 @@ impl Direct {
     fn cannot(&self, wanted: &[Capability]) -> DirectError {
         DirectError::Cannot {
             family: self.family.name,
-            can: self.family.capabilities,
+            can: self.can,
             wanted: wanted.to_vec(),
         }
     }
@@ -420,7 +449,7 @@ impl Direct {
 }
 
 /// The answers of one row of logits `[1, N]`, the likeliest first, equal ones in their order.
-fn ranked(logits: &Tensor, answers: &[String]) -> Result<Vec<Answer>> {
+fn ranked(logits: &Tensor, answers: &[String], rule: Option<&'static Rule>) -> Result<Answers> {
     let logits = logits.squeeze(0)?;
     let normaliser = logits.log_sum_exp(D::Minus1)?;
     let shares = logits.broadcast_sub(&normaliser)?.exp()?.to_vec1::<f32>()?;
@@ -433,7 +462,10 @@ fn ranked(logits: &Tensor, answers: &[String]) -> Result<Vec<Answer>> {
         let (a, b) = (a.share.unwrap_or(0.0), b.share.unwrap_or(0.0));
         b.total_cmp(&a)
     });
-    Ok(ranked)
+    Ok(Answers {
+        answers: ranked,
+        rule,
+    })
 }
 
 #[cfg(test)]
@@ -465,7 +497,7 @@ mod tests {
     fn answers_are_ranked_and_their_shares_sum_to_one() {
         let logits = Tensor::new(&[[1f32, 3.0, 2.0, 3.0]], &Device::Cpu).unwrap();
         let answers = ["a", "b", "c", "d"].map(str::to_owned);
-        let ranked = ranked(&logits, &answers).unwrap();
+        let ranked = ranked(&logits, &answers, None).unwrap().answers;
         let order: Vec<&str> = ranked.iter().map(|answer| answer.text.as_str()).collect();
         assert_eq!(order, ["b", "d", "c", "a"]);
         let sum: f32 = ranked.iter().filter_map(|answer| answer.share).sum();
