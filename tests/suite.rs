@@ -250,3 +250,108 @@ fn a_truncated_shard_is_named_and_the_run_is_incomplete() {
         .expect(0);
     assert_eq!(records(&sandbox.path("records")).len(), 1);
 }
+
+#[test]
+fn two_records_are_compared_sample_by_sample() {
+    let quickstart = Quickstart::new(40);
+    let sandbox = &quickstart.sandbox;
+    sandbox
+        .run(Quickstart::arguments("run", "--records records"))
+        .expect(0);
+    let suite = workspace().join("manifests/suites/quickstart.toml");
+    let suite = suite.display().to_string();
+    let compare = |line: &str| {
+        let given = ["--suite", &suite, "--data", "data"];
+        sandbox.run(line.split_whitespace().chain(given))
+    };
+
+    let json = compare("compare constant clip-tiny-random --json --flips 40")
+        .expect(0)
+        .json();
+    let records = records(&sandbox.path("records"));
+    let score_of = |model: &str, task: &str, metric: &str| {
+        let record = records
+            .iter()
+            .find(|(_, record)| record["model"]["name"] == model);
+        let tasks = record.unwrap().1["tasks"].as_array().unwrap();
+        let task = tasks.iter().find(|it| it["task"] == task).unwrap();
+        let scores = task["scores"].as_array().unwrap().iter();
+        scores.clone().find(|it| it["metric"] == metric).unwrap()["value"].as_f64()
+    };
+    let tasks = json["tasks"].as_array().unwrap();
+    assert_eq!(tasks.len(), 2);
+    for task in tasks {
+        assert_eq!(
+            (&task["samples"], &task["paired"]),
+            (&40.into(), &40.into())
+        );
+        for metric in task["metrics"].as_array().unwrap() {
+            let text = |key: &str| metric[key].as_str().unwrap();
+            let name = task["task"].as_str().unwrap();
+            // The values are those of the records, and what changed adds up.
+            for (side, model) in [("a", "constant"), ("b", "clip-tiny-random")] {
+                assert_eq!(metric[side].as_f64(), score_of(model, name, text("metric")));
+            }
+            let count = |key: &str| metric[key].as_u64().unwrap();
+            let flips = metric["flips"].as_array().unwrap();
+            assert_eq!(
+                flips.len() as u64,
+                count("wins") + count("losses"),
+                "{metric}"
+            );
+            assert_eq!(
+                count("wins") + count("losses") + count("ties"),
+                count("items")
+            );
+            let sum: f64 = flips
+                .iter()
+                .map(|it| it["b"].as_f64().unwrap() - it["a"].as_f64().unwrap())
+                .sum();
+            let mean = sum / count("items") as f64;
+            assert!(
+                (mean - metric["difference"].as_f64().unwrap()).abs() < 1e-9,
+                "{metric}"
+            );
+        }
+    }
+    // A record beside itself differs in nothing, named by its file or by the beginning of its id.
+    let (path, _) = records
+        .iter()
+        .find(|(name, _)| name.contains("constant"))
+        .unwrap();
+    let id = path.rsplit('-').next().unwrap().trim_end_matches(".json");
+    let same = compare(&format!("compare {path} {id} --fail-below 0")).expect(0);
+    assert!(same.stdout.contains("+0.0000"), "{}", same.stdout);
+
+    // Worse, significantly, and by more than is allowed.
+    let task = "--tasks zero-shot-scenes-test";
+    let [a, b] = if score_of("constant", "zero-shot-scenes-test", "accuracy@1")
+        > score_of("random", "zero-shot-scenes-test", "accuracy@1")
+    {
+        ["constant", "random"]
+    } else {
+        ["random", "constant"]
+    };
+    compare(&format!("compare {a} {b} {task} --fail-below 1")).expect(0);
+
+    // What cannot be compared is refused by name.
+    compare("compare constant nobody")
+        .expect(2)
+        .says(&["`nobody`", "hint:"]);
+    compare("compare constant random --limit 7")
+        .expect(2)
+        .says(&["asks task", "--limit"]);
+    let predictions = files(&sandbox.path("records"), |name| name.ends_with(".jsonl"));
+    let (name, bytes) = predictions
+        .iter()
+        .find(|(name, _)| name.contains("constant"))
+        .unwrap();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    sandbox.write(
+        &format!("records/{name}"),
+        text.replacen("\"prediction\"", " \"prediction\"", 1),
+    );
+    compare("compare constant random")
+        .expect(2)
+        .says(&["are not those that the record"]);
+}

@@ -4,6 +4,7 @@
 pub(crate) mod ask;
 pub(crate) mod board;
 pub(crate) mod caption;
+pub(crate) mod compare;
 pub(crate) mod decoding;
 pub(crate) mod detect;
 pub(crate) mod device;

@@ -119,7 +119,7 @@ fn execute(suite: &Suite, lock: &Lock, args: &RunArgs, stop: &Stop) -> Result<Ru
 }
 
 /// The tables that the metrics of `plan` need, of those that are there.
-fn resources(plan: &Plan) -> Result<Resources, Failure> {
+pub(crate) fn resources(plan: &Plan) -> Result<Resources, Failure> {
     let mut metrics = plan.tasks.iter().flat_map(|task| &task.metrics);
     let meteor = if metrics.any(|metric| metric == "meteor") {
         metrics::meteor_tables()?

@@ -134,7 +134,7 @@ impl Hint for DirectError {
                     && Way::to(&[Capability::Choose], can).is_some();
                 let candidates = "Give candidate answers with --candidates: the model ranks them.";
                 let candidates = by_rule.then(|| candidates.to_owned());
-                candidates.into_iter().chain(wanted.iter().map(able)).collect()
+                candidates.into_iter().chain(wanted.iter().copied().map(able)).collect()
             }
             Self::Input { wanted, .. } if *wanted == REGIONS => vec![
                 "Give the files of region features with --regions, and the images by their ids there."
@@ -156,10 +156,10 @@ impl Hint for DirectError {
 }
 
 /// Which families can do it.
-fn able(capability: &Capability) -> String {
+fn able(capability: Capability) -> String {
     let able = FAMILIES
         .iter()
-        .filter(|family| family.capabilities.contains(capability));
+        .filter(|family| family.capabilities.contains(&capability));
     let able: Vec<String> = able.map(|family| format!("`{}`", family.name)).collect();
     let name = capability.name();
     if able.is_empty() {

@@ -276,6 +276,62 @@ pub enum Error {
         /// As it must be.
         expected: String,
     },
+    /// A record whose predictions would lie outside the records folder.
+    #[error("the predictions of a record are below its folder, not at `{}`", path.display())]
+    PredictionsOutside {
+        /// Where they would be.
+        path: PathBuf,
+    },
+    /// Predictions that are not those of their record.
+    #[error("predictions `{}` are not those that the record `{record}` was made of", path.display())]
+    OtherThanRecorded {
+        /// The file.
+        path: PathBuf,
+        /// The record.
+        record: String,
+    },
+    /// Two records that have no task in common.
+    #[error("the records have no task of the suite in common: {}; {}", tasks[0], tasks[1])]
+    NothingToCompare {
+        /// The tasks of both.
+        tasks: [String; 2],
+    },
+    /// Two outcomes that say something about different things.
+    #[error("task `{task}` of one record {what} than that of the other")]
+    Incomparable {
+        /// The task.
+        task: String,
+        /// How they differ, between its name and "than".
+        what: &'static str,
+    },
+    /// A suite that asks something else than it did.
+    #[error("the suite asks task `{task}` otherwise than when the records were made")]
+    OtherProtocol {
+        /// The task.
+        task: String,
+    },
+    /// A file of a dataset that is not the one that was used.
+    #[error("`{file}` of dataset `{dataset}` is not the file that the records were made with")]
+    OtherData {
+        /// The dataset.
+        dataset: String,
+        /// The file, below its folder.
+        file: String,
+    },
+    /// A score by another version of its metric.
+    #[error(
+        "record `{record}` has version {} of metric `{metric}`, this program version {}",
+        versions[0],
+        versions[1]
+    )]
+    OtherMetric {
+        /// The metric.
+        metric: String,
+        /// The record.
+        record: String,
+        /// Its version there and here.
+        versions: [u32; 2],
+    },
     /// A line of a predictions file that cannot be used.
     #[error("predictions `{}`, line {line}: {problem}", path.display())]
     Predictions {
@@ -468,6 +524,15 @@ impl Hint for Error {
             ),
             Self::Predictions { path, .. } => {
                 format!("Remove `{}` and run again.", path.display())
+            }
+            Self::OtherProtocol { .. } => {
+                "Give --limit as it was given to `run`, or the suite's manifest as it was then.".to_owned()
+            }
+            Self::OtherThanRecorded { .. } | Self::OtherMetric { .. } => {
+                "Run the suite again: it takes the predictions up that it finds, and scores them.".to_owned()
+            }
+            Self::OtherData { .. } => {
+                "Bring the file back, or make both records again.".to_owned()
             }
             Self::InUse { .. } => {
                 "Wait for the other run to end, or choose another records folder.".to_owned()

@@ -27,6 +27,7 @@ mod annotations;
 mod batches;
 pub mod captions;
 mod catalog;
+mod compare;
 mod dataset;
 pub mod direct;
 mod environment;
@@ -45,6 +46,7 @@ mod visuals;
 
 pub use annotations::{AnnotationProblem, Spot};
 pub use catalog::catalog;
+pub use compare::{Comparing, Flip, MetricComparison, TaskComparison};
 pub use error::{Error, Result};
 pub use example::{Choice, Class, Content, Example, Phrase, Tagged, Truth, read_truth};
 pub use execute::{Incomplete, ModelOutcome, Options, RunOutcome, State, run};

@@ -30,13 +30,13 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sightline_core::digest::Hasher;
 use sightline_core::{Digest, SampleKey};
-use sightline_report::record::Asked;
+use sightline_report::record::{Asked, Record, TaskOutcome};
 
 use crate::error::LineProblem;
 use crate::{Error, Result};
@@ -309,6 +309,46 @@ impl Reader {
             path: path.to_owned(),
             asked,
         })
+    }
+
+    /// Opens the predictions of `outcome`, one of `record`'s tasks, below the records folder `records`. Who has read them
+    /// to their end compares their digest with the record's.
+    pub fn of_record(records: &Path, record: &Record, outcome: &TaskOutcome) -> Result<Self> {
+        let relative = Path::new(&outcome.predictions.path);
+        let path = records.join(relative);
+        let inside = relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        if !inside {
+            return Err(Error::PredictionsOutside { path });
+        }
+        let first = {
+            let file = File::open(&path).map_err(|source| Error::Io {
+                path: path.clone(),
+                source,
+            })?;
+            let mut lines = Lines::new(BufReader::new(file), &path);
+            lines.next_text()?.unwrap_or_default().to_vec()
+        };
+        let header: Header = serde_json::from_slice(&first).map_err(|e| Error::Predictions {
+            path: path.clone(),
+            line: 1,
+            problem: LineProblem::Json(e),
+        })?;
+        let expected = Header {
+            schema: SCHEMA,
+            suite: record.suite.clone(),
+            model: record.model.name.clone(),
+            task: outcome.task.clone(),
+            kind: outcome.kind.clone(),
+            ..header
+        };
+        Self::open(&path, &expected)
+    }
+
+    /// Where it reads.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// How the model was asked, where there are several ways.

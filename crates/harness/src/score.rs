@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use sightline_core::{Digest, Seed};
+use sightline_core::Digest;
 use sightline_manifest::{Plan, PlannedTask};
 use sightline_metrics::{
-    Bootstrap, Method, Observations, Outcome as MetricOutcome, Resources, registry,
+    Bootstrap, Input, Method, Observations, Outcome as MetricOutcome, Resources, registry,
 };
 use sightline_report::record::{Counts, Interval, Score};
 
 use crate::error::LineProblem;
-use crate::example::Truth;
-use crate::predictions::{Outcome, Reader};
+use crate::example::{Example, Truth};
+use crate::predictions::{Line, Outcome, Reader};
 use crate::task::{self, Verdict};
 use crate::{Error, Result};
 
@@ -46,20 +46,8 @@ pub fn score(
     let mut observer = task::task(&task.kind)?.observer(truth);
     let mut counts = Counts::default();
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
-    let mut examples = truth.examples.iter();
-    while let Some(line) = predictions.next_line()? {
-        let Some(example) = examples.next() else {
-            return Err(predictions.refuse(LineProblem::Count {
-                found: counts.attempted + 1,
-                expected: counts.attempted,
-            }));
-        };
-        if line.key != example.key {
-            return Err(predictions.refuse(LineProblem::Key {
-                found: line.key.to_string(),
-                expected: example.key.to_string(),
-            }));
-        }
+    for example in &truth.examples {
+        let line = line_of(&mut predictions, example, counts.attempted, truth)?;
         counts.attempted += 1;
         let mut reason = |text: String| *reasons.entry(text).or_default() += 1;
         match line.outcome {
@@ -81,12 +69,7 @@ pub fn score(
             }
         }
     }
-    if examples.next().is_some() {
-        return Err(predictions.refuse(LineProblem::Count {
-            found: counts.attempted,
-            expected: truth.examples.len() as u64,
-        }));
-    }
+    check_end(&mut predictions, truth)?;
 
     let mut observations = observer.finish()?;
     observations.set_resources(resources.clone());
@@ -105,6 +88,52 @@ pub fn score(
     })
 }
 
+/// The line of `example`, the `number`-th from 0.
+pub(crate) fn line_of(
+    predictions: &mut Reader,
+    example: &Example,
+    number: u64,
+    truth: &Truth,
+) -> Result<Line> {
+    let Some(line) = predictions.next_line()? else {
+        return Err(predictions.refuse(LineProblem::Count {
+            found: number,
+            expected: truth.examples.len() as u64,
+        }));
+    };
+    if line.key != example.key {
+        return Err(predictions.refuse(LineProblem::Key {
+            found: line.key.to_string(),
+            expected: example.key.to_string(),
+        }));
+    }
+    Ok(line)
+}
+
+/// Refuses lines behind those of all examples.
+pub(crate) fn check_end(predictions: &mut Reader, truth: &Truth) -> Result<()> {
+    let expected = truth.examples.len() as u64;
+    match predictions.next_line()? {
+        None => Ok(()),
+        Some(_) => Err(predictions.refuse(LineProblem::Count {
+            found: expected + 1,
+            expected,
+        })),
+    }
+}
+
+/// How intervals of a task's metrics of `input` are made: the same for every model and every metric of the same items, so
+/// that resamples can be paired.
+pub(crate) fn bootstrap(plan: &Plan, task: &PlannedTask, input: Input) -> Bootstrap {
+    let seed = plan.seed.child("bootstrap", 0).child(&task.name, 0);
+    Bootstrap {
+        resamples: plan.bootstrap.resamples,
+        confidence: plan.bootstrap.confidence,
+        method: METHOD,
+        seed: seed.child(input.name(), 0),
+    }
+}
+
 fn score_of(
     plan: &Plan,
     task: &PlannedTask,
@@ -113,12 +142,7 @@ fn score_of(
 ) -> Result<Score> {
     let metric = registry::metric(id).map_err(|source| Error::UnknownName { source })?;
     let info = metric.info();
-    let settings = Bootstrap {
-        resamples: plan.bootstrap.resamples,
-        confidence: plan.bootstrap.confidence,
-        method: METHOD,
-        seed: seed(plan.seed, &task.name, info.input.name()),
-    };
+    let settings = bootstrap(plan, task, info.input);
     let MetricOutcome {
         value,
         interval,
@@ -143,9 +167,4 @@ fn score_of(
         items,
         ties,
     })
-}
-
-/// The same for every model and every metric of the same items, so that resamples can be paired.
-fn seed(plan: Seed, task: &str, input: &str) -> Seed {
-    plan.child("bootstrap", 0).child(task, 0).child(input, 0)
 }
