@@ -58,7 +58,7 @@ fn first_of_block(
     end: usize,
     block: &mut [i16; 64],
 ) -> (usize, usize) {
-    let mut store = |k: usize, value: i16| block[usize::from(ZIGZAG[k] & 63)] = value;
+    let mut store = |k: usize, value: i16| block[usize::from(ZIGZAG[k & 127] & 63)] = value;
     bits.refill();
     *previous = previous.wrapping_add(dc.difference(bits));
     store(0, *previous as i16);
