@@ -355,3 +355,60 @@ fn two_records_are_compared_sample_by_sample() {
         .expect(2)
         .says(&["are not those that the record"]);
 }
+
+#[test]
+fn a_record_is_made_again_and_what_changed_is_told() {
+    let quickstart = Quickstart::new(20);
+    let sandbox = &quickstart.sandbox;
+    sandbox
+        .run(Quickstart::arguments("run", "--records records --limit 18"))
+        .expect(0);
+    let suite = workspace()
+        .join("manifests/suites/quickstart.toml")
+        .display()
+        .to_string();
+    let checkpoint = workspace().join("tests/fixtures/models/clip/hf_quickgelu_eos2");
+    let checkpoint = checkpoint.display().to_string();
+    let verify = |line: &str| {
+        let given = ["--suite", &suite, "--data", "data"];
+        sandbox.run(
+            ["verify"]
+                .into_iter()
+                .chain(line.split_whitespace())
+                .chain(given),
+        )
+    };
+    let clip = format!("clip-tiny-random --limit 18 --checkpoint {checkpoint}");
+    for line in [
+        &format!("{clip} --batch-size 3")[..],
+        "random --limit 18",
+        "constant --limit 18",
+    ] {
+        let json = verify(&format!("{line} --json")).expect(0).json();
+        assert_eq!(json["agreement"], "bitwise equal", "{line}");
+        assert_eq!(json["tasks"].as_array().unwrap().len(), 2, "{line}");
+    }
+    assert!(!sandbox.path("records.verify").exists());
+
+    // Asked otherwise, and other files.
+    verify("random").expect(2).says(&["asks task", "--limit"]);
+    // Predictions that are gone leave the scores to compare.
+    let predictions = |model: &str| {
+        files(&sandbox.path("records"), |name| {
+            name.ends_with(".jsonl") && name.contains(model)
+        })
+    };
+    for (name, _) in predictions("/random/") {
+        std::fs::remove_file(sandbox.path("records").join(name)).unwrap();
+    }
+    let gone = verify("random --limit 18").expect(0);
+    assert!(gone.stdout.contains("equal scores"), "{}", gone.stdout);
+    let shard = sandbox.path("data/shards/test/00000.tar");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    verify("random --limit 18")
+        .expect(1)
+        .says(&["not as recorded", "00000.tar", "other bytes"]);
+}

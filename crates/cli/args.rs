@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Lock(command::lock::LockArgs),
     /// Run a suite: predictions, scores with intervals, records
     Run(command::run::RunArgs),
+    /// Make a record again and say how equal it is: bitwise, in its scores, statistically, or not
+    Verify(command::verify::VerifyArgs),
     /// Compare two records sample by sample: differences, intervals, tests, what changed
     Compare(command::compare::CompareArgs),
     /// Make the static leaderboard from records

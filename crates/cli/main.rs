@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => command::plan::run(&args),
         Command::Lock(args) => command::lock::run(&args),
         Command::Run(args) => command::run::run(&args),
+        Command::Verify(args) => command::verify::run(&args),
         Command::Compare(args) => command::compare::run(&args),
         Command::Board(args) => command::board::run(&args),
     };

@@ -26,3 +26,4 @@ pub(crate) mod suite;
 pub(crate) mod synth;
 pub(crate) mod target;
 pub(crate) mod tensor_file;
+pub(crate) mod verify;

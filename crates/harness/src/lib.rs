@@ -42,6 +42,7 @@ pub mod predictions;
 mod recording;
 mod score;
 mod task;
+mod verify;
 mod visuals;
 
 pub use annotations::{AnnotationProblem, Spot};
@@ -53,3 +54,4 @@ pub use execute::{Incomplete, ModelOutcome, Options, RunOutcome, State, run};
 pub use locking::make_lock;
 pub use models::precision;
 pub use score::{Scored, score};
+pub use verify::{Agreement, VerifiedTask, check_protocols, verify};

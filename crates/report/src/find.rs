@@ -57,7 +57,7 @@ pub fn find_pair<'r>(
     folder: &Path,
     names: [&str; 2],
 ) -> Result<[&'r Stored; 2], FindError> {
-    let [a, b] = names.map(|name| find(records, folder, name));
+    let [a, b] = names.map(|name| find_record(records, folder, name));
     let (a, b) = (a?, b?);
     if a.record.suite != b.record.suite {
         let suites = [a, b].map(|stored| stored.record.suite.clone());
@@ -66,7 +66,12 @@ pub fn find_pair<'r>(
     Ok([a, b])
 }
 
-fn find<'r>(records: &'r [Stored], folder: &Path, name: &str) -> Result<&'r Stored, FindError> {
+/// The record called `name`, as in [`find_pair`].
+pub fn find_record<'r>(
+    records: &'r [Stored],
+    folder: &Path,
+    name: &str,
+) -> Result<&'r Stored, FindError> {
     let unknown = || FindError::Unknown {
         name: name.to_owned(),
         folder: folder.to_owned(),
@@ -126,7 +131,7 @@ mod tests {
         let days = ["2026-11-23T17:04:11Z", "2026-11-24T17:04:11Z"];
         let mut records = days.map(|day| stored("clip", day)).to_vec();
         records.push(stored("random", days[0]));
-        let find = |name: &str| find(&records, Path::new("records"), name);
+        let find = |name: &str| find_record(&records, Path::new("records"), name);
         assert_eq!(find("clip").unwrap().record.created, days[1]);
         for one in &records {
             let id = one.id.to_string();
@@ -161,7 +166,7 @@ mod tests {
         ];
         let folder = Path::new("records");
         records[1].id = records[0].id;
-        let error = find(&records, folder, &records[0].id.to_string()[..6]).unwrap_err();
+        let error = find_record(&records, folder, &records[0].id.to_string()[..6]).unwrap_err();
         assert!(matches!(&error, FindError::Several { found, .. } if found.len() == 2));
         records[1].record.suite = "nightly".to_owned();
         let error = find_pair(&records, folder, ["clip", "random"]).unwrap_err();

@@ -33,7 +33,7 @@ pub use captions::caption_page;
 pub use contact_sheet::contact_sheet;
 pub use error::Error;
 pub use fetch_page::fetch_page;
-pub use find::{FindError, find_pair};
+pub use find::{FindError, find_pair, find_record};
 pub use leaderboard::{Summary, board};
 pub use record::Record;
 pub use store::{Stored, current, read_records, write_record};
