@@ -15,8 +15,11 @@ use std::path::{MAIN_SEPARATOR, Path};
 
 use glob::{MatchOptions, Pattern};
 
+use sightline_core::ObjectSource;
+
+use crate::backend::check_name;
 use crate::error::PatternProblem;
-use crate::{Error, Folder, Result};
+use crate::{Error, Folder, Kind, Location, Result, Stores};
 
 /// Most names that the braces of one pattern may stand for.
 const MAX_ALTERNATIVES: usize = 1_000_000;
@@ -48,23 +51,32 @@ impl Folder {
         };
         if !pattern.contains(['*', '?', '[']) {
             // A plain name: no need to list anything.
-            if !self.path_of(pattern)?.is_file() {
+            if self.entry(pattern)?.is_none() {
                 return Err(no_match());
             }
             names.push(pattern.to_owned());
             return Ok(());
         }
         // The same rules as for names; wildcards are ordinary letters to them.
-        self.path_of(pattern)?;
+        check_name(pattern)?;
+        let before = names.len();
+        if self.is_local() {
+            self.matching_files(pattern, names)?;
+        } else {
+            self.matching_objects(pattern, names)?;
+        }
+        if names.len() == before {
+            return Err(no_match());
+        }
+        Ok(())
+    }
+
+    fn matching_files(&self, pattern: &str, names: &mut Vec<String>) -> Result<()> {
         let root = self.root().to_str().ok_or_else(|| Error::NotUtf8 {
             path: self.root().to_owned(),
         })?;
         let full = format!("{}/{pattern}", Pattern::escape(root));
-        let paths = glob::glob_with(&full, OPTIONS).map_err(|e| Error::Pattern {
-            pattern: pattern.to_owned(),
-            reason: e.into(),
-        })?;
-        let before = names.len();
+        let paths = glob::glob_with(&full, OPTIONS).map_err(|e| unknown(pattern, e))?;
         for path in paths {
             let path = path.map_err(|e| Error::file("list", e.path().to_owned())(e.into()))?;
             if path.is_dir() {
@@ -76,16 +88,40 @@ impl Folder {
                 None => return Err(Error::NotUtf8 { path }),
             }
         }
-        if names.len() == before {
-            return Err(no_match());
-        }
         Ok(())
+    }
+
+    /// Lists what is below the last folder without a wildcard, once.
+    fn matching_objects(&self, pattern: &str, names: &mut Vec<String>) -> Result<()> {
+        let compiled = Pattern::new(pattern).map_err(|e| unknown(pattern, e))?;
+        let wildcard = pattern.find(['*', '?', '[']).unwrap_or(pattern.len());
+        let listed = match pattern[..wildcard].rfind('/') {
+            Some(slash) => self
+                .list(&pattern[..slash])
+                .map_err(|e| Error::from_io("list", &self.shown(&pattern[..slash]), e))?,
+            // Most patterns are of one folder, which may have large ones below it.
+            None if !pattern.contains('/') => self.entries()?.into_iter().map(|e| e.name).collect(),
+            None => self.names()?,
+        };
+        names.extend(
+            listed
+                .into_iter()
+                .filter(|name| compiled.matches_with(name, OPTIONS)),
+        );
+        Ok(())
+    }
+}
+
+fn unknown(pattern: &str, error: glob::PatternError) -> Error {
+    Error::Pattern {
+        pattern: pattern.to_owned(),
+        reason: error.into(),
     }
 }
 
 /// Splits what a person typed into a folder and the names of objects in it: a folder stands for
 /// what `default` matches there, a file for itself, anything else is a pattern below its last part
-/// without wildcards.
+/// without wildcards. Addresses of stores are opened with `stores`.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -98,29 +134,61 @@ impl Folder {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn locate(typed: &str, default: &str) -> Result<(Folder, Vec<String>)> {
-    let path = Path::new(typed);
-    if path.is_dir() {
-        let folder = Folder::open(path)?;
-        let names = folder.expand(&[default])?;
-        return Ok((folder, names));
+    locate_in(&Stores::default(), typed, default)
+}
+
+/// [`locate`] also in object stores.
+pub fn locate_in(stores: &Stores, typed: &str, default: &str) -> Result<(Folder, Vec<String>)> {
+    let typed = match Location::parse(typed)? {
+        Location::Local(path) => path,
+        Location::Remote(_) => typed.into(),
+    };
+    let text = typed.to_str().ok_or_else(|| Error::NotUtf8 {
+        path: typed.clone(),
+    })?;
+    // A bucket of many folders is not listed for a pattern's sake; local names may hold braces.
+    let is_local = Location::parse(text)?.is_local();
+    let wildcard = text.find(['*', '?', '[', '{']);
+    let kind = match wildcard {
+        Some(_) if !is_local => Kind::Nothing,
+        _ => stores.kind(&typed)?,
+    };
+    match kind {
+        Kind::Folder => {
+            let folder = stores.folder(&typed)?;
+            let names = folder.expand(&[default])?;
+            Ok((folder, names))
+        }
+        Kind::Object => {
+            let (folder, name) = stores.object(&typed)?;
+            Ok((folder, vec![name]))
+        }
+        Kind::Nothing => {
+            let (root, pattern) = split(text, wildcard.unwrap_or(text.len()));
+            let folder = stores.folder(Path::new(root))?;
+            let pattern = if pattern.is_empty() { default } else { pattern };
+            let names = folder.expand(&[pattern])?;
+            Ok((folder, names))
+        }
     }
-    let wildcard = if path.is_file() {
-        typed.len()
-    } else {
-        typed.find(['*', '?', '[', '{']).unwrap_or(typed.len())
-    };
-    let (root, pattern) = match typed[..wildcard].rfind('/') {
-        Some(0) => ("/", &typed[1..]),
-        Some(slash) => (&typed[..slash], &typed[slash + 1..]),
-        None => (".", typed),
-    };
-    let folder = Folder::open(root)?;
-    let names = if path.is_file() {
-        vec![pattern.to_owned()]
-    } else {
-        folder.expand(&[pattern])?
-    };
-    Ok((folder, names))
+}
+
+/// Folder and pattern of `typed`, whose first wildcard is at `wildcard`; the pattern of a mere bucket is empty.
+fn split(typed: &str, wildcard: usize) -> (&str, &str) {
+    // The slashes before that of the bucket part nothing.
+    let bucket = typed.find("://").map(|at| {
+        let slash = typed[at + 3..].find('/');
+        slash.map_or(typed.len(), |slash| at + 3 + slash)
+    });
+    let slash = typed[..wildcard]
+        .rfind('/')
+        .filter(|slash| bucket.is_none_or(|bucket| *slash >= bucket));
+    match (slash, bucket) {
+        (Some(0), _) => ("/", &typed[1..]),
+        (Some(slash), _) => (&typed[..slash], &typed[slash + 1..]),
+        (None, None) => (".", typed),
+        (None, Some(_)) => (typed, ""),
+    }
 }
 
 /// Expands the braces of `pattern`: `{a,b}` and `{first..last}`, nested or one after the other.
@@ -305,5 +373,42 @@ mod tests {
         assert_eq!(names(format!("{root}/*/*.json")), ["s{1}/0.json"]);
         assert!(locate(&format!("{root}/none/*.tar"), "*.tar").is_err());
         assert!(locate(&format!("{root}/none.tar"), "*.tar").is_err());
+    }
+
+    #[test]
+    fn addresses_are_buckets_folders_objects_and_patterns() {
+        let stores = Stores::in_memory();
+        let bucket = stores.create(Path::new("s3://b")).unwrap();
+        for name in ["s/0.tar", "s/1.tar", "s/0.json", "s/t/2.tar", "3.tar"] {
+            bucket.write(name, b"").unwrap();
+        }
+        for (typed, root, names) in [
+            ("s3://b/s", "s3://b/s", &["0.tar", "1.tar"][..]),
+            ("s3://b/s/", "s3://b/s", &["0.tar", "1.tar"]),
+            ("s3://b", "s3://b", &["3.tar"]),
+            ("s3://b/s/1.tar", "s3://b/s", &["1.tar"]),
+            ("s3://b/s/{0..1}.tar", "s3://b/s", &["0.tar", "1.tar"]),
+            ("s3://b/*.tar", "s3://b", &["3.tar"]),
+            (
+                "s3://b/**/*.tar",
+                "s3://b",
+                &["3.tar", "s/0.tar", "s/1.tar", "s/t/2.tar"],
+            ),
+            ("s3://b/s/*/*.tar", "s3://b/s", &["t/2.tar"]),
+            ("https://b/x.tar", "https://b", &["x.tar"]),
+        ] {
+            let (folder, found) = locate_in(&stores, typed, "*.tar").unwrap();
+            assert_eq!(folder.root(), Path::new(root), "{typed}");
+            assert_eq!(found, names, "{typed}");
+        }
+        for typed in [
+            "s3://b/none",
+            "s3://b/s/{0..2}.tar",
+            "s3://empty",
+            "s3://b/*.zip",
+            "https://b/*.tar",
+        ] {
+            assert!(locate_in(&stores, typed, "*.tar").is_err(), "{typed}");
+        }
     }
 }

@@ -1,8 +1,11 @@
-//! Bytes at rest: local files read at offsets and written atomically.
+//! Bytes at rest: objects of local folders and of object stores, read at offsets and written whole.
 //!
-//! A [`Folder`] is where objects are read from and written to by relative name. Whatever is written
-//! goes to a temporary name in the same folder, is flushed to the disk and renamed, so that a file
-//! under its final name is always whole, whenever the process ends.
+//! A [`Folder`] is where objects are read from and written to by relative name: a local one, or one of S3, Google Cloud
+//! Storage, Azure or a web server, which [`Stores`] opens by what a person typed ([`Location`]). Whatever is written
+//! appears under its name when it is whole, whenever the process ends: local files are written under a temporary name,
+//! flushed to the disk and renamed; uploads in parts are completed by their last request.
+//!
+//! Requests to stores are asynchronous inside this crate, on two threads of its own, and plain calls outside it.
 //!
 //! ```
 //! use std::io::Write;
@@ -23,11 +26,18 @@ pub mod atomic;
 pub mod backend;
 pub mod digest;
 mod error;
+mod folder;
 pub mod glob;
+mod location;
 pub mod mmap;
+mod stores;
 
 pub use atomic::{AtomicFile, Durability, remove_stale_temporaries, write_atomic};
-pub use backend::local::{FileAt, Folder};
+pub use backend::Entry;
+pub use backend::local::FileAt;
 pub use digest::{FileDigest, digest_file};
-pub use error::{Error, Result};
+pub use error::{Error, RemoteProblem, Result};
+pub use folder::Folder;
+pub use location::{Address, AddressProblem, Location, Scheme, is_address};
 pub use mmap::Mapped;
+pub use stores::{Kind, Stores};

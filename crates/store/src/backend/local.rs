@@ -4,85 +4,97 @@
 //! an empty, `.` or `..` part, a backslash or a NUL, so that a name from a foreign list cannot point
 //! outside. Symbolic links that a person put into the folder are followed.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use sightline_core::{ObjectSink, ObjectSource, ObjectWriter, ReadAt};
+use sightline_core::{ObjectWriter, ReadAt};
 
-use crate::{AtomicFile, Error, Result};
+use crate::backend::{Backend, Entry, check_name, past_end};
+use crate::{AtomicFile, Error, FileDigest, Result, digest_file, remove_stale_temporaries};
 
-/// A folder that objects are read from and written to.
-#[derive(Clone, Debug)]
-pub struct Folder {
+/// A local folder.
+#[derive(Debug)]
+pub(crate) struct Local {
     root: PathBuf,
 }
 
-impl Folder {
-    /// The folder `root`, which must exist.
-    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
-        let root = root.into();
-        let meta = fs::metadata(&root).map_err(Error::file("open", &root))?;
-        if meta.is_dir() {
-            return Ok(Self { root });
-        }
-        Err(Error::file("open", root)(
-            io::ErrorKind::NotADirectory.into(),
-        ))
+impl Local {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
     }
 
-    /// The folder `root`, made with those above it where they are missing.
-    pub fn create(root: impl Into<PathBuf>) -> Result<Self> {
-        let root = root.into();
-        fs::create_dir_all(&root).map_err(Error::file("create", &root))?;
-        Ok(Self { root })
-    }
-
-    /// Where it is.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// The file of the object called `name`, there or not.
-    pub fn path_of(&self, name: &str) -> Result<PathBuf> {
-        let is_hostile = name.contains(['\\', '\0'])
-            || (cfg!(windows) && name.contains(':'))
-            || name.split('/').any(|part| matches!(part, "" | "." | ".."));
-        if is_hostile {
-            return Err(Error::Name {
-                name: name.chars().take(200).collect(),
-            });
-        }
+    fn path_of(&self, name: &str) -> Result<PathBuf> {
+        check_name(name)?;
         Ok(self.root.join(name))
-    }
-
-    /// Opens the object called `name`.
-    pub fn file(&self, name: &str) -> Result<FileAt> {
-        FileAt::open(self.path_of(name)?)
     }
 }
 
-impl ObjectSource for Folder {
-    fn object(&self, name: &str) -> io::Result<Arc<dyn ReadAt>> {
-        Ok(Arc::new(self.file(name)?))
+impl Backend for Local {
+    fn open(&self, name: &str) -> Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(FileAt::open(self.path_of(name)?)?))
+    }
+
+    fn entry(&self, name: &str) -> Result<Option<Entry>> {
+        let path = self.path_of(name)?;
+        match fs::metadata(&path) {
+            Ok(meta) if meta.is_file() => Ok(Some(Entry {
+                name: name.to_owned(),
+                len_bytes: meta.len(),
+            })),
+            Ok(_) => Ok(None),
+            Err(e) if is_missing(&e) => Ok(None),
+            Err(e) => Err(Error::file("read", path)(e)),
+        }
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>> {
+        let failed = || Error::file("list", &self.root);
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                continue;
+            };
+            // Removed since it was listed, or a folder.
+            let Ok(meta) = fs::metadata(entry.path()) else {
+                continue;
+            };
+            if meta.is_file() {
+                let len_bytes = meta.len();
+                entries.push(Entry { name, len_bytes });
+            }
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
     }
 
     /// Links to folders are not followed, so that a circle of them ends.
-    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+    fn list(&self, folder: &str) -> Result<Vec<String>> {
         let mut names = Vec::new();
         let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
-            let path = self.path_of(&folder)?;
+            let path = if folder.is_empty() {
+                self.root.clone()
+            } else {
+                self.path_of(&folder)?
+            };
             for entry in fs::read_dir(&path).map_err(Error::file("list", &path))? {
                 let entry = entry.map_err(Error::file("list", &path))?;
                 let kind = entry.file_type().map_err(Error::file("list", &path))?;
                 let Ok(name) = entry.file_name().into_string() else {
-                    return Err(Error::NotUtf8 { path: entry.path() }.into());
+                    return Err(Error::NotUtf8 { path: entry.path() });
                 };
-                let name = format!("{folder}/{name}");
+                let name = if folder.is_empty() {
+                    name
+                } else {
+                    format!("{folder}/{name}")
+                };
                 if kind.is_dir() {
                     folders.push(name);
                 } else {
@@ -94,19 +106,89 @@ impl ObjectSource for Folder {
         Ok(names)
     }
 
-    fn shared(&self) -> Arc<dyn ObjectSource> {
-        Arc::new(self.clone())
-    }
-}
-
-impl ObjectSink for Folder {
-    fn create(&mut self, name: &str) -> io::Result<Box<dyn ObjectWriter + '_>> {
+    fn create(&self, name: &str) -> Result<Box<dyn ObjectWriter>> {
         let path = self.path_of(name)?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
         }
         Ok(Box::new(AtomicFile::create(path)?))
     }
+
+    fn put_new(&self, name: &str, bytes: &[u8]) -> Result<bool> {
+        let path = self.path_of(name)?;
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(mut file) => {
+                file.write_all(bytes).map_err(Error::file("write", &path))?;
+                Ok(true)
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(e) => Err(Error::file("create", path)(e)),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Bytes>> {
+        let path = self.path_of(name)?;
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(e) if is_missing(&e) => Ok(None),
+            Err(e) => Err(Error::file("read", path)(e)),
+        }
+    }
+
+    fn download(&self, name: &str, to: &Path, _: &dyn Fn() -> bool) -> Result<Option<FileDigest>> {
+        let path = self.path_of(name)?;
+        fs::copy(&path, to).map_err(Error::file("copy", &path))?;
+        digest_file(to).map(Some)
+    }
+
+    fn remove(&self, name: &str) -> Result<bool> {
+        let path = self.path_of(name)?;
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(e) if is_missing(&e) => Ok(false),
+            Err(e) => Err(Error::file("remove", path)(e)),
+        }
+    }
+
+    fn remove_folder(&self, name: &str) -> Result<()> {
+        let path = self.path_of(name)?;
+        match fs::remove_dir(&path) {
+            Err(e) if !is_missing(&e) && e.kind() != io::ErrorKind::DirectoryNotEmpty => {
+                Err(Error::file("remove", path)(e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_stale_temporaries(&self) -> Result<u64> {
+        remove_stale_temporaries(&self.root)
+    }
+
+    /// By the clock of the file system, which several machines share.
+    fn age(&self, name: &str) -> Result<Option<Duration>> {
+        let path = self.path_of(name)?;
+        let failed = || Error::file("read", &path);
+        let written = match fs::metadata(&path) {
+            Ok(file) => file.modified().map_err(failed())?,
+            Err(e) if is_missing(&e) => return Ok(None),
+            Err(e) => return Err(failed()(e)),
+        };
+        let probe = self.root.join(format!(".clock.{}.tmp", process::id()));
+        let now = File::create(&probe)
+            .and_then(|file| file.metadata()?.modified())
+            .map_err(Error::file("create", &probe))?;
+        fs::remove_file(&probe)
+            .or_else(|e| if is_missing(&e) { Ok(()) } else { Err(e) })
+            .map_err(Error::file("remove", &probe))?;
+        Ok(Some(now.duration_since(written).unwrap_or_default()))
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// An open file, read at offsets: any number of threads may read at once.
@@ -142,7 +224,7 @@ impl ReadAt for FileAt {
 
     fn read_at(&self, range: Range<u64>) -> io::Result<Bytes> {
         if range.start > range.end || range.end > self.len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(past_end());
         }
         let len = usize::try_from(range.end - range.start)
             .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
@@ -172,68 +254,4 @@ fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Res
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    #[test]
-    fn objects_are_written_whole_and_read_at_any_offset() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut folder = Folder::create(dir.path().join("new/one")).unwrap();
-        let mut writer = folder.create("a/b.bin").unwrap();
-        writer.write_all(b"0123456789").unwrap();
-        drop(writer);
-        assert!(folder.object("a/b.bin").is_err());
-
-        let mut writer = folder.create("a/b.bin").unwrap();
-        writer.write_all(b"0123456789").unwrap();
-        writer.commit().unwrap();
-        let object = folder.object("a/b.bin").unwrap();
-        assert_eq!(object.len().unwrap(), 10);
-        assert_eq!(object.read_at(3..7).unwrap(), "3456");
-        assert_eq!(object.read_at(10..10).unwrap(), "");
-        fs::write(folder.root().join("a/a"), b"").unwrap();
-        assert_eq!(folder.shared().list("a").unwrap(), ["a/a", "a/b.bin"]);
-        assert!(folder.list("..").is_err());
-        for range in [9..11, 11..11, u64::MAX - 1..u64::MAX] {
-            let error = object.read_at(range).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        }
-    }
-
-    #[test]
-    fn names_that_leave_the_folder_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut folder = Folder::open(dir.path()).unwrap();
-        for name in [
-            "",
-            "/etc/passwd",
-            "../a",
-            "a/../../b",
-            "a//b",
-            "./a",
-            "a\\b",
-            "a\0",
-        ] {
-            assert!(folder.object(name).is_err(), "{name:?}");
-            let error = folder.create(name).err().unwrap();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_missing_or_no_file_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("sub")).unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
-        let error = folder.object("none.tar").err().unwrap();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert!(error.to_string().contains("none.tar"), "{error}");
-        assert!(folder.object("sub").is_err());
-        assert!(Folder::open(dir.path().join("none")).is_err());
-    }
 }
