@@ -227,11 +227,16 @@ pub enum Error {
 impl Error {
     /// Whether the arguments or the table are at fault, and not the machine.
     pub fn is_usage(&self) -> bool {
+        if let Self::ReadTable { source, .. } | Self::ReadPlan { source, .. } = self {
+            return !is_failing_store(source);
+        }
+        if let Self::Store(error) = self {
+            return is_what_was_typed(error);
+        }
         !matches!(
             self,
             Self::Busy { .. }
                 | Self::Output { .. }
-                | Self::Store(_)
                 | Self::Shard(_)
                 | Self::StatusTable { .. }
                 | Self::Client { .. }
@@ -249,6 +254,15 @@ impl Error {
         }
     }
 
+    /// The same of what a folder says, which names its objects itself.
+    pub(crate) fn read_from(path: &Path) -> impl FnOnce(sightline_store::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::ReadTable {
+            path,
+            source: error.into(),
+        }
+    }
+
     pub(crate) fn read_plan(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::ReadPlan { path, source }
@@ -258,6 +272,21 @@ impl Error {
         let path = path.to_owned();
         move |source| Self::ReadTable { path, source }
     }
+}
+
+/// Whether a store failed, and not only lacks an object of that name.
+fn is_failing_store(error: &io::Error) -> bool {
+    sightline_store::Error::behind(error)
+        .is_some_and(|error| !error.is_missing() && !is_what_was_typed(error))
+}
+
+/// Whether a name, a pattern or an address cannot be.
+fn is_what_was_typed(error: &sightline_store::Error) -> bool {
+    use sightline_store::Error;
+    matches!(
+        error,
+        Error::Address { .. } | Error::Name { .. } | Error::Pattern { .. } | Error::NoMatch { .. }
+    )
 }
 
 fn list(names: &[String]) -> String {
@@ -306,21 +335,24 @@ impl Hint for Error {
             Self::OtherRows { .. } | Self::ShardsBeyondTable { .. } => one(
                 "Use --incremental-mode extend to add a new table to the folder, --incremental-mode overwrite to start over, or another --out folder.",
             ),
-            Self::ReadPlan { .. } => {
+            Self::ReadPlan { source, .. } if !is_failing_store(source) => {
                 one("`sightline fetch plan` writes it into the output folder.")
             }
             Self::OtherPlan { .. } | Self::OtherTable { .. } => {
                 one("Plan the table as it is now into another --out folder; a plan never changes.")
             }
-            Self::Busy { .. } => one("Wait for it to end, or use another --out folder."),
+            Self::Busy { .. } => one(
+                "Wait for it to end, or use another --out folder. A run on an object store that was killed on another machine holds its place for half a minute.",
+            ),
             Self::Output { source, .. } if source.kind() == io::ErrorKind::StorageFull => one(
                 "Free space on that disk and run the same command again: finished shards are kept.",
             ),
             Self::UnknownName { source, .. } => source.hints(),
             Self::Table { problem, .. } => problem.hints(),
             Self::Store(error) => error.hints(),
-            Self::Shard(error) => error.hints(),
-            _ => Vec::new(),
+            Self::Shard(error) if !error.hints().is_empty() => error.hints(),
+            // What a store answered, below readers and writers that know nothing of stores.
+            error => sightline_store::Error::behind(error).map_or_else(Vec::new, Hint::hints),
         }
     }
 }

@@ -4,16 +4,17 @@
 //! it. The rows alone decide, in their order, so that a resumed run refuses the same ones.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use polars::prelude::*;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use sightline_core::Digest;
+use sightline_store::{Entry, Folder, Stores};
 
 use crate::error::{Error, Result};
 use crate::status::FetchStatus;
+use crate::status_table;
 use crate::table::ShardRows;
 
 /// Which rows of the table are asked for.
@@ -69,11 +70,14 @@ pub(crate) struct RowFilter {
 }
 
 impl RowFilter {
-    /// Reads what earlier outputs hold.
-    pub(crate) fn new(spec: &RowFilterSpec) -> Result<Self> {
+    /// Reads what earlier outputs hold; those in object stores are opened with `stores`.
+    pub(crate) fn new(spec: &RowFilterSpec, stores: &Stores) -> Result<Self> {
         let mut earlier = HashSet::new();
-        for folder in &spec.skip_urls_of {
-            read_urls(folder, &mut earlier)?;
+        for place in &spec.skip_urls_of {
+            let folder = stores
+                .folder(place)
+                .map_err(|error| Error::output("list", place)(error.into()))?;
+            read_urls(&folder, &mut earlier)?;
         }
         Ok(Self {
             min_chars: spec.min_caption_length.unwrap_or(0),
@@ -132,10 +136,10 @@ fn hash(url: &str) -> u128 {
 }
 
 /// Adds the URLs of the images of an output folder, as its status tables name them.
-fn read_urls(folder: &Path, urls: &mut HashSet<u128>) -> Result<()> {
+fn read_urls(folder: &Folder, urls: &mut HashSet<u128>) -> Result<()> {
     let mut tables = 0;
-    for entry in fs::read_dir(folder).map_err(Error::output("list", folder))? {
-        let path = entry.map_err(Error::output("list", folder))?.path();
+    for Entry { name, .. } in folder.entries()? {
+        let path = folder.shown(&name);
         if path
             .extension()
             .is_none_or(|extension| extension != "parquet")
@@ -147,11 +151,7 @@ fn read_urls(folder: &Path, urls: &mut HashSet<u128>) -> Result<()> {
             path: path.clone(),
             problem: e.to_string(),
         };
-        let file = File::open(&path).map_err(Error::output("read", &path))?;
-        let frame = ParquetReader::new(file)
-            .with_columns(Some(["url", "status"].map(str::to_owned).into()))
-            .finish()
-            .map_err(failed)?;
+        let frame = status_table::read(folder, &name, &["url", "status"])?;
         let column = |name| frame.column(name).and_then(|column| column.str());
         let (found, statuses) = (
             column("url").map_err(failed)?,
@@ -165,7 +165,7 @@ fn read_urls(folder: &Path, urls: &mut HashSet<u128>) -> Result<()> {
     }
     if tables == 0 {
         return Err(Error::NoShards {
-            path: folder.to_owned(),
+            path: folder.root().to_owned(),
         });
     }
     Ok(())
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn refused(spec: &RowFilterSpec, rows: &[(&str, &str)]) -> Vec<Option<&'static str>> {
-        let mut filter = RowFilter::new(spec).unwrap();
+        let mut filter = RowFilter::new(spec, &Stores::default()).unwrap();
         let judge = |(url, caption): &(&str, &str)| {
             filter
                 .refuse_caption(Some(caption))
@@ -207,7 +207,7 @@ mod tests {
             min_caption_length: Some(1),
             ..RowFilterSpec::default()
         };
-        let filter = RowFilter::new(&none).unwrap();
+        let filter = RowFilter::new(&none, &Stores::default()).unwrap();
         assert_eq!(filter.refuse_caption(None), short);
     }
 
@@ -232,7 +232,9 @@ mod tests {
             caption_regex: Some("(".to_owned()),
             ..RowFilterSpec::default()
         };
-        let error = RowFilter::new(&spec).unwrap_err().to_string();
+        let error = RowFilter::new(&spec, &Stores::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("--caption-regex: "), "{error}");
     }
 }

@@ -1,11 +1,10 @@
 //! Where a request puts its images: in shards, in the status tables, or nowhere.
 
-use std::fs;
 use std::io;
-use std::path::Path;
 
-use sightline_core::ShardId;
+use sightline_core::{ObjectSource, ShardId};
 use sightline_shard::{FORMATS, ShardFormat};
+use sightline_store::Folder;
 
 use crate::error::{Error, Result};
 
@@ -65,35 +64,28 @@ impl Layout {
 
     /// Removes the members of shard `id` in `out`, where its format keeps them as files of their own: a run that was killed
     /// may have left some that the next one does not write. Files that are called otherwise stay.
-    pub(crate) fn remove_members(self, out: &Path, id: ShardId) -> Result<()> {
+    pub(crate) fn remove_members(self, out: &Folder, id: ShardId) -> Result<()> {
         let Self::Shards(format) = self else {
             return Ok(());
         };
         let Some(folder) = format.folder_name(id) else {
             return Ok(());
         };
-        let path = out.join(folder);
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
+        let names = match out.list(&folder) {
+            Ok(names) => names,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(Error::output("list", &path)(e)),
+            Err(e) => return Err(Error::output("list", &out.shown(&folder))(e)),
         };
         // Keys begin with the number of their shard.
-        let prefix = id.to_string();
-        let mut is_empty = true;
-        for entry in entries {
-            let entry = entry.map_err(Error::output("list", &path))?;
-            let name = entry.file_name();
-            if name.to_str().is_some_and(|name| name.starts_with(&prefix)) {
-                let member = entry.path();
-                fs::remove_file(&member).map_err(Error::output("remove", &member))?;
-            } else {
-                is_empty = false;
+        let prefix = format!("{folder}/{id}");
+        for name in names {
+            // What a person put into a folder below is not ours.
+            let is_direct = !name[folder.len() + 1..].contains('/');
+            if is_direct && name.starts_with(&prefix) {
+                out.remove(&name)?;
             }
         }
-        if is_empty {
-            fs::remove_dir(&path).map_err(Error::output("remove", &path))?;
-        }
+        out.remove_folder(&folder)?;
         Ok(())
     }
 }
@@ -105,6 +97,8 @@ pub(crate) fn table_name(id: ShardId) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -124,14 +118,15 @@ mod tests {
     fn only_members_of_the_shard_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let files = Layout::named("files").unwrap();
-        files.remove_members(dir.path(), ShardId(0)).unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        files.remove_members(&folder, ShardId(0)).unwrap();
         for name in ["00000/000001.jpg", "00001/000011.jpg", "00001/notes.txt"] {
             let path = dir.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
         for id in [0, 1] {
-            files.remove_members(dir.path(), ShardId(id)).unwrap();
+            files.remove_members(&folder, ShardId(id)).unwrap();
         }
         assert!(!dir.path().join("00000").exists());
         let left: Vec<_> = fs::read_dir(dir.path().join("00001")).unwrap().collect();

@@ -1,97 +1,112 @@
 //! Who is making a shard at the moment.
 //!
-//! A worker that begins a shard makes the file `NNNNN.lease` beside it and touches it while it works. Another worker passes
-//! over shards with a fresh lease and takes over those whose lease nobody touched for a while. Two workers may still make
-//! one shard, after a long pause of the first or on a file system with a lazy clock: it costs time and no bytes, since
-//! both make the same files and each appears whole.
+//! A worker that begins a shard makes the object `NNNNN.lease` beside it and writes it anew while it works. Another worker
+//! passes over shards with a fresh lease and takes over those whose lease nobody wrote for a while, or whose process was of
+//! this machine and is gone. Only one of several who try at once gets a lease: a file is made only where there is none, and an
+//! object is put under that condition. Two workers may still make one shard, after a long pause of the first or on a file
+//! system with a lazy clock: it costs time and no bytes, since both make the same files and each appears whole.
+//!
+//! On an object store, which knows no locks, the lease `fetch.lease` is that of a run over the whole folder.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use sightline_core::ShardId;
+use sightline_store::Folder;
 
 use crate::error::{Error, Result};
 
 /// End of the names of leases.
 pub(crate) const LEASE: &str = ".lease";
-/// A lease is touched this often.
+/// The lease of a run over a whole folder.
+pub(crate) const RUN: &str = "fetch.lease";
+/// A lease is written this often.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// A lease that was not touched for this long is nobody's.
+/// A lease that was not written for this long is nobody's.
 pub(crate) const STALE: Duration = Duration::from_secs(30);
+
+/// Set apart the holders of leases in one process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// The leases that this process holds.
 #[derive(Debug)]
 pub(crate) struct Leases {
-    folder: PathBuf,
-    owner: String,
-    held: Arc<Mutex<BTreeMap<u64, File>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    folder: Folder,
+    /// The content of our leases.
+    mark: String,
+    held: Mutex<BTreeSet<String>>,
 }
 
 impl Leases {
-    /// Holds none yet; those to come are touched until this is dropped.
-    pub(crate) fn new(folder: &Path) -> Result<Self> {
-        let held: Arc<Mutex<BTreeMap<u64, File>>> = Arc::default();
-        let watched = Arc::downgrade(&held);
+    /// Holds none yet; those to come are written anew until this is dropped.
+    pub(crate) fn new(folder: &Folder) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            folder: folder.clone(),
+            mark: mark(),
+            held: Mutex::default(),
+        });
+        let watched = Arc::downgrade(&shared);
         thread::Builder::new()
             .name("leases".to_owned())
             .spawn(move || {
-                while let Some(held) = watched.upgrade() {
-                    touch(&held);
-                    drop(held);
+                while let Some(shared) = watched.upgrade() {
+                    shared.touch();
+                    drop(shared);
                     thread::sleep(HEARTBEAT);
                 }
             })
             .map_err(|e| Error::Threads {
                 problem: e.to_string(),
             })?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            owner: owner(),
-            held,
-        })
-    }
-
-    fn path(&self, id: ShardId) -> PathBuf {
-        self.folder.join(format!("{id}{LEASE}"))
+        Ok(Self { shared })
     }
 
     /// Takes the lease of a shard, unless another worker has it.
     pub(crate) fn take(&self, id: ShardId) -> Result<bool> {
-        let path = self.path(id);
-        let failed = || Error::output("lease", &path);
+        self.take_named(&lease_name(id))
+    }
+
+    /// Takes the lease `name`, unless somebody else has it.
+    pub(crate) fn take_named(&self, name: &str) -> Result<bool> {
+        let Shared { folder, mark, held } = &*self.shared;
         // Twice: a stale lease that is removed may be taken by another worker at once.
         for _ in 0..2 {
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(mut file) => {
-                    file.write_all(self.owner.as_bytes()).map_err(failed())?;
-                    let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-                    held.insert(id.0, file);
-                    return Ok(true);
-                }
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(failed()(e)),
+            if folder.write_new(name, mark.as_bytes())? {
+                let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+                held.insert(name.to_owned());
+                return Ok(true);
             }
-            match age(&self.folder, &path).map_err(failed())? {
-                Some(age) if age < STALE => return Ok(false),
-                Some(_) => remove(&path).map_err(failed())?,
-                None => {}
+            match (folder.age(name)?, folder.read(name)?) {
+                (Some(age), Some(there)) if age < STALE && !is_of_the_dead(&there) => {
+                    return Ok(false);
+                }
+                (Some(_), Some(_)) => {
+                    folder.remove(name)?;
+                }
+                _ => {}
             }
         }
         Ok(false)
     }
 
-    /// Gives a lease back.
+    /// Gives the lease of a shard back.
     pub(crate) fn release(&self, id: ShardId) -> Result<()> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.remove(&id.0).is_some() {
-            let path = self.path(id);
-            remove(&path).map_err(Error::output("remove", &path))?;
+        let Shared { folder, held, .. } = &*self.shared;
+        let name = lease_name(id);
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.remove(&name) {
+            folder.remove(&name)?;
         }
         Ok(())
     }
@@ -100,97 +115,149 @@ impl Leases {
 impl Drop for Leases {
     /// Gives back what an interrupted run holds, so that others need not wait.
     fn drop(&mut self) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        for (id, _) in std::mem::take(&mut *held) {
+        let Shared { folder, held, .. } = &*self.shared;
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in std::mem::take(&mut *held) {
             // What stays behind is stale soon.
-            let _ = remove(&self.path(ShardId(id)));
+            let _ = folder.remove(&name);
         }
     }
 }
 
-/// Makes the leases fresh. A lease that cannot be touched becomes stale, and another worker makes the shard too.
-fn touch(held: &Mutex<BTreeMap<u64, File>>) {
-    let held = held.lock().unwrap_or_else(PoisonError::into_inner);
-    for file in held.values() {
-        // Written and not dated: the time has to be the file system's, not this machine's.
-        let _ = file
-            .write_all_at(owner().as_bytes(), 0)
-            .and_then(|()| file.sync_data());
+impl Shared {
+    /// Makes the leases fresh. One that cannot be written becomes stale, and one that somebody else took over is his:
+    /// another worker makes the shard too.
+    fn touch(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|name| match self.folder.read(name) {
+            Ok(Some(there)) if there == self.mark.as_bytes() => {
+                // Written and not dated: the time has to be the folder's, not this machine's.
+                let _ = self.folder.write(name, self.mark.as_bytes());
+                true
+            }
+            Ok(_) => false,
+            Err(_) => true,
+        });
     }
 }
 
-/// How long ago `lease` was touched, by the clock of the file system, which several machines share; `None` if it is gone.
-pub(crate) fn age(folder: &Path, lease: &Path) -> io::Result<Option<Duration>> {
-    let touched = match fs::metadata(lease) {
-        Ok(file) => file.modified()?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    let probe = tempfile_in(folder)?;
-    let now = probe.1.metadata()?.modified();
-    drop(probe.1);
-    remove(&probe.0)?;
-    Ok(Some(now?.duration_since(touched).unwrap_or_default()))
+/// The lease of a shard.
+pub(crate) fn lease_name(id: ShardId) -> String {
+    format!("{id}{LEASE}")
 }
 
-/// An empty file of our own, whose time of modification is now.
-fn tempfile_in(folder: &Path) -> io::Result<(PathBuf, File)> {
-    let path = folder.join(format!(".clock.{}.tmp", std::process::id()));
-    let file = File::create(&path)?;
-    Ok((path, file))
+/// Who holds a lease, as its first line says.
+pub(crate) fn holder(lease: &[u8]) -> String {
+    let text = String::from_utf8_lossy(lease);
+    text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
+/// Machine and process, for people who look into a lease; then what tells this holder from every other.
+fn mark() -> String {
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{}{} {n}\n", owner(), processes())
 }
 
-/// Machine and process, for people who look into a lease.
+/// Machine and process.
 pub(crate) fn owner() -> String {
+    format!("{} {}\n", host(), process::id())
+}
+
+fn host() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{} {}\n", host.trim(), std::process::id())
+    host.trim().to_owned()
+}
+
+/// Which processes the numbers of processes are of: containers may share the name of the machine.
+fn processes() -> String {
+    let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    space.to_string_lossy().into_owned()
+}
+
+/// Whether a lease is of a process that ran here and does not any more.
+fn is_of_the_dead(lease: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(lease);
+    let mut lines = text.lines();
+    let (Some(owner), Some(space)) = (lines.next(), lines.next()) else {
+        return false;
+    };
+    let Some((machine, pid)) = owner.rsplit_once(' ') else {
+        return false;
+    };
+    let processes = processes();
+    !processes.is_empty()
+        && space.split(' ').next() == Some(&processes)
+        && machine == host()
+        && pid.parse::<u32>().is_ok()
+        && Path::new("/proc/self").exists()
+        && !Path::new("/proc").join(pid).exists()
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
+    use sightline_store::Stores;
+
     use super::*;
 
     #[test]
     fn a_shard_is_leased_to_one_and_given_back() {
         let dir = tempfile::tempdir().unwrap();
-        let (one, other) = (
-            Leases::new(dir.path()).unwrap(),
-            Leases::new(dir.path()).unwrap(),
-        );
-        assert!(one.take(ShardId(3)).unwrap());
-        assert!(!other.take(ShardId(3)).unwrap());
-        assert!(other.take(ShardId(4)).unwrap());
-        one.release(ShardId(3)).unwrap();
-        assert!(other.take(ShardId(3)).unwrap());
-        drop(other);
-        assert!(one.take(ShardId(3)).unwrap() && one.take(ShardId(4)).unwrap());
-        drop(one);
-        assert_eq!(
-            fs::read_dir(dir.path()).unwrap().count(),
-            0,
-            "nothing is left behind"
-        );
+        let stores = Stores::in_memory();
+        for folder in [
+            Folder::open(dir.path()).unwrap(),
+            stores.create("s3://bucket/out".as_ref()).unwrap(),
+        ] {
+            let (one, other) = (Leases::new(&folder).unwrap(), Leases::new(&folder).unwrap());
+            assert!(one.take(ShardId(3)).unwrap());
+            assert!(!other.take(ShardId(3)).unwrap());
+            assert!(other.take(ShardId(4)).unwrap());
+            one.release(ShardId(3)).unwrap();
+            assert!(other.take(ShardId(3)).unwrap());
+            one.shared.touch();
+            other.shared.touch();
+            drop(other);
+            assert!(one.take(ShardId(3)).unwrap() && one.take(ShardId(4)).unwrap());
+            drop(one);
+            assert!(folder.names().unwrap().is_empty(), "nothing is left behind");
+        }
     }
 
     #[test]
-    fn a_lease_that_nobody_touches_is_taken_over() {
+    fn a_lease_that_nobody_writes_is_taken_over() {
         let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
         let path = dir.path().join("00007.lease");
-        let file = File::create(&path).unwrap();
-        let leases = Leases::new(dir.path()).unwrap();
+        fs::write(&path, "elsewhere 1\n").unwrap();
+        let leases = Leases::new(&folder).unwrap();
         assert!(!leases.take(ShardId(7)).unwrap());
         let past = SystemTime::now() - 2 * STALE;
+        let file = fs::File::open(&path).unwrap();
         file.set_modified(past).unwrap();
         assert!(leases.take(ShardId(7)).unwrap());
-        assert!(!fs::read_to_string(&path).unwrap().is_empty());
+        assert_eq!(holder(&fs::read(&path).unwrap()), owner().trim());
+        // And one that was taken from us is not ours to keep fresh.
+        fs::write(&path, "elsewhere 1\n").unwrap();
+        leases.shared.touch();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "elsewhere 1\n");
+        leases.release(ShardId(7)).unwrap();
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_process_of_this_machine_that_is_gone_holds_nothing() {
+        let own = mark();
+        assert!(!is_of_the_dead(own.as_bytes()));
+        let dead = own.replacen(
+            &format!(" {}\n", process::id()),
+            &format!(" {}\n", u32::MAX),
+            1,
+        );
+        assert!(is_of_the_dead(dead.as_bytes()), "{dead}");
+        let elsewhere = format!("elsewhere {}\n{} 0\n", u32::MAX, processes());
+        for lease in [elsewhere.as_str(), "", "x", "x 1\n"] {
+            assert!(!is_of_the_dead(lease.as_bytes()), "{lease}");
+        }
     }
 }

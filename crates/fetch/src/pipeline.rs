@@ -39,7 +39,7 @@ use crate::resume::Output;
 use crate::spec::FetchSpec;
 use crate::stats::{FetchSummary, ShardStats};
 use crate::status::FetchStatus;
-use crate::table::{self, Columns, InputFile, ShardRows, TableProblem, TableReader};
+use crate::table::{self, Columns, InputFile, Scratch, ShardRows, TableProblem, TableReader};
 use crate::writer::Writer;
 
 /// Rows under way for each connection: some wait for their host, some to be decoded.
@@ -81,11 +81,13 @@ impl StopFlag {
 /// the same request resumes. A row's failure is in the status table and the summary, never an error.
 pub fn fetch(spec: &FetchSpec, progress: &dyn Progress, stop: &StopFlag) -> Result<FetchSummary> {
     spec.validate()?;
-    let files = table::find(&spec.url_list, spec.input_format)?;
+    let files = table::find(&spec.stores, &spec.url_list, spec.input_format)?;
     let output = Arc::new(Output::open(spec)?);
-    let reader = table_reader(spec);
-    let mut filter = RowFilter::new(&spec.filter)?;
-    TableReader::clean(&spec.out)?;
+    let reader = table_reader(spec)?;
+    let mut filter = RowFilter::new(&spec.filter, &spec.stores)?;
+    if output.folder.is_local() {
+        TableReader::clean(&spec.out)?;
+    }
 
     progress.start("rows", reader.count(&files));
     let table = move |feed: &Feed| read_table(&files, &reader, &mut filter, feed);
@@ -103,8 +105,8 @@ pub(crate) fn run_planned(
 ) -> Result<FetchSummary> {
     let spec = &plan.spec;
     let output = Arc::new(Output::open_shared(spec)?);
-    let reader = table_reader(spec);
-    let mut filter = RowFilter::new(&spec.filter)?;
+    let reader = table_reader(spec)?;
+    let mut filter = RowFilter::new(&spec.filter, &spec.stores)?;
     // By file, each in the order in which it is first wanted.
     let mut files: Vec<(InputFile, Vec<Planned>)> = Vec::new();
     let mut places: HashMap<usize, usize> = HashMap::new();
@@ -137,7 +139,7 @@ pub(crate) fn run_planned(
 }
 
 /// Reads the table of a request.
-pub(crate) fn table_reader(spec: &FetchSpec) -> TableReader {
+pub(crate) fn table_reader(spec: &FetchSpec) -> Result<TableReader> {
     let columns = Columns {
         url: spec.url_col.clone(),
         caption: spec.caption_col.clone(),
@@ -148,7 +150,8 @@ pub(crate) fn table_reader(spec: &FetchSpec) -> TableReader {
         .ok()
         .and_then(NonZeroUsize::new)
         .unwrap_or(NonZeroUsize::MIN);
-    TableReader::new(columns, rows, &spec.out)
+    let scratch = Scratch::of(spec)?;
+    Ok(TableReader::new(columns, rows, scratch, &spec.stores))
 }
 
 /// Runs everything; `table` hands over the shards on a thread of its own.
@@ -362,13 +365,19 @@ fn read_planned(
     };
     let is_closed = || feed.is_closed();
     if file.can_seek() {
+        // Once for all shards of it.
+        let Some(brought) = reader.bring(file, &is_closed)? else {
+            return Ok(false);
+        };
         for shard in shards {
             if is_closed() {
                 return Ok(false);
             }
             if is_open(shard)? {
                 let range = (shard.first_row, shard.rows);
-                reader.read_range(file, range, &is_closed, &mut |frame| send(shard, frame))?;
+                reader.read_range(brought.file(), range, &is_closed, &mut |frame| {
+                    send(shard, frame)
+                })?;
             }
         }
         return Ok(!is_closed());

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sightline_core::{Digest, Progress};
-use sightline_store::write_atomic;
+use sightline_store::{Folder, Stores, is_address};
 
 use crate::error::{Error, Result};
 use crate::pipeline::table_reader;
@@ -83,22 +83,41 @@ impl FetchPlan {
                 problem: "the workers of a plan do not see each other's rows".to_owned(),
             });
         }
-        fs::create_dir_all(&spec.out).map_err(Error::output("create", &spec.out))?;
+        if spec
+            .url_list
+            .to_str()
+            .is_some_and(|list| is_address(&spec.url_list) && list.contains('?'))
+        {
+            return Err(Error::Spec {
+                field: "URL_LIST",
+                problem: "a plan would show the query of the address, which may be a signature, to every worker".to_owned(),
+            });
+        }
+        spec.stores.create(&spec.out)?;
         let mut spec = spec.clone();
         let earlier = spec.filter.skip_urls_of.iter_mut();
         for path in [&mut spec.url_list, &mut spec.out]
             .into_iter()
             .chain(earlier)
+            .filter(|path| !is_address(path))
         {
-            *path = fs::canonicalize(&*path).map_err(Error::read_table(path))?;
+            let absolute = if table::is_pattern(path) {
+                std::path::absolute(&*path)
+            } else {
+                fs::canonicalize(&*path)
+            };
+            *path = absolute.map_err(Error::read_table(path))?;
         }
-        let inputs = table::find(&spec.url_list, spec.input_format)?;
-        let reader = table_reader(&spec);
+        let inputs = table::find(&spec.stores, &spec.url_list, spec.input_format)?;
+        let reader = table_reader(&spec)?;
         progress.start("rows", reader.count(&inputs));
         let (mut files, mut shards) = (Vec::new(), Vec::new());
         for input in &inputs {
             let mut first_row = 0;
-            reader.read(input, &|| false, &mut |frame| {
+            let Some(brought) = reader.bring(input, &|| false)? else {
+                continue;
+            };
+            reader.read(brought.file(), &|| false, &mut |frame| {
                 let rows = frame.height() as u64;
                 shards.push(PlannedShard {
                     file: files.len(),
@@ -109,7 +128,7 @@ impl FetchPlan {
                 progress.advance(rows);
                 Ok(true)
             })?;
-            files.push(PlannedFile::of(input)?);
+            files.push(PlannedFile::of(brought.file())?);
         }
         progress.finish();
         let of_files: Vec<_> = files
@@ -131,9 +150,10 @@ impl FetchPlan {
 
     /// Writes the plan into its output folder, unless the same one is there; another one is never replaced.
     pub fn save(&self) -> Result<PathBuf> {
-        let path = self.spec.out.join(PLAN_FILE);
-        if path.exists() {
-            let there = Self::read(&path)?;
+        let folder = self.folder()?;
+        let path = folder.shown(PLAN_FILE);
+        if let Some(text) = folder.read(PLAN_FILE)? {
+            let there = Self::of_text(&path, &text)?;
             if there.digest != self.digest {
                 return Err(Error::OtherPlan { path });
             }
@@ -142,23 +162,52 @@ impl FetchPlan {
         let mut text = serde_json::to_string_pretty(self)
             .map_err(|source| Error::output("write", &path)(source.into()))?;
         text.push('\n');
-        write_atomic(&path, text.as_bytes())?;
+        folder.write(PLAN_FILE, text.as_bytes())?;
         Ok(path)
     }
 
-    /// Reads a plan: the file, or the folder that holds it.
-    pub fn read(path: &Path) -> Result<Self> {
-        let path = if path.is_dir() {
-            path.join(PLAN_FILE)
-        } else {
-            path.to_owned()
+    /// The output folder.
+    pub(crate) fn folder(&self) -> Result<Folder> {
+        Ok(self.spec.stores.create(&self.spec.out)?)
+    }
+
+    /// Reads a plan: the file, or the folder that holds it. Addresses of object stores are opened with `stores`, here and when
+    /// the plan is worked on.
+    pub fn read(path: &Path, stores: &Stores) -> Result<Self> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error: sightline_store::Error| Error::read_plan(&path)(error.into())
         };
-        let text = fs::read(&path).map_err(Error::read_plan(&path))?;
+        // A folder, unless its name is that of a file.
+        let is_file = path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("json"))
+            || path.is_file();
+        let (folder, name) = if is_file {
+            stores.object(path).map_err(failed(path))?
+        } else {
+            let folder = stores.folder(path).map_err(failed(path))?;
+            (folder, PLAN_FILE.to_owned())
+        };
+        let shown = if is_file {
+            path.to_owned()
+        } else {
+            path.join(PLAN_FILE)
+        };
+        let text = folder.read(&name).map_err(failed(&shown))?;
+        let text =
+            text.ok_or_else(|| Error::read_plan(&shown)(std::io::ErrorKind::NotFound.into()))?;
+        let mut plan = Self::of_text(&shown, &text)?;
+        plan.spec.stores = stores.clone();
+        Ok(plan)
+    }
+
+    fn of_text(path: &Path, text: &[u8]) -> Result<Self> {
         let unknown = |problem: String| Error::Plan {
-            path: path.clone(),
+            path: path.to_owned(),
             problem,
         };
-        let plan: Self = serde_json::from_slice(&text).map_err(|e| unknown(e.to_string()))?;
+        let plan: Self = serde_json::from_slice(text).map_err(|e| unknown(e.to_string()))?;
         if plan.schema != SCHEMA {
             return Err(unknown(format!(
                 "it has version {}, this program knows {SCHEMA}",
@@ -181,7 +230,9 @@ impl FetchPlan {
     /// Refuses a table that is no longer the one that was planned.
     pub(crate) fn check_files(&self, wanted: impl Fn(usize) -> bool) -> Result<()> {
         for (at, file) in self.files.iter().enumerate() {
-            if wanted(at) && PlannedFile::of(&file.input())? != *file {
+            // One of an object store is compared when it is downloaded.
+            let is_here = !is_address(&file.path);
+            if is_here && wanted(at) && PlannedFile::of(&file.input())? != *file {
                 return Err(Error::OtherTable {
                     path: file.path.clone(),
                 });
@@ -193,7 +244,7 @@ impl FetchPlan {
 
 impl PlannedFile {
     fn of(input: &InputFile) -> Result<Self> {
-        let file = File::open(&input.path).map_err(Error::read_table(&input.path))?;
+        let file = File::open(input.place()).map_err(Error::read_table(&input.path))?;
         let (sha256, len_bytes) =
             Digest::of_reader(file).map_err(Error::read_table(&input.path))?;
         Ok(Self {
@@ -210,6 +261,9 @@ impl PlannedFile {
             path: self.path.clone(),
             format: self.format,
             gzip: self.gzip,
+            origin: is_address(&self.path).then(|| self.path.clone()),
+            local: None,
+            expected: Some((self.len_bytes, self.sha256)),
         }
     }
 }

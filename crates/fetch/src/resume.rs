@@ -6,30 +6,32 @@
 //! | `NNNNN.parquet` | second | one row for each row of the table, failures included; with `--output-format parquet` the images too |
 //! | `NNNNN_stats.json` | last | the mark that the shard is finished |
 //!
-//! Each appears under its name whole or not at all. A shard without its statistics is made again, and so
-//! is one whose files do not have the lengths recorded there. A shard is kept when its statistics hold the settings of this
-//! request and the digest of its rows; when they hold others, the folder belongs to another request and
-//! nothing is touched. One process at a time writes to a folder, which it locks, or any number of workers that share out
-//! the shards of a plan by [`Leases`].
+//! Each appears under its name whole or not at all, in a local folder as in an object store. A shard without its statistics is
+//! made again, and so is one whose files do not have the lengths recorded there. A shard is kept when its statistics hold the
+//! settings of this request and the digest of its rows; when they hold others, the folder belongs to another request and
+//! nothing is touched. One process at a time writes to a folder, which it locks (on an object store by a lease), or any number
+//! of workers that share out the shards of a plan by [`Leases`].
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use sightline_core::{Digest, ShardId};
-use sightline_store::{Folder, remove_stale_temporaries};
+use sightline_store::{Entry, Folder};
 
 use crate::error::{Error, Result};
 use crate::layout::{Layout, table_name};
-use crate::lease::Leases;
+use crate::lease::{Leases, RUN};
 use crate::plan::PLAN_FILE;
 use crate::spec::{FetchSpec, IncrementalMode};
 use crate::stats::{Origin, ShardStats};
 use crate::table::ShardRows;
+
+/// Statistics that are read at the same time.
+const STATS_AT_ONCE: usize = 256;
 
 /// The output folder of a run, locked while this lives.
 #[derive(Debug)]
@@ -39,27 +41,46 @@ pub(crate) struct Output {
     pub(crate) settings: Map<String, Value>,
     extend: bool,
     /// Finished shards by number.
-    existing: BTreeMap<u64, (ShardStats, Origin)>,
+    existing: BTreeMap<u64, Existing>,
     /// Number of this table's first shard, known with its first rows.
     first: OnceLock<u64>,
     /// Of the worker of a plan.
     leases: Option<Leases>,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A shard with statistics.
+#[derive(Debug)]
+struct Existing {
+    stats: ShardStats,
+    origin: Origin,
+    /// Whether its files have the lengths recorded there.
+    is_whole: bool,
+}
+
+/// What keeps other runs away from the folder.
+#[derive(Debug)]
+enum Lock {
+    Local(#[expect(dead_code, reason = "unlocked when it is closed")] File),
+    Store(#[expect(dead_code, reason = "given back when it is dropped")] Leases),
+    /// Workers have a lease for each shard, and a folder with a plan is theirs alone.
+    Leases,
 }
 
 impl Output {
     /// Makes or opens the folder, and refuses one that belongs to another request.
     pub(crate) fn open(spec: &FetchSpec) -> Result<Self> {
         let layout = spec.layout()?;
-        let folder = Folder::create(&spec.out)?;
-        let lock = lock(&spec.out, File::try_lock)?;
-        let plan = spec.out.join(PLAN_FILE);
-        if plan.exists() {
-            return Err(Error::OtherPlan { path: plan });
+        let folder = spec.stores.create(&spec.out)?;
+        let lock = lock(&folder, File::try_lock)?;
+        if folder.entry(PLAN_FILE)?.is_some() {
+            return Err(Error::OtherPlan {
+                path: folder.shown(PLAN_FILE),
+            });
         }
-        remove_stale_temporaries(&spec.out)?;
+        folder.remove_stale_temporaries()?;
         if spec.incremental_mode == IncrementalMode::Overwrite {
-            remove_shards(&spec.out, layout)?;
+            remove_shards(&folder, layout)?;
         }
         let mut output = Self {
             folder,
@@ -71,22 +92,27 @@ impl Output {
             leases: None,
             _lock: lock,
         };
-        output.read_existing(&spec.out)?;
+        output.read_existing()?;
         Ok(output)
     }
 
     /// Opens the folder for one of several workers.
     pub(crate) fn open_shared(spec: &FetchSpec) -> Result<Self> {
-        let folder = Folder::create(&spec.out)?;
+        let folder = spec.stores.create(&spec.out)?;
+        let lock = if folder.is_local() {
+            lock(&folder, File::try_lock_shared)?
+        } else {
+            Lock::Leases
+        };
         Ok(Self {
-            folder,
             layout: spec.layout()?,
             settings: spec.settings(),
             extend: false,
             existing: BTreeMap::new(),
             first: OnceLock::from(0),
-            leases: Some(Leases::new(&spec.out)?),
-            _lock: lock(&spec.out, File::try_lock_shared)?,
+            leases: Some(Leases::new(&folder)?),
+            folder,
+            _lock: lock,
         })
     }
 
@@ -104,21 +130,32 @@ impl Output {
             .map_or(Ok(()), |leases| leases.release(id))
     }
 
-    fn read_existing(&mut self, out: &Path) -> Result<()> {
+    fn read_existing(&mut self) -> Result<()> {
         let mut unfinished = Vec::new();
-        let files = shard_files(out, self.layout)?;
-        for (&id, files) in &files {
-            let Some(path) = &files.stats else {
-                unfinished.extend(files.shard.clone().or(files.table.clone()));
-                continue;
-            };
-            if let Some(found) = read_stats(path, &self.settings)? {
-                self.existing.insert(id, found);
+        let files = shard_files(&self.folder, self.layout)?;
+        for files in files.values().filter(|files| files.stats.is_none()) {
+            unfinished.extend(files.shard.as_ref().or(files.table.as_ref()));
+        }
+        let unfinished: Vec<String> = unfinished.into_iter().map(|e| e.name.clone()).collect();
+        for (id, found) in read_all_stats(&self.folder, &files)? {
+            let (path, text) = found;
+            if let Some((stats, origin)) = stats_of(path, &text, &self.settings)? {
+                let is_whole = files[&id].are_whole(self.layout, &origin);
+                self.existing.insert(
+                    id,
+                    Existing {
+                        stats,
+                        origin,
+                        is_whole,
+                    },
+                );
             }
         }
         // A killed run leaves one shard without statistics at most; more of them are not ours.
-        match unfinished.into_iter().nth(1) {
-            Some(path) => Err(Error::ForeignShard { path }),
+        match unfinished.get(1) {
+            Some(name) => Err(Error::ForeignShard {
+                path: self.folder.shown(name),
+            }),
             None => Ok(()),
         }
     }
@@ -130,29 +167,27 @@ impl Output {
                 return 0;
             };
             // An earlier run may have begun to add this very table.
-            let begun = self
-                .existing
-                .iter()
-                .rev()
-                .find(|(id, (_, origin))| **id == origin.first_shard && origin.rows == rows);
+            let begun =
+                self.existing.iter().rev().find(|(id, shard)| {
+                    **id == shard.origin.first_shard && shard.origin.rows == rows
+                });
             begun.map_or(last + 1, |(&id, _)| id)
         })
     }
 
     /// The statistics of the shard of these rows, if it is finished.
     pub(crate) fn finished(&self, rows: &ShardRows) -> Result<Option<ShardStats>> {
-        let Some((stats, origin)) = self.existing.get(&rows.id.0) else {
+        let Some(shard) = self.existing.get(&rows.id.0) else {
             return Ok(None);
         };
-        if origin.rows != rows.digest || origin.first_shard != self.first() {
+        if shard.origin.rows != rows.digest || shard.origin.first_shard != self.first() {
             return Err(Error::OtherRows {
-                path: self.stats_path(rows.id),
+                path: self.folder.shown(&stats_name(rows.id)),
             });
         }
-        let is_whole = is_whole(self.folder.root(), self.layout, rows.id, origin);
-        Ok(is_whole.then(|| ShardStats {
-            sightline: Some(origin.clone()),
-            ..stats.clone()
+        Ok(shard.is_whole.then(|| ShardStats {
+            sightline: Some(shard.origin.clone()),
+            ..shard.stats.clone()
         }))
     }
 
@@ -160,7 +195,7 @@ impl Output {
     pub(crate) fn check_end(&self, next: u64) -> Result<()> {
         let first = self.first();
         let mut beyond = self.existing.range(next.max(first)..);
-        match beyond.find(|(_, (_, origin))| origin.first_shard == first) {
+        match beyond.find(|(_, shard)| shard.origin.first_shard == first) {
             Some((&first, _)) => Err(Error::ShardsBeyondTable {
                 path: self.folder.root().to_owned(),
                 first,
@@ -177,84 +212,90 @@ impl Output {
     /// Makes a shard unfinished before any of its files is touched, and the folder with it: its index, if any, is of other
     /// shards.
     pub(crate) fn unfinish(&self, id: ShardId) -> Result<()> {
-        let out = self.folder.root();
-        remove(&self.stats_path(id))?;
+        self.folder.remove(&stats_name(id))?;
         if let Some(index) = self.layout.index_file() {
-            remove(&out.join(index))?;
+            self.folder.remove(index)?;
         }
-        self.layout.remove_members(out, id)
+        self.layout.remove_members(&self.folder, id)
     }
 
     /// The statistics of a shard of a plan, if it is finished.
     pub(crate) fn finished_planned(&self, id: ShardId) -> Result<Option<ShardStats>> {
-        read_finished(self.folder.root(), self.layout, &self.settings, id)
-    }
-
-    pub(crate) fn table_path(&self, id: ShardId) -> PathBuf {
-        table_path(self.folder.root(), id)
-    }
-
-    pub(crate) fn stats_path(&self, id: ShardId) -> PathBuf {
-        self.folder.root().join(format!("{id}{STATS}"))
+        let name = stats_name(id);
+        let Some(text) = self.folder.read(&name)? else {
+            return Ok(None);
+        };
+        let Some((stats, origin)) = stats_of(self.folder.shown(&name), &text, &self.settings)?
+        else {
+            return Ok(None);
+        };
+        let entry = |name: String| self.folder.entry(&name);
+        let files = ShardFiles {
+            shard: self.layout.file_name(id).map_or(Ok(None), entry)?,
+            table: entry(table_name(id))?,
+            stats: None,
+        };
+        Ok(files.are_whole(self.layout, &origin).then_some(ShardStats {
+            sightline: Some(origin),
+            ..stats
+        }))
     }
 }
 
 /// End of the names of statistics.
 const STATS: &str = "_stats.json";
 
-pub(crate) fn table_path(out: &Path, id: ShardId) -> PathBuf {
-    out.join(table_name(id))
+/// Name of the statistics of shard `id`.
+pub(crate) fn stats_name(id: ShardId) -> String {
+    format!("{id}{STATS}")
 }
 
-/// The statistics of shard `id` in `out`, if it is finished. Refuses those of another request.
-pub(crate) fn read_finished(
-    out: &Path,
+/// The statistics of all shards in `out` that are finished, by number. Refuses those of another request.
+pub(crate) fn all_finished(
+    out: &Folder,
     layout: Layout,
     settings: &Map<String, Value>,
-    id: ShardId,
-) -> Result<Option<ShardStats>> {
-    let path = out.join(format!("{id}{STATS}"));
-    if !path.exists() {
-        return Ok(None);
+) -> Result<BTreeMap<u64, ShardStats>> {
+    let files = shard_files(out, layout)?;
+    let mut finished = BTreeMap::new();
+    for (id, (path, text)) in read_all_stats(out, &files)? {
+        let Some((stats, origin)) = stats_of(path, &text, settings)? else {
+            continue;
+        };
+        if files[&id].are_whole(layout, &origin) {
+            let sightline = Some(origin);
+            finished.insert(id, ShardStats { sightline, ..stats });
+        }
     }
-    let found = read_stats(&path, settings)?;
-    Ok(found
-        .filter(|(_, origin)| is_whole(out, layout, id, origin))
-        .map(|(stats, origin)| ShardStats {
-            sightline: Some(origin),
-            ..stats
-        }))
+    Ok(finished)
 }
 
 /// The statistics of every shard in `out` that some run of this program finished, in order, whatever its settings were.
-pub(crate) fn finished_shards(out: &Path, layout: Layout) -> Result<Vec<(ShardId, ShardStats)>> {
-    let mut finished = Vec::new();
-    for (id, files) in shard_files(out, layout)? {
-        let (Some(path), Some(_)) = (&files.stats, &files.table) else {
-            continue;
-        };
-        if files.shard.is_none() && layout.file_name(ShardId(id)).is_some() {
-            continue;
-        }
-        let text = fs::read(path).map_err(Error::output("read", path))?;
-        let stats =
-            ShardStats::from_text(&text).map_err(|_| Error::ForeignShard { path: path.clone() })?;
-        finished.push((ShardId(id), stats));
-    }
-    Ok(finished)
+pub(crate) fn finished_shards(out: &Folder, layout: Layout) -> Result<Vec<(ShardId, ShardStats)>> {
+    let mut files = shard_files(out, layout)?;
+    files.retain(|id, files| {
+        let has_shard = files.shard.is_some() || layout.file_name(ShardId(*id)).is_none();
+        has_shard && files.table.is_some()
+    });
+    let read = read_all_stats(out, &files)?.into_iter();
+    read.map(|(id, (path, text))| {
+        let stats = ShardStats::from_text(&text).map_err(|_| Error::ForeignShard { path })?;
+        Ok((ShardId(id), stats))
+    })
+    .collect()
 }
 
 /// Names of the files of every finished shard in the output folder of `spec`, in order: what an index is of. None where
 /// images are kept nowhere.
 pub fn shard_names(spec: &FetchSpec) -> Result<Vec<String>> {
     let layout = spec.layout()?;
-    let finished = finished_shards(&spec.out, layout)?;
+    let finished = finished_shards(&spec.stores.folder(&spec.out)?, layout)?;
     let names = finished.iter().filter_map(|(id, _)| layout.file_name(*id));
     Ok(names.collect())
 }
 
 /// The layout of the shards in `out`, as the statistics of the first finished one say.
-pub(crate) fn layout_of(out: &Path) -> Result<Option<Layout>> {
+pub(crate) fn layout_of(out: &Folder) -> Result<Option<Layout>> {
     // Statistics and tables are called the same in every layout.
     for (_, stats) in finished_shards(out, Layout::Nothing)? {
         let Some(origin) = stats.sightline else {
@@ -266,19 +307,41 @@ pub(crate) fn layout_of(out: &Path) -> Result<Option<Layout>> {
     Ok(None)
 }
 
-/// The statistics at `path` and what they say of their origin; `None` if they are no JSON. Refuses those of another program
-/// and of other settings.
-fn read_stats(path: &Path, settings: &Map<String, Value>) -> Result<Option<(ShardStats, Origin)>> {
-    let text = fs::read(path).map_err(Error::output("read", path))?;
-    if serde_json::from_slice::<IgnoredAny>(&text).is_err() {
+/// The texts of the statistics among `files`, with their shards' numbers and how they are shown.
+fn read_all_stats(
+    folder: &Folder,
+    files: &BTreeMap<u64, ShardFiles>,
+) -> Result<Vec<(u64, (PathBuf, bytes::Bytes))>> {
+    let named: Vec<(u64, String)> = files
+        .iter()
+        .filter_map(|(id, files)| Some((*id, files.stats.as_ref()?.name.clone())))
+        .collect();
+    let mut found = Vec::with_capacity(named.len());
+    for some in named.chunks(STATS_AT_ONCE) {
+        let names: Vec<String> = some.iter().map(|(_, name)| name.clone()).collect();
+        let texts = folder.read_all(&names)?;
+        for ((id, name), text) in some.iter().zip(texts) {
+            found.extend(text.map(|text| (*id, (folder.shown(name), text))));
+        }
+    }
+    Ok(found)
+}
+
+/// What the statistics `text` at `path` say, and what they say of their origin; `None` if they are no JSON. Refuses those of
+/// another program and of other settings.
+fn stats_of(
+    path: PathBuf,
+    text: &[u8],
+    settings: &Map<String, Value>,
+) -> Result<Option<(ShardStats, Origin)>> {
+    if serde_json::from_slice::<IgnoredAny>(text).is_err() {
         tracing::warn!(path = %path.display(), "statistics are no JSON, the shard is made again");
         return Ok(None);
     }
-    let stats = ShardStats::from_text(&text).ok().and_then(|mut stats| {
+    let stats = ShardStats::from_text(text).ok().and_then(|mut stats| {
         let origin = stats.sightline.take().filter(Origin::is_known)?;
         Some((stats, origin))
     });
-    let path = path.to_owned();
     let Some((stats, origin)) = stats else {
         return Err(Error::ForeignShard { path });
     };
@@ -289,55 +352,64 @@ fn read_stats(path: &Path, settings: &Map<String, Value>) -> Result<Option<(Shar
     Ok(Some((stats, origin)))
 }
 
-/// Whether the files of a shard have the lengths that its statistics say.
-fn is_whole(out: &Path, layout: Layout, id: ShardId, origin: &Origin) -> bool {
-    let has_length = |path: &Path, len_bytes: u64| {
-        fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == len_bytes)
+/// Locks a local folder itself, which leaves nothing behind. Where folders cannot be locked (some network file systems)
+/// nothing is, and keeping other processes away is up to the person. A folder of a store gets a lease.
+fn lock(out: &Folder, lock: fn(&File) -> Result<(), TryLockError>) -> Result<Lock> {
+    let busy = || Error::Busy {
+        path: out.root().to_owned(),
     };
-    let shard = layout.file_name(id);
-    shard.is_none_or(|name| has_length(&out.join(name), origin.shard.len_bytes))
-        && has_length(&table_path(out, id), origin.table_len_bytes)
-}
-
-/// Locks the folder itself, which leaves nothing behind. Where folders cannot be locked (some network
-/// file systems) nothing is, and keeping other processes away is up to the person.
-fn lock(out: &Path, lock: fn(&File) -> Result<(), TryLockError>) -> Result<File> {
-    let folder = File::open(out).map_err(Error::output("open", out))?;
+    if !out.is_local() {
+        let leases = Leases::new(out)?;
+        return if leases.take_named(RUN)? {
+            Ok(Lock::Store(leases))
+        } else {
+            Err(busy())
+        };
+    }
+    let path: &Path = out.root();
+    let folder = File::open(path).map_err(Error::output("open", path))?;
     match lock(&folder) {
-        Err(TryLockError::WouldBlock) => Err(Error::Busy {
-            path: out.to_owned(),
-        }),
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(folder),
+        Err(TryLockError::WouldBlock) => Err(busy()),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Lock::Local(folder)),
     }
 }
 
 #[derive(Debug, Default)]
 struct ShardFiles {
-    shard: Option<PathBuf>,
-    table: Option<PathBuf>,
-    stats: Option<PathBuf>,
+    shard: Option<Entry>,
+    table: Option<Entry>,
+    stats: Option<Entry>,
+}
+
+impl ShardFiles {
+    /// Whether the files have the lengths that the statistics say.
+    fn are_whole(&self, layout: Layout, origin: &Origin) -> bool {
+        let has_length = |entry: &Option<Entry>, len_bytes: u64| {
+            entry.as_ref().is_some_and(|e| e.len_bytes == len_bytes)
+        };
+        let keeps_images = !matches!(layout, Layout::Nothing);
+        (!keeps_images || has_length(&self.shard, origin.shard.len_bytes))
+            && has_length(&self.table, origin.table_len_bytes)
+    }
 }
 
 /// The files of each shard in `out`, by its number. Other files are not looked at.
-fn shard_files(out: &Path, layout: Layout) -> Result<BTreeMap<u64, ShardFiles>> {
+fn shard_files(out: &Folder, layout: Layout) -> Result<BTreeMap<u64, ShardFiles>> {
     let mut files: BTreeMap<u64, ShardFiles> = BTreeMap::new();
-    for entry in fs::read_dir(out).map_err(Error::output("list", out))? {
-        let entry = entry.map_err(Error::output("list", out))?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
+    for entry in out.entries()? {
+        let name = entry.name.clone();
         // Most begin with the number of the shard, some have it elsewhere.
         let numbers = name.split(|c: char| !c.is_ascii_digit());
         for id in numbers.filter_map(|digits| digits.parse::<u64>().ok()) {
             let shard = ShardId(id);
-            let path = Some(entry.path());
             if layout.file_name(shard).is_some_and(|file| file == name) {
-                files.entry(id).or_default().shard.clone_from(&path);
+                files.entry(id).or_default().shard = Some(entry.clone());
             }
             // Which may be the shard as well.
             if name == table_name(shard) {
-                files.entry(id).or_default().table = path;
-            } else if name == format!("{shard}{STATS}") {
-                files.entry(id).or_default().stats = path;
+                files.entry(id).or_default().table = Some(entry.clone());
+            } else if name == stats_name(shard) {
+                files.entry(id).or_default().stats = Some(entry.clone());
             }
         }
     }
@@ -346,25 +418,18 @@ fn shard_files(out: &Path, layout: Layout) -> Result<BTreeMap<u64, ShardFiles>> 
 
 /// Removes every shard in `out`: the marks of completion first, so that a kill in between leaves
 /// unfinished shards and no wrong ones.
-fn remove_shards(out: &Path, layout: Layout) -> Result<()> {
+fn remove_shards(out: &Folder, layout: Layout) -> Result<()> {
     let files = shard_files(out, layout)?;
-    for path in files.values().filter_map(|files| files.stats.as_ref()) {
-        remove(path)?;
+    for entry in files.values().filter_map(|files| files.stats.as_ref()) {
+        out.remove(&entry.name)?;
     }
     for (&id, files) in &files {
-        for path in files.table.iter().chain(&files.shard) {
-            remove(path)?;
+        for entry in files.table.iter().chain(&files.shard) {
+            out.remove(&entry.name)?;
         }
         layout.remove_members(out, ShardId(id))?;
     }
     Ok(())
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::output("remove", path)(e)),
-        _ => Ok(()),
-    }
 }
 
 /// The settings that differ, as "name: there, here".
@@ -406,13 +471,27 @@ mod tests {
     #[test]
     fn a_folder_is_locked_by_one() {
         let dir = tempfile::tempdir().unwrap();
-        let first = lock(dir.path(), File::try_lock).unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let first = lock(&folder, File::try_lock).unwrap();
         for how in [File::try_lock, File::try_lock_shared] {
-            assert!(matches!(lock(dir.path(), how), Err(Error::Busy { .. })));
+            assert!(matches!(lock(&folder, how), Err(Error::Busy { .. })));
         }
         drop(first);
-        let _worker = lock(dir.path(), File::try_lock_shared).unwrap();
-        let _another = lock(dir.path(), File::try_lock_shared).unwrap();
-        assert!(lock(dir.path(), File::try_lock).is_err());
+        let _worker = lock(&folder, File::try_lock_shared).unwrap();
+        let _another = lock(&folder, File::try_lock_shared).unwrap();
+        assert!(lock(&folder, File::try_lock).is_err());
+    }
+
+    #[test]
+    fn a_folder_of_a_store_is_leased_to_one_run() {
+        let stores = sightline_store::Stores::in_memory();
+        let folder = stores.create("s3://bucket/out".as_ref()).unwrap();
+        let first = lock(&folder, File::try_lock).unwrap();
+        assert!(matches!(
+            lock(&folder, File::try_lock),
+            Err(Error::Busy { .. })
+        ));
+        drop(first);
+        lock(&folder, File::try_lock).unwrap();
     }
 }

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 use sightline_core::registry::UnknownName;
 use sightline_imaging::reshape::ReshapeSpec;
 use sightline_imaging::{Channels, DecodeOptions, EncodeSpec, Pixels, encode};
+use sightline_store::Stores;
 
 use crate::error::{Error, Result};
 use crate::filter::RowFilterSpec;
@@ -25,7 +26,8 @@ pub(crate) const SHARD_DIGITS: usize = 5;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FetchSpec {
-    /// The table of URLs: a file, or a folder of files of one format.
+    /// The table of URLs: a file, a folder of files of one format, or a pattern of files. Here and in [`Self::out`] a path or
+    /// an address of an object store ([`sightline_store::Location`]).
     pub url_list: PathBuf,
     /// Format of the table; `None` to go by the name.
     pub input_format: Option<InputFormat>,
@@ -72,6 +74,13 @@ pub struct FetchSpec {
     pub memory_budget_bytes: u64,
     /// Threads that decode, resize and encode; `None` for one on each core.
     pub threads: Option<usize>,
+    /// What addresses of object stores are opened with. No part of a plan: each machine has its own.
+    #[serde(skip)]
+    pub stores: Stores,
+    /// Local folder for tables that are downloaded or rewritten, for outputs in object stores; local outputs have room
+    /// themselves.
+    #[serde(skip)]
+    pub scratch: Option<PathBuf>,
 }
 
 /// What to do when the output folder has shards already.
@@ -172,6 +181,8 @@ impl FetchSpec {
             network: NetworkSpec::default(),
             memory_budget_bytes: 256 << 20,
             threads: None,
+            stores: Stores::default(),
+            scratch: None,
         }
     }
 

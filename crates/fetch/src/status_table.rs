@@ -7,15 +7,15 @@
 //! compressed with Snappy. Types are Parquet's own, without an Arrow schema beside them, so that every reader
 //! sees plain strings and lists, as in img2dataset's files.
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Cursor, Write};
 use std::sync::PoisonError;
 
 use bytes::Bytes;
 use polars::prelude::*;
-use sightline_core::{Metadata, SampleKey};
-use sightline_store::AtomicFile;
+use sightline_core::digest::Hasher;
+use sightline_core::{Metadata, ObjectWriter, SampleKey};
+use sightline_store::{FileDigest, Folder};
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -119,15 +119,21 @@ impl StatusTable {
         }
     }
 
-    /// Writes the table beside the input columns in `frame` to `path`; returns the length of the file.
-    pub(crate) fn write(self, frame: &DataFrame, path: &Path) -> Result<u64> {
+    /// Writes the table beside the input columns in `frame` as the object `name` of `folder`; returns its length and digest.
+    pub(crate) fn write(
+        self,
+        frame: &DataFrame,
+        folder: &Folder,
+        name: &str,
+    ) -> Result<FileDigest> {
+        let path = folder.shown(name);
         let failed = |e: PolarsError| match e {
             PolarsError::IO { error, .. } => {
                 let source = io::Error::new(error.kind(), error.to_string());
-                Error::output("write", path)(source)
+                Error::output("write", &path)(source)
             }
             e => Error::StatusTable {
-                path: path.to_owned(),
+                path: path.clone(),
                 problem: e.to_string(),
             },
         };
@@ -145,15 +151,81 @@ impl StatusTable {
             columns.push(Column::new(hash.as_str().into(), self.digests));
         }
         let table = DataFrame::new_infer_height(columns).map_err(failed)?;
-        let mut file = AtomicFile::create(path)?;
+        let mut file = Hashed {
+            writer: folder.begin(name)?,
+            hasher: Hasher::new(),
+            len_bytes: 0,
+            error: None,
+        };
         let images = self
             .images
             .as_ref()
             .map(|(name, images)| (*name, &images[..]));
-        write_parquet(&table, images, &mut file).map_err(failed)?;
-        file.commit()?;
-        let metadata = fs::metadata(path).map_err(Error::output("read", path))?;
-        Ok(metadata.len())
+        let written = write_parquet(&table, images, &mut file);
+        // The writer of Parquet keeps no causes, only words.
+        if let Some(source) = file.error.take() {
+            return Err(Error::output("write", &path)(source));
+        }
+        written.map_err(failed)?;
+        file.writer
+            .commit()
+            .map_err(Error::output("write", &path))?;
+        Ok(FileDigest {
+            len_bytes: file.len_bytes,
+            sha256: file.hasher.finish(),
+        })
+    }
+}
+
+/// The columns `columns` of the status table `name` in `folder`.
+pub(crate) fn read(folder: &Folder, name: &str, columns: &[&str]) -> Result<DataFrame> {
+    let path = folder.shown(name);
+    let columns: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
+    let frame = if folder.is_local() {
+        let file = File::open(&path).map_err(Error::output("read", &path))?;
+        ParquetReader::new(file)
+            .with_columns(Some(columns))
+            .finish()
+    } else {
+        let bytes = folder
+            .read(name)?
+            .ok_or_else(|| Error::output("read", &path)(io::ErrorKind::NotFound.into()))?;
+        ParquetReader::new(Cursor::new(bytes))
+            .with_columns(Some(columns))
+            .finish()
+    };
+    frame.map_err(|e| Error::StatusTable {
+        path,
+        problem: e.to_string(),
+    })
+}
+
+/// Knows the length and the digest of what is written through it, and why that failed.
+struct Hashed {
+    writer: Box<dyn ObjectWriter>,
+    hasher: Hasher,
+    len_bytes: u64,
+    error: Option<io::Error>,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.writer.write(bytes) {
+            Ok(n) => {
+                self.hasher.update(&bytes[..n]);
+                self.len_bytes += n as u64;
+                Ok(n)
+            }
+            Err(error) => {
+                let shown = io::Error::new(error.kind(), error.to_string());
+                self.error.get_or_insert(error);
+                Err(shown)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
     }
 }
 
@@ -180,7 +252,7 @@ fn row_group(
 fn write_parquet(
     table: &DataFrame,
     images: Option<Images<'_>>,
-    file: &mut AtomicFile,
+    file: &mut Hashed,
 ) -> PolarsResult<()> {
     let first = row_group(table, images, 0)?;
     let mut writer = ParquetWriter::new(&mut *file)

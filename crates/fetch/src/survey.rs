@@ -1,21 +1,19 @@
 //! What a folder of finished shards holds, for the page of `sightline fetch report`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::path::Path;
-
 use polars::prelude::*;
 use sightline_core::{Progress, Sample, ShardId};
 use sightline_shard::ShardFormat;
 use sightline_shard::parquet::Parquet;
 use sightline_store::Folder;
+use std::collections::{BTreeMap, HashMap};
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::layout::Layout;
-use crate::resume::{finished_shards, layout_of, table_path};
+use crate::layout::{Layout, table_name};
+use crate::resume::{finished_shards, layout_of};
 use crate::stats::{FetchSummary, LATENCY_BINS, latency_bin_ms};
 use crate::status::FetchStatus;
+use crate::status_table;
 
 /// Hosts that are counted one by one.
 const MAX_HOSTS: usize = 1 << 17;
@@ -56,7 +54,7 @@ pub struct Survey {
 }
 
 /// Looks at every finished shard in `folder` and reads up to `samples` of their samples.
-pub fn survey(folder: &Path, samples: usize, progress: &dyn Progress) -> Result<Survey> {
+pub fn survey(folder: &Folder, samples: usize, progress: &dyn Progress) -> Result<Survey> {
     let mut survey = Survey {
         summary: FetchSummary::new(),
         ..Survey::default()
@@ -66,7 +64,7 @@ pub fn survey(folder: &Path, samples: usize, progress: &dyn Progress) -> Result<
     let mut latencies = [0; LATENCY_BINS];
     let mut hosts: HashMap<String, [u64; 2]> = HashMap::new();
     let none = || Error::NoShards {
-        path: folder.to_owned(),
+        path: folder.root().to_owned(),
     };
     let layout = layout_of(folder)?.ok_or_else(none)?;
     let finished = finished_shards(folder, layout)?;
@@ -79,12 +77,8 @@ pub fn survey(folder: &Path, samples: usize, progress: &dyn Progress) -> Result<
                 *sum += count;
             }
         }
-        read_table(
-            &table_path(folder, *id),
-            &mut hosts,
-            &mut sizes,
-            &mut aspects,
-        )?;
+        let name = table_name(*id);
+        read_table(folder, &name, &mut hosts, &mut sizes, &mut aspects)?;
         progress.advance(1);
     }
     progress.finish();
@@ -114,21 +108,18 @@ fn trimmed(bins: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
 
 /// Counts the rows of a status table.
 fn read_table(
-    path: &Path,
+    folder: &Folder,
+    name: &str,
     hosts: &mut HashMap<String, [u64; 2]>,
     sizes: &mut [u64; SIZES],
     aspects: &mut [u64; ASPECTS.len()],
 ) -> Result<()> {
     let failed = |e: PolarsError| Error::StatusTable {
-        path: path.to_owned(),
+        path: folder.shown(name),
         problem: e.to_string(),
     };
     let columns = ["url", "status", "original_width", "original_height"];
-    let file = File::open(path).map_err(Error::output("read", path))?;
-    let frame = ParquetReader::new(file)
-        .with_columns(Some(columns.map(str::to_owned).into()))
-        .finish()
-        .map_err(failed)?;
+    let frame = status_table::read(folder, name, &columns)?;
     let text = |name: &str| {
         frame
             .column(name)
@@ -174,7 +165,7 @@ fn read_table(
 
 /// Up to `wanted` samples, a few of each of some shards.
 fn some_samples(
-    folder: &Path,
+    folder: &Folder,
     layout: Layout,
     finished: &[(ShardId, crate::stats::ShardStats)],
     wanted: usize,
@@ -185,14 +176,13 @@ fn some_samples(
         Layout::Table => &Parquet,
         Layout::Nothing => return Ok(Vec::new()),
     };
-    let source = Folder::open(folder)?;
     let shards = wanted.div_ceil(OF_SHARD).max(1);
     let mut samples = Vec::new();
     for (id, stats) in finished
         .iter()
         .step_by(finished.len().div_ceil(shards).max(1))
     {
-        let mut reader = format.open(&source, &format.file_name(*id))?;
+        let mut reader = format.open(folder, &format.file_name(*id))?;
         let pass_over = (stats.successes / OF_SHARD as u64).saturating_sub(1);
         for _ in 0..OF_SHARD {
             let Some(sample) = reader.next_sample()? else {

@@ -1,19 +1,17 @@
 //! Shards of a plan, made by one of many workers; how far all of them are; and the end.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sightline_core::{Digest, Progress, ShardId};
-use sightline_store::{remove_stale_temporaries, write_atomic};
+use sightline_store::{Entry, Folder};
 
 use crate::error::{Error, Result};
-use crate::lease::{self, LEASE};
+use crate::lease::{self, LEASE, lease_name};
 use crate::pipeline::{StopFlag, run_planned};
 use crate::plan::FetchPlan;
-use crate::resume::read_finished;
-use crate::stats::{FetchSummary, ShardStats};
+use crate::resume::all_finished;
+use crate::stats::FetchSummary;
 use crate::table::TableReader;
 
 /// Version of [`FetchState`] and [`DatasetIndex`].
@@ -92,7 +90,7 @@ pub fn work(
     stop: &StopFlag,
 ) -> Result<FetchSummary> {
     let wanted = share.of(plan)?;
-    let files: std::collections::BTreeSet<usize> = wanted
+    let files: BTreeSet<usize> = wanted
         .iter()
         .map(|id| plan.shards[*id as usize].file)
         .collect();
@@ -137,34 +135,31 @@ pub fn state(plan: &FetchPlan) -> Result<FetchState> {
         rows: plan.rows,
         done: FetchSummary::new(),
     };
+    let folder = plan.folder()?;
+    let finished = all_finished(&folder, plan.spec.layout()?, &plan.spec.settings())?;
+    let leased: BTreeSet<String> = leases(&folder)?.into_iter().collect();
     for id in (0..state.shards).map(ShardId) {
-        if let Some(stats) = finished(plan, id)? {
+        if let Some(stats) = finished.get(&id.0) {
             state.finished += 1;
-            state.done.add(&stats, true);
+            state.done.add(stats, true);
             continue;
         }
-        let path = plan.spec.out.join(format!("{id}{LEASE}"));
-        let age = lease::age(&plan.spec.out, &path).map_err(Error::output("read", &path))?;
+        let name = lease_name(id);
+        let age = if leased.contains(&name) {
+            folder.age(&name)?
+        } else {
+            None
+        };
         match age {
             Some(age) if age < lease::STALE => {
-                let owner = fs::read_to_string(&path).unwrap_or_default();
-                let owner = owner.trim().to_owned();
+                let owner = folder.read(&name)?.unwrap_or_default();
+                let owner = lease::holder(&owner);
                 state.under_way.insert(id.0, (owner, age.as_secs_f64()));
             }
             _ => state.open.push(id.0),
         }
     }
     Ok(state)
-}
-
-/// The statistics of a shard that is finished.
-fn finished(plan: &FetchPlan, id: ShardId) -> Result<Option<ShardStats>> {
-    read_finished(
-        &plan.spec.out,
-        plan.spec.layout()?,
-        &plan.spec.settings(),
-        id,
-    )
 }
 
 /// What is in a dataset, shard by shard.
@@ -210,9 +205,12 @@ pub fn finish(plan: &FetchPlan) -> Result<std::result::Result<DatasetIndex, Vec<
         summary: FetchSummary::new(),
     };
     let mut missing = Vec::new();
+    let folder = plan.folder()?;
+    let finished = all_finished(&folder, layout, &plan.spec.settings())?;
     for id in (0..plan.shards.len() as u64).map(ShardId) {
-        let stats = finished(plan, id)?;
-        let Some((stats, origin)) = stats.and_then(|stats| Some((stats.clone(), stats.sightline?)))
+        let stats = finished.get(&id.0);
+        let Some((stats, origin)) =
+            stats.and_then(|stats| Some((stats, stats.sightline.as_ref()?)))
         else {
             missing.push(id.0);
             continue;
@@ -227,35 +225,32 @@ pub fn finish(plan: &FetchPlan) -> Result<std::result::Result<DatasetIndex, Vec<
                 len_bytes: origin.shard.len_bytes,
                 sha256: origin.shard.sha256,
             }));
-        index.summary.add(&stats, true);
+        index.summary.add(stats, true);
     }
     if !missing.is_empty() {
         return Ok(Err(missing));
     }
-    remove_leases(&plan.spec.out)?;
-    remove_stale_temporaries(&plan.spec.out)?;
-    TableReader::clean(&plan.spec.out)?;
-    let path = plan.spec.out.join(INDEX_FILE);
+    // Every shard is finished, so no lease means anything.
+    for name in leases(&folder)? {
+        folder.remove(&name)?;
+    }
+    folder.remove_stale_temporaries()?;
+    if folder.is_local() {
+        TableReader::clean(folder.root())?;
+    }
     let mut text = serde_json::to_string_pretty(&index)
-        .map_err(|source| Error::output("write", &path)(source.into()))?;
+        .map_err(|source| Error::output("write", &folder.shown(INDEX_FILE))(source.into()))?;
     text.push('\n');
-    write_atomic(&path, text.as_bytes())?;
+    folder.write(INDEX_FILE, text.as_bytes())?;
     Ok(Ok(index))
 }
 
-/// Every shard is finished, so no lease means anything.
-fn remove_leases(out: &Path) -> Result<()> {
-    let paths: Vec<PathBuf> = fs::read_dir(out)
-        .map_err(Error::output("list", out))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            name.and_then(|name| name.strip_suffix(LEASE))
-                .is_some_and(|id| id.bytes().all(|b| b.is_ascii_digit()))
-        })
-        .collect();
-    for path in paths {
-        fs::remove_file(&path).map_err(Error::output("remove", &path))?;
-    }
-    Ok(())
+/// Names of the leases of shards in `folder`.
+fn leases(folder: &Folder) -> Result<Vec<String>> {
+    let is_lease = |entry: &Entry| {
+        let id = entry.name.strip_suffix(LEASE);
+        id.is_some_and(|id| id.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let entries = folder.entries()?.into_iter();
+    Ok(entries.filter(is_lease).map(|entry| entry.name).collect())
 }

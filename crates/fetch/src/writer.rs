@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sightline_core::{Digest, Metadata, Progress, Sample, SampleKey, ShardId};
 use sightline_shard::{Error as ShardError, ShardSummary, ShardWriter};
-use sightline_store::{digest_file, write_atomic};
 
 use crate::error::{Error, Result};
-use crate::layout::Layout;
+use crate::layout::{Layout, table_name};
 use crate::pipeline::{Begun, Event, Shared, StopFlag};
 use crate::process::Outcome;
-use crate::resume::Output;
+use crate::resume::{Output, stats_name};
 use crate::spec::{FetchSpec, SHARD_DIGITS};
 use crate::stats::{Counts, FetchSummary, Origin, ShardStats};
 use crate::status::FetchStatus;
@@ -210,14 +209,14 @@ impl<'a> Writer<'a> {
         }
 
         let summary = shard.map(ShardWriter::finish).transpose()?;
-        let table_path = output.table_path(rows.id);
-        let table_len_bytes = table.write(&rows.frame, &table_path)?;
+        let written = table.write(&rows.frame, &output.folder, &table_name(rows.id))?;
+        let table_len_bytes = written.len_bytes;
         let summary = match (summary, output.layout) {
             (Some(summary), _) => summary,
             (None, Layout::Table) => ShardSummary {
                 samples: images,
                 len_bytes: table_len_bytes,
-                sha256: digest_file(&table_path)?.sha256,
+                sha256: written.sha256,
             },
             (None, _) => ShardSummary {
                 samples: 0,
@@ -234,13 +233,13 @@ impl<'a> Writer<'a> {
             &counts,
         );
         let stats = ShardStats::new(&counts, started, clock.elapsed(), origin);
-        let path = output.stats_path(rows.id);
+        let name = stats_name(rows.id);
         let text = stats.to_text().map_err(|e| Error::Output {
             action: "write",
-            path: path.clone(),
+            path: output.folder.shown(&name),
             source: e.into(),
         })?;
-        write_atomic(&path, text.as_bytes())?;
+        output.folder.write(&name, text.as_bytes())?;
         output.release(rows.id)?;
         tracing::info!(
             shard = rows.id.0,

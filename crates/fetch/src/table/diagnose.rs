@@ -95,7 +95,7 @@ pub(super) fn unreadable(file: &InputFile, error: io::Error) -> Error {
         return Error::read_table(&file.path)(error);
     }
     let mut start = [0; 2];
-    let begins = File::open(&file.path).and_then(|mut opened| opened.read_exact(&mut start));
+    let begins = File::open(file.place()).and_then(|mut opened| opened.read_exact(&mut start));
     let problem = match error.kind() {
         _ if begins.is_ok() && start != [0x1f, 0x8b] => TableProblem::NotGzip,
         io::ErrorKind::UnexpectedEof => TableProblem::GzipTruncated,

@@ -8,7 +8,8 @@
 //! | `.json` | one array of objects |
 //! | `.parquet` | |
 //!
-//! Each may have `.gz` after it. A folder stands for its files of one format, sorted by path, not below.
+//! Each may have `.gz` after it. A folder stands for its files of one format, sorted by path, not below; a pattern for the files
+//! that it matches. Tables in object stores are downloaded, one file at a time.
 //!
 //! Columns are read, nothing else: polars scans the file with only the columns that are asked for and
 //! hands over one shard's rows at a time, so a table may be larger than memory. Formats that cannot be
@@ -24,11 +25,13 @@ mod plain;
 mod problem;
 mod rows;
 mod scan;
+mod scratch;
 mod types;
 
 pub use files::InputFormat;
-pub(crate) use files::{InputFile, find};
+pub(crate) use files::{InputFile, find, is_pattern};
 pub use problem::{Part, PartProblem, TableProblem};
 pub(crate) use rows::{Row, ShardRows};
 pub use scan::TABLE_THREADS;
 pub(crate) use scan::{Columns, TableReader};
+pub(crate) use scratch::Scratch;

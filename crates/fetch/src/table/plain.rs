@@ -43,7 +43,7 @@ impl Plain {
     ) -> Result<Option<Self>> {
         if !file.gzip && file.format != InputFormat::Json {
             return Ok(Some(Self {
-                path: file.path.clone(),
+                path: file.place().to_owned(),
                 format: file.format,
                 is_scratch: false,
             }));
@@ -92,6 +92,11 @@ impl Plain {
         Ok((!is_stopped()).then_some(plain))
     }
 
+    /// Where a downloaded table lies in the folder `scratch`; one of a process at a time.
+    pub(super) fn download(scratch: &Path) -> PathBuf {
+        scratch.join(format!("{SCRATCH}.{}.download", std::process::id()))
+    }
+
     /// Removes what a killed run left in the folder `scratch`.
     pub(super) fn clean(scratch: &Path) -> Result<()> {
         for entry in fs::read_dir(scratch).map_err(Error::output("list", scratch))? {
@@ -121,7 +126,7 @@ impl Drop for Plain {
 
 /// The content of `file`, decompressed.
 pub(super) fn open(file: &InputFile) -> Result<Box<dyn BufRead + Send>> {
-    let source = File::open(&file.path).map_err(Error::read_table(&file.path))?;
+    let source = File::open(file.place()).map_err(Error::read_table(&file.path))?;
     let source = BufReader::with_capacity(1 << 18, source);
     Ok(if file.gzip {
         Box::new(BufReader::with_capacity(

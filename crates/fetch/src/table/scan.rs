@@ -3,17 +3,19 @@
 use std::fs::File;
 use std::io::{BufRead, Read};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use polars::prelude::*;
+use sightline_store::Stores;
 
 use super::diagnose::{Refusal, unreadable};
 use super::files::{InputFile, InputFormat};
 use super::plain::{Plain, open};
 use super::problem::{Part, PartProblem, TableProblem};
 use super::rows::{CHECK, is_representable};
+use super::scratch::Scratch;
 use super::types::{all_are, check_readable, storable, truth};
 use crate::error::{Error, Result};
 
@@ -47,17 +49,80 @@ pub(crate) struct Columns {
 pub(crate) struct TableReader {
     columns: Columns,
     rows: NonZeroUsize,
-    scratch: PathBuf,
+    scratch: Scratch,
+    stores: Stores,
+}
+
+/// A file that is on this machine; a download is removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Brought {
+    file: InputFile,
+    is_download: bool,
+}
+
+impl Brought {
+    /// The file.
+    pub(crate) fn file(&self) -> &InputFile {
+        &self.file
+    }
+}
+
+impl Drop for Brought {
+    fn drop(&mut self) {
+        if self.is_download
+            && let Some(path) = &self.file.local
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 impl TableReader {
-    /// A reader of batches of `rows` rows, with room for rewritten tables in the folder `scratch`.
-    pub(crate) fn new(columns: Columns, rows: NonZeroUsize, scratch: &Path) -> Self {
+    /// A reader of batches of `rows` rows, with room for downloaded and rewritten tables in `scratch`.
+    pub(crate) fn new(
+        columns: Columns,
+        rows: NonZeroUsize,
+        scratch: Scratch,
+        stores: &Stores,
+    ) -> Self {
         Self {
             columns,
             rows,
-            scratch: scratch.to_owned(),
+            scratch,
+            stores: stores.clone(),
         }
+    }
+
+    /// Downloads `file` where it is in an object store; `None` when `is_stopped` before it is there.
+    pub(crate) fn bring(
+        &self,
+        file: &InputFile,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<Option<Brought>> {
+        let mut brought = Brought {
+            file: file.clone(),
+            is_download: false,
+        };
+        let Some(origin) = file.origin.as_ref().filter(|_| file.local.is_none()) else {
+            return Ok(Some(brought));
+        };
+        let failed = |error| Error::read_from(&file.path)(error);
+        let (folder, name) = self.stores.object(origin).map_err(failed)?;
+        let path = Plain::download(self.scratch.path());
+        brought.file.local = Some(path.clone());
+        brought.is_download = true;
+        let Some(found) = folder.download(&name, &path, is_stopped).map_err(failed)? else {
+            return Ok(None);
+        };
+        let expected = file.expected.is_none_or(|(len_bytes, sha256)| {
+            (len_bytes, sha256) == (found.len_bytes, found.sha256)
+        });
+        if !expected {
+            return Err(Error::OtherTable {
+                path: file.path.clone(),
+            });
+        }
+        Ok(Some(brought))
     }
 
     /// Removes what killed runs left in the folder `scratch`, which no other process may be using.
@@ -96,10 +161,14 @@ impl TableReader {
         is_stopped: &dyn Fn() -> bool,
         each: &mut dyn FnMut(DataFrame) -> Result<bool>,
     ) -> Result<()> {
+        let Some(brought) = self.bring(file, is_stopped)? else {
+            return Ok(());
+        };
+        let file = brought.file();
         if file.format == InputFormat::Txt {
             return self.read_txt(file, each);
         }
-        let Some(plain) = Plain::of(file, &self.scratch, is_stopped)? else {
+        let Some(plain) = Plain::of(file, self.scratch.path(), is_stopped)? else {
             return Ok(());
         };
         let refused = |refusal: Refusal| refusal.explain(file, &plain);
@@ -150,7 +219,7 @@ impl TableReader {
         let mut read = 0;
         let mut rows = 0;
         for file in files {
-            if file.gzip || file.format == InputFormat::Json {
+            if file.gzip || file.format == InputFormat::Json || file.origin.is_some() {
                 return None;
             }
             if file.format != InputFormat::Parquet {
@@ -159,7 +228,7 @@ impl TableReader {
                     return None;
                 }
             }
-            rows += count_rows(file, &self.scratch)?;
+            rows += count_rows(file, self.scratch.path())?;
         }
         Some(rows)
     }
@@ -505,13 +574,16 @@ mod tests {
             additional: additional.iter().map(|&c| c.to_owned()).collect(),
             check: None,
         };
-        TableReader::new(columns, NonZeroUsize::new(rows).unwrap(), dir)
+        let (rows, scratch) = (NonZeroUsize::new(rows).unwrap(), Scratch::at(dir));
+        TableReader::new(columns, rows, scratch, &Stores::default())
     }
 
     fn write(dir: &Path, name: &str, content: &[u8]) -> InputFile {
         let path = dir.join(name);
         fs::write(&path, content).unwrap();
-        super::super::find(&path, None).unwrap().remove(0)
+        super::super::find(&Stores::default(), &path, None)
+            .unwrap()
+            .remove(0)
     }
 
     fn gzip(content: &[u8]) -> Vec<u8> {

@@ -402,7 +402,7 @@ fn every_output_format_resumes_overwrites_extends_and_is_planned() {
             assert_eq!(found, expected, "{name}");
         }
         let whole = tree(&spec.out);
-        let look = survey(&spec.out, 5, &Silent).unwrap();
+        let look = survey(&Folder::open(&spec.out).unwrap(), 5, &Silent).unwrap();
         let shown = if name == "dummy" { 0 } else { 5 };
         assert_eq!(
             (look.summary.rows, look.samples.len()),

@@ -10,5 +10,6 @@ mod filter;
 mod hub;
 mod layout;
 mod resume;
+mod stores;
 mod table;
 mod util;
