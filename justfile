@@ -40,7 +40,7 @@ test-peers area="shards" *args: (_peers area)
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/check.py "${CARGO_TARGET_DIR:-target}/debug/sightline" {{ args }}
 
 # Everything that CI checks: format, lints, and every test.
-test: fmt-check lint metrics-data cuda-kernels && test-webgpu
+test: fmt-check lint metrics-data objects-server cuda-kernels && test-webgpu
     cargo test --workspace --no-fail-fast
 
 # METEOR's tables, once: pip fetches the package that holds the data (104 MB), the program compiles them into its cache.
@@ -48,6 +48,17 @@ metrics-data:
     cargo build --workspace --bins
     @"${CARGO_TARGET_DIR:-target}/debug/sightline" metrics setup \
         || echo "METEOR cannot be compared with the reference program: its tables are not there" >&2
+
+# Object stores alone, with a real S3 server on loopback.
+test-objects:
+    @benchmarks/peers/objects/setup.sh
+    cargo test --package sightline-store
+    SIGHTLINE_REQUIRE_S3=1 cargo test --package sightline --test main objects::
+
+# The S3 server of the tests of object stores, once: Python packages (50 MB) in .venv/objects. Without it these tests are skipped.
+objects-server:
+    @benchmarks/peers/objects/setup.sh \
+        || echo "object stores cannot be compared with a real S3 server: it could not be set up" >&2
 
 # Compare with the outputs of the reference programs below DIR (default: the full fixtures if they are there, else tests/fixtures).
 golden dir="": metrics-data

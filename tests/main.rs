@@ -14,6 +14,7 @@ mod help;
 mod hub;
 mod kill;
 mod models;
+mod objects;
 mod preprocess;
 mod score;
 mod shards;

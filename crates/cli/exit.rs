@@ -65,7 +65,7 @@ impl Failure {
             exit,
             doing: doing.into(),
             causes: chain(error),
-            hints: error.hints(),
+            hints: hints(error),
         }
     }
 
@@ -105,6 +105,17 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
+}
+
+/// What to do about `error`; where it does not say, what to do about what an object store answered, below readers and
+/// writers that know nothing of stores.
+fn hints(error: &(impl Error + Hint + ?Sized)) -> Vec<String> {
+    let hints = error.hints();
+    if !hints.is_empty() {
+        return hints;
+    }
+    let store = error.source().and_then(sightline_store::Error::behind);
+    store.map_or_else(Vec::new, Hint::hints)
 }
 
 /// The messages of `error` and its sources, without a source that its parent already prints.

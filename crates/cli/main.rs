@@ -9,6 +9,7 @@ mod monitor;
 mod output;
 mod panics;
 mod signal;
+mod stores;
 
 use std::io;
 use std::process::ExitCode;

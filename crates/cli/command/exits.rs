@@ -117,7 +117,9 @@ pub(crate) fn report(error: &sightline_report::Error) -> Exit {
 pub(crate) fn store(error: &sightline_store::Error) -> Exit {
     match error {
         sightline_store::Error::File { source, .. } => io(source),
-        _ => Exit::Usage,
+        // An object that is not there was named by the person; a bucket that is not is more than that.
+        error if error.is_usage() => Exit::Usage,
+        _ => Exit::Environment,
     }
 }
 

@@ -18,7 +18,6 @@ use sightline_fetch::{
 use sightline_imaging::reshape::{ReshapeSpec, ResizeMode};
 use sightline_imaging::resize::opencv::Interpolation;
 use sightline_imaging::{DecodeOptions, EncodeSpec, Limits, Scale};
-use sightline_store::Folder;
 
 use crate::args::ImageFormatArg;
 use crate::command::exits;
@@ -26,6 +25,7 @@ use crate::exit::{Exit, Failure};
 use crate::monitor::{Monitor, MonitorArgs, ProgressMode};
 use crate::output::print_either;
 use crate::signal::Stop;
+use crate::stores::{scratch, shown, stores};
 
 /// Different messages of a status that are printed; the rest is in the status tables.
 const MESSAGES_SHOWN: usize = 10;
@@ -63,10 +63,11 @@ enum FetchCommand {
 )]
 #[derive(Debug, Args)]
 struct RequestArgs {
-    /// Table of URLs: a txt, csv, tsv, jsonl, json or parquet file, also with .gz, or a folder of them
+    /// Table of URLs: a txt, csv, tsv, jsonl, json or parquet file, also with .gz, or a folder or pattern of them. It may be
+    /// at s3://, gs://, az:// or http(s):// (docs/object-stores.md)
     url_list: PathBuf,
 
-    /// Folder for the shards; a run that was cut short continues in it
+    /// Folder for the shards, or s3://, gs:// or az://BUCKET/PREFIX; a run that was cut short continues in it
     #[arg(long, visible_alias = "output-folder", value_name = "DIR")]
     out: PathBuf,
 
@@ -488,6 +489,8 @@ impl RequestArgs {
         };
         spec.memory_budget_bytes = self.memory_budget.saturating_mul(1 << 20);
         spec.threads = self.image_threads;
+        spec.stores = stores();
+        spec.scratch = Some(scratch());
         spec
     }
 
@@ -534,7 +537,7 @@ pub(crate) fn run(args: &FetchArgs) -> Result<Exit, Failure> {
         (Some(FetchCommand::Finish(args)), _) => plan::finish_plan(args),
         (Some(FetchCommand::Report(args)), _) => report::write_report(args),
         (None, Some(request)) => {
-            let doing = format!("fetching `{}`", request.url_list.display());
+            let doing = format!("fetching `{}`", shown(&request.url_list));
             let stop = Stop::listen()?;
             let monitor = Monitor::new(request.monitor())?;
             let spec = request.spec();
@@ -561,14 +564,14 @@ fn write_index(spec: &FetchSpec, names: &[String], doing: &str) -> Result<(), Fa
     let Some(index) = format.and_then(|format| needed_by(*format)) else {
         return Ok(());
     };
-    if spec.out.join(index.file()).exists() {
-        return Ok(());
-    }
     let failed = |error: sightline_dataset::Error| {
         Failure::new(exits::dataset(&error), doing.to_owned(), &error)
     };
-    let folder = Folder::open(&spec.out)
-        .map_err(|error| Failure::new(exits::store(&error), doing.to_owned(), &error))?;
+    let unopened = |error| Failure::new(exits::store(&error), doing.to_owned(), &error);
+    let folder = spec.stores.folder(&spec.out).map_err(unopened)?;
+    if folder.entry(index.file()).map_err(unopened)?.is_some() {
+        return Ok(());
+    }
     index
         .write(&folder, names, &IndexSpec::default(), &Silent)
         .map_err(failed)?;

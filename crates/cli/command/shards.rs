@@ -16,6 +16,7 @@ use sightline_store::Folder;
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
+use crate::stores::{scratch, shown, stores};
 
 mod locate;
 
@@ -39,7 +40,8 @@ pub(crate) enum ShardsCommand {
 /// Which shards.
 #[derive(Debug, Args)]
 pub(crate) struct ShardsArgs {
-    /// A folder of shards, a shard, or a pattern such as 'shards/*.tar' or 'shards/{00000..00017}.tar'
+    /// A folder of shards, a shard, or a pattern such as 'shards/*.tar' or 'shards/{00000..00017}.tar', also at s3://, gs:// or
+    /// az://; at http(s):// shards are named
     shards: PathBuf,
 
     /// Shard format; by default the names of the shards say it
@@ -83,7 +85,7 @@ pub(crate) struct RepairArgs {
     #[command(flatten)]
     shards: ShardsArgs,
 
-    /// Folder for the new shards
+    /// Folder for the new shards, also at s3://, gs:// or az://
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
@@ -106,7 +108,7 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_name = "NAME")]
     to: String,
 
-    /// Folder for the new shards
+    /// Folder for the new shards, also at s3://, gs:// or az://
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
@@ -226,15 +228,20 @@ fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
 
 /// The manifest that was named, else the one beside the shards.
 fn manifest(named: Option<&PathBuf>, folder: &Folder) -> Result<Option<Manifest>, Failure> {
-    let beside = folder.root().join(MANIFEST);
-    let path = match named {
-        Some(path) => path,
-        None if beside.is_file() => &beside,
-        None => return Ok(None),
+    let path = named.cloned().unwrap_or_else(|| folder.shown(MANIFEST));
+    let doing = || format!("reading manifest `{}`", shown(&path));
+    let read = match named {
+        Some(path) => stores()
+            .object(path)
+            .and_then(|(folder, name)| folder.read(&name)),
+        None => folder.read(MANIFEST),
     };
-    let doing = || format!("reading manifest `{}`", path.display());
-    let text = std::fs::read(path)
-        .map_err(|error| Failure::io(doing(), &error).with_exit(exits::io(&error)))?;
+    let failed = |error| Failure::new(exits::store(&error), doing(), &error);
+    let text = match (read.map_err(failed)?, named) {
+        (Some(text), _) => text,
+        (None, None) => return Ok(None),
+        (None, Some(_)) => return Err(Failure::usage(doing(), "there is no such file")),
+    };
     let manifest: Manifest = serde_json::from_slice(&text)
         .map_err(|error| Failure::usage(doing(), error.to_string()))?;
     if manifest.schema != 1 {
@@ -246,7 +253,7 @@ fn manifest(named: Option<&PathBuf>, folder: &Folder) -> Result<Option<Manifest>
 
 fn run_repair(args: &RepairArgs) -> Result<Exit, Failure> {
     let Located { folder, names } = locate(&args.shards)?;
-    let doing = || format!("repairing shards of `{}`", args.shards.shards.display());
+    let doing = || format!("repairing shards of `{}`", shown(&args.shards.shards));
     let out = create(&args.out)?;
     let repaired = repair(&folder, &names, &out, args.force, &Bar::default())
         .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
@@ -278,7 +285,7 @@ fn run_repair(args: &RepairArgs) -> Result<Exit, Failure> {
 
 fn run_convert(args: &ConvertArgs) -> Result<Exit, Failure> {
     let Located { folder, names } = locate(&args.shards)?;
-    let doing = || format!("converting shards of `{}`", args.shards.shards.display());
+    let doing = || format!("converting shards of `{}`", shown(&args.shards.shards));
     let to = format_called(&args.to, &doing())?;
     let out = create(&args.out)?;
     let spec = ConvertSpec {
@@ -326,7 +333,7 @@ fn run_convert(args: &ConvertArgs) -> Result<Exit, Failure> {
 
 fn run_index(args: &IndexArgs) -> Result<Exit, Failure> {
     let Located { folder, names } = locate(&args.shards)?;
-    let doing = || format!("indexing shards of `{}`", args.shards.shards.display());
+    let doing = || format!("indexing shards of `{}`", shown(&args.shards.shards));
     let kinds: Result<Vec<&'static dyn Index>, Failure> = args
         .kind
         .iter()
@@ -341,6 +348,7 @@ fn run_index(args: &IndexArgs) -> Result<Exit, Failure> {
         .collect();
     let mut spec = IndexSpec {
         name: args.name.clone(),
+        scratch: Some(scratch()),
         ..IndexSpec::default()
     };
     if !args.split.is_empty() {
@@ -351,7 +359,10 @@ fn run_index(args: &IndexArgs) -> Result<Exit, Failure> {
     for index in kinds? {
         let failed =
             |error: sightline_dataset::Error| Failure::new(exits::dataset(&error), doing(), &error);
-        if !args.force && folder.root().join(index.file()).exists() {
+        let is_there = folder
+            .entry(index.file())
+            .map_err(|error| failed(error.into()))?;
+        if !args.force && is_there.is_some() {
             return Err(failed(sightline_dataset::Error::Exists {
                 name: index.file().to_owned(),
             }));
@@ -367,7 +378,7 @@ fn run_index(args: &IndexArgs) -> Result<Exit, Failure> {
 }
 
 fn create(out: &std::path::Path) -> Result<Folder, Failure> {
-    Folder::create(out).map_err(|error| {
+    stores().create(out).map_err(|error| {
         let doing = format!("making folder `{}`", out.display());
         Failure::new(exits::store(&error), doing, &error)
     })

@@ -118,7 +118,7 @@ impl Converted {
         most: u64,
     ) -> Result<()> {
         let name = spec.to.file_name(id);
-        if !spec.force && out.path_of(&name)?.exists() {
+        if !spec.force && out.entry(&name)?.is_some() {
             return Err(Error::Exists { name });
         }
         let mut sink = out.clone();

@@ -68,7 +68,7 @@ pub fn repair(
         } else {
             let id = ShardId(number(name).unwrap_or(at));
             let new = format.file_name(id);
-            if !force && out.path_of(&new)?.exists() {
+            if !force && out.entry(&new)?.is_some() {
                 return Err(Error::Exists { name: new });
             }
             let mut sink = out.clone();

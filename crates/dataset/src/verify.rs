@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sightline_core::{Digest, Hint, Progress, Sample, SampleKey};
 use sightline_imaging::decode::{DecodeOptions, decode_rgb};
-use sightline_store::{Folder, digest_file};
+use sightline_store::Folder;
 
 use crate::convert::NamedShard;
 use crate::index::Manifest;
@@ -171,7 +171,7 @@ fn look(source: &Folder, (name, format): &NamedShard, spec: VerifySpec<'_>) -> S
     }
     if let Some(manifest) = spec.manifest {
         let listed = manifest.shards.iter().find(|listed| listed.name == *name);
-        let digest = source.path_of(name).and_then(digest_file);
+        let digest = source.digest(name);
         match (listed, digest) {
             (None, _) => shard.findings.push(finding(
                 FindingKind::Unlisted,

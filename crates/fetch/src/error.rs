@@ -231,7 +231,8 @@ impl Error {
             return !is_failing_store(source);
         }
         if let Self::Store(error) = self {
-            return is_what_was_typed(error);
+            // A file of the output that is gone is not what was typed.
+            return !matches!(error, sightline_store::Error::File { .. }) && error.is_usage();
         }
         !matches!(
             self,
@@ -274,19 +275,11 @@ impl Error {
     }
 }
 
-/// Whether a store failed, and not only lacks an object of that name.
+/// Whether a store failed, and does not only lack an object of that name.
 fn is_failing_store(error: &io::Error) -> bool {
-    sightline_store::Error::behind(error)
-        .is_some_and(|error| !error.is_missing() && !is_what_was_typed(error))
-}
-
-/// Whether a name, a pattern or an address cannot be.
-fn is_what_was_typed(error: &sightline_store::Error) -> bool {
-    use sightline_store::Error;
-    matches!(
-        error,
-        Error::Address { .. } | Error::Name { .. } | Error::Pattern { .. } | Error::NoMatch { .. }
-    )
+    sightline_store::Error::behind(error).is_some_and(|error| {
+        matches!(error, sightline_store::Error::Remote { .. }) && !error.is_usage()
+    })
 }
 
 fn list(names: &[String]) -> String {

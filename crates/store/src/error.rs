@@ -244,13 +244,15 @@ impl Error {
         None
     }
 
-    /// Whether an object or file is missing, and nothing else is wrong.
-    pub fn is_missing(&self) -> bool {
+    /// Whether what a person named cannot be or is not there, and neither machine nor store is at fault.
+    pub fn is_usage(&self) -> bool {
         match self {
             Self::File { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            Self::Remote { problem, .. } => *problem == RemoteProblem::NotFound,
-            Self::NoMatch { .. } => true,
-            _ => false,
+            Self::Remote { problem, .. } => matches!(
+                problem,
+                RemoteProblem::NotFound | RemoteProblem::ReadOnly | RemoteProblem::Unlistable
+            ),
+            _ => true,
         }
     }
 

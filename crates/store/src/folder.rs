@@ -108,6 +108,11 @@ impl Folder {
         self.backend.list("")
     }
 
+    /// Whether there is no object, here or below.
+    pub fn is_empty(&self) -> Result<bool> {
+        self.backend.is_empty()
+    }
+
     /// All bytes of the object called `name`, or `None` where there is none. For small ones: a store gives no more than 1 GiB.
     pub fn read(&self, name: &str) -> Result<Option<Bytes>> {
         self.backend.read(name)

@@ -133,7 +133,7 @@ impl Stores {
         if !name.is_empty() && self.remote(folder)?.entry(name)?.is_some() {
             return Ok(Kind::Object);
         }
-        let is_empty = self.remote(address)?.names()?.is_empty();
+        let is_empty = self.remote(address)?.is_empty()?;
         Ok(if is_empty {
             Kind::Nothing
         } else {

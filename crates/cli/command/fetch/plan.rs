@@ -11,11 +11,12 @@ use crate::exit::{Exit, Failure};
 use crate::monitor::{Monitor, MonitorArgs};
 use crate::output::print_either;
 use crate::signal::Stop;
+use crate::stores::{scratch, shown, stores};
 
 /// Names a plan.
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
-    /// The plan, or the folder that holds it
+    /// The plan, or the folder that holds it, also at s3://, gs:// or az://
     plan: PathBuf,
 
     /// Print the answer as JSON
@@ -60,7 +61,7 @@ impl WorkArgs {
 }
 
 pub(super) fn make_plan(request: &RequestArgs) -> Result<Exit, Failure> {
-    let doing = format!("planning `{}`", request.url_list.display());
+    let doing = format!("planning `{}`", shown(&request.url_list));
     let plan = FetchPlan::new(&request.spec(), &Monitor::new(request.monitor())?)
         .map_err(failure(&doing))?;
     let path = plan.save().map_err(failure(&doing))?;
@@ -86,7 +87,8 @@ pub(super) fn make_plan(request: &RequestArgs) -> Result<Exit, Failure> {
 
 fn read_plan(args: &PlanArgs) -> Result<(FetchPlan, String), Failure> {
     let doing = format!("plan `{}`", args.plan.display());
-    let plan = FetchPlan::read(&args.plan).map_err(failure(&doing))?;
+    let mut plan = FetchPlan::read(&args.plan, &stores()).map_err(failure(&doing))?;
+    plan.spec.scratch = Some(scratch());
     Ok((plan, doing))
 }
 

@@ -7,17 +7,18 @@ use clap::Args;
 use sightline_core::{ImageFormat, Sample};
 use sightline_fetch::survey;
 use sightline_report::fetch_page::{FetchHistogram, FetchPage, FetchPicture, fetch_page};
-use sightline_store::write_atomic;
+use sightline_store::{is_address, write_atomic};
 
 use super::failure;
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, print};
+use crate::stores::stores;
 
 /// Arguments of `sightline fetch report`.
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
-    /// Folder of shards that `fetch` made
+    /// Folder of shards that `fetch` made, also at s3://, gs:// or az://
     folder: PathBuf,
 
     /// The page [default: report.html in the folder]
@@ -32,7 +33,9 @@ pub(super) struct ReportArgs {
 pub(super) fn write_report(args: &ReportArgs) -> Result<Exit, Failure> {
     const SHOWN: usize = 30;
     let doing = format!("looking at `{}`", args.folder.display());
-    let survey = survey(&args.folder, args.images, &Bar::default()).map_err(failure(&doing))?;
+    let unopened = |error| Failure::new(exits::store(&error), doing.clone(), &error);
+    let folder = stores().folder(&args.folder).map_err(unopened)?;
+    let survey = survey(&folder, args.images, &Bar::default()).map_err(failure(&doing))?;
     let summary = &survey.summary;
     let failures = summary.failures.values().flatten();
     let mut failures: Vec<(String, u64)> = failures
@@ -92,8 +95,14 @@ pub(super) fn write_report(args: &ReportArgs) -> Result<Exit, Failure> {
         .out
         .clone()
         .unwrap_or_else(|| args.folder.join("report.html"));
-    write_atomic(&out, html.as_bytes())
-        .map_err(|error| Failure::new(exits::store(&error), doing, &error))?;
+    let written = if is_address(&out) {
+        stores()
+            .object(&out)
+            .and_then(|(folder, name)| folder.write(&name, html.as_bytes()))
+    } else {
+        write_atomic(&out, html.as_bytes())
+    };
+    written.map_err(unopened)?;
     print(&format!("`{}`", out.display()))?;
     Ok(Exit::Done)
 }

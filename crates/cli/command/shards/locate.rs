@@ -1,14 +1,17 @@
 //! Which shards a person means, and of which format they are.
 
+use std::path::Path;
+
 use sightline_dataset::NamedShard;
+use sightline_shard::ShardFormat;
 use sightline_shard::format::of_name;
-use sightline_shard::{FORMATS, ShardFormat};
-use sightline_store::Folder;
-use sightline_store::glob::locate as locate_names;
+use sightline_store::glob::locate_in;
+use sightline_store::{Entry, Folder, Kind, is_address};
 
 use super::{ShardsArgs, format_called};
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
+use crate::stores::{shown, stores};
 
 /// Formats of one kind. A folder stands for the shards of the first kind that it holds any of: beside tar archives there
 /// are often tables of what is in them.
@@ -31,12 +34,13 @@ pub(super) struct Located {
 
 /// The shards that `args` mean.
 pub(super) fn locate(args: &ShardsArgs) -> Result<Located, Failure> {
-    let doing = || format!("looking into `{}`", args.shards.display());
+    let doing = || format!("looking into `{}`", shown(&args.shards));
     let typed = args
         .shards
         .to_str()
         .ok_or_else(|| Failure::usage(doing(), "the name is not valid UTF-8"))?;
     let failed = |error| Failure::new(exits::store(&error), doing(), &error);
+    let locate_names = |typed: &str, default: &str| locate_in(&stores(), typed, default);
     if let Some(name) = &args.format {
         let format = format_called(name, &doing())?;
         // A folder of plain files without a list is a shard by itself.
@@ -50,10 +54,12 @@ pub(super) fn locate(args: &ShardsArgs) -> Result<Located, Failure> {
         let names = names.into_iter().map(|name| (name, format)).collect();
         return Ok(Located { folder, names });
     }
-    if args.shards.is_dir() {
-        let folder = Folder::open(&args.shards).map_err(failed)?;
+    if is_folder(&args.shards).map_err(failed)? {
+        let folder = stores().folder(&args.shards).map_err(failed)?;
+        // Listed once: a store may take its time for that.
+        let entries = folder.entries().map_err(failed)?;
         for kind in KINDS {
-            let names = of_kind(&folder, kind);
+            let names = of_kind(&entries, kind);
             if !names.is_empty() {
                 return Ok(Located { folder, names });
             }
@@ -85,12 +91,17 @@ fn unlisted(
     args: &ShardsArgs,
     format: &'static dyn ShardFormat,
 ) -> Result<Option<Located>, sightline_store::Error> {
-    if !args.shards.is_dir() {
+    if !is_folder(&args.shards)? {
         return Ok(None);
     }
     let pattern = format!("*.{}", format.extension());
-    if Folder::open(&args.shards)?.expand(&[pattern]).is_ok() {
+    if stores().folder(&args.shards)?.expand(&[pattern]).is_ok() {
         return Ok(None);
+    }
+    if is_address(&args.shards) {
+        let (folder, name) = stores().object(&args.shards)?;
+        let names = vec![(name, format)];
+        return Ok(Some(Located { folder, names }));
     }
     let path = args
         .shards
@@ -106,21 +117,21 @@ fn unlisted(
     }))
 }
 
-/// The shards of any of the formats `kind` in `folder`, sorted by name.
-fn of_kind(folder: &Folder, kind: &[&str]) -> Vec<NamedShard> {
-    let formats = FORMATS
-        .iter()
-        .filter(|format| kind.contains(&format.name()));
-    let names = formats.flat_map(|format| {
-        // No match is no error here.
-        let names = folder.expand(&[format!("*.{}", format.extension())]);
-        names.unwrap_or_default()
-    });
-    let mut names: Vec<NamedShard> = names
-        .filter_map(|name| of_name(&name).map(|format| (name, format)))
-        .filter(|(_, format)| kind.contains(&format.name()))
-        .collect();
-    names.sort_by(|a, b| a.0.cmp(&b.0));
-    names.dedup_by(|a, b| a.0 == b.0);
+/// Whether `place` is a folder. A pattern in a store is none.
+fn is_folder(place: &Path) -> Result<bool, sightline_store::Error> {
+    let has_wildcard = place.to_string_lossy().contains(['*', '?', '[', '{']);
+    if is_address(place) && has_wildcard {
+        return Ok(false);
+    }
+    Ok(stores().kind(place)? == Kind::Folder)
+}
+
+/// The shards of any of the formats `kind` among `entries`, sorted by name.
+fn of_kind(entries: &[Entry], kind: &[&str]) -> Vec<NamedShard> {
+    let names = entries.iter().map(|entry| &entry.name);
     names
+        .filter(|name| !name.starts_with('.'))
+        .filter_map(|name| of_name(name).map(|format| (name.clone(), format)))
+        .filter(|(_, format)| kind.contains(&format.name()))
+        .collect()
 }

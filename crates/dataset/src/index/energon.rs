@@ -13,6 +13,8 @@
 //! cuts; Energon uses Python's generator instead, so that its own splits differ.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, params};
 use serde_json::{Map, Value, json};
@@ -78,13 +80,12 @@ impl Index for Energon {
         if (sum - 1.0).abs() > 1e-9 || spec.split.iter().any(|(_, share)| *share < 0.0) {
             return Err(Error::Split { sum });
         }
-        let meta = folder.path_of(META)?;
-        std::fs::create_dir_all(&meta).map_err(io("create", META))?;
+        let place = Place::new(folder, spec)?;
 
         let mut written = Vec::new();
         let mut counts = Map::new();
         let mut extensions = BTreeMap::new();
-        let file = AtomicFile::create(folder.path_of(SQLITE)?)?;
+        let file = AtomicFile::create(place.path())?;
         let database = Database::create(file.path())?;
         progress.start("shards", Some(names.len() as u64));
         for (id, name) in names.iter().enumerate() {
@@ -102,6 +103,7 @@ impl Index for Energon {
         progress.finish();
         database.finish()?;
         file.commit()?;
+        place.upload(folder)?;
 
         let shards: Vec<(&str, u64)> = names
             .iter()
@@ -121,6 +123,54 @@ impl Index for Energon {
         }
         written.push(SQLITE.to_owned());
         Ok(written)
+    }
+}
+
+/// Where the database is made: at its place, or in a local folder from which it is uploaded.
+struct Place {
+    path: PathBuf,
+    is_scratch: bool,
+}
+
+impl Place {
+    fn new(folder: &Folder, spec: &IndexSpec) -> Result<Self> {
+        if let Some(scratch) = spec.scratch.as_ref().filter(|_| !folder.is_local()) {
+            let name = format!("sightline-index-{}.sqlite", std::process::id());
+            return Ok(Self {
+                path: scratch.join(name),
+                is_scratch: true,
+            });
+        }
+        let path = folder.path_of(SQLITE)?;
+        let meta = folder.path_of(META)?;
+        std::fs::create_dir_all(&meta).map_err(io("create", META))?;
+        Ok(Self {
+            path,
+            is_scratch: false,
+        })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn upload(&self, folder: &Folder) -> Result<()> {
+        if !self.is_scratch {
+            return Ok(());
+        }
+        let mut file = File::open(&self.path).map_err(io("read", SQLITE))?;
+        let mut object = folder.begin(SQLITE)?;
+        std::io::copy(&mut file, &mut object)
+            .and_then(|_| object.commit())
+            .map_err(io("write", SQLITE))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_scratch {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -152,7 +202,7 @@ struct Database {
 }
 
 impl Database {
-    fn create(path: &std::path::Path) -> Result<Self> {
+    fn create(path: &Path) -> Result<Self> {
         let connection = Connection::open_with_flags(
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sightline_core::{Digest, Progress};
 use sightline_shard::format::of_name;
-use sightline_store::{Folder, digest_file};
+use sightline_store::Folder;
 
 use super::{Index, IndexSpec, put};
 use crate::{Error, Result};
@@ -103,7 +103,7 @@ fn shard(folder: &Folder, name: &str) -> Result<ManifestShard> {
     while reader.next_sample()?.is_some() {
         samples += 1;
     }
-    let file = digest_file(folder.path_of(name)?)?;
+    let file = folder.digest(name)?;
     Ok(ManifestShard {
         name: name.to_owned(),
         format: format.name().to_owned(),

@@ -13,6 +13,7 @@
 
 use std::fmt::Debug;
 use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 
 use sightline_core::digest::Hasher;
 use sightline_core::io::Sequential;
@@ -75,6 +76,9 @@ pub struct IndexSpec {
     pub name: Option<String>,
     /// Parts of the dataset with their shares, for Energon; shards are shuffled and cut by them.
     pub split: Vec<(String, f64)>,
+    /// Local folder for a database that is being made, which a folder of an object store has no room for. Only Energon's index
+    /// needs it.
+    pub scratch: Option<PathBuf>,
 }
 
 impl Default for IndexSpec {
@@ -82,6 +86,7 @@ impl Default for IndexSpec {
         Self {
             name: None,
             split: vec![("train".to_owned(), 1.0)],
+            scratch: None,
         }
     }
 }

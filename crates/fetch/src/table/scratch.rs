@@ -32,7 +32,7 @@ impl Scratch {
         }
         let Some(parent) = &spec.scratch else {
             return Err(Error::Spec {
-                field: "--scratch",
+                field: "scratch",
                 problem: "an output in an object store needs a local folder for tables".to_owned(),
             });
         };

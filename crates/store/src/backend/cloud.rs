@@ -313,6 +313,17 @@ impl Backend for Cloud {
         Ok(names)
     }
 
+    fn is_empty(&self) -> Result<bool> {
+        let (folder, prefix) = self.folder("")?;
+        folder.run("list", move |store, _| {
+            let prefix = prefix.clone();
+            async move {
+                let first = store.list(prefix.as_ref()).next().await;
+                Ok(first.transpose()?.is_none())
+            }
+        })
+    }
+
     fn create(&self, name: &str) -> Result<Box<dyn ObjectWriter>> {
         Ok(Box::new(CloudWriter::new(self.writable(name)?)))
     }

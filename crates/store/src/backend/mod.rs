@@ -38,6 +38,11 @@ pub(crate) trait Backend: Debug + Send + Sync {
     /// and there is none, the error says so.
     fn list(&self, folder: &str) -> Result<Vec<String>>;
 
+    /// Whether there is no object, here or below.
+    fn is_empty(&self) -> Result<bool> {
+        Ok(self.list("")?.is_empty())
+    }
+
     /// A writer; the object appears whole when it is committed.
     fn create(&self, name: &str) -> Result<Box<dyn ObjectWriter>>;
 
