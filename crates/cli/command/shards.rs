@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use sightline_core::registry::UnknownName;
 use sightline_dataset::convert::NewShard;
 use sightline_dataset::index::{MANIFEST, Manifest, needed_by};
+use sightline_dataset::verify::{Finding, FindingKind};
 use sightline_dataset::{
     ConvertSpec, INDEXES, Index, IndexSpec, Info, VerifySpec, convert, info, repair, verify,
 };
@@ -164,8 +165,13 @@ fn run_info(args: &InfoArgs) -> Result<Exit, Failure> {
     print_either(args.json, &info, || text(&info))?;
     for shard in &info.shards {
         if let Some(damage) = &shard.damage {
+            let what = if damage.is_unread {
+                "unread"
+            } else {
+                "damaged"
+            };
             note(&format!(
-                "damaged: {}\n  after {} whole samples",
+                "{what}: {}\n  after {} whole samples",
                 damage.message, damage.whole_samples
             ));
             for hint in &damage.hints {
@@ -173,7 +179,10 @@ fn run_info(args: &InfoArgs) -> Result<Exit, Failure> {
             }
         }
     }
-    Ok(if info.damaged > 0 {
+    let mut damages = info.shards.iter().filter_map(|shard| shard.damage.as_ref());
+    Ok(if damages.any(|damage| damage.is_unread) {
+        Exit::Environment
+    } else if info.damaged > 0 {
         Exit::No
     } else {
         Exit::Done
@@ -219,8 +228,11 @@ fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     for hint in hints {
         note(&format!("hint: {hint}"));
     }
+    let is_unread = |finding: &Finding| finding.kind == FindingKind::Unread;
     Ok(if verified.findings.is_empty() {
         Exit::Done
+    } else if verified.findings.iter().any(is_unread) {
+        Exit::Environment
     } else {
         Exit::No
     })

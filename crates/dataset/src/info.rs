@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 use sightline_core::io::Sequential;
-use sightline_core::{Digest, Hint, ObjectSource, Progress, Sample};
+use sightline_core::{Digest, ObjectSource, Progress, Sample};
 use sightline_shard::{Error, ReaderStats, ShardFormat};
 
 use crate::convert::NamedShard;
-use crate::repair::chain;
+use crate::repair::{chain, hints, is_store_failure};
 
 /// Version of the serialised form.
 const SCHEMA: u32 = 1;
@@ -65,6 +65,9 @@ pub struct Damage {
     pub hints: Vec<String>,
     /// Whole samples before the damage.
     pub whole_samples: u64,
+    /// Whether an object store failed, and nothing is known of the shard.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_unread: bool,
 }
 
 /// Counts of samples and what they hold.
@@ -234,8 +237,9 @@ fn shard_info(format: &dyn ShardFormat, source: &dyn ObjectSource, name: &str) -
         sha256: digest.map(|(sha256, _)| sha256),
         damage: error.map(|error| Damage {
             message: chain(&error),
-            hints: error.hints(),
+            hints: hints(&error),
             whole_samples: counts.samples,
+            is_unread: is_store_failure(&error),
         }),
         counts,
     }

@@ -63,6 +63,9 @@ pub fn repair(
             repaired.whole += 1;
             continue;
         };
+        if is_store_failure(&damage) {
+            return Err(damage.into());
+        }
         let new = if samples == 0 {
             None
         } else {
@@ -87,7 +90,7 @@ pub fn repair(
             new,
             samples,
             damage: chain(&damage),
-            hints: damage.hints(),
+            hints: hints(&damage),
         });
     }
     progress.finish();
@@ -119,6 +122,23 @@ fn number(name: &str) -> Option<u64> {
     let base = name.rsplit('/').next()?;
     let mut digits = base.rsplit(|c: char| !c.is_ascii_digit());
     digits.find(|digits| !digits.is_empty())?.parse().ok()
+}
+
+/// Whether an object store failed, which says nothing of the shard. One that is not there is missing, though.
+pub(crate) fn is_store_failure(error: &sightline_shard::Error) -> bool {
+    let store = sightline_store::Error::behind(error);
+    store.is_some_and(|error| {
+        matches!(error, sightline_store::Error::Remote { .. }) && !error.is_usage()
+    })
+}
+
+/// What to do about the error, or about what an object store answered.
+pub(crate) fn hints(error: &sightline_shard::Error) -> Vec<String> {
+    let hints = error.hints();
+    match sightline_store::Error::behind(error) {
+        Some(store) if hints.is_empty() => store.hints(),
+        _ => hints,
+    }
 }
 
 /// The error and its causes in one line.

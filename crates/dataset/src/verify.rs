@@ -14,7 +14,7 @@ use sightline_store::Folder;
 
 use crate::convert::NamedShard;
 use crate::index::Manifest;
-use crate::repair::chain;
+use crate::repair::{chain, hints, is_store_failure};
 
 /// Version of the serialised form.
 const SCHEMA: u32 = 1;
@@ -62,6 +62,8 @@ pub struct Finding {
 pub enum FindingKind {
     /// The shard cannot be read to its end.
     Damaged,
+    /// An object store failed, and nothing is known of the shard.
+    Unread,
     /// A key occurs twice.
     DuplicateKey,
     /// An image does not decode.
@@ -164,9 +166,14 @@ fn look(source: &Folder, (name, format): &NamedShard, spec: VerifySpec<'_>) -> S
         Err(error) => damage = Some(error),
     }
     if let Some(error) = damage {
+        let kind = if is_store_failure(&error) {
+            FindingKind::Unread
+        } else {
+            FindingKind::Damaged
+        };
         shard.findings.push(Finding {
-            hints: error.hints(),
-            ..finding(FindingKind::Damaged, chain(&error))
+            hints: hints(&error),
+            ..finding(kind, chain(&error))
         });
     }
     if let Some(manifest) = spec.manifest {
