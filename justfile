@@ -55,7 +55,7 @@ test-objects:
     cargo test --package sightline-store
     SIGHTLINE_REQUIRE_S3=1 cargo test --package sightline --test main objects::
 
-# The S3 server of the tests of object stores, once: Python packages (50 MB) in .venv/objects. Without it these tests are skipped.
+# The S3 server of the tests of object stores, once: Python packages (30 MB) in .venv/objects. Without it these tests are skipped.
 objects-server:
     @benchmarks/peers/objects/setup.sh \
         || echo "object stores cannot be compared with a real S3 server: it could not be set up" >&2

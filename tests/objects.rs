@@ -152,7 +152,7 @@ fn a_run_on_s3_that_is_killed_leaves_nothing_half_and_is_completed() {
             .spawn()
             .unwrap();
         while out.names().unwrap().len() < done + 5 && child.try_wait().unwrap().is_none() {
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(20));
         }
         child.kill().unwrap();
         child.wait().unwrap();
@@ -230,7 +230,7 @@ fn two_workers_on_s3_and_one_is_killed() {
         names.iter().filter(|name| !is_data(name)).count()
     };
     while finished() < 3 && first.try_wait().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(20));
     }
     first.kill().unwrap();
     first.wait().unwrap();

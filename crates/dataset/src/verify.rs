@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 use serde::Serialize;
-use sightline_core::{Digest, Hint, Progress, Sample, SampleKey};
+use sightline_core::{Digest, Progress, Sample, SampleKey};
 use sightline_imaging::decode::{DecodeOptions, decode_rgb};
 use sightline_store::Folder;
 

@@ -154,7 +154,14 @@ pub(crate) fn find(
                 .collect();
             of_one_format(path, &all, format)
         }
-        Kind::Nothing => Err(Error::read_table(path)(std::io::ErrorKind::NotFound.into())),
+        Kind::Nothing => {
+            let missing = || std::io::ErrorKind::NotFound.into();
+            let source = match is_address(path) {
+                true => missing(),
+                false => std::fs::metadata(path).err().unwrap_or_else(missing),
+            };
+            Err(Error::read_table(path)(source))
+        }
     }
 }
 

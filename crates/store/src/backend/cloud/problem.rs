@@ -67,7 +67,11 @@ pub(super) fn class(error: &Error) -> Class {
         {
             Class::Denied
         }
-        Error::Generic { .. } if has(&["non-partial response"]) => Class::NoRanges,
+        Error::Generic { .. }
+            if has(&["non-partial response"]) || (has(&["Requested "]) && has(&[", got "])) =>
+        {
+            Class::NoRanges
+        }
         Error::Generic { .. } if has(&["status code: 501", "NotImplemented"]) => Class::Unsupported,
         Error::Generic { .. }
             if has(&[
@@ -221,6 +225,7 @@ mod tests {
                 "Received non-partial response when range requested",
                 Class::NoRanges,
             ),
+            ("Requested 0..8388608, got 0..9000000", Class::NoRanges),
         ] {
             assert_eq!(class(&generic(text)), expected, "{text}");
         }

@@ -12,7 +12,7 @@ use object_store::{BackoffConfig, Error, Result, RetryConfig};
 use super::problem::{self, Class};
 
 /// Attempts, each of which the client underneath makes up to four times by itself where that is safe.
-const ATTEMPTS: u32 = 6;
+const ATTEMPTS: u32 = 5;
 /// Time after which nothing is tried again.
 const BUDGET: Duration = Duration::from_secs(90);
 /// First pause; each is four times the one before.
