@@ -45,6 +45,7 @@ pub(super) fn class(error: &Error) -> Class {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Class::Denied,
         Error::Precondition { .. } | Error::NotModified { .. } => Class::Changed,
         Error::AlreadyExists { .. } => Class::Exists,
+        Error::NotSupported { .. } if has(&["Range request"]) => Class::NoRanges,
         Error::NotSupported { .. } | Error::NotImplemented { .. } => Class::Unsupported,
         Error::Generic { .. }
             if has(&[
@@ -129,7 +130,10 @@ fn words(error: &Error) -> String {
     };
     let words = if let Some(code) = between("<Code>", "</Code>") {
         match between("<Message>", "</Message>") {
-            Some(message) => format!("{code}: {message}"),
+            Some(message) => {
+                let message = message.trim_start_matches("<![CDATA[");
+                format!("{code}: {}", message.trim_end_matches("]]>"))
+            }
             None => code.to_owned(),
         }
     } else if let Some((_, answer)) = text.split_once("status code: ") {

@@ -54,22 +54,16 @@ impl CloudAt {
         &self,
         range: &Range<u64>,
     ) -> impl Future<Output = object_store::Result<Bytes>> + Send + 'static {
-        let (store, key) = (
-            Arc::clone(&self.object.bucket.store),
-            self.object.key.clone(),
-        );
-        let (range, e_tag) = (range.clone(), self.e_tag.clone());
-        async move {
-            retried(|| {
-                get(
-                    Arc::clone(&store),
-                    key.clone(),
-                    range.clone(),
-                    e_tag.clone(),
-                )
-            })
-            .await
-        }
+        let store = Arc::clone(&self.object.bucket.store);
+        let key = self.object.key.clone();
+        // All of it is asked for as such: some servers give nothing else.
+        let is_whole = *range == (0..self.len);
+        let options = GetOptions {
+            range: (!is_whole).then(|| GetRange::Bounded(range.clone())),
+            if_match: self.e_tag.clone(),
+            ..GetOptions::default()
+        };
+        async move { retried(|| get(Arc::clone(&store), key.clone(), options.clone())).await }
     }
 
     /// The bytes of `range`, got now.
@@ -165,13 +159,7 @@ impl ReadAt for CloudAt {
 async fn get(
     store: Arc<dyn ObjectStore>,
     key: Key,
-    range: Range<u64>,
-    e_tag: Option<String>,
+    options: GetOptions,
 ) -> object_store::Result<Bytes> {
-    let options = GetOptions {
-        range: Some(GetRange::Bounded(range)),
-        if_match: e_tag,
-        ..GetOptions::default()
-    };
     store.get_opts(&key, options).await?.bytes().await
 }
