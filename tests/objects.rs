@@ -240,12 +240,11 @@ fn two_workers_on_s3_and_one_is_killed() {
     run(&format!("fetch status {out}")).expect(0);
     let index = run(&format!("fetch finish {out} --json")).expect(0).json();
     assert_eq!(index["samples"], 400);
-    let mut found = objects(&folder);
+    let found = objects(&folder);
     for name in ["dataset.json", "fetch-plan.json"] {
         expected.insert(name.to_owned(), found[name].clone());
     }
     same(&expected, &found);
-    found.clear();
 }
 
 #[test]

@@ -334,9 +334,10 @@ impl Hint for Error {
             Self::OtherPlan { .. } | Self::OtherTable { .. } => {
                 one("Plan the table as it is now into another --out folder; a plan never changes.")
             }
-            Self::Busy { .. } => one(
-                "Wait for it to end, or use another --out folder. A run on an object store that was killed on another machine holds its place for half a minute.",
+            Self::Busy { path } if sightline_store::is_address(path) => one(
+                "Wait for it to end, or use another --out folder. One that was killed on another machine is forgotten after half a minute.",
             ),
+            Self::Busy { .. } => one("Wait for it to end, or use another --out folder."),
             Self::Output { source, .. } if source.kind() == io::ErrorKind::StorageFull => one(
                 "Free space on that disk and run the same command again: finished shards are kept.",
             ),

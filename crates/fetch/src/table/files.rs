@@ -156,9 +156,10 @@ pub(crate) fn find(
         }
         Kind::Nothing => {
             let missing = || std::io::ErrorKind::NotFound.into();
-            let source = match is_address(path) {
-                true => missing(),
-                false => std::fs::metadata(path).err().unwrap_or_else(missing),
+            let source = if is_address(path) {
+                missing()
+            } else {
+                std::fs::metadata(path).err().unwrap_or_else(missing)
             };
             Err(Error::read_table(path)(source))
         }

@@ -122,6 +122,9 @@ fn tables_are_read_from_stores_in_every_form() {
     assert!(folder(&missing).names().unwrap().is_empty());
 }
 
+/// What somebody else does to an output.
+type Damage = fn(&Folder);
+
 #[test]
 fn stopped_and_damaged_outputs_are_completed() {
     let world = World::new(40);
@@ -143,7 +146,6 @@ fn stopped_and_damaged_outputs_are_completed() {
     let there = remote(&world, &local, &stores, "damaged");
     run(&there).unwrap();
     let out = folder(&there);
-    type Damage = fn(&Folder);
     let damages: [(&str, Damage); 4] = [
         ("no mark of completion", |out| {
             out.remove("00001_stats.json").map(drop).unwrap();
