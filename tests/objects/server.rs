@@ -40,7 +40,10 @@ impl Server {
         let is_required = std::env::var_os("SIGHTLINE_REQUIRE_S3").is_some();
         if !python.exists() {
             assert!(!is_required, "{} is missing", python.display());
-            eprintln!("skipped: no S3 server; `just objects-server` makes one");
+            #[expect(clippy::print_stderr, reason = "says why a test is skipped")]
+            {
+                eprintln!("skipped: no S3 server; `just objects-server` makes one");
+            }
             return None;
         }
         let mut child = Command::new(python)

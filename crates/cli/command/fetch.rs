@@ -67,7 +67,7 @@ struct RequestArgs {
     /// at s3://, gs://, az:// or http(s):// (docs/object-stores.md)
     url_list: PathBuf,
 
-    /// Folder for the shards, or s3://, gs:// or az://BUCKET/PREFIX; a run that was cut short continues in it
+    /// Folder for the shards, also at s3://, gs:// or az://; a run that was cut short continues in it
     #[arg(long, visible_alias = "output-folder", value_name = "DIR")]
     out: PathBuf,
 
