@@ -43,7 +43,7 @@ use write::CloudWriter;
 pub(crate) const PART: usize = 8 << 20;
 /// Parts of one upload that are under way at the same time.
 pub(crate) const PARALLEL: usize = 4;
-/// Parts of an upload, as S3 limits them: objects of up to 80 GiB.
+/// Parts of an upload, as S3 limits them: objects of up to 78 GiB.
 pub(crate) const MAX_PARTS: usize = 10_000;
 /// Largest object that is read whole.
 const MAX_WHOLE: u64 = 1 << 30;
