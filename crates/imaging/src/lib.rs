@@ -1,4 +1,4 @@
-//! Sniff, decode, orient, resize, crop and encode images and read their EXIF, with limits on every input.
+//! Sniff, decode, orient, resize, crop, encode and hash images and read their EXIF, with limits on every input.
 //!
 //! The pixel arithmetic of the reference tools (Pillow, torchvision, OpenCV) is written out here and
 //! equals theirs bit for bit, because a level more or less moves scores. Bytes are foreign until
@@ -25,6 +25,7 @@ pub mod crop;
 pub mod decode;
 pub mod encode;
 pub mod exif;
+pub mod hash;
 pub mod limits;
 pub mod native;
 pub mod orient;
