@@ -1,6 +1,10 @@
-//! Writing images: JPEG, PNG and lossless WebP. Equal pixels give equal bytes on every machine; that is
-//! why the JPEG encoder's vector code is left out, whose results depend on the processor.
+//! Writing images: JPEG, PNG and WebP. Equal pixels give equal bytes on every machine; that is why the JPEG encoder's vector
+//! code is left out, whose results depend on the processor.
+//!
+//! Lossy WebP is written by libwebp, with the settings that OpenCV gives it, and the quality means the same as there.
 
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, SamplingFactor};
 use serde::{Deserialize, Serialize};
@@ -8,13 +12,19 @@ use sightline_core::{Hint, ImageFormat};
 
 use crate::{Channels, Pixels};
 
+/// A quality that means without loss, where a format can be either.
+pub const LOSSLESS: u8 = 101;
+/// Strongest compression of PNG.
+const STRONGEST: u8 = 9;
+
 /// How an image is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncodeSpec {
     /// The file format.
     pub format: ImageFormat,
-    /// JPEG quality, 1 to 100; the other formats are written without loss and ignore it.
+    /// Of JPEG the quality, 1 to 100. Of WebP too, and more is without loss. Of PNG the compression, 0 (none) to 9 (most), and
+    /// more is a fast one.
     pub quality: u8,
 }
 
@@ -27,11 +37,11 @@ impl EncodeSpec {
         }
     }
 
-    /// A lossless `format`.
+    /// A `format` without loss.
     pub fn lossless(format: ImageFormat) -> Self {
         Self {
             format,
-            quality: 100,
+            quality: LOSSLESS,
         }
     }
 }
@@ -54,8 +64,10 @@ pub enum EncodeError {
         format: ImageFormat,
     },
     /// A quality out of range.
-    #[error("JPEG quality {quality} is out of range, allowed are 1 to 100")]
+    #[error("{} quality {quality} is out of range, allowed are 1 to {}", name(*format), if *format == ImageFormat::Jpg { 100 } else { LOSSLESS })]
     Quality {
+        /// The format.
+        format: ImageFormat,
         /// The quality asked for.
         quality: u8,
     },
@@ -97,19 +109,41 @@ impl Hint for EncodeError {
 }
 
 /// Writes `pixels` as a file: baseline JPEG with halved chroma (4:2:0) and standard Huffman tables,
-/// PNG, or lossless WebP.
+/// PNG, or WebP.
 pub fn encode(pixels: &Pixels, spec: &EncodeSpec) -> Result<Vec<u8>, EncodeError> {
+    encode_with_profile(pixels, spec, None)
+}
+
+/// [`encode`] with a colour profile in the file, which has to be that of the pixels.
+pub fn encode_with_profile(
+    pixels: &Pixels,
+    spec: &EncodeSpec,
+    profile: Option<&[u8]>,
+) -> Result<Vec<u8>, EncodeError> {
     match spec.format {
-        ImageFormat::Jpg => jpeg(pixels, spec.quality),
-        ImageFormat::Png => png(pixels),
-        ImageFormat::Webp => webp(pixels),
+        ImageFormat::Jpg => jpeg(pixels, spec.quality, profile),
+        ImageFormat::Png => png(pixels, spec.quality, profile),
+        ImageFormat::Webp if spec.quality >= LOSSLESS => webp(pixels, profile),
+        ImageFormat::Webp => lossy_webp(pixels, spec.quality, profile),
         format => Err(EncodeError::Format { format }),
     }
 }
 
-fn jpeg(pixels: &Pixels, quality: u8) -> Result<Vec<u8>, EncodeError> {
+/// What people call a format.
+fn name(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Jpg => "JPEG",
+        ImageFormat::Webp => "WebP",
+        format => format.extension(),
+    }
+}
+
+fn jpeg(pixels: &Pixels, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, EncodeError> {
     if !(1..=100).contains(&quality) {
-        return Err(EncodeError::Quality { quality });
+        return Err(EncodeError::Quality {
+            format: ImageFormat::Jpg,
+            quality,
+        });
     }
     let colour = match pixels.channels() {
         Channels::Grey => ColorType::Luma,
@@ -122,37 +156,137 @@ fn jpeg(pixels: &Pixels, quality: u8) -> Result<Vec<u8>, EncodeError> {
     let mut encoder = Encoder::new(&mut file, quality);
     encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
     encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
+    if let Some(profile) = profile {
+        encoder
+            .add_icc_profile(profile)
+            .map_err(|e| failed(ImageFormat::Jpg, &e))?;
+    }
     encoder
         .encode(pixels.data(), width as u16, height as u16, colour)
-        .map_err(|e| EncodeError::Encoder {
-            format: ImageFormat::Jpg,
-            reason: e.to_string(),
-        })?;
+        .map_err(|e| failed(ImageFormat::Jpg, &e))?;
     Ok(file)
 }
 
-fn png(pixels: &Pixels) -> Result<Vec<u8>, EncodeError> {
+fn failed(format: ImageFormat, error: &dyn std::fmt::Display) -> EncodeError {
+    EncodeError::Encoder {
+        format,
+        reason: error.to_string(),
+    }
+}
+
+fn png(pixels: &Pixels, level: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, EncodeError> {
     let (width, height) = sides(pixels, ImageFormat::Png, i32::MAX as u32)?;
+    let compression = match level {
+        0 => CompressionType::Uncompressed,
+        1..=STRONGEST => CompressionType::Level(level),
+        _ => CompressionType::default(),
+    };
     let mut file = Vec::new();
-    image::codecs::png::PngEncoder::new(&mut file)
+    let mut encoder = PngEncoder::new_with_quality(&mut file, compression, FilterType::default());
+    if let Some(profile) = profile {
+        encoder
+            .set_icc_profile(profile.to_vec())
+            .map_err(|e| failed(ImageFormat::Png, &e))?;
+    }
+    encoder
         .write_image(pixels.data(), width, height, colour_type(pixels.channels()))
-        .map_err(|e| EncodeError::Encoder {
-            format: ImageFormat::Png,
-            reason: e.to_string(),
-        })?;
+        .map_err(|e| failed(ImageFormat::Png, &e))?;
     Ok(file)
 }
 
-fn webp(pixels: &Pixels) -> Result<Vec<u8>, EncodeError> {
+fn webp(pixels: &Pixels, profile: Option<&[u8]>) -> Result<Vec<u8>, EncodeError> {
     let (width, height) = sides(pixels, ImageFormat::Webp, 1 << 14)?;
     let mut file = Vec::new();
-    image::codecs::webp::WebPEncoder::new_lossless(&mut file)
+    let mut encoder = WebPEncoder::new_lossless(&mut file);
+    if let Some(profile) = profile {
+        encoder
+            .set_icc_profile(profile.to_vec())
+            .map_err(|e| failed(ImageFormat::Webp, &e))?;
+    }
+    encoder
         .write_image(pixels.data(), width, height, colour_type(pixels.channels()))
-        .map_err(|e| EncodeError::Encoder {
-            format: ImageFormat::Webp,
-            reason: e.to_string(),
-        })?;
+        .map_err(|e| failed(ImageFormat::Webp, &e))?;
     Ok(file)
+}
+
+fn lossy_webp(
+    pixels: &Pixels,
+    quality: u8,
+    profile: Option<&[u8]>,
+) -> Result<Vec<u8>, EncodeError> {
+    const FORMAT: ImageFormat = ImageFormat::Webp;
+    if quality == 0 {
+        return Err(EncodeError::Quality {
+            format: FORMAT,
+            quality,
+        });
+    }
+    // A side of VP8 has 14 bits, one less than the lossless kind can say.
+    let (width, height) = sides(pixels, FORMAT, (1 << 14) - 1)?;
+    let data;
+    let (data, layout): (&[u8], _) = match pixels.channels() {
+        Channels::Rgb => (pixels.data(), webp::PixelLayout::Rgb),
+        Channels::Rgba => (pixels.data(), webp::PixelLayout::Rgba),
+        Channels::Grey => {
+            data = pixels
+                .data()
+                .iter()
+                .flat_map(|&level| [level; 3])
+                .collect::<Vec<_>>();
+            (&data, webp::PixelLayout::Rgb)
+        }
+        Channels::GreyAlpha => {
+            let pairs = pixels.data().chunks_exact(2);
+            data = pairs
+                .flat_map(|pair| [pair[0], pair[0], pair[0], pair[1]])
+                .collect::<Vec<_>>();
+            (&data, webp::PixelLayout::Rgba)
+        }
+    };
+    let encoder = webp::Encoder::new(data, layout, width, height);
+    let file = encoder
+        .encode_simple(false, f32::from(quality))
+        .map_err(|e| failed(FORMAT, &format!("{e:?}")))?;
+    Ok(match profile {
+        Some(profile) => with_profile(
+            &file,
+            profile,
+            (width, height),
+            pixels.channels().has_alpha(),
+        ),
+        None => file.to_vec(),
+    })
+}
+
+/// A WebP file of one plain chunk in the extended layout, with a profile before the picture.
+fn with_profile(file: &[u8], profile: &[u8], (width, height): (u32, u32), alpha: bool) -> Vec<u8> {
+    const HAS_PROFILE: u32 = 1 << 5;
+    const HAS_ALPHA: u32 = 1 << 4;
+    let chunk = |name: &[u8; 4], data: &[u8]| {
+        let padding = &[0][..data.len() % 2];
+        [name, &(data.len() as u32).to_le_bytes()[..], data, padding].concat()
+    };
+    // With alpha the file is in the extended layout already: its header is left out and made anew.
+    let pictures = match file.get(12..16) {
+        Some(b"VP8X") => &file[30..],
+        _ => &file[12..],
+    };
+    let flags = HAS_PROFILE | if alpha { HAS_ALPHA } else { 0 };
+    let side = |side: u32| (side - 1).to_le_bytes();
+    let header = [
+        &flags.to_le_bytes()[..],
+        &side(width)[..3],
+        &side(height)[..3],
+    ]
+    .concat();
+    let body = [
+        b"WEBP".to_vec(),
+        chunk(b"VP8X", &header),
+        chunk(b"ICCP", profile),
+        pictures.to_vec(),
+    ]
+    .concat();
+    chunk(b"RIFF", &body)
 }
 
 fn sides(pixels: &Pixels, format: ImageFormat, max: u32) -> Result<(u32, u32), EncodeError> {
@@ -222,10 +356,40 @@ mod tests {
     }
 
     #[test]
-    fn jpeg_is_near_the_original() {
-        for channels in [Channels::Grey, Channels::Rgb] {
+    fn png_takes_less_room_with_more_compression_and_loses_nothing() {
+        let data = (0..200 * 200 * 3)
+            .map(|i| (i * i / 977 % 97) as u8)
+            .collect();
+        let pixels = Pixels::new(200, 200, Channels::Rgb, data).unwrap();
+        let file = |quality| {
+            let format = ImageFormat::Png;
+            encode(&pixels, &EncodeSpec { format, quality }).unwrap()
+        };
+        let (none, some, most) = (file(0), file(1), file(9));
+        assert!(none.len() > 120_000 && some.len() < none.len() && most.len() <= some.len());
+        assert_eq!(file(10), file(95));
+        for file in [none, some, most] {
+            let native = decode_native(&file, &Limits::default()).unwrap();
+            assert_eq!(native.raster, crate::native::Raster::Direct(pixels.clone()));
+        }
+    }
+
+    #[test]
+    fn lossy_files_are_near_the_original() {
+        for (channels, format) in [
+            (Channels::Grey, ImageFormat::Jpg),
+            (Channels::Rgb, ImageFormat::Jpg),
+            (Channels::Rgb, ImageFormat::Webp),
+        ] {
             let pixels = picture(channels);
-            let file = encode(&pixels, &EncodeSpec::jpeg(95)).unwrap();
+            let file = encode(
+                &pixels,
+                &EncodeSpec {
+                    format,
+                    quality: 95,
+                },
+            )
+            .unwrap();
             let native = decode_native(&file, &Limits::default()).unwrap();
             let crate::native::Raster::Direct(decoded) = native.raster else {
                 panic!("{:?}", native.raster);
@@ -238,7 +402,7 @@ mod tests {
                 .sum();
             let mean = f64::from(sum) / pixels.data().len() as f64;
             // Halving the chroma blurs the edge.
-            assert!(mean < 4.0, "{channels:?}: {mean}");
+            assert!(mean < 4.0, "{format:?} {channels:?}: {mean}");
         }
     }
 

@@ -26,6 +26,7 @@ pub mod decode;
 pub mod encode;
 pub mod exif;
 pub mod hash;
+pub mod icc;
 pub mod limits;
 pub mod native;
 pub mod orient;
@@ -41,7 +42,7 @@ pub use decode::{
     Alpha, Announced, DecodeError, DecodeOptions, Decoded, Decoder, Deep, JpegKind, JpegOutline,
     Scale, decode_native, decode_rgb, decode_rgb_window, image_format,
 };
-pub use encode::{EncodeError, EncodeSpec, encode};
+pub use encode::{EncodeError, EncodeSpec, encode, encode_with_profile};
 pub use exif::{ExifError, exif};
 pub use limits::Limits;
 pub use native::{Mode, Native};
