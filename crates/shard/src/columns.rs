@@ -13,6 +13,8 @@
 //! table gives an error. A page may take 256 MiB of memory, or eight times the bytes that it has in the file; a
 //! table may have 64 rows for each of its bytes, and a column as many values.
 
+mod records;
+
 use std::fmt;
 use std::iter;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use sightline_core::ReadAt;
 
 use crate::Problem;
 use crate::engine::{File, guarded, value};
+pub use records::{Cell, Next};
 
 /// A table whose footer has been read.
 pub struct Table {
@@ -39,17 +42,61 @@ pub struct Table {
 pub enum Kind {
     /// Texts.
     Text,
+    /// Nothing: every value is null.
+    Null,
+    /// Truth values.
+    Bool,
+    /// Whole numbers.
+    Int {
+        /// Bits of one: 8, 16, 32 or 64.
+        bits: u8,
+        /// Whether they have a sign.
+        is_signed: bool,
+    },
+    /// Floats.
+    Float {
+        /// Bits of one: 32 or 64.
+        bits: u8,
+    },
+    /// Days.
+    Date,
+    /// Points in time, in a unit.
+    Datetime(Unit),
     /// Lists of something.
     List(Box<Kind>),
-    /// Something else, by its name: `i64`, `binary`, `struct[2]`.
+    /// Named values, in their order.
+    Struct(Vec<(String, Kind)>),
+    /// Something else, by its name: `binary`, `decimal`.
     Other(String),
+}
+
+/// A unit of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Thousandths of a second.
+    Millis,
+    /// Millionths of a second.
+    Micros,
+    /// Thousandths of a millionth of a second.
+    Nanos,
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text => f.write_str("str"),
+            Self::Null => f.write_str("null"),
+            Self::Bool => f.write_str("bool"),
+            Self::Int { bits, is_signed } => {
+                write!(f, "{}{bits}", if *is_signed { 'i' } else { 'u' })
+            }
+            Self::Float { bits } => write!(f, "f{bits}"),
+            Self::Date => f.write_str("date"),
+            Self::Datetime(Unit::Millis) => f.write_str("datetime[ms]"),
+            Self::Datetime(Unit::Micros) => f.write_str("datetime[μs]"),
+            Self::Datetime(Unit::Nanos) => f.write_str("datetime[ns]"),
             Self::List(kind) => write!(f, "list[{kind}]"),
+            Self::Struct(fields) => write!(f, "struct[{}]", fields.len()),
             Self::Other(name) => f.write_str(name),
         }
     }
@@ -85,7 +132,7 @@ impl Table {
         name: &str,
     ) -> Result<impl Iterator<Item = Result<Option<Value>, Problem>>, Problem> {
         let mut rows = match self.field(name) {
-            Some(field) => Some(self.rows(field)?),
+            Some(field) => Some(self.rows_of(field)?),
             None => None,
         };
         Ok(iter::from_fn(move || {
@@ -102,7 +149,7 @@ impl Table {
         }))
     }
 
-    fn rows(&self, field: &Arc<Type>) -> Result<RowIter<'_>, Problem> {
+    fn rows_of(&self, field: &Arc<Type>) -> Result<RowIter<'_>, Problem> {
         guarded(|| {
             let root = self.file.metadata().file_metadata().schema().name();
             let only = Type::group_type_builder(root)
@@ -159,37 +206,47 @@ fn kind_of_one(field: &Type) -> Kind {
             };
             Kind::List(Box::new(item))
         }
-        _ => Kind::Other(format!("struct[{}]", fields.len())),
+        (ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE, _) => {
+            Kind::Other(format!("struct[{}]", fields.len()))
+        }
+        _ => Kind::Struct(
+            fields
+                .iter()
+                .map(|field| (field.name().to_owned(), kind(field)))
+                .collect(),
+        ),
     }
 }
 
-/// The name of a primitive type, as data frames call it.
 fn primitive(field: &Type) -> Kind {
     let info = field.get_basic_info();
+    let int = |bits, is_signed| Kind::Int { bits, is_signed };
+    // Names are those that data frames use.
     let name = match (info.logical_type_ref(), info.converted_type()) {
-        (Some(LogicalType::Unknown), _) => "null",
+        (Some(LogicalType::Unknown), _) => return Kind::Null,
         (Some(LogicalType::Float16), _) => "f16",
         (_, ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON) => return Kind::Text,
-        (_, ConvertedType::INT_8) => "i8",
-        (_, ConvertedType::INT_16) => "i16",
-        (_, ConvertedType::UINT_8) => "u8",
-        (_, ConvertedType::UINT_16) => "u16",
-        (_, ConvertedType::UINT_32) => "u32",
-        (_, ConvertedType::UINT_64) => "u64",
-        (_, ConvertedType::DATE) => "date",
+        (_, ConvertedType::INT_8) => return int(8, true),
+        (_, ConvertedType::INT_16) => return int(16, true),
+        (_, ConvertedType::UINT_8) => return int(8, false),
+        (_, ConvertedType::UINT_16) => return int(16, false),
+        (_, ConvertedType::UINT_32) => return int(32, false),
+        (_, ConvertedType::UINT_64) => return int(64, false),
+        (_, ConvertedType::DATE) => return Kind::Date,
         (Some(LogicalType::Time(_)), _)
         | (_, ConvertedType::TIME_MILLIS | ConvertedType::TIME_MICROS) => "time",
-        (_, ConvertedType::TIMESTAMP_MILLIS) => "datetime[ms]",
-        (_, ConvertedType::TIMESTAMP_MICROS) => "datetime[μs]",
+        (_, ConvertedType::TIMESTAMP_MILLIS) => return Kind::Datetime(Unit::Millis),
+        (_, ConvertedType::TIMESTAMP_MICROS) => return Kind::Datetime(Unit::Micros),
         (_, ConvertedType::DECIMAL) => "decimal",
-        (Some(LogicalType::Timestamp(_)), _) => "datetime[ns]",
+        (Some(LogicalType::Timestamp(_)), _) => return Kind::Datetime(Unit::Nanos),
         _ => match field.get_physical_type() {
-            Physical::BOOLEAN => "bool",
-            Physical::INT32 => "i32",
-            Physical::INT64 => "i64",
-            Physical::INT96 => "datetime[ns]",
-            Physical::FLOAT => "f32",
-            Physical::DOUBLE => "f64",
+            Physical::BOOLEAN => return Kind::Bool,
+            Physical::INT32 => return int(32, true),
+            Physical::INT64 => return int(64, true),
+            // The reader rounds them.
+            Physical::INT96 => return Kind::Datetime(Unit::Millis),
+            Physical::FLOAT => return Kind::Float { bits: 32 },
+            Physical::DOUBLE => return Kind::Float { bits: 64 },
             Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => "binary",
         },
     };
