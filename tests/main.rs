@@ -10,6 +10,8 @@ mod benchmarks;
 mod direct;
 mod docs;
 mod fetch;
+mod fetch_ends;
+mod fetch_rate;
 mod help;
 mod hub;
 mod kill;

@@ -10,10 +10,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use sightline_core::image_spec::Size;
 use sightline_core::progress::Silent;
+use sightline_core::registry::UnknownName;
 use sightline_dataset::index::{IndexSpec, needed_by};
 use sightline_fetch::{
-    FetchSpec, FetchSummary, HashCheck, HashKind, IncrementalMode, InputFormat, NetworkSpec,
-    Reencode, RowFilterSpec, fetch, shard_names,
+    DedupSpec, FetchSpec, FetchSummary, HashCheck, HashKind, IccMode, IncrementalMode, InputFormat,
+    JoinKey, JoinSpec, Language, Likeness, NetworkSpec, Reencode, RowFilterSpec, fetch,
+    shard_names,
 };
 use sightline_imaging::reshape::{ReshapeSpec, ResizeMode};
 use sightline_imaging::resize::opencv::Interpolation;
@@ -97,6 +99,35 @@ struct RequestArgs {
     )]
     save_additional_columns: Vec<String>,
 
+    /// Parquet file whose columns are added to the rows, such as what an earlier step knows of them
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "join_columns",
+        help_heading = "Table"
+    )]
+    join: Option<PathBuf>,
+
+    /// What rows have in common with those of --join: its column url, or its column key
+    #[arg(
+        long,
+        value_enum,
+        default_value = "url",
+        value_name = "WHAT",
+        help_heading = "Table"
+    )]
+    join_on: JoinOnArg,
+
+    /// Columns of --join to keep in the metadata
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "COLUMN,…",
+        requires = "join",
+        help_heading = "Table"
+    )]
+    join_columns: Vec<String>,
+
     /// Shard format
     #[arg(
         long,
@@ -148,6 +179,10 @@ struct RequestArgs {
     #[arg(long, value_name = "PATTERN", help_heading = "Rows")]
     caption_regex: Option<String>,
 
+    /// Do not ask for rows whose caption is surely in another language than these: codes of ISO 639 such as en,de
+    #[arg(long, value_delimiter = ',', value_name = "CODE,…", help_heading = "Rows", value_parser = parse_language)]
+    languages: Vec<Language>,
+
     /// Ask for each URL once, for the first row that has it
     #[arg(long, help_heading = "Rows")]
     dedup_urls: bool,
@@ -155,6 +190,25 @@ struct RequestArgs {
     /// Do not ask for URLs whose images are in the shards of this earlier output; may be given several times
     #[arg(long, value_name = "DIR", help_heading = "Rows")]
     skip_urls_of: Vec<PathBuf>,
+
+    /// Store what is equal once, for the first row that has it: by URL, by the bytes that came, or by how the picture looks
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "BY,…",
+        help_heading = "Rows"
+    )]
+    dedup: Vec<DedupArg>,
+
+    /// Bits, of 64, in which the perceptual hashes of one picture may differ
+    #[arg(long, default_value_t = DedupSpec::default().max_distance, value_name = "BITS", help_heading = "Rows")]
+    dedup_distance: u32,
+
+    /// Do not store images that are in the shards of this earlier output, by their bytes and, with --dedup perceptual, by
+    /// their looks; may be given several times
+    #[arg(long, value_name = "DIR", help_heading = "Rows")]
+    skip_content_of: Vec<PathBuf>,
 
     /// Side length to resize to, in pixels
     #[arg(
@@ -185,10 +239,20 @@ struct RequestArgs {
     #[arg(long, value_enum, default_value = "jpg", help_heading = "Images")]
     encode_format: ImageFormatArg,
 
-    /// JPEG quality, 1 to 100
+    /// Quality of JPEG and WebP, 1 to 100, and 101 for WebP without loss; of PNG the compression, 0 to 9, where more is a fast one
     #[arg(long, default_value_t = 95, value_name = "QUALITY", help_heading = "Images",
-          value_parser = clap::value_parser!(u8).range(1..=100))]
+          value_parser = clap::value_parser!(u8).range(0..=101))]
     encode_quality: u8,
+
+    /// What becomes of colour profiles
+    #[arg(
+        long,
+        value_enum,
+        default_value = "drop",
+        value_name = "WHAT",
+        help_heading = "Images"
+    )]
+    icc: IccArg,
 
     /// Store files of the format as they are where nothing is done to their pixels
     #[arg(long, help_heading = "Images")]
@@ -232,14 +296,9 @@ struct RequestArgs {
     #[arg(long, help_heading = "Images")]
     ignore_orientation: bool,
 
-    /// Requests at the same time
-    #[arg(
-        long,
-        default_value_t = 256,
-        value_name = "N",
-        help_heading = "Network"
-    )]
-    thread_count: usize,
+    /// Requests at the same time; by default as many as bring most, which is found while the run goes on
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    thread_count: Option<usize>,
 
     /// Requests at the same time to one host
     #[arg(long, default_value_t = 32, value_name = "N", help_heading = "Network")]
@@ -298,14 +357,9 @@ struct RequestArgs {
     #[arg(long, help_heading = "Network")]
     allow_private_addresses: bool,
 
-    /// Memory for images under way, in MiB
-    #[arg(
-        long,
-        default_value_t = 256,
-        value_name = "MIB",
-        help_heading = "Machine"
-    )]
-    memory_budget: u64,
+    /// Memory for images under way, in MiB; by default 96, and 16 more for each image thread
+    #[arg(long, value_name = "MIB", help_heading = "Machine")]
+    memory_budget: Option<u64>,
 
     /// Threads that decode, resize and encode; all cores by default
     #[arg(long, value_name = "N", help_heading = "Machine")]
@@ -357,6 +411,34 @@ enum DecodeArg {
     Exact,
     /// Large photos at a half, a quarter or an eighth, as long as no side is shorter than the size; other pixels, sooner
     Fast,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum JoinOnArg {
+    /// The URL
+    Url,
+    /// The key of the row in the output, for tables of the same rows in shards of the same size
+    Key,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DedupArg {
+    /// The same as --dedup-urls; nothing is downloaded
+    Url,
+    /// The digest of --compute-hash
+    Content,
+    /// A perceptual hash of the picture before it is resized, within --dedup-distance
+    Perceptual,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum IccArg {
+    /// Pixels as the file has them and no profile, as img2dataset does
+    Drop,
+    /// Pixels with a profile are brought to sRGB; of CMYK files the profile is dropped
+    Srgb,
+    /// Pixels as the file has them, and its profile in the new file
+    Keep,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -427,6 +509,15 @@ impl RequestArgs {
         spec.caption_col.clone_from(&self.caption_col);
         spec.save_additional_columns
             .clone_from(&self.save_additional_columns);
+        spec.join = self.join.as_ref().map(|path| JoinSpec {
+            path: path.clone(),
+            on: match self.join_on {
+                JoinOnArg::Url => JoinKey::Url,
+                JoinOnArg::Key => JoinKey::Key,
+            },
+            columns: self.join_columns.clone(),
+            sha256: None,
+        });
         spec.output_format.clone_from(&self.output_format);
         spec.number_sample_per_shard = self.number_sample_per_shard;
         spec.incremental_mode = match self.incremental_mode {
@@ -438,8 +529,21 @@ impl RequestArgs {
             min_caption_length: self.min_caption_length,
             max_caption_length: self.max_caption_length,
             caption_regex: self.caption_regex.clone(),
-            dedup_urls: self.dedup_urls,
+            languages: self.languages.clone(),
+            dedup_urls: self.dedup_urls || self.dedup.contains(&DedupArg::Url),
             skip_urls_of: self.skip_urls_of.clone(),
+            ..RowFilterSpec::default()
+        };
+        let likeness = |by: &DedupArg| match by {
+            DedupArg::Url => None,
+            DedupArg::Content => Some(Likeness::Content),
+            DedupArg::Perceptual => Some(Likeness::Perceptual),
+        };
+        spec.dedup = DedupSpec {
+            by: self.dedup.iter().filter_map(likeness).collect(),
+            max_distance: self.dedup_distance,
+            skip_content_of: self.skip_content_of.clone(),
+            ..DedupSpec::default()
         };
         spec.extract_exif = !self.no_extract_exif;
         spec.compute_hash = self.compute_hash.kind();
@@ -462,6 +566,11 @@ impl RequestArgs {
             max_pixels: self.max_pixels,
             ..Limits::default()
         });
+        spec.icc = match self.icc {
+            IccArg::Drop => IccMode::Drop,
+            IccArg::Srgb => IccMode::Srgb,
+            IccArg::Keep => IccMode::Keep,
+        };
         spec.image = self.reshape();
         spec.encode = EncodeSpec {
             format: self.encode_format.into(),
@@ -487,7 +596,7 @@ impl RequestArgs {
             accept_invalid_certificates: self.accept_invalid_certificates,
             allow_private_addresses: self.allow_private_addresses,
         };
-        spec.memory_budget_bytes = self.memory_budget.saturating_mul(1 << 20);
+        spec.memory_budget_bytes = self.memory_budget.map(|mib| mib.saturating_mul(1 << 20));
         spec.threads = self.image_threads;
         spec.stores = stores();
         spec.scratch = Some(scratch());
@@ -530,6 +639,7 @@ impl RequestArgs {
 }
 
 pub(crate) fn run(args: &FetchArgs) -> Result<Exit, Failure> {
+    use_small_pages();
     match (&args.command, &args.request) {
         (Some(FetchCommand::Plan(request)), _) => plan::make_plan(request),
         (Some(FetchCommand::Work(args)), _) => plan::make_shards(args),
@@ -550,6 +660,14 @@ pub(crate) fn run(args: &FetchArgs) -> Result<Exit, Failure> {
         }
         (None, None) => Ok(Exit::Usage),
     }
+}
+
+/// Bodies and pixels live for milliseconds and are of every size: in pages of 2 MiB they take twice the memory, and the
+/// time in which the system clears it.
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    // Where it is refused more memory is taken, and nothing else.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 fn failure(doing: &str) -> impl Fn(sightline_fetch::Error) -> Failure {
@@ -599,6 +717,10 @@ fn parse_hash_check(text: &str) -> Result<HashCheck, String> {
     })
 }
 
+fn parse_language(code: &str) -> Result<Language, UnknownName> {
+    Language::named(code.trim())
+}
+
 fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
@@ -612,6 +734,9 @@ fn rows(summary: &FetchSummary) -> String {
         "{} rows: {} in shards, {} failed to download, {} failed to resize\n",
         summary.rows, summary.successes, summary.failed_to_download, summary.failed_to_resize
     );
+    if summary.duplicates > 0 {
+        let _ = writeln!(text, "  {} images were there already", summary.duplicates);
+    }
     for (status, messages) in &summary.failures {
         let mut messages: Vec<(&String, &u64)> = messages.iter().collect();
         messages.sort_by_key(|(message, n)| (std::cmp::Reverse(**n), *message));

@@ -5,27 +5,40 @@
 //! by the HTTP library, because each hop has to pass the checks of [`crate::policy`]. Bodies are counted
 //! while they arrive, whatever their declared length. Nothing is decompressed, no cookie is kept, no proxy
 //! of the environment is used.
+//!
+//! | module | |
+//! | --- | --- |
+//! | here | attempts, pauses, whose turn it is, the deadline |
+//! | `rules` | `robots.txt` |
+//! | `hops` | redirects |
+//! | `body` | the bytes |
+//! | `failure` | what went wrong |
 
-use std::error::Error as StdError;
-use std::io;
+mod body;
+mod failure;
+mod hops;
+mod rules;
+
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
-};
-use reqwest::{Response, StatusCode, redirect};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::redirect;
 use tokio::sync::{AcquireError, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 
+pub(crate) use body::Download;
+use failure::is_starved;
+
 use crate::breaker::Breaker;
+use crate::concurrency::{Connections, START};
 use crate::error::Error;
-use crate::limiter::{HostLimiter, MemoryBudget, Reservation};
-use crate::names::{LookupError, Resolver};
+use crate::limiter::{HostLimiter, MemoryBudget};
+use crate::names::Resolver;
 use crate::network::NetworkSpec;
-use crate::pace::Pace;
-use crate::policy::{RobotsPolicy, check_host, parse_url, shorten};
-use crate::robots::{self, RobotsCache, Rules};
+use crate::policy::{RobotsPolicy, check_host, parse_url};
+use crate::robots::RobotsCache;
 use crate::status::DownloadError;
 
 /// A connection that nobody used for this long is closed; at a thousand hosts a second, idle ones
@@ -52,17 +65,10 @@ pub(crate) struct Client {
     robots_txt: RobotsCache,
     breaker: Breaker,
     hosts: HostLimiter,
-    connections: Semaphore,
+    pub(crate) connections: Connections,
     /// For `robots.txt` files alone: rows that hold a connection wait for them, so they must never wait for one of those.
     robots_connections: Semaphore,
     memory: MemoryBudget,
-}
-
-/// A body, and the memory that was set aside for it.
-#[derive(Debug)]
-pub(crate) struct Download {
-    pub(crate) bytes: Vec<u8>,
-    _reservation: Reservation,
 }
 
 impl Client {
@@ -95,7 +101,7 @@ impl Client {
             robots_txt: RobotsCache::default(),
             breaker: Breaker::new(spec.max_host_failures),
             hosts: HostLimiter::new(spec.per_host_concurrency),
-            connections: Semaphore::new(spec.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            connections: Connections::new(spec.concurrency.unwrap_or(START)),
             robots_connections: Semaphore::new(ROBOTS_CONNECTIONS),
             memory: MemoryBudget::new(memory_bytes),
             spec: spec.clone(),
@@ -129,6 +135,7 @@ impl Client {
             };
             if is_starved(&error) && starved < STARVED_ATTEMPTS {
                 starved += 1;
+                self.connections.starved.fetch_add(1, Ordering::Relaxed);
                 sleep(STARVED_PAUSE).await;
                 continue;
             }
@@ -191,145 +198,6 @@ impl Client {
         *latency = Some(began.elapsed());
         download
     }
-
-    /// Waits until the host's `robots.txt` is there and its delay is over, if they are obeyed.
-    async fn wait_for_robots_txt(&self, url: &Url) -> Result<(), DownloadError> {
-        if !self.spec.obey_robots_txt {
-            return Ok(());
-        }
-        if !self.rules_allow(url).await {
-            return Err(DownloadError::RobotsTxt);
-        }
-        let host = self.robots_txt.host(&url.origin().ascii_serialization());
-        host.pace().await;
-        Ok(())
-    }
-
-    async fn rules_allow(&self, url: &Url) -> bool {
-        let host = self.robots_txt.host(&url.origin().ascii_serialization());
-        let rules = host.rules.get_or_init(|| self.robots_txt_of(url)).await;
-        rules.allow(url)
-    }
-
-    /// The rules in the `robots.txt` of the host of `url`: none if it has no such file, and all forbidden if it does not
-    /// say (RFC 9309, 2.3.1).
-    async fn robots_txt_of(&self, url: &Url) -> Rules {
-        // Waiting for a connection is no time of the host's.
-        let Ok(_connection) = self.robots_connections.acquire().await else {
-            return Rules::disallow_all();
-        };
-        let deadline = Instant::now() + self.spec.timeout;
-        let fetched = async {
-            let Ok(file) = url.join("/robots.txt") else {
-                return Rules::disallow_all();
-            };
-            let mut response = match self.follow(file, false, &mut false).await {
-                Ok(response) => response,
-                Err(DownloadError::Http { code, .. }) if code != 429 && code < 500 => {
-                    return Rules::allow_all();
-                }
-                Err(_) => return Rules::disallow_all(),
-            };
-            let mut bytes = Vec::new();
-            while bytes.len() < robots::MAX_LEN_BYTES {
-                match response.chunk().await {
-                    Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-                    Ok(None) => break,
-                    Err(_) => return Rules::disallow_all(),
-                }
-            }
-            Rules::parse(&bytes, self.spec.robots_token())
-        };
-        let rules = timeout_at(deadline, fetched).await;
-        rules.unwrap_or_else(|_| Rules::disallow_all())
-    }
-
-    /// The first answer that is not a redirect, if it is a success. Where `robots.txt` is obeyed, that of each further
-    /// host on the way is asked as well. Sets `has_answered` once the first host has.
-    async fn follow(
-        &self,
-        mut url: Url,
-        obey: bool,
-        has_answered: &mut bool,
-    ) -> Result<Response, DownloadError> {
-        for hop in 0..=self.spec.max_redirects {
-            check_host(&url, self.spec.allow_private_addresses)?;
-            if obey && hop > 0 && !Box::pin(self.rules_allow(&url)).await {
-                return Err(DownloadError::RobotsTxt);
-            }
-            let sent = self.http.get(url.clone()).send().await;
-            let response = sent.map_err(|e| request_error(&e))?;
-            *has_answered = true;
-            let status = response.status();
-            if status.is_success() {
-                return Ok(response);
-            }
-            let location = match status.as_u16() {
-                301 | 302 | 303 | 307 | 308 => response.headers().get(LOCATION),
-                _ => None,
-            };
-            let Some(location) = location else {
-                return Err(http_error(status, response.headers()));
-            };
-            url = redirected(&url, status, location)?;
-        }
-        Err(DownloadError::Redirects {
-            max: self.spec.max_redirects,
-        })
-    }
-
-    async fn body(
-        &self,
-        mut response: Response,
-        mut deadline: Instant,
-    ) -> Result<Download, DownloadError> {
-        if self.robots.forbids(response.headers()) {
-            return Err(DownloadError::Robots);
-        }
-        if let Some(encoding) = compression(response.headers()) {
-            return Err(DownloadError::ContentEncoding { encoding });
-        }
-        let max = self.spec.max_body_bytes;
-        let declared = response.content_length();
-        if declared.is_some_and(|len| len > max) {
-            return Err(DownloadError::BodyTooLarge { max });
-        }
-
-        // Time spent waiting for our own memory is not the server's fault.
-        let asked = Instant::now();
-        let mut reservation = self.memory.reserve(declared).await.map_err(closed)?;
-        deadline += asked.elapsed();
-        let mut bytes: Vec<u8> = Vec::with_capacity(declared.unwrap_or(0) as usize);
-        let mut pace = Pace::new(self.spec.min_bytes_per_s);
-        loop {
-            let Ok(chunk) = timeout_at(deadline.min(pace.due()), response.chunk()).await else {
-                pace.check()?;
-                if Instant::now() >= deadline {
-                    let timeout = self.spec.timeout;
-                    return Err(DownloadError::Deadline { timeout });
-                }
-                continue;
-            };
-            let chunk = chunk.map_err(|e| body_error(&e, bytes.len() as u64, declared))?;
-            let Some(chunk) = chunk else {
-                return Ok(Download {
-                    bytes,
-                    _reservation: reservation,
-                });
-            };
-            let len = bytes.len() as u64 + chunk.len() as u64;
-            if len > max {
-                return Err(DownloadError::BodyTooLarge { max });
-            }
-            let asked = Instant::now();
-            let grown = self.memory.grow(&mut reservation, len).await;
-            grown.map_err(closed)?;
-            deadline += asked.elapsed();
-            bytes.extend_from_slice(&chunk);
-            pace.add(chunk.len(), asked.elapsed());
-            pace.check()?;
-        }
-    }
 }
 
 /// What requests to one server have in common.
@@ -342,169 +210,6 @@ fn host_of(url: &Url) -> String {
 fn closed(_: AcquireError) -> DownloadError {
     DownloadError::Network {
         reason: "the client is shut down".to_owned(),
-    }
-}
-
-/// `EMFILE`, `ENFILE`: this process or machine has no file descriptor left.
-fn is_starved(error: &DownloadError) -> bool {
-    matches!(
-        error,
-        DownloadError::Connect { errno: 23 | 24, .. } | DownloadError::Io { errno: 23 | 24, .. }
-    )
-}
-
-fn http_error(status: StatusCode, headers: &HeaderMap) -> DownloadError {
-    let seconds = headers
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.trim().parse().ok());
-    DownloadError::Http {
-        code: status.as_u16(),
-        reason: reason(status),
-        retry_after: seconds.map(Duration::from_secs),
-    }
-}
-
-/// The usual name of a status. What a server calls it is not used, so that messages can be counted.
-fn reason(status: StatusCode) -> &'static str {
-    status.canonical_reason().unwrap_or("Unknown")
-}
-
-/// Where a redirect leads, if it is to http or https.
-fn redirected(
-    from: &Url,
-    status: StatusCode,
-    location: &HeaderValue,
-) -> Result<Url, DownloadError> {
-    let location = String::from_utf8_lossy(location.as_bytes());
-    let url = from
-        .join(&location)
-        .map_err(|e| DownloadError::InvalidUrl {
-            reason: e.to_string(),
-        })?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(DownloadError::RedirectScheme {
-            code: status.as_u16(),
-            reason: reason(status),
-            url: shorten(url.as_str()).to_owned(),
-        });
-    }
-    Ok(url)
-}
-
-/// The compression of a body, if it has one. Servers also put types and charsets into this header;
-/// those are harmless.
-fn compression(headers: &HeaderMap) -> Option<String> {
-    headers
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|value| value.trim().to_ascii_lowercase())
-        .find(|value| {
-            matches!(
-                value.as_str(),
-                "gzip" | "x-gzip" | "deflate" | "br" | "zstd" | "compress" | "x-compress"
-            )
-        })
-}
-
-/// What is behind reqwest's own words, which are the same for everything; outermost first.
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    let mut next = error.source();
-    std::iter::from_fn(move || {
-        let cause = next?;
-        next = cause.source();
-        Some(cause)
-    })
-}
-
-fn request_error(error: &reqwest::Error) -> DownloadError {
-    if error.is_connect() && error.is_timeout() {
-        return DownloadError::ConnectTimeout;
-    }
-    for cause in causes(error) {
-        if let Some(lookup) = cause.downcast_ref::<LookupError>() {
-            return match lookup {
-                LookupError::Private => DownloadError::PrivateAddress,
-                LookupError::Failed { errno, text } => DownloadError::Resolve {
-                    errno: *errno,
-                    text: shorten(text).to_owned(),
-                },
-            };
-        }
-        if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
-            if hyper.is_incomplete_message() {
-                return DownloadError::NoResponse;
-            }
-            if hyper.is_parse() {
-                return DownloadError::Malformed {
-                    reason: hyper.to_string(),
-                };
-            }
-        }
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            return io_error(io, error.is_connect());
-        }
-    }
-    network_error(error)
-}
-
-fn body_error(error: &reqwest::Error, read: u64, declared: Option<u64>) -> DownloadError {
-    for cause in causes(error) {
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            if io.kind() == io::ErrorKind::UnexpectedEof {
-                return DownloadError::Incomplete {
-                    read,
-                    missing: declared.map(|declared| declared.saturating_sub(read)),
-                };
-            }
-            if io.raw_os_error().is_some() {
-                return io_error(io, false);
-            }
-        }
-        if cause
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(hyper::Error::is_incomplete_message)
-        {
-            return DownloadError::Incomplete {
-                read,
-                missing: declared.map(|declared| declared.saturating_sub(read)),
-            };
-        }
-    }
-    network_error(error)
-}
-
-fn io_error(error: &io::Error, connecting: bool) -> DownloadError {
-    let text = error.to_string();
-    if let Some(errno) = error.raw_os_error() {
-        let text = text.split(" (os error").next().unwrap_or_default();
-        let text = text.to_owned();
-        return if connecting {
-            DownloadError::Connect { errno, text }
-        } else {
-            DownloadError::Io { errno, text }
-        };
-    }
-    if let Some(reason) = text.strip_prefix("invalid peer certificate: ") {
-        return DownloadError::Certificate {
-            reason: shorten(reason).to_owned(),
-        };
-    }
-    let reason = shorten(&text).to_owned();
-    if connecting {
-        DownloadError::Tls { reason }
-    } else {
-        DownloadError::Network { reason }
-    }
-}
-
-fn network_error(error: &reqwest::Error) -> DownloadError {
-    let innermost = causes(error).last().map(ToString::to_string);
-    let reason = innermost.unwrap_or_else(|| "request failed".to_owned());
-    DownloadError::Network {
-        reason: shorten(&reason).to_owned(),
     }
 }
 
@@ -672,23 +377,6 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_to_a_private_address_is_not_followed() {
-        // Only the first hop may be private here, as if it were a public server that redirects.
-        let (_root, server) = server();
-        let status = StatusCode::FOUND;
-        let public = Url::parse("http://example.com/a").unwrap();
-        for location in [
-            server.url("/file"),
-            "//127.0.0.1/x".to_owned(),
-            "http://0x7f.1/".to_owned(),
-        ] {
-            let location = HeaderValue::from_str(&location).unwrap();
-            let hop = redirected(&public, status, &location).unwrap();
-            assert_eq!(check_host(&hop, false), Err(DownloadError::PrivateAddress));
-        }
-    }
-
-    #[test]
     fn only_what_can_change_is_asked_again() {
         let (_root, server) = server();
         let spec = NetworkSpec {
@@ -811,7 +499,7 @@ mod tests {
         .unwrap();
         let spec = NetworkSpec {
             obey_robots_txt: true,
-            concurrency: 1,
+            concurrency: Some(1),
             ..local()
         };
         let urls = ["/file", "/big"]

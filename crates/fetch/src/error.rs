@@ -195,6 +195,20 @@ pub enum Error {
         /// The writer's words.
         problem: String,
     },
+    /// A status table of a finished shard cannot be read.
+    #[error("status table `{}` cannot be read: {problem}", path.display())]
+    ReadStatusTable {
+        /// The file.
+        path: PathBuf,
+        /// The reader's words.
+        problem: String,
+    },
+    /// An earlier output that a plan refers to is not as it was.
+    #[error("{field}: the earlier output holds other images than when this was planned")]
+    EarlierOutputChanged {
+        /// The field that names it, as the command line calls it.
+        field: &'static str,
+    },
     /// The HTTP client cannot be made.
     #[error("cannot set up HTTP")]
     Client {
@@ -240,6 +254,7 @@ impl Error {
                 | Self::Output { .. }
                 | Self::Shard(_)
                 | Self::StatusTable { .. }
+                | Self::ReadStatusTable { .. }
                 | Self::Client { .. }
                 | Self::Threads { .. }
                 | Self::LostRow { .. }

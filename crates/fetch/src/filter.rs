@@ -6,15 +6,17 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use polars::prelude::*;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sightline_core::Digest;
-use sightline_store::{Entry, Folder, Stores};
+use sightline_core::digest::Hasher;
+use sightline_store::{Folder, Stores};
 
 use crate::error::{Error, Result};
+use crate::language::{Language, may_be_in};
 use crate::status::FetchStatus;
-use crate::status_table;
+use crate::status_columns::{StatusColumns, tables_of};
 use crate::table::ShardRows;
 
 /// Which rows of the table are asked for.
@@ -30,12 +32,18 @@ pub struct RowFilterSpec {
     /// What captions must match somewhere: an expression of the crate `regex`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption_regex: Option<String>,
+    /// What captions may be in, where that can be told; none for any language.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<Language>,
     /// Whether only the first row of a URL is asked for.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dedup_urls: bool,
     /// Output folders whose images are not asked for again, by URL.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skip_urls_of: Vec<PathBuf>,
+    /// Digest of the URLs of those folders, filled in when the run begins or is planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Digest>,
 }
 
 impl RowFilterSpec {
@@ -44,6 +52,16 @@ impl RowFilterSpec {
         self.min_caption_length.is_some()
             || self.max_caption_length.is_some()
             || self.caption_regex.is_some()
+            || !self.languages.is_empty()
+    }
+
+    /// What decides which rows are asked for: of earlier outputs what they hold, not where they are.
+    pub(crate) fn settings(&self) -> Value {
+        let plain = Self {
+            skip_urls_of: Vec::new(),
+            ..self.clone()
+        };
+        json!(plain)
     }
 
     /// The expression, if there is one.
@@ -62,11 +80,14 @@ pub(crate) struct RowFilter {
     min_chars: usize,
     max_chars: usize,
     regex: Option<Regex>,
+    languages: Vec<Language>,
     dedup_urls: bool,
     /// URLs of this table so far, where it matters: 16 bytes of digest each, and as much again for the set.
     seen: HashSet<u128>,
     /// URLs of earlier outputs.
     earlier: HashSet<u128>,
+    /// Digest of these, if there are any.
+    found: Option<Digest>,
 }
 
 impl RowFilter {
@@ -79,14 +100,27 @@ impl RowFilter {
                 .map_err(|error| Error::output("list", place)(error.into()))?;
             read_urls(&folder, &mut earlier)?;
         }
+        let found = (!spec.skip_urls_of.is_empty()).then(|| digest(&earlier));
+        if spec.earlier.is_some() && spec.earlier != found {
+            return Err(Error::EarlierOutputChanged {
+                field: "--skip-urls-of",
+            });
+        }
         Ok(Self {
+            found,
             min_chars: spec.min_caption_length.unwrap_or(0),
             max_chars: spec.max_caption_length.unwrap_or(usize::MAX),
             regex: spec.regex()?,
+            languages: spec.languages.clone(),
             dedup_urls: spec.dedup_urls,
             seen: HashSet::new(),
             earlier,
         })
+    }
+
+    /// Digest of the URLs of earlier outputs; `None` where there are none.
+    pub(crate) fn earlier(&self) -> Option<Digest> {
+        self.found
     }
 
     /// Marks the rows that are not asked for. Shards are to be shown in their order, finished ones too.
@@ -107,6 +141,8 @@ impl RowFilter {
             Some("caption too long")
         } else if self.regex.as_ref().is_some_and(|r| !r.is_match(caption)) {
             Some("caption does not match")
+        } else if !self.languages.is_empty() && !may_be_in(caption, &self.languages) {
+            Some("caption in another language")
         } else {
             None
         }
@@ -137,38 +173,27 @@ fn hash(url: &str) -> u128 {
 
 /// Adds the URLs of the images of an output folder, as its status tables name them.
 fn read_urls(folder: &Folder, urls: &mut HashSet<u128>) -> Result<()> {
-    let mut tables = 0;
-    for Entry { name, .. } in folder.entries()? {
-        let path = folder.shown(&name);
-        if path
-            .extension()
-            .is_none_or(|extension| extension != "parquet")
-        {
-            continue;
-        }
-        tables += 1;
-        let failed = |e: PolarsError| Error::StatusTable {
-            path: path.clone(),
-            problem: e.to_string(),
-        };
-        let frame = status_table::read(folder, &name, &["url", "status"])?;
-        let column = |name| frame.column(name).and_then(|column| column.str());
-        let (found, statuses) = (
-            column("url").map_err(failed)?,
-            column("status").map_err(failed)?,
-        );
-        for (url, status) in found.iter().zip(statuses.iter()) {
-            if let Some(url) = url.filter(|_| status == Some(FetchStatus::Success.as_str())) {
+    for name in tables_of(folder)? {
+        StatusColumns::open(folder, &name)?.rows(&["url", "status"], &mut |row| {
+            if let [Some(url), Some(status)] = row
+                && *status == FetchStatus::Success.as_str()
+            {
                 urls.insert(hash(url));
             }
-        }
-    }
-    if tables == 0 {
-        return Err(Error::NoShards {
-            path: folder.root().to_owned(),
-        });
+        })?;
     }
     Ok(())
+}
+
+/// A digest of the URLs, whatever their order.
+fn digest(urls: &HashSet<u128>) -> Digest {
+    let mut urls: Vec<u128> = urls.iter().copied().collect();
+    urls.sort_unstable();
+    let mut hasher = Hasher::new();
+    for url in urls {
+        hasher.update(&url.to_le_bytes());
+    }
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -25,9 +25,13 @@
 
 mod breaker;
 mod client;
+mod concurrency;
+mod dedup;
 mod error;
 mod filter;
 pub mod hub;
+mod join;
+mod language;
 mod layout;
 mod lease;
 mod limiter;
@@ -43,21 +47,27 @@ mod robots;
 mod spec;
 mod stats;
 pub mod status;
+mod status_columns;
 mod status_table;
 mod survey;
 mod table;
 mod work;
 mod writer;
 
+pub use dedup::{DedupSpec, DuplicateAcross, Likeness};
 pub use error::{Error, Result};
 pub use filter::RowFilterSpec;
+pub use join::{JoinKey, JoinSpec};
+pub use language::Language;
 pub use network::NetworkSpec;
 pub use pipeline::{StopFlag, fetch};
 pub use plan::{FetchPlan, PLAN_FILE, PlannedFile, PlannedShard};
 pub use resume::shard_names;
-pub use spec::{FetchSpec, HashCheck, HashKind, IncrementalMode, Reencode};
+pub use spec::{FetchSpec, HashCheck, HashKind, IccMode, IncrementalMode, Reencode};
 pub use stats::FetchSummary;
 pub use status::FetchStatus;
 pub use survey::{Survey, survey};
 pub use table::{InputFormat, Part, PartProblem, TABLE_THREADS, TableProblem};
-pub use work::{DatasetIndex, FetchState, INDEX_FILE, IndexedShard, Share, finish, state, work};
+pub use work::{
+    DUPLICATES_FILE, DatasetIndex, FetchState, INDEX_FILE, IndexedShard, Share, finish, state, work,
+};

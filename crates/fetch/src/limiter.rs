@@ -56,7 +56,8 @@ impl HostLimiter {
 
 /// Limits the bytes of bodies that are being received or wait to be decoded.
 ///
-/// A body of declared length waits for all its bytes before the first is read. A body of unknown length
+/// A body of declared length waits for all its bytes before the first is read, and for as many again of the
+/// buffer through which they come, which it gives back when they are there. A body of unknown length
 /// takes one step's worth, and when it turns out longer waits for the one place that any body fits
 /// into. The holder of that place needs nothing more, so bodies never wait for each other in a circle.
 #[derive(Debug)]
@@ -70,7 +71,9 @@ pub(crate) struct MemoryBudget {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     bytes: u64,
-    _bodies: Option<OwnedSemaphorePermit>,
+    bodies: Option<OwnedSemaphorePermit>,
+    /// Of `bodies`, what is for the connection's buffer.
+    buffer_units: usize,
     large: Option<OwnedSemaphorePermit>,
 }
 
@@ -79,6 +82,8 @@ impl MemoryBudget {
     const UNIT: u64 = 1 << 10;
     /// Set aside for a body of unknown length.
     const STEP: u64 = 1 << 20;
+    /// The largest buffer that the HTTP library reads into; it grows to the size of the bodies on fast networks.
+    const BUFFER: u64 = 408 << 10;
 
     /// A budget of `bytes`, and one body of any size beyond it.
     pub(crate) fn new(bytes: u64) -> Self {
@@ -93,7 +98,8 @@ impl MemoryBudget {
     /// Waits for the bytes of a body of `declared` length.
     pub(crate) async fn reserve(&self, declared: Option<u64>) -> Result<Reservation, AcquireError> {
         let bytes = declared.unwrap_or(Self::STEP);
-        let units = bytes.div_ceil(Self::UNIT).max(1);
+        let buffer = declared.unwrap_or(0).min(Self::BUFFER) / Self::UNIT;
+        let units = bytes.div_ceil(Self::UNIT).max(1) + buffer;
         let (bodies, large) = match u32::try_from(units) {
             Ok(units) if units <= self.capacity => {
                 let bodies = Arc::clone(&self.bodies).acquire_many_owned(units).await?;
@@ -103,7 +109,8 @@ impl MemoryBudget {
         };
         Ok(Reservation {
             bytes,
-            _bodies: bodies,
+            bodies,
+            buffer_units: buffer as usize,
             large,
         })
     }
@@ -118,6 +125,16 @@ impl MemoryBudget {
             reservation.large = Some(Arc::clone(&self.large).acquire_owned().await?);
         }
         Ok(())
+    }
+}
+
+impl Reservation {
+    /// The whole body is there, and the connection's buffer is free for another.
+    pub(crate) fn received(&mut self) {
+        let buffer_units = std::mem::take(&mut self.buffer_units);
+        if let Some(bodies) = &mut self.bodies {
+            drop(bodies.split(buffer_units));
+        }
     }
 }
 
@@ -167,6 +184,19 @@ mod tests {
         assert!(now(budget.reserve(Some(50 << 20))).is_none());
         drop(large);
         assert!(now(budget.reserve(Some(50 << 20))).is_some());
+    }
+
+    #[test]
+    fn a_body_that_is_there_gives_its_buffer_back() {
+        let budget = MemoryBudget::new(1 << 20);
+        let mut first = now(budget.reserve(Some(400 << 10))).unwrap().unwrap();
+        assert!(now(budget.reserve(Some(400 << 10))).is_none());
+        first.received();
+        first.received();
+        let _second = now(budget.reserve(Some(300 << 10))).unwrap().unwrap();
+        assert!(now(budget.reserve(Some(100 << 10))).is_none());
+        drop(first);
+        assert!(now(budget.reserve(Some(100 << 10))).is_some());
     }
 
     #[test]

@@ -12,8 +12,8 @@ pub struct NetworkSpec {
     pub timeout: Duration,
     /// How often to try again what may work later: errors of the network, statuses 429 and 5xx.
     pub retries: u32,
-    /// Requests at the same time.
-    pub concurrency: usize,
+    /// Requests at the same time; `None` for as many as bring most, which is found while the run goes on.
+    pub concurrency: Option<usize>,
     /// Requests at the same time to one host and port.
     pub per_host_concurrency: usize,
     /// Largest body.
@@ -64,14 +64,14 @@ impl NetworkSpec {
 }
 
 impl Default for NetworkSpec {
-    /// 10 seconds, no retry, 256 requests at once and 32 to a host, bodies of 50 MB, 5 redirects, the
+    /// 10 seconds, no retry, as many requests at once as bring most and 32 to a host, bodies of 50 MB, 5 redirects, the
     /// directives noai, noimageai, noindex and noimageindex obeyed, `robots.txt` not, a hundred bytes a second, hosts left
     /// alone after 64 failures, valid certificates and public addresses only.
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(10),
             retries: 0,
-            concurrency: 256,
+            concurrency: None,
             per_host_concurrency: 32,
             max_body_bytes: 50_000_000,
             max_redirects: 5,

@@ -15,10 +15,11 @@
 //! share of memory; the oldest row is always admitted already, so the writer never waits for a row that
 //! waits for the writer. A row whose task or thread fails still gets an outcome from its ticket.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -29,10 +30,14 @@ use sightline_core::{Progress, ShardId};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc as queue, watch};
 use tokio::task::JoinSet;
+use tokio::time::interval;
 
 use crate::client::Client;
+use crate::concurrency::{Controller, Round, TICK};
+use crate::dedup::Dedup;
 use crate::error::{Error, Result};
 use crate::filter::RowFilter;
+use crate::join::Join;
 use crate::plan::{FetchPlan, PlannedShard};
 use crate::process::{Outcome, Processor};
 use crate::resume::Output;
@@ -40,10 +45,12 @@ use crate::spec::FetchSpec;
 use crate::stats::{FetchSummary, ShardStats};
 use crate::status::FetchStatus;
 use crate::table::{self, Columns, InputFile, Scratch, ShardRows, TableProblem, TableReader};
-use crate::writer::Writer;
+use crate::writer::{Writer, key};
 
 /// Rows under way for each connection: some wait for their host, some to be decoded.
 const ROWS_PER_CONNECTION: usize = 16;
+/// The same where the number of connections is found while the run goes on.
+const ROWS_UNDER_WAY: usize = 4096;
 /// How long name look-ups, which cannot be called back, may hold up the end of a run.
 const SHUTDOWN: Duration = Duration::from_millis(200);
 
@@ -82,16 +89,20 @@ impl StopFlag {
 pub fn fetch(spec: &FetchSpec, progress: &dyn Progress, stop: &StopFlag) -> Result<FetchSummary> {
     spec.validate()?;
     let files = table::find(&spec.stores, &spec.url_list, spec.input_format)?;
+    let mut filter = RowFilter::new(&spec.filter, &spec.stores)?;
+    let dedup = Dedup::new(spec, false)?;
+    let join = spec.join.as_ref().map(Join::new).transpose()?;
+    let spec = &spec.with_earlier(&filter, dedup.as_ref(), join.as_ref());
     let output = Arc::new(Output::open(spec)?);
     let reader = table_reader(spec)?;
-    let mut filter = RowFilter::new(&spec.filter, &spec.stores)?;
     if output.folder.is_local() {
         TableReader::clean(&spec.out)?;
     }
 
     progress.start("rows", reader.count(&files));
-    let table = move |feed: &Feed| read_table(&files, &reader, &mut filter, feed);
-    let summary = run(spec, table, &output, progress, stop);
+    let joined = Joined::new(join, spec);
+    let table = move |feed: &Feed| read_table(&files, (&reader, &joined), &mut filter, feed);
+    let summary = run(spec, table, (&output, dedup), progress, stop);
     progress.finish();
     summary
 }
@@ -104,9 +115,11 @@ pub(crate) fn run_planned(
     stop: &StopFlag,
 ) -> Result<FetchSummary> {
     let spec = &plan.spec;
+    let mut filter = RowFilter::new(&spec.filter, &spec.stores)?;
+    let dedup = Dedup::new(spec, true)?;
+    let joined = Joined::new(spec.join.as_ref().map(Join::new).transpose()?, spec);
     let output = Arc::new(Output::open_shared(spec)?);
     let reader = table_reader(spec)?;
-    let mut filter = RowFilter::new(&spec.filter, &spec.stores)?;
     // By file, each in the order in which it is first wanted.
     let mut files: Vec<(InputFile, Vec<Planned>)> = Vec::new();
     let mut places: HashMap<usize, usize> = HashMap::new();
@@ -129,13 +142,13 @@ pub(crate) fn run_planned(
     }
     let table = move |feed: &Feed| {
         for (file, shards) in &files {
-            if !read_planned(file, shards, (&reader, &mut filter), feed)? {
+            if !read_planned(file, shards, (&reader, &joined, &mut filter), feed)? {
                 return Ok(());
             }
         }
         Ok(())
     };
-    run(spec, table, &output, progress, stop)
+    run(spec, table, (&output, dedup), progress, stop)
 }
 
 /// Reads the table of a request.
@@ -158,21 +171,22 @@ pub(crate) fn table_reader(spec: &FetchSpec) -> Result<TableReader> {
 fn run(
     spec: &FetchSpec,
     table: impl FnOnce(&Feed) -> Result<()> + Send + 'static,
-    output: &Arc<Output>,
+    (output, dedup): (&Arc<Output>, Option<Dedup>),
     progress: &dyn Progress,
     stop: &StopFlag,
 ) -> Result<FetchSummary> {
     let start = Instant::now();
     let threads = |problem: String| Error::Threads { problem };
     let shared = Arc::new(Shared {
-        client: Client::new(&spec.network, spec.memory_budget_bytes / 2)?,
+        client: Client::new(&spec.network, spec.memory_budget() / 2)?,
         processor: Processor::new(spec),
         pool: ThreadPoolBuilder::new()
-            .num_threads(spec.threads.unwrap_or(0))
+            .num_threads(spec.image_threads())
             .thread_name(|n| format!("image-{n}"))
             .build()
             .map_err(|e| threads(e.to_string()))?,
-        window: Window::new(spec.memory_budget_bytes / 2),
+        window: Window::new(spec.memory_budget() / 2),
+        queued: AtomicUsize::new(0),
         cancelled: AtomicBool::new(false),
     });
     let runtime = runtime().map_err(|e| threads(e.to_string()))?;
@@ -194,7 +208,14 @@ fn run(
             }
         });
     let table = table.map_err(|e| threads(e.to_string()))?;
-    let rows = ROWS_PER_CONNECTION.saturating_mul(spec.network.concurrency);
+    let rows = match spec.network.concurrency {
+        Some(connections) => ROWS_PER_CONNECTION.saturating_mul(connections),
+        None => {
+            let controller = Controller::new(spec.image_threads(), spec.memory_budget() / 2);
+            runtime.spawn(steer(Arc::clone(&shared), controller));
+            ROWS_UNDER_WAY
+        }
+    };
     runtime.spawn(admit(
         Arc::clone(&shared),
         admitted,
@@ -204,6 +225,7 @@ fn run(
     ));
 
     let mut writer = Writer::new(spec, Arc::clone(output), Arc::clone(&shared), progress);
+    writer.dedup = dedup;
     let outcome = writer.run(&inbox, stop);
 
     // Whatever happened, everything that was started ends here: tasks are told to, threads notice that
@@ -239,7 +261,16 @@ pub(crate) struct Shared {
     processor: Processor,
     pool: ThreadPool,
     pub(crate) window: Window,
+    /// Bodies that wait for a thread of `pool`.
+    queued: AtomicUsize,
     cancelled: AtomicBool,
+}
+
+impl Shared {
+    /// How many requests there may be at present.
+    pub(crate) fn connections(&self) -> usize {
+        self.client.connections.limit()
+    }
 }
 
 /// A shard whose rows are under way.
@@ -294,7 +325,7 @@ impl Feed {
 /// Reads the table to its end and sends the shards that are not finished.
 fn read_table(
     files: &[InputFile],
-    reader: &TableReader,
+    (reader, joined): (&TableReader, &Joined),
     filter: &mut RowFilter,
     feed: &Feed,
 ) -> Result<()> {
@@ -302,7 +333,8 @@ fn read_table(
     for file in files {
         let mut goes_on = true;
         reader.read(file, &|| feed.is_closed(), &mut |frame| {
-            let mut rows = shard_rows(file, frame)?;
+            // Only rows that are added to a folder begin at another number, and those are not joined by key.
+            let mut rows = joined.rows(file, frame, ShardId(next.unwrap_or(0)))?;
             filter.mark(&mut rows);
             let id = next.unwrap_or_else(|| feed.output.first_shard(rows.digest));
             next = Some(id + 1);
@@ -320,12 +352,38 @@ fn read_table(
     feed.output.check_end(next.unwrap_or(0))
 }
 
-fn shard_rows(file: &InputFile, frame: DataFrame) -> Result<ShardRows> {
-    ShardRows::new(ShardId(0), frame).map_err(|e| Error::Table {
-        path: file.path.clone(),
-        format: file.format.as_str(),
-        problem: TableProblem::Other(e.to_string()),
-    })
+/// Makes the rows of shards, with the columns of another table if there is one.
+struct Joined {
+    join: Option<Join>,
+    /// Columns of the table before those of the other.
+    kept: usize,
+    spec: FetchSpec,
+}
+
+impl Joined {
+    fn new(join: Option<Join>, spec: &FetchSpec) -> Self {
+        Self {
+            join,
+            kept: spec.saved_columns().len(),
+            spec: spec.clone(),
+        }
+    }
+
+    /// The rows in `frame`, which are those of shard `id`.
+    fn rows(&self, file: &InputFile, mut frame: DataFrame, id: ShardId) -> Result<ShardRows> {
+        let key = |at| key(&self.spec, id, at).map_or(String::new(), |key| key.to_string());
+        let added = match &self.join {
+            Some(join) => join.add(&mut frame, self.kept, &key),
+            None => Ok(()),
+        };
+        added
+            .and_then(|()| ShardRows::new(id, frame))
+            .map_err(|e| Error::Table {
+                path: file.path.clone(),
+                format: file.format.as_str(),
+                problem: TableProblem::Other(e.to_string()),
+            })
+    }
 }
 
 /// A shard that is wanted of a file.
@@ -340,7 +398,7 @@ struct Planned {
 fn read_planned(
     file: &InputFile,
     shards: &[Planned],
-    (reader, filter): (&TableReader, &mut RowFilter),
+    (reader, joined, filter): (&TableReader, &Joined, &mut RowFilter),
     feed: &Feed,
 ) -> Result<bool> {
     let is_open = |shard: &Planned| {
@@ -358,8 +416,7 @@ fn read_planned(
                 path: file.path.clone(),
             });
         }
-        let mut rows = shard_rows(file, frame)?;
-        rows.id = shard.id;
+        let mut rows = joined.rows(file, frame, shard.id)?;
         filter.mark(&mut rows);
         Ok(feed.send(rows))
     };
@@ -369,15 +426,33 @@ fn read_planned(
         let Some(brought) = reader.bring(file, &is_closed)? else {
             return Ok(false);
         };
-        for shard in shards {
-            if is_closed() {
-                return Ok(false);
-            }
-            if is_open(shard)? {
-                let range = (shard.first_row, shard.rows);
-                reader.read_range(brought.file(), range, &is_closed, &mut |frame| {
-                    send(shard, frame)
-                })?;
+        // Shards may be wanted in any order; each pass reads those that follow each other.
+        let mut left = shards.iter().peekable();
+        while left.peek().is_some() && !is_closed() {
+            let begun = Cell::new(None);
+            let mut next = |row: u64| {
+                while let Some(shard) = left.next_if(|shard| shard.first_row >= row) {
+                    if is_closed() {
+                        return Ok(None);
+                    }
+                    if is_open(shard)? {
+                        begun.set(Some(shard));
+                        return Ok(Some(shard.first_row));
+                    }
+                }
+                Ok(None)
+            };
+            reader.read_wanted(
+                brought.file(),
+                &mut next,
+                &mut |_, frame| match begun.take() {
+                    Some(shard) => send(shard, frame),
+                    None => Ok(false),
+                },
+            )?;
+            if let Some(shard) = begun.take() {
+                // The file has no such row any more.
+                return send(shard, DataFrame::empty());
             }
         }
         return Ok(!is_closed());
@@ -457,15 +532,57 @@ async fn fetch_row(rows: Arc<ShardRows>, at: usize, ticket: Ticket) {
             latency,
             ..Outcome::not_downloaded(&error)
         }),
-        Ok(download) => shared.pool.spawn(move || {
-            let shared = Arc::clone(&ticket.shared);
-            if shared.cancelled.load(Ordering::Relaxed) {
-                return;
-            }
-            let outcome = shared.processor.run(&download.bytes, &rows.rows[at]);
-            drop(download);
-            ticket.report(Outcome { latency, ..outcome });
-        }),
+        Ok(download) => {
+            shared.queued.fetch_add(1, Ordering::Relaxed);
+            shared.pool.spawn(move || {
+                let shared = Arc::clone(&ticket.shared);
+                shared.queued.fetch_sub(1, Ordering::Relaxed);
+                if shared.cancelled.load(Ordering::Relaxed) {
+                    return;
+                }
+                let outcome = shared.processor.run(&download.bytes, &rows.rows[at]);
+                drop(download);
+                ticket.report(Outcome { latency, ..outcome });
+            });
+        }
+    }
+}
+
+/// Finds out how many connections bring most, until the run ends.
+async fn steer(shared: Arc<Shared>, mut controller: Controller) {
+    let connections = &shared.client.connections;
+    let counts = || {
+        [
+            &connections.bytes,
+            &connections.answers,
+            &connections.starved,
+        ]
+        .map(|count| count.load(Ordering::Relaxed))
+    };
+    let mut ticks = interval(TICK);
+    let (mut began, mut before) = (Instant::now(), counts());
+    let (mut under_way, mut queued, mut looks) = (0.0, 0.0, 0.0);
+    loop {
+        ticks.tick().await;
+        looks += 1.0;
+        under_way += connections.under_way() as f64;
+        queued += shared.queued.load(Ordering::Relaxed) as f64;
+        let now = counts();
+        let [bytes, answers, starved] = std::array::from_fn(|at| now[at] - before[at]);
+        let round = Round {
+            elapsed: began.elapsed(),
+            bytes,
+            answers,
+            under_way: under_way / looks,
+            queued: queued / looks,
+            is_starved: starved > 0,
+        };
+        if round.is_over(controller.limit()) {
+            connections.set_limit(controller.round(&round));
+            tracing::debug!(connections = controller.limit(), ?round, "round");
+            (began, before) = (Instant::now(), now);
+            (under_way, queued, looks) = (0.0, 0.0, 0.0);
+        }
     }
 }
 

@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use sightline_core::{Digest, Progress};
 use sightline_store::{Folder, Stores, is_address};
 
+use crate::dedup::Dedup;
 use crate::error::{Error, Result};
+use crate::filter::RowFilter;
+use crate::join::Join;
 use crate::pipeline::table_reader;
 use crate::spec::{FetchSpec, IncrementalMode};
 use crate::table::{self, InputFile, InputFormat};
@@ -96,6 +99,8 @@ impl FetchPlan {
         spec.stores.create(&spec.out)?;
         let mut spec = spec.clone();
         let earlier = spec.filter.skip_urls_of.iter_mut();
+        let earlier = earlier.chain(&mut spec.dedup.skip_content_of);
+        let earlier = earlier.chain(spec.join.as_mut().map(|join| &mut join.path));
         for path in [&mut spec.url_list, &mut spec.out]
             .into_iter()
             .chain(earlier)
@@ -108,6 +113,11 @@ impl FetchPlan {
             };
             *path = absolute.map_err(Error::read_table(path))?;
         }
+        spec = spec.with_earlier(
+            &RowFilter::new(&spec.filter, &spec.stores)?,
+            Dedup::new(&spec, true)?.as_ref(),
+            spec.join.as_ref().map(Join::new).transpose()?.as_ref(),
+        );
         let inputs = table::find(&spec.stores, &spec.url_list, spec.input_format)?;
         let reader = table_reader(&spec)?;
         progress.start("rows", reader.count(&inputs));

@@ -9,15 +9,17 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 use sightline_core::EncodedImage;
+use sightline_imaging::hash::{ImageHash, phash};
+use sightline_imaging::icc::{icc_profile, to_srgb};
 use sightline_imaging::orient::upright_size;
 use sightline_imaging::reshape::{ReshapeSpec, reshape_of};
 use sightline_imaging::{
-    DecodeError, DecodeOptions, Decoded, Decoder, EncodeSpec, Mode, RelativeBox, encode, exif,
-    image_format,
+    DecodeError, DecodeOptions, Decoded, Decoder, EncodeSpec, Mode, RelativeBox,
+    encode_with_profile, exif, image_format,
 };
 use sightline_shard::python_json;
 
-use crate::spec::{FetchSpec, HashKind, Reencode};
+use crate::spec::{FetchSpec, HashKind, IccMode, Reencode};
 use crate::status::{DownloadError, FetchStatus, INTERNAL_ERROR};
 use crate::table::Row;
 
@@ -36,6 +38,8 @@ pub(crate) struct Outcome {
     pub(crate) downloaded: u64,
     /// Time on the network, waiting for a free connection left out.
     pub(crate) latency: Option<Duration>,
+    /// Where the image is stored already, for a duplicate.
+    pub(crate) duplicate_of: Option<String>,
 }
 
 /// A stored image.
@@ -48,6 +52,8 @@ pub(crate) struct Done {
     pub(crate) exif: Option<String>,
     /// Of the body, in hexadecimal digits.
     pub(crate) digest: Option<String>,
+    /// The perceptual hash of the picture as decoded, where pictures are compared.
+    pub(crate) phash: Option<ImageHash>,
 }
 
 impl Outcome {
@@ -58,6 +64,7 @@ impl Outcome {
             done: None,
             downloaded: 0,
             latency: None,
+            duplicate_of: None,
         }
     }
 
@@ -87,8 +94,10 @@ pub(crate) struct Processor {
     image: ReshapeSpec,
     encode: EncodeSpec,
     reencode: Reencode,
+    icc: IccMode,
     bbox_col: Option<String>,
     extract_exif: bool,
+    needs_looks: bool,
     hash: Option<HashKind>,
     check: Option<HashKind>,
 }
@@ -101,8 +110,10 @@ impl Processor {
             image: spec.image.clone(),
             encode: spec.encode,
             reencode: spec.reencode,
+            icc: spec.icc,
             bbox_col: spec.bbox_col.clone(),
             extract_exif: spec.extract_exif,
+            needs_looks: spec.dedup.needs_looks(),
             hash: spec.compute_hash,
             check: spec.verify_hash.as_ref().map(|check| check.kind),
         }
@@ -136,6 +147,7 @@ impl Processor {
                 done: Some(done),
                 downloaded: 0,
                 latency: None,
+                duplicate_of: None,
             },
             Ok(Err(message)) => Outcome::failed(FetchStatus::FailedToResize, message),
             Err(_) => Outcome::internal_error(),
@@ -143,12 +155,12 @@ impl Processor {
     }
 
     fn image(&self, body: &[u8], row: &Row) -> Result<Done, String> {
-        let (bytes, sizes) = if self.reencode == Reencode::Never {
+        let (bytes, sizes, phash) = if self.reencode == Reencode::Never {
             image_format(body, &self.decode.limits).map_err(|e| message(&e))?;
-            (Bytes::copy_from_slice(body), None)
+            (Bytes::copy_from_slice(body), None, None)
         } else {
-            let (bytes, sizes) = self.reshaped(body, row)?;
-            (bytes, Some(sizes))
+            let (bytes, sizes, phash) = self.reshaped(body, row)?;
+            (bytes, Some(sizes), phash)
         };
         Ok(Done {
             image: EncodedImage {
@@ -158,6 +170,7 @@ impl Processor {
             sizes,
             exif: self.extract_exif.then(|| exif_text(body)).flatten(),
             digest: self.hash.map(|kind| kind.digest(body)),
+            phash,
         })
     }
 
@@ -177,8 +190,8 @@ impl Processor {
         decoded
     }
 
-    /// The file to store; its width and height, and those of the image as decoded.
-    fn reshaped(&self, body: &[u8], row: &Row) -> Result<(Bytes, [i32; 4]), String> {
+    /// The file to store; its width and height, and those of the image as decoded; the perceptual hash of that, if wanted.
+    fn reshaped(&self, body: &[u8], row: &Row) -> Result<Reshaped, String> {
         let cell = self
             .bbox_col
             .as_ref()
@@ -192,10 +205,20 @@ impl Processor {
         };
         let original = upright_size(decoded.stored, orientation);
         // Pixels that the file does not show as they are stored have to be written.
-        let is_as_stored = decoded.format == self.encode.format
+        // Of inks the levels are gone by now, and their profile means nothing any more.
+        let profile = (self.icc != IccMode::Drop && decoded.mode != Mode::Cmyk)
+            .then(|| icc_profile(body))
+            .flatten();
+        let (pixels, is_converted) = match &profile {
+            Some(profile) if self.icc == IccMode::Srgb => (to_srgb(decoded.pixels, profile), true),
+            _ => (decoded.pixels, false),
+        };
+        let is_as_stored = !is_converted
+            && decoded.format == self.encode.format
             && matches!(decoded.mode, Mode::Bilevel | Mode::Grey | Mode::Rgb)
             && orientation == UPRIGHT;
-        let reshaped = reshape_of(decoded.pixels, original, &self.image, &boxes)
+        let looks = self.needs_looks.then(|| phash(&pixels));
+        let reshaped = reshape_of(pixels, original, &self.image, &boxes)
             .map_err(|e| e.status_message().to_owned())?;
         let stored = reshaped.pixels.size();
         let keeps_file =
@@ -203,14 +226,19 @@ impl Processor {
         let bytes = if keeps_file {
             Bytes::copy_from_slice(body)
         } else {
-            let encoded = encode(&reshaped.pixels, &self.encode).map_err(|e| e.to_string())?;
+            let profile = profile.filter(|_| self.icc == IccMode::Keep);
+            let encoded = encode_with_profile(&reshaped.pixels, &self.encode, profile.as_deref())
+                .map_err(|e| e.to_string())?;
             Bytes::from(encoded)
         };
         let sizes = [stored.width, stored.height, original.width, original.height]
             .map(|side| i32::try_from(side).unwrap_or(i32::MAX));
-        Ok((bytes, sizes))
+        Ok((bytes, sizes, looks))
     }
 }
+
+/// A file, its sizes, and the perceptual hash of what it was made from.
+type Reshaped = (Bytes, [i32; 4], Option<ImageHash>);
 
 /// The boxes in a cell of the table: a list of `[x0, y0, x1, y1]`, or its text. A row whose boxes cannot be read has no
 /// image: what should have been blurred must not be stored.
@@ -257,7 +285,7 @@ mod tests {
     use super::*;
     use serde_json::json;
     use sightline_core::{Digest, ImageFormat, Metadata};
-    use sightline_imaging::{Channels, Pixels};
+    use sightline_imaging::{Channels, Pixels, encode};
 
     fn row() -> Row {
         Row {
@@ -375,6 +403,76 @@ mod tests {
             "d41d8cd98f00b204e9800998ecf8427e"
         );
         assert!(HashKind::Sha512.digest(b"").starts_with("cf83e1357eefb8bd"));
+    }
+
+    #[test]
+    fn profiles_are_dropped_converted_or_kept() {
+        let profile = {
+            // Of a file of a scanner, cut to a matrix and three curves that are straight lines.
+            let number = |value: f64| ((value * 65_536.0).round() as i32).to_be_bytes();
+            let xyz =
+                |values: [f64; 3]| [&b"XYZ \0\0\0\0"[..], &values.map(number).concat()].concat();
+            let tags: Vec<(&[u8; 4], Vec<u8>)> = vec![
+                (b"wtpt", xyz([0.9642, 1.0, 0.8249])),
+                (b"rXYZ", xyz([0.6097, 0.3111, 0.0195])),
+                (b"gXYZ", xyz([0.2053, 0.6257, 0.0609])),
+                (b"bXYZ", xyz([0.1492, 0.0632, 0.7446])),
+                (b"rTRC", b"curv\0\0\0\0\0\0\0\0".to_vec()),
+                (b"gTRC", b"curv\0\0\0\0\0\0\0\0".to_vec()),
+                (b"bTRC", b"curv\0\0\0\0\0\0\0\0".to_vec()),
+            ];
+            let mut profile = vec![0; 128];
+            profile[8..12].copy_from_slice(&[2, 0x40, 0, 0]);
+            profile[12..24].copy_from_slice(b"mntrRGB XYZ ");
+            profile[36..40].copy_from_slice(b"acsp");
+            profile[68..80].copy_from_slice(&[0.9642, 1.0, 0.8249].map(number).concat());
+            profile.extend((tags.len() as u32).to_be_bytes());
+            let mut at = 132 + 12 * tags.len() as u32;
+            for (name, data) in &tags {
+                profile.extend(
+                    [
+                        &name[..],
+                        &at.to_be_bytes(),
+                        &(data.len() as u32).to_be_bytes(),
+                    ]
+                    .concat(),
+                );
+                at += data.len() as u32;
+            }
+            profile.extend(tags.iter().flat_map(|(_, data)| data));
+            profile[..4].copy_from_slice(&at.to_be_bytes());
+            profile
+        };
+        let pixels = Pixels::filled(8, 8, Channels::Rgb, &[60, 60, 60]).unwrap();
+        let png = EncodeSpec::lossless(ImageFormat::Png);
+        let body = encode_with_profile(&pixels, &png, Some(&profile)).unwrap();
+        let stored = |icc, reencode| {
+            let mut processor = processor();
+            (processor.icc, processor.encode, processor.reencode) = (icc, png, reencode);
+            processor.image.image_size = 8;
+            processor.run(&body, &row()).done.unwrap().image.bytes
+        };
+        let level = |file: &[u8]| {
+            let decoded = Decoder::default()
+                .decode_rgb(file, &DecodeOptions::sane())
+                .unwrap();
+            decoded.pixels.data()[0]
+        };
+        let dropped = stored(IccMode::Drop, Reencode::Always);
+        assert_eq!((level(&dropped), icc_profile(&dropped)), (60, None));
+        let kept = stored(IccMode::Keep, Reencode::Always);
+        assert_eq!((level(&kept), icc_profile(&kept)), (60, Some(profile)));
+        for reencode in [Reencode::Always, Reencode::WhenChanged] {
+            let converted = stored(IccMode::Srgb, reencode);
+            // Linear light of 60 / 255 is level 133 in sRGB.
+            assert!(
+                level(&converted).abs_diff(133) <= 1,
+                "{}",
+                level(&converted)
+            );
+            assert_eq!(icc_profile(&converted), None);
+        }
+        assert_eq!(stored(IccMode::Keep, Reencode::WhenChanged), body);
     }
 
     #[test]

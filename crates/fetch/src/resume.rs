@@ -191,6 +191,14 @@ impl Output {
         }))
     }
 
+    /// The finished shards before `id`, in order.
+    pub(crate) fn finished_before(&self, id: ShardId) -> impl Iterator<Item = ShardId> {
+        let before = self.existing.range(..id.0);
+        before
+            .filter(|(_, shard)| shard.is_whole)
+            .map(|(&id, _)| ShardId(id))
+    }
+
     /// Refuses finished shards of this table from number `next` on, where it has no more rows.
     pub(crate) fn check_end(&self, next: u64) -> Result<()> {
         let first = self.first();

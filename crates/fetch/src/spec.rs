@@ -1,6 +1,7 @@
 //! What to fetch, and how; img2dataset's names and defaults where the meaning is the same.
 
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use md5::Md5;
@@ -12,8 +13,10 @@ use sightline_imaging::reshape::ReshapeSpec;
 use sightline_imaging::{Channels, DecodeOptions, EncodeSpec, Pixels, encode};
 use sightline_store::Stores;
 
+use crate::dedup::{DUPLICATE_OF, Dedup, DedupSpec, PHASH};
 use crate::error::{Error, Result};
-use crate::filter::RowFilterSpec;
+use crate::filter::{RowFilter, RowFilterSpec};
+use crate::join::{Join, JoinKey, JoinSpec};
 use crate::layout::{Layout, PARQUET};
 use crate::network::NetworkSpec;
 use crate::status_table::EXIF;
@@ -37,6 +40,9 @@ pub struct FetchSpec {
     pub caption_col: Option<String>,
     /// Further columns to keep in the status table and in each sample's metadata, in this order.
     pub save_additional_columns: Vec<String>,
+    /// Columns of another table to keep beside them, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<JoinSpec>,
     /// Folder of the output; made where it is missing.
     pub out: PathBuf,
     /// Name of the shard format, one of [`sightline_shard::FORMATS`]; `parquet` is a table with the images of img2dataset's
@@ -49,6 +55,9 @@ pub struct FetchSpec {
     /// Which rows are asked for.
     #[serde(default)]
     pub filter: RowFilterSpec,
+    /// Which images are stored once.
+    #[serde(default)]
+    pub dedup: DedupSpec,
     /// How files become pixels, and how large they may be.
     pub decode: DecodeOptions,
     /// Which sizes are kept, and what they become.
@@ -57,6 +66,9 @@ pub struct FetchSpec {
     pub encode: EncodeSpec,
     /// When they are encoded at all.
     pub reencode: Reencode,
+    /// What becomes of colour profiles.
+    #[serde(default)]
+    pub icc: IccMode,
     /// Column of the boxes to blur, lists of `[x0, y0, x1, y1]` as shares of the width and the height of the image as it
     /// is decoded, or such a list as JSON. It is kept, like [`Self::save_additional_columns`].
     pub bbox_col: Option<String>,
@@ -68,10 +80,10 @@ pub struct FetchSpec {
     pub verify_hash: Option<HashCheck>,
     /// How to behave on the network.
     pub network: NetworkSpec,
-    /// Memory for images under way. Half of it is for bodies, half for finished samples that wait for
-    /// their turn; one body of any allowed size may come on top, and on each of `threads` the pixels of
-    /// one image within the limits of `decode`.
-    pub memory_budget_bytes: u64,
+    /// Memory for images under way; `None` for 96 MiB and 16 MiB for each of `threads`. Half of it is for bodies and the
+    /// buffers of their connections, half for finished samples that wait for their turn; one body of any allowed size may
+    /// come on top, and on each of `threads` the pixels of one image within the limits of `decode`.
+    pub memory_budget_bytes: Option<u64>,
     /// Threads that decode, resize and encode; `None` for one on each core.
     pub threads: Option<usize>,
     /// What addresses of object stores are opened with. No part of a plan: each machine has its own.
@@ -156,6 +168,19 @@ pub enum Reencode {
     Never,
 }
 
+/// What becomes of the colour profiles (ICC) of files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IccMode {
+    /// Files that are encoded anew have none, and the levels of the file.
+    #[default]
+    Drop,
+    /// Pixels with a profile are brought to sRGB before they are resized.
+    Srgb,
+    /// Levels stay, and the profile of a grey or RGB picture goes into the new file.
+    Keep,
+}
+
 impl FetchSpec {
     /// The defaults, for the table `url_list` and the folder `out`.
     pub fn new(url_list: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
@@ -165,25 +190,57 @@ impl FetchSpec {
             url_col: "url".to_owned(),
             caption_col: None,
             save_additional_columns: Vec::new(),
+            join: None,
             out: out.into(),
             output_format: "webdataset".to_owned(),
             number_sample_per_shard: 10_000,
             incremental_mode: IncrementalMode::default(),
             filter: RowFilterSpec::default(),
+            dedup: DedupSpec::default(),
             decode: DecodeOptions::sane(),
             image: ReshapeSpec::default(),
             encode: EncodeSpec::default(),
             reencode: Reencode::default(),
+            icc: IccMode::default(),
             bbox_col: None,
             extract_exif: true,
             compute_hash: Some(HashKind::Sha256),
             verify_hash: None,
             network: NetworkSpec::default(),
-            memory_budget_bytes: 256 << 20,
+            memory_budget_bytes: None,
             threads: None,
             stores: Stores::default(),
             scratch: None,
         }
+    }
+
+    /// The same with digests of what the earlier outputs and the other table hold that it names.
+    pub(crate) fn with_earlier(
+        &self,
+        filter: &RowFilter,
+        dedup: Option<&Dedup>,
+        join: Option<&Join>,
+    ) -> Self {
+        let mut spec = self.clone();
+        if let (Some(spec), Some(join)) = (&mut spec.join, join) {
+            spec.sha256 = Some(join.digest());
+        }
+        spec.filter.earlier = filter.earlier();
+        spec.dedup.earlier = dedup.and_then(Dedup::earlier);
+        spec
+    }
+
+    /// Threads that make images.
+    pub(crate) fn image_threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.unwrap_or_else(cores).max(1)
+    }
+
+    /// Memory for images under way, see [`Self::memory_budget_bytes`].
+    pub(crate) fn memory_budget(&self) -> u64 {
+        let of_threads = || (self.image_threads() as u64).saturating_mul(16 << 20);
+        self.memory_budget_bytes
+            .unwrap_or_else(|| of_threads().saturating_add(96 << 20))
     }
 
     /// Columns that are kept beside URL and caption: those that were asked for and that of the boxes.
@@ -207,6 +264,11 @@ impl FetchSpec {
         }
     }
 
+    /// Digits of a key, at least.
+    pub(crate) fn key_digits(&self) -> usize {
+        self.sample_digits() as usize + SHARD_DIGITS
+    }
+
     /// What decides the bytes of the output when the servers answer the same, by field. Two runs may
     /// share a folder only if these are equal; patience and parallelism are not among them.
     pub(crate) fn settings(&self) -> Map<String, Value> {
@@ -228,7 +290,7 @@ impl FetchSpec {
                 "save_additional_columns": self.saved_columns(),
                 "output_format": self.output_format,
                 "number_sample_per_shard": self.number_sample_per_shard,
-                "filter": self.filter,
+                "filter": self.filter.settings(),
                 "decode": {
                     "limits": limits,
                     "orient": orient,
@@ -253,6 +315,31 @@ impl FetchSpec {
                 "allow_private_addresses": network.allow_private_addresses,
             }),
         );
+        // Folders that were begun before there was such a choice go on.
+        if self.dedup.is_wanted() {
+            let DedupSpec {
+                by,
+                max_distance,
+                earlier,
+                ..
+            } = &self.dedup;
+            let max_distance = self.dedup.needs_looks().then_some(max_distance);
+            let dedup = json!({ "by": by, "max_distance": max_distance, "earlier": earlier });
+            flatten(&mut settings, "dedup", dedup);
+        }
+        if self.icc != IccMode::Drop {
+            settings.insert("icc".to_owned(), json!(self.icc));
+        }
+        if let Some(JoinSpec {
+            on,
+            columns,
+            sha256,
+            ..
+        }) = &self.join
+        {
+            let join = json!({ "on": on, "columns": columns, "sha256": sha256 });
+            flatten(&mut settings, "join", join);
+        }
         settings
     }
 
@@ -275,6 +362,17 @@ impl FetchSpec {
             let problem = "is the output folder, whose own images would not be asked for when the run is resumed";
             return refuse("--skip-urls-of", problem.to_owned());
         }
+        self.dedup.validate(self)?;
+        if let Some(join) = &self.join {
+            if join.columns.is_empty() {
+                return refuse("--join-columns", "names no column".to_owned());
+            }
+            if join.on == JoinKey::Key && self.incremental_mode == IncrementalMode::Extend {
+                let problem =
+                    "keys of rows that are added to a folder are known only when it is read";
+                return refuse("--join-on", problem.to_owned());
+            }
+        }
         if self.filter.needs_captions() && self.caption_col.is_none() {
             return refuse(
                 "--caption-col",
@@ -294,11 +392,15 @@ impl FetchSpec {
             let problem = "files are stored as they are, so --bbox-col cannot blur anything";
             return refuse("--disable-all-reencoding", problem.to_owned());
         }
+        if self.icc == IccMode::Srgb && self.reencode == Reencode::Never {
+            let problem = "files are stored as they are, so --icc srgb cannot convert anything";
+            return refuse("--disable-all-reencoding", problem.to_owned());
+        }
         if self.network.timeout.is_zero() {
             return refuse("--timeout", "must be more than 0 seconds".to_owned());
         }
         for (field, connections) in [
-            ("--thread-count", self.network.concurrency),
+            ("--thread-count", self.network.concurrency.unwrap_or(1)),
             ("--per-host-connections", self.network.per_host_concurrency),
         ] {
             if connections == 0 {
@@ -336,13 +438,20 @@ impl FetchSpec {
             "sha256",
             "sha512",
         ];
-        let saved = self.saved_columns();
+        let mut saved = self.saved_columns();
+        saved.extend(
+            self.join
+                .iter()
+                .flat_map(|join| join.columns.iter().cloned()),
+        );
         for (at, column) in saved.iter().enumerate() {
             let problem = if saved[..at].contains(column) {
                 "it is named twice"
             } else if OURS.contains(&column.as_str())
                 || (column == "caption" && self.caption_col.is_some())
                 || (column == EXIF && self.extract_exif)
+                || (column == PHASH && self.dedup.needs_looks())
+                || (column == DUPLICATE_OF && self.dedup.is_wanted())
             {
                 "the status table has a column of that name"
             } else if self.output_format == PARQUET && *column == self.encode.format.extension() {
@@ -434,7 +543,7 @@ mod tests {
         bad.network.user_agent_token = Some("a b".to_owned());
         assert!(bad.validate().is_err());
         let mut bad = spec();
-        bad.network.concurrency = 0;
+        bad.network.concurrency = Some(0);
         let error = bad.validate().unwrap_err();
         assert_eq!(error.to_string(), "--thread-count: must be at least 1");
         let mut bad = spec();

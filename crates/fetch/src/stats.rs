@@ -258,7 +258,10 @@ pub struct FetchSummary {
     pub failed_to_download: u64,
     /// Of these, rows whose body gave no image.
     pub failed_to_resize: u64,
-    /// Failed rows by status and message.
+    /// Of these, rows whose image is stored for an earlier row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub duplicates: u64,
+    /// Rows without an image of their own by status and message.
     pub failures: BTreeMap<FetchStatus, BTreeMap<String, u64>>,
     /// Bytes of bodies received by this run.
     pub bytes_downloaded: u64,
@@ -293,6 +296,8 @@ impl FetchSummary {
         if !skipped {
             self.bytes_downloaded += origin.bytes_downloaded;
         }
+        let duplicates = origin.failures.get(&FetchStatus::Duplicate);
+        self.duplicates += duplicates.map_or(0, |messages| messages.values().sum());
         for (status, messages) in &origin.failures {
             let into = self.failures.entry(*status).or_default();
             for (message, count) in messages {
@@ -313,6 +318,11 @@ impl FetchSummary {
             0.0
         };
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]

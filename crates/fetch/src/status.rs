@@ -1,6 +1,6 @@
 //! What became of a row: the words of the status table.
 //!
-//! `status` is one of three words. `error_message` is null for a success and else one of the texts
+//! `status` is one of img2dataset's three words, or `duplicate` where `--dedup` leaves an image out. `error_message` is null for a success and else one of the texts
 //! below. Where img2dataset has the case, the text is img2dataset's (that is urllib's and http.client's);
 //! the other texts are short and stable, so that they can be counted.
 //!
@@ -37,6 +37,11 @@
 //! | `Image decoding error` | yes | the bytes are an image, or nothing known, and cannot be decoded |
 //! | `not an image: html` | no | the bytes are something known that is no image |
 //! | others | | the limits and filters of `sightline_imaging`, in its words |
+//!
+//! | `duplicate` | img2dataset's | when |
+//! | --- | --- | --- |
+//! | `duplicate content` | no | the same bytes came for the row in `duplicate_of` |
+//! | `duplicate picture` | no | the picture looks like that of the row in `duplicate_of` |
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -53,6 +58,8 @@ pub enum FetchStatus {
     FailedToDownload,
     /// A body was received and no image was made of it.
     FailedToResize,
+    /// An image was made that is stored already.
+    Duplicate,
 }
 
 impl FetchStatus {
@@ -62,6 +69,7 @@ impl FetchStatus {
             Self::Success => "success",
             Self::FailedToDownload => "failed_to_download",
             Self::FailedToResize => "failed_to_resize",
+            Self::Duplicate => "duplicate",
         }
     }
 }

@@ -2,13 +2,12 @@
 //!
 //! Columns are the input columns, then `key`, `status`, `error_message` (text), `width`, `height`,
 //! `original_width`, `original_height` (32-bit integers), `exif` (JSON as text) and the digest, the last two if
-//! they are recorded. With `--output-format parquet` the table is the shard: its last column holds the images, called by their extension,
+//! they are recorded, and where images are compared `phash` and `duplicate_of` (text). With `--output-format parquet` the table is the shard: its last column holds the images, called by their extension,
 //! null for failures; a shard's images are then in memory until it is written. Row groups have 100 rows,
 //! compressed with Snappy. Types are Parquet's own, without an Arrow schema beside them, so that every reader
 //! sees plain strings and lists, as in img2dataset's files.
 
-use std::fs::File;
-use std::io::{self, Cursor, Write};
+use std::io::{self, Write};
 use std::sync::PoisonError;
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use sightline_core::digest::Hasher;
 use sightline_core::{Metadata, ObjectWriter, SampleKey};
 use sightline_store::{FileDigest, Folder};
 
+use crate::dedup::{DUPLICATE_OF, PHASH};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::process::Outcome;
@@ -37,6 +37,10 @@ pub(crate) struct StatusTable {
     sizes: [Vec<Option<i32>>; 4],
     exifs: Vec<Option<String>>,
     digests: Vec<Option<String>>,
+    /// Perceptual hashes, where they are wanted.
+    phashes: Option<Vec<Option<String>>>,
+    /// Keys of the rows that hold the image, where images are compared.
+    duplicates: Option<Vec<Option<String>>>,
     /// The images and the name of their column, where the table is the shard.
     images: Option<(&'static str, Vec<Option<Bytes>>)>,
 }
@@ -56,6 +60,8 @@ impl StatusTable {
             sizes: std::array::from_fn(|_| Vec::with_capacity(rows)),
             exifs: Vec::with_capacity(rows),
             digests: Vec::with_capacity(rows),
+            phashes: spec.dedup.needs_looks().then(Vec::new),
+            duplicates: spec.dedup.is_wanted().then(Vec::new),
             images: matches!(spec.layout(), Ok(Layout::Table))
                 .then(|| (spec.encode.format.extension(), Vec::with_capacity(rows))),
         }
@@ -76,6 +82,15 @@ impl StatusTable {
         }
         self.exifs.push(done.and_then(|done| done.exif.clone()));
         self.digests.push(done.and_then(|done| done.digest.clone()));
+        if let Some(phashes) = &mut self.phashes {
+            phashes.push(
+                done.and_then(|done| done.phash)
+                    .map(|phash| phash.to_string()),
+            );
+        }
+        if let Some(duplicates) = &mut self.duplicates {
+            duplicates.push(outcome.duplicate_of.clone());
+        }
         if let Some((_, images)) = &mut self.images {
             images.push(done.map(|done| done.image.bytes.clone()));
         }
@@ -88,6 +103,12 @@ impl StatusTable {
         self.messages.pop();
         self.exifs.pop();
         self.digests.pop();
+        for column in [&mut self.phashes, &mut self.duplicates]
+            .into_iter()
+            .flatten()
+        {
+            column.pop();
+        }
         if let Some((_, images)) = &mut self.images {
             images.pop();
         }
@@ -116,6 +137,9 @@ impl StatusTable {
         }
         if let Some(hash) = self.hash {
             meta.insert(hash.as_str().to_owned(), self.digests[last].clone().into());
+        }
+        if let Some(phashes) = &self.phashes {
+            meta.insert(PHASH.to_owned(), phashes[last].clone().into());
         }
     }
 
@@ -150,6 +174,9 @@ impl StatusTable {
         if let Some(hash) = self.hash {
             columns.push(Column::new(hash.as_str().into(), self.digests));
         }
+        for (name, column) in [(PHASH, self.phashes), (DUPLICATE_OF, self.duplicates)] {
+            columns.extend(column.map(|column| Column::new(name.into(), column)));
+        }
         let table = DataFrame::new_infer_height(columns).map_err(failed)?;
         let mut file = Hashed {
             writer: folder.begin(name)?,
@@ -175,29 +202,6 @@ impl StatusTable {
             sha256: file.hasher.finish(),
         })
     }
-}
-
-/// The columns `columns` of the status table `name` in `folder`.
-pub(crate) fn read(folder: &Folder, name: &str, columns: &[&str]) -> Result<DataFrame> {
-    let path = folder.shown(name);
-    let columns: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
-    let frame = if folder.is_local() {
-        let file = File::open(&path).map_err(Error::output("read", &path))?;
-        ParquetReader::new(file)
-            .with_columns(Some(columns))
-            .finish()
-    } else {
-        let bytes = folder
-            .read(name)?
-            .ok_or_else(|| Error::output("read", &path)(io::ErrorKind::NotFound.into()))?;
-        ParquetReader::new(Cursor::new(bytes))
-            .with_columns(Some(columns))
-            .finish()
-    };
-    frame.map_err(|e| Error::StatusTable {
-        path,
-        problem: e.to_string(),
-    })
 }
 
 /// Knows the length and the digest of what is written through it, and why that failed.

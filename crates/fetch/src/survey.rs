@@ -1,11 +1,11 @@
 //! What a folder of finished shards holds, for the page of `sightline fetch report`.
 
-use polars::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+
 use sightline_core::{Progress, Sample, ShardId};
 use sightline_shard::ShardFormat;
 use sightline_shard::parquet::Parquet;
 use sightline_store::Folder;
-use std::collections::{BTreeMap, HashMap};
 use url::Url;
 
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::layout::{Layout, table_name};
 use crate::resume::{finished_shards, layout_of};
 use crate::stats::{FetchSummary, LATENCY_BINS, latency_bin_ms};
 use crate::status::FetchStatus;
-use crate::status_table;
+use crate::status_columns::StatusColumns;
 
 /// Hosts that are counted one by one.
 const MAX_HOSTS: usize = 1 << 17;
@@ -114,53 +114,29 @@ fn read_table(
     sizes: &mut [u64; SIZES],
     aspects: &mut [u64; ASPECTS.len()],
 ) -> Result<()> {
-    let failed = |e: PolarsError| Error::StatusTable {
-        path: folder.shown(name),
-        problem: e.to_string(),
-    };
     let columns = ["url", "status", "original_width", "original_height"];
-    let frame = status_table::read(folder, name, &columns)?;
-    let text = |name: &str| {
-        frame
-            .column(name)
-            .and_then(|c| c.str().cloned())
-            .map_err(failed)
-    };
-    let number = |name: &str| {
-        frame
-            .column(name)
-            .and_then(|c| c.i32().cloned())
-            .map_err(failed)
-    };
-    let (urls, statuses) = (text("url")?, text("status")?);
-    let (widths, heights) = (number("original_width")?, number("original_height")?);
-    let is_stored = |status: Option<&str>| status == Some(FetchStatus::Success.as_str());
-    for (((url, status), width), height) in urls
-        .iter()
-        .zip(statuses.iter())
-        .zip(widths.iter())
-        .zip(heights.iter())
-    {
+    StatusColumns::open(folder, name)?.values(&columns, &mut |row| {
+        let (url, status) = (row[0].as_str(), row[1].as_str());
+        let side = |at: usize| {
+            let side = row[at].as_i64().and_then(|side| i32::try_from(side).ok());
+            side.map(|side| side.max(1))
+        };
         let host = url.and_then(|url| Url::parse(url).ok());
         let host = host.as_ref().and_then(Url::host_str).unwrap_or("no host");
         let is_counted = hosts.len() < MAX_HOSTS || hosts.contains_key(host);
         let host = if is_counted { host } else { "" };
         let counts = hosts.entry(host.to_owned()).or_default();
         counts[0] += 1;
-        counts[1] += u64::from(is_stored(status));
-        let (Some(width), Some(height)) = (width, height) else {
-            continue;
+        counts[1] += u64::from(status == Some(FetchStatus::Success.as_str()));
+        let (Some(width), Some(height)) = (side(2), side(3)) else {
+            return;
         };
-        let (short, long) = (
-            f64::from(width.min(height).max(1)),
-            f64::from(width.max(height)),
-        );
+        let (short, long) = (f64::from(width.min(height)), f64::from(width.max(height)));
         let size = (4.0 * (short / SMALLEST_SIZE).log2()).max(0.0) as usize;
         sizes[size.min(SIZES - 1)] += 1;
         let aspect = ASPECTS.iter().position(|high| long / short < *high);
         aspects[aspect.unwrap_or(ASPECTS.len() - 1)] += 1;
-    }
-    Ok(())
+    })
 }
 
 /// Up to `wanted` samples, a few of each of some shards.

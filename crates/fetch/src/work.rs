@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use sightline_core::{Digest, Progress, ShardId};
 use sightline_store::{Entry, Folder};
 
+use crate::dedup::across_shards;
 use crate::error::{Error, Result};
+use crate::layout::table_name;
 use crate::lease::{self, LEASE, lease_name};
 use crate::pipeline::{StopFlag, run_planned};
 use crate::plan::FetchPlan;
@@ -18,6 +20,8 @@ use crate::table::TableReader;
 const SCHEMA: u32 = 1;
 /// Name of the index that [`finish`] writes.
 pub const INDEX_FILE: &str = "dataset.json";
+/// Name of the list of images that are equal to one of an earlier shard.
+pub const DUPLICATES_FILE: &str = "duplicates.jsonl";
 
 /// Which shards of a plan a worker takes. Those that are finished, or that another worker is making, are passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -177,6 +181,9 @@ pub struct DatasetIndex {
     pub shards: Vec<IndexedShard>,
     /// What became of the rows.
     pub summary: FetchSummary,
+    /// Images that are equal to one of an earlier shard, where the plan compares images: how many [`DUPLICATES_FILE`] names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates_across_shards: Option<u64>,
 }
 
 /// A shard of a dataset.
@@ -203,6 +210,7 @@ pub fn finish(plan: &FetchPlan) -> Result<std::result::Result<DatasetIndex, Vec<
         len_bytes: 0,
         shards: Vec::new(),
         summary: FetchSummary::new(),
+        duplicates_across_shards: None,
     };
     let mut missing = Vec::new();
     let folder = plan.folder()?;
@@ -238,6 +246,7 @@ pub fn finish(plan: &FetchPlan) -> Result<std::result::Result<DatasetIndex, Vec<
     if folder.is_local() {
         TableReader::clean(folder.root())?;
     }
+    index.duplicates_across_shards = list_duplicates(plan, &folder)?;
     let mut text = serde_json::to_string_pretty(&index)
         .map_err(|source| Error::output("write", &folder.shown(INDEX_FILE))(source.into()))?;
     text.push('\n');
@@ -253,4 +262,23 @@ fn leases(folder: &Folder) -> Result<Vec<String>> {
     };
     let entries = folder.entries()?.into_iter();
     Ok(entries.filter(is_lease).map(|entry| entry.name).collect())
+}
+
+/// Writes what is equal across shards, one image a line in the order of the keys; how many there are.
+fn list_duplicates(plan: &FetchPlan, folder: &Folder) -> Result<Option<u64>> {
+    let ids = (0..plan.shards.len() as u64).map(ShardId);
+    let tables: Vec<String> = ids.map(table_name).collect();
+    let Some(found) = across_shards(&plan.spec, folder, &tables)? else {
+        return Ok(None);
+    };
+    let mut text = String::new();
+    for duplicate in &found {
+        let line = serde_json::to_string(duplicate).map_err(|source| {
+            Error::output("write", &folder.shown(DUPLICATES_FILE))(source.into())
+        })?;
+        text.push_str(&line);
+        text.push('\n');
+    }
+    folder.write(DUPLICATES_FILE, text.as_bytes())?;
+    Ok(Some(found.len() as u64))
 }

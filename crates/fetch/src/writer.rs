@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sightline_core::{Digest, Metadata, Progress, Sample, SampleKey, ShardId};
 use sightline_shard::{Error as ShardError, ShardSummary, ShardWriter};
 
+use crate::dedup::Dedup;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, table_name};
 use crate::pipeline::{Begun, Event, Shared, StopFlag};
@@ -38,6 +39,8 @@ pub(crate) struct Writer<'a> {
     shared: Arc<Shared>,
     progress: &'a dyn Progress,
     meter: Meter,
+    /// Which images are stored once, if any are.
+    pub(crate) dedup: Option<Dedup>,
     /// Shards that have begun, oldest first.
     shards: VecDeque<Begun>,
     /// Outcomes that wait for their turn.
@@ -74,6 +77,7 @@ impl<'a> Writer<'a> {
             shared,
             progress,
             meter: Meter::new(),
+            dedup: None,
             shards: VecDeque::new(),
             waiting: HashMap::new(),
             table_error: None,
@@ -169,6 +173,9 @@ impl<'a> Writer<'a> {
         let (started, clock) = begun.at;
         let output = Arc::clone(&self.output);
         output.unfinish(rows.id)?;
+        if let Some(dedup) = &mut self.dedup {
+            dedup.begin(rows.id, &output)?;
+        }
         let mut folder = output.folder.clone();
         let mut shard = match output.layout {
             Layout::Shards(format) => Some(format.create(&mut folder, rows.id)?),
@@ -181,6 +188,9 @@ impl<'a> Writer<'a> {
         for (at, row) in (0u64..).zip(&rows.rows) {
             let mut outcome = self.take(begun.first_row + at, inbox, stop)?;
             let key = key(self.spec, rows.id, at)?;
+            if let Some(refused) = self.dedup.as_ref().and_then(|dedup| dedup.refuse(&outcome)) {
+                outcome = refused;
+            }
             table.push(&key, &outcome);
             if let Some(shard) = shard.as_mut().filter(|_| outcome.done.is_some()) {
                 let sample = sample(row, &key, &outcome, &table);
@@ -194,6 +204,9 @@ impl<'a> Writer<'a> {
                     table.replace_last(&outcome);
                 }
             }
+            if let (Some(dedup), Some(done)) = (&mut self.dedup, &outcome.done) {
+                dedup.keep(&key, done);
+            }
             images += u64::from(outcome.done.is_some());
             counts.add(outcome.status, outcome.message.as_deref());
             counts.bytes_downloaded += outcome.downloaded;
@@ -203,8 +216,9 @@ impl<'a> Writer<'a> {
             self.meter.add(&outcome);
             self.progress.advance(1);
             if self.meter.is_due() {
-                self.progress.message(&self.meter.message());
-                self.progress.facts(self.meter.facts());
+                let connections = self.shared.connections();
+                self.progress.message(&self.meter.message(connections));
+                self.progress.facts(self.meter.facts(connections));
             }
         }
 
@@ -248,14 +262,15 @@ impl<'a> Writer<'a> {
             "shard finished"
         );
         self.summary.add(&stats, false);
-        self.progress.facts(self.meter.facts());
+        self.progress
+            .facts(self.meter.facts(self.shared.connections()));
         Ok(())
     }
 }
 
 /// The key of row `at` of a shard, as img2dataset forms it: the shard's number and the row's, in as many
 /// digits as both may need.
-fn key(spec: &FetchSpec, id: ShardId, at: u64) -> Result<SampleKey> {
+pub(crate) fn key(spec: &FetchSpec, id: ShardId, at: u64) -> Result<SampleKey> {
     let digits = spec.sample_digits();
     let number = 10u64
         .checked_pow(digits)
@@ -357,11 +372,11 @@ impl Meter {
         count as f64 / self.start.elapsed().as_secs_f64()
     }
 
-    /// Images a second, megabytes a second, the share of successes, and what fails most.
-    fn message(&self) -> String {
+    /// Images a second, megabytes a second, the share of successes, connections, and what fails most.
+    fn message(&self, connections: usize) -> String {
         let (rows, images) = (self.counts.rows(), self.counts.of(FetchStatus::Success));
         let mut text = format!(
-            "{:.0} images/s, {:.1} MB/s, {:.1} % stored",
+            "{:.0} images/s, {:.1} MB/s, {:.1} % stored, {connections} connections",
             self.rate(images),
             self.rate(self.counts.bytes_downloaded) / 1e6,
             100.0 * images as f64 / rows.max(1) as f64
@@ -373,7 +388,7 @@ impl Meter {
         text
     }
 
-    fn facts(&self) -> Metadata {
+    fn facts(&self, connections: usize) -> Metadata {
         let images = self.counts.of(FetchStatus::Success);
         let failures: Metadata = self
             .counts
@@ -391,12 +406,14 @@ impl Meter {
                 "failed_to_resize",
                 json!(self.counts.of(FetchStatus::FailedToResize)),
             ),
+            ("duplicates", json!(self.counts.of(FetchStatus::Duplicate))),
             ("bytes_downloaded", json!(self.counts.bytes_downloaded)),
             ("images_per_second", json!(self.rate(images))),
             (
                 "bytes_per_second",
                 json!(self.rate(self.counts.bytes_downloaded)),
             ),
+            ("connections", json!(connections)),
             ("failures", Value::Object(failures)),
         ];
         facts

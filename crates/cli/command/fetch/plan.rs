@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use sightline_fetch::{FetchPlan, INDEX_FILE, Share, finish, state, work};
+use sightline_fetch::{DUPLICATES_FILE, FetchPlan, INDEX_FILE, Share, finish, state, work};
 
 use super::{RequestArgs, end, failure, rows, write_index};
 use crate::exit::{Exit, Failure};
@@ -142,6 +142,14 @@ pub(super) fn finish_plan(args: &PlanArgs) -> Result<Exit, Failure> {
                     plan.spec.out.join(INDEX_FILE).display()
                 );
                 text.push_str(&rows(&index.summary));
+                if let Some(duplicates) = index.duplicates_across_shards {
+                    let list = plan.spec.out.join(DUPLICATES_FILE);
+                    let _ = writeln!(
+                        text,
+                        "{duplicates} images are equal to one of an earlier shard: `{}`",
+                        list.display()
+                    );
+                }
                 text.trim_end().to_owned()
             })?;
             Ok(Exit::Done)

@@ -56,7 +56,6 @@ impl Refusal {
                 number,
                 problem,
             },
-            (None, InputFormat::Parquet) => parquet(&self.words()),
             (None, _) => TableProblem::Other(self.words()),
         };
         problem.of(file)
@@ -104,7 +103,8 @@ pub(super) fn unreadable(file: &InputFile, error: io::Error) -> Error {
     problem.of(file)
 }
 
-fn parquet(words: &str) -> TableProblem {
+/// What is wrong with a Parquet file, in the words of its reader.
+pub(super) fn parquet(words: &str) -> TableProblem {
     let lower = words.to_lowercase();
     let is_missing = ["not supported", "not yet", "needs to be active", "encrypt"]
         .iter()

@@ -11,8 +11,8 @@
 //! Each may have `.gz` after it. A folder stands for its files of one format, sorted by path, not below; a pattern for the files
 //! that it matches. Tables in object stores are downloaded, one file at a time.
 //!
-//! Columns are read, nothing else: polars scans the file with only the columns that are asked for and
-//! hands over one shard's rows at a time, so a table may be larger than memory. Formats that cannot be
+//! Columns are read, nothing else: polars scans the file (of Parquet the reader of `sightline_shard`) with only the columns that
+//! are asked for and hands over one shard's rows at a time, so a table may be larger than memory. Formats that cannot be
 //! scanned (compressed ones and JSON arrays) are rewritten into a temporary file first.
 //!
 //! Differences from img2dataset: a comma in a txt line is part of the URL and does not break the row.
@@ -21,6 +21,7 @@
 
 mod diagnose;
 mod files;
+mod parquet;
 mod plain;
 mod problem;
 mod rows;
@@ -30,6 +31,7 @@ mod types;
 
 pub use files::InputFormat;
 pub(crate) use files::{InputFile, find, is_pattern};
+pub(crate) use parquet::read_columns;
 pub use problem::{Part, PartProblem, TableProblem};
 pub(crate) use rows::{Row, ShardRows};
 pub use scan::TABLE_THREADS;

@@ -12,11 +12,12 @@ use sightline_store::Stores;
 
 use super::diagnose::{Refusal, unreadable};
 use super::files::{InputFile, InputFormat};
+use super::parquet;
 use super::plain::{Plain, open};
 use super::problem::{Part, PartProblem, TableProblem};
 use super::rows::{CHECK, is_representable};
 use super::scratch::Scratch;
-use super::types::{all_are, check_readable, storable, truth};
+use super::types::{all_are, storable, truth};
 use crate::error::{Error, Result};
 
 /// Name of the threads here in which the table engine runs.
@@ -139,28 +140,6 @@ impl TableReader {
         is_stopped: &dyn Fn() -> bool,
         each: &mut dyn FnMut(DataFrame) -> Result<bool>,
     ) -> Result<()> {
-        self.read_some(file, None, is_stopped, each)
-    }
-
-    /// [`Self::read`] of some rows: the first, from 0 on, and their number. For files that can be read so
-    /// ([`InputFile::can_seek`]).
-    pub(crate) fn read_range(
-        &self,
-        file: &InputFile,
-        range: (u64, u64),
-        is_stopped: &dyn Fn() -> bool,
-        each: &mut dyn FnMut(DataFrame) -> Result<bool>,
-    ) -> Result<()> {
-        self.read_some(file, Some(range), is_stopped, each)
-    }
-
-    fn read_some(
-        &self,
-        file: &InputFile,
-        range: Option<(u64, u64)>,
-        is_stopped: &dyn Fn() -> bool,
-        each: &mut dyn FnMut(DataFrame) -> Result<bool>,
-    ) -> Result<()> {
         let Some(brought) = self.bring(file, is_stopped)? else {
             return Ok(());
         };
@@ -172,7 +151,7 @@ impl TableReader {
             return Ok(());
         };
         let refused = |refusal: Refusal| refusal.explain(file, &plain);
-        let mut opened = File::open(&plain.path).map_err(Error::read_table(&file.path))?;
+        let opened = File::open(&plain.path).map_err(Error::read_table(&file.path))?;
         if opened.metadata().is_ok_and(|metadata| metadata.len() == 0) {
             if plain.format == InputFormat::Jsonl {
                 return Ok(()); // no lines, no rows
@@ -186,12 +165,12 @@ impl TableReader {
             .of(file));
         }
         if plain.format == InputFormat::Parquet {
-            let schema = guard(|| ParquetReader::new(&mut opened).schema()).map_err(refused)?;
-            check_readable(file, &schema)?;
+            let mut next = |row| Ok((!is_stopped()).then_some(row));
+            return self.read_parquet(file, &plain, &mut next, &mut |_, frame| each(frame));
         }
         // Without the columns that nobody asked for, lines with too many fields would go unnoticed.
         let lazy = guard(|| scan(&plain)).map_err(refused)?;
-        let mut lazy = lazy.with_projection_pushdown(plain.format == InputFormat::Parquet);
+        let mut lazy = lazy.with_projection_pushdown(false);
         let schema = guard(|| lazy.collect_schema()).map_err(refused)?;
         let is_text = matches!(plain.format, InputFormat::Csv | InputFormat::Tsv);
         let selection = if is_text {
@@ -206,10 +185,21 @@ impl TableReader {
             self.check_types(file, &schema)?;
             self.selection(false, |column| schema.get(column).map(storable))
         };
-        if let Some((first, rows)) = range {
-            lazy = lazy.slice(first as i64, rows as IdxSize);
-        }
         batches(lazy.select(selection), self.rows, &refused, each)
+    }
+
+    /// Hands over batches of a file whose rows can be read without those before them ([`InputFile::can_seek`]), each with the
+    /// number of its first row, until `each` says to stop. `next` is asked where the next one begins, at or behind a row.
+    pub(crate) fn read_wanted(
+        &self,
+        file: &InputFile,
+        next: &mut dyn FnMut(u64) -> Result<Option<u64>>,
+        each: &mut dyn FnMut(u64, DataFrame) -> Result<bool>,
+    ) -> Result<()> {
+        let Some(plain) = Plain::of(file, self.scratch.path(), &|| false)? else {
+            return Ok(());
+        };
+        self.read_parquet(file, &plain, next, each)
     }
 
     /// Rows of all `files`, as far as that is known without reading them at length: Parquet files say
@@ -272,13 +262,43 @@ impl TableReader {
         Ok(())
     }
 
-    fn asked(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn asked(&self) -> impl Iterator<Item = &String> {
         self.columns
             .additional
             .iter()
             .chain(&self.columns.caption)
             .chain(&self.columns.check)
             .chain([&self.columns.url])
+    }
+
+    /// Whether a column is read as text, whatever else it is for.
+    pub(super) fn is_text(&self, name: &str) -> bool {
+        [&self.columns.caption, &self.columns.check]
+            .into_iter()
+            .flatten()
+            .chain([&self.columns.url])
+            .any(|text| text == name)
+    }
+
+    /// The columns of the status table in its order: where each is from, what it is called, whether it is text.
+    pub(super) fn renamed(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        let columns = &self.columns;
+        let additional = columns.additional.iter();
+        let additional = additional.map(|name| (name.as_str(), name.as_str(), false));
+        let caption = columns
+            .caption
+            .as_deref()
+            .map(|name| (name, "caption", true));
+        let check = columns.check.as_deref().map(|name| (name, CHECK, true));
+        additional
+            .chain(caption)
+            .chain([(columns.url.as_str(), "url", true)])
+            .chain(check)
+    }
+
+    /// Rows of a batch.
+    pub(super) fn batch_rows(&self) -> usize {
+        self.rows.get()
     }
 
     fn check_columns(&self, file: &InputFile, schema: &Schema) -> Result<()> {
@@ -309,11 +329,7 @@ impl TableReader {
             let Some(dtype) = schema.get(column) else {
                 continue;
             };
-            let is_text = [&self.columns.caption, &self.columns.check]
-                .into_iter()
-                .flatten()
-                .chain([&self.columns.url])
-                .any(|text| text == column);
+            let is_text = self.is_text(column);
             let problem = if is_text && (dtype.is_nested() || dtype.is_binary()) {
                 "is no text; lists can be kept with --save-additional-columns"
             } else if !is_text && !is_representable(&storable(dtype)) {
@@ -415,10 +431,8 @@ fn count_rows(file: &InputFile, scratch: &Path) -> Option<u64> {
             Some(rows)
         }
         InputFormat::Parquet => {
-            let opened = File::open(&file.path).ok()?;
-            guard(|| ParquetReader::new(opened).num_rows())
-                .ok()
-                .map(|rows| rows as u64)
+            let plain = Plain::of(file, scratch, &|| false).ok()??;
+            Some(parquet::open(file, &plain).ok()?.rows())
         }
         _ => {
             let plain = Plain::of(file, scratch, &|| false).ok()??;
@@ -440,14 +454,6 @@ fn scan(plain: &Plain) -> PolarsResult<LazyFrame> {
     let file = File::open(&plain.path)?;
     let sources = ScanSources::Files([file].into());
     match plain.format {
-        InputFormat::Parquet => {
-            let args = ScanArgsParquet {
-                glob: false,
-                hive_options: HiveOptions::new_disabled(),
-                ..ScanArgsParquet::default()
-            };
-            LazyFrame::scan_parquet_sources(sources, args)
-        }
         InputFormat::Csv | InputFormat::Tsv => {
             let separator = if plain.format == InputFormat::Csv {
                 b','
@@ -461,11 +467,9 @@ fn scan(plain: &Plain) -> PolarsResult<LazyFrame> {
                 .with_missing_is_null(false)
                 .finish()
         }
-        InputFormat::Txt | InputFormat::Jsonl | InputFormat::Json => {
-            LazyJsonLineReader::new_with_sources(sources)
-                .with_infer_schema_length(None)
-                .finish()
-        }
+        _ => LazyJsonLineReader::new_with_sources(sources)
+            .with_infer_schema_length(None)
+            .finish(),
     }
 }
 
@@ -847,6 +851,69 @@ mod tests {
         let refused = reader(dir.path(), None, &["bytes"], 10);
         let error = read(&refused, &file).unwrap_err().to_string();
         assert!(error.contains("column `bytes` holds binary"), "{error}");
+    }
+
+    #[test]
+    fn every_changed_byte_of_a_parquet_table_gives_every_row_or_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut frame = DataFrame::new_infer_height(vec![
+            Column::new("url".into(), ["http://a/1", "http://a/2", "http://b/"]),
+            Column::new("text".into(), [Some("one"), None, Some("three")]),
+            Column::new("id".into(), [1i64, 2, 3]),
+        ])
+        .unwrap();
+        let whole = parquet(&mut frame);
+        let reader = reader(dir.path(), Some("text"), &["id"], 2);
+        let (mut read_on, mut refused) = (0, 0);
+        for at in 0..whole.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= flip;
+                let file = write(dir.path(), "urls.parquet", &bytes);
+                match read(&reader, &file) {
+                    Ok(batches) => {
+                        let rows: usize = batches.iter().map(Vec::len).sum();
+                        assert_eq!(rows, 3, "byte {at} ^ {flip}");
+                        read_on += 1;
+                    }
+                    Err(error) => {
+                        let error = error.to_string();
+                        assert!(
+                            error.contains("urls.parquet"),
+                            "byte {at} ^ {flip}: {error}"
+                        );
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(read_on > 0 && refused > 0, "{read_on} and {refused}");
+    }
+
+    #[test]
+    fn any_wanted_batches_of_a_parquet_table_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let urls: Vec<String> = (0..95).map(|n| format!("http://a/{n}")).collect();
+        let mut frame = DataFrame::new_infer_height(vec![Column::new("url".into(), urls)]).unwrap();
+        let mut bytes = Vec::new();
+        ParquetWriter::new(&mut bytes)
+            .with_row_group_size(Some(17))
+            .finish(&mut frame)
+            .unwrap();
+        let file = write(dir.path(), "a.parquet", &bytes);
+        let reader = reader(dir.path(), None, &[], 10);
+        let wanted = [20u64, 30, 60, 90, 100];
+        let mut next = |row| Ok(wanted.iter().copied().find(|first| *first >= row));
+        let mut found = Vec::new();
+        let mut each = |first: u64, frame: DataFrame| {
+            let urls = frame.column("url").unwrap().str().unwrap().clone();
+            found.push((first, urls.get(0).unwrap().to_owned(), frame.height()));
+            Ok(true)
+        };
+        reader.read_wanted(&file, &mut next, &mut each).unwrap();
+        let expected = [(20, 10), (30, 10), (60, 10), (90, 5)]
+            .map(|(first, rows)| (first, format!("http://a/{first}"), rows));
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -122,8 +122,8 @@ fn little_memory_slows_and_never_blocks() {
     let world = World::new(40);
     fs::write(world.site().join("big"), vec![b'x'; 3 << 20]).unwrap();
     let mut spec = world.spec("", "out");
-    spec.memory_budget_bytes = 2 << 20;
-    spec.network.concurrency = 64;
+    spec.memory_budget_bytes = Some(2 << 20);
+    spec.network.concurrency = Some(64);
     let urls: Vec<String> = (0..200)
         .map(|n| match n % 5 {
             0 => world.server.url("/big"),

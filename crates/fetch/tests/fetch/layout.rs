@@ -188,11 +188,11 @@ fn equal_answers_give_equal_bytes_whatever_the_parallelism() {
     let first = world.captioned(&table, "first");
     let mut second = world.captioned(&table, "second");
     second.threads = Some(1);
-    second.network.concurrency = 1;
+    second.network.concurrency = Some(1);
     let mut third = world.captioned(&table, "third");
     third.threads = Some(5);
-    third.network.concurrency = 100;
-    third.memory_budget_bytes = 1 << 16;
+    third.network.concurrency = Some(100);
+    third.memory_budget_bytes = Some(1 << 16);
     for spec in [&first, &second, &third] {
         check(&spec.out, &run(spec).unwrap(), 60);
     }

@@ -5,9 +5,11 @@
     reason = "a test ends where something is not as it must be"
 )]
 
+mod dedup;
 mod faults;
 mod filter;
 mod hub;
+mod join;
 mod layout;
 mod resume;
 mod stores;

@@ -81,7 +81,7 @@ impl World {
         spec.number_sample_per_shard = 10;
         spec.image.image_size = 32;
         spec.network.allow_private_addresses = true;
-        spec.network.concurrency = 16;
+        spec.network.concurrency = Some(16);
         spec.network.timeout = Duration::from_secs(20);
         spec
     }
@@ -201,7 +201,10 @@ pub(crate) fn check(folder: &Path, summary: &FetchSummary, rows: u64) {
     }
     assert_eq!(total, rows);
     assert_eq!(summary.rows, rows);
-    let parts = summary.successes + summary.failed_to_download + summary.failed_to_resize;
+    let parts = summary.successes
+        + summary.failed_to_download
+        + summary.failed_to_resize
+        + summary.duplicates;
     assert_eq!(parts, rows);
     let failures: u64 = summary.failures.values().flat_map(|m| m.values()).sum();
     assert_eq!(failures, rows - summary.successes);
