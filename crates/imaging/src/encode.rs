@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn png_takes_less_room_with_more_compression_and_loses_nothing() {
-        let data = (0..200 * 200 * 3)
+        let data = (0..200 * 200 * 3u64)
             .map(|i| (i * i / 977 % 97) as u8)
             .collect();
         let pixels = Pixels::new(200, 200, Channels::Rgb, data).unwrap();
