@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use sightline_core::registry::UnknownName;
-use whatlang::Lang;
+use whatlang::{Lang, Script};
 
 /// Languages that are told apart, with the two letters of ISO 639-1; the three of 639-3 are known to `whatlang`.
 const TWO_LETTERS: [(&str, Lang); 69] = [
@@ -125,10 +125,13 @@ pub(crate) fn may_be_in(caption: &str, languages: &[Language]) -> bool {
     let Some(script) = whatlang::detect_script(caption) else {
         return true;
     };
-    if !languages
-        .iter()
-        .any(|language| script.langs().contains(&language.0))
-    {
+    // Japanese may be written in Chinese characters alone.
+    let japanese = Language(Lang::Jpn);
+    if script == Script::Mandarin && languages.contains(&japanese) {
+        return true;
+    }
+    let is_written_so = |Language(lang): &Language| script.langs().contains(lang);
+    if !languages.iter().any(is_written_so) {
         return false;
     }
     match whatlang::detect(caption) {
@@ -169,6 +172,13 @@ mod tests {
             "A small dog is running along the beach next to a red ball.",
             &english
         ));
+        let japanese = [Language::named("ja").unwrap()];
+        for text in ["浅草寺雷門", "赤いボールの隣を走る小さな犬"] {
+            assert!(
+                may_be_in(text, &japanese) && !may_be_in(text, &english),
+                "{text}"
+            );
+        }
         for short in ["", "IMG_0042.JPG", "12"] {
             assert!(may_be_in(short, &english), "{short}");
         }
