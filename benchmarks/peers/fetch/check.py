@@ -1,10 +1,11 @@
 """Compares two folders of shards that were made from one table.
 
-    check.py --ours FOLDER --peer FOLDER --photos FOLDER --sample 200
+    check.py --ours FOLDER --peer FOLDER [--fast FOLDER] --photos FOLDER --sample 200
 
 Both must have the same rows with the same status, width and height, and an image for each success. Of some images it
 also says how far each side's pixels are from the reference: OpenCV's decoding, resize by area or Lanczos and border, not
-encoded. Prints JSON; exits with 1 where the sides differ in rows, status or sizes.
+encoded. With `--fast`, a folder that was made with `--decode fast`, the same of that, and how far it is from ours, on
+average and at most. Prints JSON; exits with 1 where the sides differ in rows, status or sizes.
 
 Run by the Python of .venv/fetch.
 """
@@ -32,11 +33,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compares two folders of shards.")
     parser.add_argument("--ours", type=Path, required=True)
     parser.add_argument("--peer", type=Path, required=True)
+    parser.add_argument("--fast", type=Path)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--sample", type=int, default=200)
     arguments = parser.parse_args()
     tables = {side: table(getattr(arguments, side)) for side in ("ours", "peer")}
     problems = differences(tables["ours"], tables["peer"])
+    if arguments.fast is not None:
+        problems += differences(table(arguments.fast), tables["ours"])
     result: dict[str, Any] = {
         "rows": len(tables["ours"]),
         "images": int((tables["ours"]["status"] == "success").sum()),
@@ -73,19 +77,22 @@ def differences(ours: pd.DataFrame, peer: pd.DataFrame) -> list[str]:
 
 
 def pixels(arguments: argparse.Namespace, rows: pd.DataFrame) -> dict[str, float]:
-    """Mean absolute differences in levels over a sample."""
+    """Absolute differences in levels over a sample: the mean, and the largest of a channel of a pixel."""
     done = rows[rows["status"] == "success"]
     keys = list(done.index[:: max(1, len(done) // arguments.sample)])
-    sides = {side: images(getattr(arguments, side), set(keys)) for side in ("ours", "peer")}
-    sums = {"ours_to_reference": 0.0, "peer_to_reference": 0.0, "ours_to_peer": 0.0}
+    names = ["ours", "peer", *(["fast"] if arguments.fast is not None else [])]
+    sides = {side: images(getattr(arguments, side), set(keys)) for side in names}
+    pairs = [(side, "reference") for side in names] + [("ours", "peer")] + [("fast", "ours") for _ in names[2:]]
+    sums = {f"{one}_to_{other}": 0.0 for one, other in pairs}
+    most = {f"{one}_to_{other}_at_most": 0.0 for one, other in pairs}
     for key in keys:
         file = arguments.photos / urlsplit(done["url"][key]).path.lstrip("/")
-        right = reference(file)
-        ours, peer = (decoded(sides[side][key]) for side in ("ours", "peer"))
-        sums["ours_to_reference"] += distance(ours, right)
-        sums["peer_to_reference"] += distance(peer, right)
-        sums["ours_to_peer"] += distance(ours, peer)
-    return {"images": len(keys), **{name: total / len(keys) for name, total in sums.items()}}
+        pictures = {side: decoded(sides[side][key]) for side in names} | {"reference": reference(file)}
+        for one, other in pairs:
+            difference = np.abs(pictures[one] - pictures[other])
+            sums[f"{one}_to_{other}"] += float(difference.mean())
+            most[f"{one}_to_{other}_at_most"] = max(most[f"{one}_to_{other}_at_most"], float(difference.max()))
+    return {"images": len(keys), **{name: total / len(keys) for name, total in sums.items()}, **most}
 
 
 def images(folder: Path, keys: set[str]) -> dict[str, bytes]:
@@ -128,11 +135,6 @@ def reference(file: Path) -> np.ndarray[Any, Any]:
         image, top, SIZE - size[1] - top, left, SIZE - size[0] - left, cv2.BORDER_CONSTANT, value=(255, 255, 255)
     )
     return image.astype(np.int16)
-
-
-def distance(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
-    """Mean absolute difference."""
-    return float(np.abs(one - other).mean())
 
 
 if __name__ == "__main__":

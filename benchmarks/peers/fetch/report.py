@@ -113,6 +113,11 @@ def table(one: dict[str, Any]) -> str:
             f"ours {pixels['ours_to_reference']:.3f}, img2dataset {pixels['peer_to_reference']:.3f}; to each other "
             f"{pixels['ours_to_peer']:.3f}."
         )
+        if "fast_to_reference" in pixels:
+            lines.append(
+                f"With `--decode fast` {pixels['fast_to_reference']:.3f} to OpenCV's resize and "
+                f"{pixels['fast_to_ours']:.3f} to ours on average, and at most {pixels['fast_to_ours_at_most']:.0f}."
+            )
     return "\n".join([*lines, "", *rows])
 
 

@@ -180,7 +180,8 @@ class Bench:
     def check(self, name: str) -> dict[str, Any]:
         """Runs both sides once and compares what they stored."""
         say(f"checking {name}")
-        for side in SIDES:
+        fast = "ours-fast" in self.sides
+        for side in (*SIDES, *(["ours-fast"] if fast else [])):
             self.start(side, name, self.work / f"{name}.csv", self.work / f"out-{side}")
         command = [
             str(self.side.bin / "python"),
@@ -188,6 +189,7 @@ class Bench:
             f"--ours={self.work / 'out-ours'}",
             f"--peer={self.work / 'out-peer'}",
             f"--photos={self.work / 'photos'}",
+            *([f"--fast={self.work / 'out-ours-fast'}"] if fast else []),
         ]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if not done.stdout:

@@ -1,7 +1,9 @@
 //! Writing images: JPEG, PNG and WebP. Equal pixels give equal bytes on every machine; that is why the JPEG encoder's vector
-//! code is left out, whose results depend on the processor.
+//! code is left out, whose results depend on the processor. Colour JPEG has loops of its own for its pixels, with the same bytes.
 //!
 //! Lossy WebP is written by libwebp, with the settings that OpenCV gives it, and the quality means the same as there.
+
+mod scan;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
@@ -152,7 +154,33 @@ fn jpeg(pixels: &Pixels, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>,
     };
     let (width, height) = sides(pixels, ImageFormat::Jpg, u16::MAX.into())?;
     // A quarter of a byte a pixel is a usual size at high quality; the vector grows when it is not.
-    let mut file = Vec::with_capacity(pixels.data().len() / 12 + 1024);
+    let usual = pixels.data().len() / 12 + 1024;
+    if colour == ColorType::Luma {
+        return jpeg_of_crate(
+            pixels.data(),
+            (width as u16, height as u16, colour),
+            quality,
+            profile,
+            usual,
+        );
+    }
+    // The head is the crate's, of a file of one pixel; see `scan` for the rest.
+    let small = jpeg_of_crate(&[0; 3], (1, 1, colour), quality, profile, usual)?;
+    let unreadable = || failed(ImageFormat::Jpg, &"the head of the file is not as expected");
+    let head = scan::head_of(small, width as u16, height as u16).ok_or_else(unreadable)?;
+    let tables = scan::Tables::of_head(&head).ok_or_else(unreadable)?;
+    Ok(scan::add_scan(head, &tables, pixels.data(), width as usize))
+}
+
+/// What `jpeg-encoder` makes of samples of some width, height and colour.
+fn jpeg_of_crate(
+    samples: &[u8],
+    (width, height, colour): (u16, u16, ColorType),
+    quality: u8,
+    profile: Option<&[u8]>,
+    usual: usize,
+) -> Result<Vec<u8>, EncodeError> {
+    let mut file = Vec::with_capacity(usual);
     let mut encoder = Encoder::new(&mut file, quality);
     encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
     encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
@@ -162,7 +190,7 @@ fn jpeg(pixels: &Pixels, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>,
             .map_err(|e| failed(ImageFormat::Jpg, &e))?;
     }
     encoder
-        .encode(pixels.data(), width as u16, height as u16, colour)
+        .encode(samples, width, height, colour)
         .map_err(|e| failed(ImageFormat::Jpg, &e))?;
     Ok(file)
 }
@@ -432,6 +460,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn colour_files_are_those_of_the_crate(
+            w in 1u32..70, h in 1u32..70, quality in 1u8..=100, seed in any::<u64>(), step in 1u32..64,
+        ) {
+            let mut rng = sightline_core::Seed(seed).rng();
+            // From noise to smooth pictures.
+            let data: Vec<u8> = (0..w * h * 3)
+                .map(|i| (i / 3 % w * 5 + i / (3 * w) * 3 + rng.bits() as u32 % step) as u8)
+                .collect();
+            let size = (w as u16, h as u16, ColorType::Rgb);
+            let expected = jpeg_of_crate(&data, size, quality, None, 0).unwrap();
+            let pixels = Pixels::new(w, h, Channels::Rgb, data).unwrap();
+            prop_assert_eq!(encode(&pixels, &EncodeSpec::jpeg(quality)).unwrap(), expected);
+        }
+
         #[test]
         fn lossless_formats_lose_nothing(
             w in 1u32..20, h in 1u32..20, channels in 0usize..4, seed in any::<u64>(), webp: bool,
