@@ -45,7 +45,7 @@ pub(super) fn write_report(args: &ReportArgs) -> Result<Exit, Failure> {
     let (mut hosts, beyond): (Vec<_>, Vec<_>) =
         survey.hosts.iter().partition(|(name, _)| !name.is_empty());
     hosts.sort_by_key(|(name, [rows, _])| (Reverse(*rows), *name));
-    let failed = summary.failed_to_download + summary.failed_to_resize;
+    let failed = summary.failed_to_download + summary.failed_to_resize + summary.duplicates;
     let shown_failures = failures
         .iter()
         .take(SHOWN)
