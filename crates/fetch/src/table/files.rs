@@ -84,7 +84,7 @@ pub(crate) struct InputFile {
 
 impl InputFile {
     /// The file at `place`, a path or an address.
-    fn new(place: PathBuf, format: InputFormat, gzip: bool) -> Self {
+    pub(super) fn new(place: PathBuf, format: InputFormat, gzip: bool) -> Self {
         let origin = is_address(&place).then(|| place.clone());
         Self {
             path: shown(place),
