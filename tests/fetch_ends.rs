@@ -382,8 +382,8 @@ fn a_read_only_target_is_an_error_and_is_left_as_it_is() {
 const LARGE_ROWS: usize = 120;
 const LARGE: (u32, u32) = (2000, 1500);
 const BUDGET_MIB: u64 = 32;
-/// What a process that has nothing to do takes, its threads and connections included.
-const BASE_MIB: u64 = 110;
+/// What a process of a debug build takes beside that: the pages of the program, threads, connections, what the allocator keeps.
+const BASE_MIB: u64 = 150;
 
 #[test]
 fn memory_stays_below_its_bound_whatever_the_pictures() {
