@@ -185,7 +185,6 @@ fn a_damaged_parquet_table_is_named_and_nothing_else_is_said() {
             unreadable(&sandbox, "table.parquet", content).says(&["damaged Parquet file"]);
         assert!(outcome.stderr.starts_with("error: "), "{}", outcome.stderr);
         assert_eq!(outcome.stderr.lines().count(), 3, "{}", outcome.stderr);
-        outcome
     };
     for len in [4, 12, whole.len() / 2, whole.len() - 1] {
         check(&whole[..len]);
@@ -196,7 +195,7 @@ fn a_damaged_parquet_table_is_named_and_nothing_else_is_said() {
         content[range].fill(0xff);
         check(&content);
     }
-    // A field of the statistics of a column under the number of another, on which the reader panics: the
+    // A field of the statistics of a column under the number of another, on which some readers panic: the
     // greatest value, number 5, as number 7.
     let (count, greatest, other) = ([0x36, 0x00], 0x28, 0x48);
     let at = whole
@@ -204,7 +203,7 @@ fn a_damaged_parquet_table_is_named_and_nothing_else_is_said() {
         .rposition(|bytes| bytes == [count[0], count[1], greatest]);
     let mut content = whole;
     content[at.unwrap() + 2] = other;
-    check(&content).says(&["the reader failed"]);
+    check(&content);
 }
 
 #[test]

@@ -3,6 +3,10 @@
 //!
 //! Lossy WebP is written by libwebp, with the settings that OpenCV gives it, and the quality means the same as there.
 
+#[expect(
+    clippy::inline_always,
+    reason = "only what is inlined into a dispatched function is compiled for its instruction set"
+)]
 mod scan;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
