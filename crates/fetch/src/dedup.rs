@@ -182,7 +182,7 @@ impl Index {
         let by_content = || Some((Likeness::Content, *self.content.get(&hashes.content?)?));
         let by_looks = || {
             let near = self.looks.find(hashes.looks?)?;
-            let place = self.places.get(near.id as usize)?;
+            let place = self.places.get(near.id)?;
             Some((Likeness::Perceptual, *place))
         };
         by_content().or_else(by_looks)
@@ -380,12 +380,15 @@ fn hashes_of(done: &Done) -> Hashes {
     }
 }
 
+/// Takes the key, the digest and the perceptual hash of an image.
+type EachStored<'a> = &'a mut dyn FnMut(&str, Option<&str>, Option<&str>);
+
 /// Hands over key, digest and perceptual hash of every row of a status table whose image is stored, in order.
 fn each_stored(
     table: &StatusColumns,
     hash: Option<&str>,
     looks: bool,
-    each: &mut dyn FnMut(&str, Option<&str>, Option<&str>),
+    each: EachStored<'_>,
 ) -> Result<()> {
     let mut columns = vec!["key", "status"];
     columns.extend(hash);

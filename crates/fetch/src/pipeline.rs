@@ -208,13 +208,12 @@ fn run(
             }
         });
     let table = table.map_err(|e| threads(e.to_string()))?;
-    let rows = match spec.network.concurrency {
-        Some(connections) => ROWS_PER_CONNECTION.saturating_mul(connections),
-        None => {
-            let controller = Controller::new(spec.image_threads(), spec.memory_budget() / 2);
-            runtime.spawn(steer(Arc::clone(&shared), controller));
-            ROWS_UNDER_WAY
-        }
+    let rows = if let Some(connections) = spec.network.concurrency {
+        ROWS_PER_CONNECTION.saturating_mul(connections)
+    } else {
+        let controller = Controller::new(spec.image_threads(), spec.memory_budget() / 2);
+        runtime.spawn(steer(Arc::clone(&shared), controller));
+        ROWS_UNDER_WAY
     };
     runtime.spawn(admit(
         Arc::clone(&shared),

@@ -1,4 +1,4 @@
-//! Colours with a profile become those of Pillow's ImageCms in sRGB, within levels.
+//! Colours with a profile become those of Pillow's `ImageCms` in sRGB, within levels.
 #![allow(
     clippy::unwrap_used,
     reason = "a test ends where something is not as it must be"

@@ -173,13 +173,12 @@ pub(crate) fn read_columns(path: &Path, on: &str, names: &[String]) -> Result<Da
         all = Some(frame);
         Ok(true)
     })?;
-    let mut frame = match all {
-        Some(frame) => frame,
-        None => {
-            let empty = names.iter().map(String::as_str).chain(["url"]);
-            let empty = empty.map(|name| Column::new_empty(name.into(), &DataType::String));
-            DataFrame::new_infer_height(empty.collect()).map_err(|e| failed(&file, &e))?
-        }
+    let mut frame = if let Some(frame) = all {
+        frame
+    } else {
+        let empty = names.iter().map(String::as_str).chain(["url"]);
+        let empty = empty.map(|name| Column::new_empty(name.into(), &DataType::String));
+        DataFrame::new_infer_height(empty.collect()).map_err(|e| failed(&file, &e))?
     };
     frame
         .rename("url", ON.into())
