@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::slice;
 
 use serde::Serialize;
-use sightline_core::{Progress, Sample, ShardId};
+use sightline_core::{ObjectSource, Progress, Sample, ShardId};
 use sightline_shard::{ShardFormat, ShardReader, ShardSummary};
 use sightline_store::Folder;
 
@@ -60,7 +60,7 @@ pub struct NewShard {
 }
 
 impl NewShard {
-    fn new(name: String, summary: &ShardSummary) -> Self {
+    pub(crate) fn new(name: String, summary: &ShardSummary) -> Self {
         Self {
             name,
             samples: summary.samples,
@@ -144,24 +144,32 @@ impl Converted {
 }
 
 /// The samples of several shards, one after the other.
-struct Samples<'a> {
-    source: &'a Folder,
+pub(crate) struct Samples<'a> {
+    source: &'a dyn ObjectSource,
     shards: slice::Iter<'a, NamedShard>,
     progress: &'a dyn Progress,
     reader: Option<Box<dyn ShardReader>>,
     next: Option<Sample>,
-    passed_over: BTreeMap<String, u64>,
-    outside: u64,
+    /// The name of the shard of the last sample.
+    shard: &'a str,
+    pub(crate) passed_over: BTreeMap<String, u64>,
+    pub(crate) outside: u64,
 }
 
 impl<'a> Samples<'a> {
-    fn new(source: &'a Folder, shards: &'a [NamedShard], progress: &'a dyn Progress) -> Self {
+    /// `progress` is told each shard that ends.
+    pub(crate) fn new(
+        source: &'a dyn ObjectSource,
+        shards: &'a [NamedShard],
+        progress: &'a dyn Progress,
+    ) -> Self {
         Self {
             source,
             shards: shards.iter(),
             progress,
             reader: None,
             next: None,
+            shard: "",
             passed_over: BTreeMap::new(),
             outside: 0,
         }
@@ -174,7 +182,12 @@ impl<'a> Samples<'a> {
         Ok(self.next.as_ref())
     }
 
-    fn next(&mut self) -> Result<Option<Sample>> {
+    /// The name of the shard of the last sample that was read.
+    pub(crate) fn shard(&self) -> &'a str {
+        self.shard
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Option<Sample>> {
         match self.next.take() {
             Some(sample) => Ok(Some(sample)),
             None => self.read(),
@@ -198,6 +211,7 @@ impl<'a> Samples<'a> {
             let Some((name, format)) = self.shards.next() else {
                 return Ok(None);
             };
+            self.shard = name;
             self.reader = Some(format.open(self.source, name)?);
         }
     }

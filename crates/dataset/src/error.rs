@@ -1,6 +1,7 @@
 //! What goes wrong with whole datasets.
 
 use std::io;
+use std::path::PathBuf;
 
 use sightline_core::Hint;
 
@@ -27,6 +28,27 @@ pub enum Error {
         /// The storage's answer.
         #[source]
         source: io::Error,
+    },
+    /// An output that somebody else is writing.
+    #[error("`{}` is being written by another process", path.display())]
+    Busy {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A condition that samples do not fit.
+    #[error(transparent)]
+    Condition(#[from] crate::expression::SyntaxError),
+    /// A dataset that changed while it was read.
+    #[error("the shards had {samples} samples, and now they have others")]
+    Changed {
+        /// Samples at first.
+        samples: u64,
+    },
+    /// More samples than can be told apart.
+    #[error("there are more than {limit} samples")]
+    TooMany {
+        /// The limit.
+        limit: u64,
     },
     /// An index that keys must be unique for.
     #[error("shard `{shard}`: the key `{key}` is already that of a sample in `{earlier}`")]
@@ -70,7 +92,14 @@ impl Hint for Error {
             }
             Self::OtherFormat { .. } => "Convert it first: `sightline shards convert`.",
             Self::Exists { .. } => "Choose another folder, or give --force to replace it.",
-            Self::Io { .. } | Self::Split { .. } => return Vec::new(),
+            Self::Busy { .. } => {
+                "Wait for it to end, or end it; the same command then begins anew."
+            }
+            Self::Condition(_) => {
+                "`sightline shards info` lists the metadata; scores come from tables that --scores names."
+            }
+            Self::Changed { .. } => "Run the command again when nobody writes into the folder.",
+            Self::Io { .. } | Self::Split { .. } | Self::TooMany { .. } => return Vec::new(),
         };
         vec![hint.to_owned()]
     }

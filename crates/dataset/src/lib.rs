@@ -22,16 +22,26 @@
 //! ```
 
 pub mod convert;
+pub mod dedup;
 pub mod embeddings;
 mod error;
+pub mod expression;
+pub mod filter;
 pub mod index;
 pub mod info;
 pub mod repair;
+pub mod scores;
+mod staging;
+pub mod subset;
 pub mod verify;
+pub mod view;
 
 pub use convert::{ConvertSpec, Converted, NamedShard, convert};
+pub use dedup::{DedupSpec, Deduplicated, dedup};
 pub use error::{Error, Result};
+pub use filter::{FilterSpec, Filtered, filter};
 pub use index::{INDEXES, Index, IndexSpec};
 pub use info::{Info, ShardInfo, info};
 pub use repair::{Repaired, repair};
+pub use subset::Output;
 pub use verify::{Verified, VerifySpec, verify};

@@ -1,0 +1,154 @@
+//! A dataset without some of its samples: what `filter` and `dedup` write.
+//!
+//! Samples keep their order. By default each shard becomes one of the same format without what is left out, and one of which
+//! nothing stays becomes none; the new ones are counted from 0. With a number of samples a shard they are cut anew. The
+//! output folder appears when all is written.
+
+use std::path::Path;
+
+use serde::Serialize;
+use sightline_core::{Progress, Sample, ShardId};
+use sightline_shard::ShardFormat;
+use sightline_store::Folder;
+
+use crate::convert::{NamedShard, NewShard, Samples};
+use crate::index::{IndexSpec, needed_by};
+use crate::staging::Staging;
+use crate::{Error, Result};
+
+/// Where the rest of a dataset goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'a> {
+    /// The new folder; nothing is written where there is none.
+    pub folder: Option<&'a Path>,
+    /// The format of the new shards; by default that of the first old one.
+    pub to: Option<&'static dyn ShardFormat>,
+    /// Samples of a new shard; by default what stays of an old one.
+    pub samples_per_shard: Option<u64>,
+    /// Whether a folder that is there is replaced.
+    pub force: bool,
+}
+
+/// What was written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Subset {
+    /// Samples read.
+    pub read: u64,
+    /// Samples that stay.
+    pub kept: u64,
+    /// The new shards; none where nothing is written.
+    pub shards: Vec<NewShard>,
+}
+
+/// Says which samples stay.
+pub(crate) trait Judge {
+    /// Whether `sample` of the shard `shard` stays. Asked once for each, in their order.
+    fn keeps(&mut self, shard: &str, sample: &Sample) -> Result<bool>;
+
+    /// An error where the output must not appear after all; asked when all samples are read.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes those samples of the shards `names` of `source` that `judge` keeps.
+pub(crate) fn write_subset(
+    source: &Folder,
+    names: &[NamedShard],
+    output: &Output<'_>,
+    progress: &dyn Progress,
+    judge: &mut dyn Judge,
+) -> Result<Subset> {
+    let mut subset = Subset::default();
+    let Some((_, first)) = names.first() else {
+        return Ok(subset);
+    };
+    let to = output.to.unwrap_or(*first);
+    let staging = match output.folder {
+        Some(folder) => Some(Staging::begin(folder, output.force)?),
+        None => None,
+    };
+    let folder = staging.as_ref().map(Staging::folder).transpose()?;
+    progress.start("shards", Some(names.len() as u64));
+    // Each of these becomes a row of shards of its own.
+    let rows = match output.samples_per_shard {
+        None => names.chunks(1),
+        Some(_) => names.chunks(names.len()),
+    };
+    let most = output.samples_per_shard.unwrap_or(u64::MAX).max(1);
+    let mut id = 0;
+    for row in rows {
+        let mut kept = Kept {
+            samples: Samples::new(source, row, progress),
+            judge: &mut *judge,
+            read: 0,
+        };
+        while let Some(first) = kept.next()? {
+            subset.kept += 1;
+            let Some(folder) = &folder else {
+                continue;
+            };
+            let mut sink = folder.clone();
+            let mut writer = to.create(&mut sink, ShardId(id))?;
+            writer.write(&first)?;
+            for _ in 1..most {
+                let Some(sample) = kept.next()? else {
+                    break;
+                };
+                writer.write(&sample)?;
+                subset.kept += 1;
+            }
+            let summary = writer.finish()?;
+            let name = to.file_name(ShardId(id));
+            subset.shards.push(NewShard::new(name, &summary));
+            id += 1;
+        }
+        subset.read += kept.read;
+    }
+    progress.finish();
+    judge.check()?;
+    if let (Some(staging), Some(folder)) = (staging, folder) {
+        // Without its list nobody reads a dataset of these formats.
+        if let Some(index) = needed_by(to)
+            && !subset.shards.is_empty()
+        {
+            let names: Vec<String> = subset.shards.iter().map(|s| s.name.clone()).collect();
+            index.write(&folder, &names, &IndexSpec::default(), progress)?;
+        }
+        staging.finish()?;
+    }
+    Ok(subset)
+}
+
+/// The samples that are kept.
+struct Kept<'a, 'b> {
+    samples: Samples<'a>,
+    judge: &'b mut dyn Judge,
+    read: u64,
+}
+
+impl Kept<'_, '_> {
+    fn next(&mut self) -> Result<Option<Sample>> {
+        while let Some(sample) = self.samples.next()? {
+            self.read += 1;
+            let shard = self.samples.shard();
+            if self.judge.keeps(shard, &sample)? {
+                return Ok(Some(sample));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// An error when `output` would replace something, before anything is read.
+pub(crate) fn check_vacant(output: &Output<'_>) -> Result<()> {
+    let Some(folder) = output.folder.filter(|_| !output.force) else {
+        return Ok(());
+    };
+    match std::fs::read_dir(folder).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => Err(Error::Exists {
+            name: folder.display().to_string(),
+        }),
+        _ => Ok(()),
+    }
+}

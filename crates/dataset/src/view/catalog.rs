@@ -1,0 +1,210 @@
+//! The samples of a dataset by their places.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sightline_core::Sample;
+use sightline_shard::ShardReader;
+use sightline_store::Folder;
+
+use crate::convert::NamedShard;
+use crate::repair::chain;
+
+/// Images that were read lately are kept up to this many bytes.
+const MAX_KEPT_BYTES: usize = 192 << 20;
+
+/// Shards that are kept open where they were left, so that the next page is not read from the start.
+const MAX_OPEN: usize = 4;
+
+/// Samples that are read from a place at once.
+const AT_ONCE: u64 = 48;
+
+/// A place in a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// The shard, by its number among those that are looked at.
+    pub(super) shard: usize,
+    /// The sample in it, counted from 0.
+    pub(super) row: u64,
+}
+
+/// Shards, and what of them is in memory.
+pub(super) struct Catalog {
+    pub(super) title: String,
+    folder: Folder,
+    pub(super) names: Vec<NamedShard>,
+    open: Mutex<VecDeque<Open>>,
+    kept: Mutex<Kept>,
+}
+
+/// A reader that was left before a sample.
+struct Open {
+    next: Row,
+    reader: Box<dyn ShardReader>,
+}
+
+/// Samples that were read lately, oldest first.
+#[derive(Default)]
+struct Kept {
+    samples: VecDeque<(Row, Arc<Sample>)>,
+    bytes: usize,
+}
+
+/// Some samples after each other, and why there are no more of the shard, if it is damaged.
+#[derive(Default)]
+pub(super) struct Page {
+    pub(super) samples: Vec<(Row, Arc<Sample>)>,
+    pub(super) damage: Option<String>,
+}
+
+impl Catalog {
+    pub(super) fn new(title: String, folder: Folder, names: Vec<NamedShard>) -> Self {
+        Self {
+            title,
+            folder,
+            names,
+            open: Mutex::default(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Length of a shard in bytes, if it can be read.
+    pub(super) fn len_bytes(&self, shard: usize) -> Option<u64> {
+        let (name, _) = self.names.get(shard)?;
+        let path = self.folder.path_of(name).ok()?;
+        Some(std::fs::metadata(path).ok()?.len())
+    }
+
+    /// Calls `take` with every sample of a shard until it says no; why there are no more, if the shard is damaged.
+    pub(super) fn each(
+        &self,
+        shard: usize,
+        take: &mut dyn FnMut(Sample) -> bool,
+    ) -> Option<String> {
+        let (name, format) = self.names.get(shard)?;
+        let mut reader = match format.open(&self.folder, name) {
+            Ok(reader) => reader,
+            Err(error) => return Some(chain(&error)),
+        };
+        loop {
+            match reader.next_sample() {
+                Ok(Some(sample)) => {
+                    if !take(sample) {
+                        return None;
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => return Some(chain(&error)),
+            }
+        }
+    }
+
+    /// Up to `count` samples of a shard from `from` on.
+    pub(super) fn page(&self, from: Row, count: u64) -> Page {
+        if let Some(page) = self.kept_page(from, count) {
+            return page;
+        }
+        let Some((name, format)) = self.names.get(from.shard) else {
+            return Page::default();
+        };
+        let mut page = Page::default();
+        let reader = self.take_reader(from).map_or_else(
+            || {
+                let mut reader = format.open(&self.folder, name)?;
+                reader.skip(from.row)?;
+                Ok(reader)
+            },
+            Ok,
+        );
+        let mut reader = match reader {
+            Ok(reader) => reader,
+            Err(error) => {
+                page.damage = Some(chain(&error));
+                return page;
+            }
+        };
+        let mut next = from;
+        while next.row < from.row + count {
+            match reader.next_sample() {
+                Ok(Some(sample)) => page.samples.push((next, Arc::new(sample))),
+                Ok(None) => break,
+                Err(error) => {
+                    page.damage = Some(chain(&error));
+                    break;
+                }
+            }
+            next.row += 1;
+        }
+        self.keep(&page.samples);
+        if page.damage.is_none() {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.push_back(Open { next, reader });
+            if open.len() > MAX_OPEN {
+                open.pop_front();
+            }
+        }
+        page
+    }
+
+    /// One sample.
+    pub(super) fn sample(&self, row: Row) -> Option<Arc<Sample>> {
+        let kept = self.kept_page(row, 1);
+        let page = kept.unwrap_or_else(|| self.page(row, AT_ONCE));
+        let (_, sample) = page.samples.into_iter().next()?;
+        Some(sample)
+    }
+
+    /// A page all of whose samples are in memory.
+    fn kept_page(&self, from: Row, count: u64) -> Option<Page> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = Vec::new();
+        for row in from.row..from.row.checked_add(count)? {
+            let row = Row { row, ..from };
+            let (_, sample) = kept.samples.iter().find(|(at, _)| *at == row)?;
+            samples.push((row, Arc::clone(sample)));
+        }
+        Some(Page {
+            samples,
+            damage: None,
+        })
+    }
+
+    fn keep(&self, samples: &[(Row, Arc<Sample>)]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for (row, sample) in samples {
+            if kept.samples.iter().any(|(at, _)| at == row) {
+                continue;
+            }
+            kept.bytes += bytes(sample);
+            kept.samples.push_back((*row, Arc::clone(sample)));
+        }
+        while kept.bytes > MAX_KEPT_BYTES && kept.samples.len() > 1 {
+            if let Some((_, sample)) = kept.samples.pop_front() {
+                kept.bytes -= bytes(&sample);
+            }
+        }
+    }
+
+    fn take_reader(&self, from: Row) -> Option<Box<dyn ShardReader>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = open.iter().position(|open| open.next == from)?;
+        Some(open.remove(at)?.reader)
+    }
+}
+
+/// Readers are nobody's business.
+impl std::fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalog")
+            .field("title", &self.title)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a sample takes, roughly.
+fn bytes(sample: &Sample) -> usize {
+    let image = sample.image.as_ref().map_or(0, |image| image.bytes.len());
+    let captions: usize = sample.captions.iter().map(String::len).sum();
+    image + captions + 4096
+}
