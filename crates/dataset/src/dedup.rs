@@ -268,12 +268,13 @@ fn looks(
             let is_end = next.is_none();
             batch.extend(next);
             if batch.len() == BATCH || is_end {
-                let looked = batch
+                let looked: Vec<Look> = batch
                     .par_iter()
                     .map_init(Decoder::default, |decoder, sample| {
                         look(decoder, sample, spec)
-                    });
-                looks.par_extend(looked);
+                    })
+                    .collect();
+                looked.into_iter().for_each(|look| looks.push(look, spec));
                 batch.clear();
             }
             if looks.len() >= NONE as usize {

@@ -243,7 +243,6 @@ mod tests {
     use serde_json::json;
 
     use super::super::{Expression, Truth};
-    use super::*;
 
     fn truth(condition: &str) -> Truth {
         let row = json!({

@@ -82,7 +82,7 @@ impl Index {
     pub(super) fn fill(&self, catalog: &Catalog, stop: &AtomicBool) {
         for (at, slot) in self.shards.iter().enumerate() {
             let mut pending = Vec::new();
-            let mut flush = |pending: &mut Vec<Sample>, damage: Option<String>, is_end: bool| {
+            let flush = |pending: &mut Vec<Sample>, damage: Option<String>, is_end: bool| {
                 let mut shard = slot.write().unwrap_or_else(PoisonError::into_inner);
                 let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
                 for sample in pending.drain(..) {

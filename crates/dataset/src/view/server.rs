@@ -113,10 +113,11 @@ fn talk(mut stream: &TcpStream, address: SocketAddr, view: Option<&View>) -> io:
             Some(request) if !matches!(request.method, "GET" | "HEAD") => {
                 Answer::text(405, "only GET and HEAD are answered here")
             }
-            Some(request) => Answer {
-                is_head: request.method == "HEAD",
-                ..answer(view, request.path, request.query)
-            },
+            Some(request) => {
+                let mut answered = answer(view, request.path, request.query);
+                answered.is_head = request.method == "HEAD";
+                answered
+            }
         },
     };
     stream.write_all(&answered.to_bytes())?;
