@@ -86,7 +86,7 @@ pub(crate) fn dataset(error: &sightline_dataset::Error) -> Exit {
     match error {
         Error::Shard(sightline_shard::Error::Io { source, .. }) => io(source),
         Error::Store(error) => store(error),
-        Error::Io { .. } => Exit::Environment,
+        Error::Io { .. } | Error::Busy { .. } | Error::Changed { .. } => Exit::Environment,
         Error::Shard(
             sightline_shard::Error::Damaged { .. } | sightline_shard::Error::DuplicateKey { .. },
         )

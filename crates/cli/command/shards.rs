@@ -1,4 +1,4 @@
-//! `sightline shards`: look into shards, check, mend, convert and index them.
+//! `sightline shards`: look into shards, check, mend, convert, index, filter and deduplicate them.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -19,7 +19,11 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
 use crate::stores::{scratch, shown, stores};
 
+mod dedup;
+mod filter;
 mod locate;
+mod subset;
+mod view;
 
 use locate::{Located, locate};
 
@@ -36,6 +40,12 @@ pub(crate) enum ShardsCommand {
     Convert(ConvertArgs),
     /// Write the files by which training programs find samples
     Index(IndexArgs),
+    /// Keep the samples for which a condition holds
+    Filter(filter::FilterArgs),
+    /// Leave out samples whose image is there already
+    Dedup(dedup::DedupArgs),
+    /// Look at samples in a browser: a page that only this machine can reach
+    View(view::ViewArgs),
 }
 
 /// Which shards.
@@ -156,6 +166,9 @@ pub(crate) fn run(command: &ShardsCommand) -> Result<Exit, Failure> {
         ShardsCommand::Repair(args) => run_repair(args),
         ShardsCommand::Convert(args) => run_convert(args),
         ShardsCommand::Index(args) => run_index(args),
+        ShardsCommand::Filter(args) => filter::run(args),
+        ShardsCommand::Dedup(args) => dedup::run(args),
+        ShardsCommand::View(args) => view::run(args),
     }
 }
 

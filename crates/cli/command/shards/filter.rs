@@ -1,0 +1,130 @@
+//! `sightline shards filter`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use sightline_dataset::expression::Expression;
+use sightline_dataset::filter::{BUILT_IN, Reason};
+use sightline_dataset::scores::{Scores, ScoresError};
+use sightline_dataset::{FilterSpec, filter};
+
+use super::ShardsArgs;
+use super::locate::{Located, locate};
+use super::subset::{SubsetArgs, kept};
+use crate::command::exits;
+use crate::exit::{Exit, Failure};
+use crate::output::{Bar, note, print_either};
+
+/// Arguments of `sightline shards filter`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A condition: width >= 256 and clip_score > 0.28 and not caption matches '(?i)stock photo'
+Columns are metadata, tables of scores, and key, width, height, bytes, format, caption, caption_length,
+captions, shard. Operators: + - * / %, = != < <= > >=, in, between, like, ilike, matches, is null, not, and,
+or. Functions: len, words, lower, upper, contains, starts_with, ends_with, abs, min, max, coalesce. A sample
+stays where the condition is true; a missing value makes a comparison null, which is not true.")]
+pub(crate) struct FilterArgs {
+    #[command(flatten)]
+    shards: ShardsArgs,
+
+    /// The condition on the samples that stay
+    #[arg(long = "where", value_name = "CONDITION")]
+    condition: String,
+
+    /// A table with more columns, by the samples' keys: .parquet, .csv or .jsonl; may be given several times
+    #[arg(long, value_name = "FILE")]
+    scores: Vec<PathBuf>,
+
+    /// Column of the tables that holds the keys
+    #[arg(long, value_name = "COLUMN", default_value = "key")]
+    on: String,
+
+    #[command(flatten)]
+    subset: SubsetArgs,
+
+    /// Print the counts as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &FilterArgs) -> Result<Exit, Failure> {
+    let condition = condition(&args.condition)?;
+    let doing = || format!("filtering shards of `{}`", args.shards.shards.display());
+    let output = args.subset.output(&doing())?;
+    let Located { folder, names } = locate(&args.shards)?;
+    let scores = scores(&args.scores, &args.on, &condition)?;
+    let spec = FilterSpec { condition, scores };
+    let filtered = filter(&folder, &names, &spec, &output, &Bar::default())
+        .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
+    print_either(args.json, &filtered, || {
+        let mut text = kept(&filtered.subset, &output);
+        for reason in &filtered.reasons {
+            let _ = write!(text, "\n{}", fell_out(reason));
+        }
+        text
+    })?;
+    for (path, without) in args.scores.iter().zip(&filtered.without_scores) {
+        if *without > 0 {
+            note(&format!(
+                "`{}` has no scores of {without} of {} samples",
+                path.display(),
+                filtered.subset.read
+            ));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// How many samples fell out at a condition, in words.
+fn fell_out(reason: &Reason) -> String {
+    let Reason {
+        condition,
+        is_false,
+        is_null,
+        is_other,
+    } = reason;
+    let mut text = format!(
+        "  {} fell out at {condition}",
+        is_false + is_null + is_other
+    );
+    let more: Vec<String> = [
+        (*is_null, "a value is missing"),
+        (*is_other, "a value is of another kind"),
+    ]
+    .into_iter()
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, why)| format!("{n} because {why}"))
+    .collect();
+    if !more.is_empty() {
+        let _ = write!(text, " ({})", more.join(", "));
+    }
+    text
+}
+
+/// Reads the condition that a person typed.
+fn condition(text: &str) -> Result<Expression, Failure> {
+    Expression::parse(text).map_err(|error| {
+        let text = error.to_string();
+        Failure::usage("reading the condition of --where", text)
+            .with_hint("`sightline shards filter --help` lists operators, functions and columns.")
+    })
+}
+
+/// Reads the tables: of their columns those that the condition needs.
+fn scores(paths: &[PathBuf], on: &str, condition: &Expression) -> Result<Vec<Scores>, Failure> {
+    let needs = |name: &str| {
+        let mut columns = condition.columns().iter();
+        !BUILT_IN.contains(&name) && columns.any(|column| column.name == name)
+    };
+    let read = |path: &PathBuf| {
+        Scores::read(path, on, &needs).map_err(|error| {
+            let exit = match &error {
+                ScoresError::Io { source, .. } => exits::io(source),
+                _ => Exit::Usage,
+            };
+            Failure::new(exit, "reading a table of scores", &error)
+        })
+    };
+    paths.iter().map(read).collect()
+}
