@@ -147,8 +147,10 @@ fn a_filter_keeps_what_the_condition_holds_for_and_says_why_not() {
     );
     assert_eq!(counted["without_scores"], json!([3]));
 
-    let written = run(&["--out", "out"]).expect(0);
-    let (text, written) = (&written.stdout, written.says(&["scores.csv", "3 of 7"]));
+    let written = run(&["--out", "out"])
+        .expect(0)
+        .says(&["scores.csv", "3 of 7"]);
+    let text = &written.stdout;
     assert!(
         text.contains("2 of 7 samples (28.6 %) in 2 shards"),
         "{text}"
@@ -165,7 +167,6 @@ fn a_filter_keeps_what_the_condition_holds_for_and_says_why_not() {
         ]
         .into()
     );
-    drop(written);
     run(&["--out", "out"])
         .expect(2)
         .says(&["exists", "--force"]);

@@ -124,7 +124,8 @@ impl Catalog {
             }
         };
         let mut next = from;
-        while next.row < from.row + count {
+        let end = from.row.saturating_add(count);
+        while next.row < end {
             match reader.next_sample() {
                 Ok(Some(sample)) => page.samples.push((next, Arc::new(sample))),
                 Ok(None) => break,

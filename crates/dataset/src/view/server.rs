@@ -1,7 +1,7 @@
 //! Requests over HTTP/1.1, one a connection.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -82,17 +82,36 @@ impl View {
 
 /// Answers `stream` in a thread of its own.
 fn admit(stream: TcpStream, address: SocketAddr, view: &Arc<View>, open: &Arc<AtomicUsize>) {
-    let is_free = open.fetch_add(1, Ordering::Relaxed) < MAX_CONNECTIONS;
-    let (view, open_there) = (Arc::clone(view), Arc::clone(open));
-    let spawned = thread::Builder::new()
+    let taken = Taken::one_of(open);
+    let view = Arc::clone(view);
+    // Without a thread the browser is left alone, and asks again.
+    let _ = thread::Builder::new()
         .name("view".to_owned())
         .spawn(move || {
+            let is_free = taken.before < MAX_CONNECTIONS;
             // A browser that goes away is none of our business.
             let _ = talk(&stream, address, is_free.then_some(&*view));
-            open_there.fetch_sub(1, Ordering::Relaxed);
         });
-    if spawned.is_err() {
-        open.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// A connection that is counted as long as this lives.
+struct Taken {
+    open: Arc<AtomicUsize>,
+    before: usize,
+}
+
+impl Taken {
+    fn one_of(open: &Arc<AtomicUsize>) -> Self {
+        Self {
+            open: Arc::clone(open),
+            before: open.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -121,7 +140,10 @@ fn talk(mut stream: &TcpStream, address: SocketAddr, view: Option<&View>) -> io:
         },
     };
     stream.write_all(&answered.to_bytes())?;
-    stream.flush()
+    stream.shutdown(Shutdown::Write)?;
+    // What was sent and not read would reset the connection before the answer is there.
+    io::copy(&mut stream.take(MAX_REQUEST as u64), &mut io::sink())?;
+    Ok(())
 }
 
 /// The bytes up to the blank line after the head; `None` when there are too many.
