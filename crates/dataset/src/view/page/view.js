@@ -242,7 +242,9 @@ function card(sample, at) {
 }
 
 function draw(chosen) {
-  $("grid").replaceChildren(...state.samples.map(card));
+  const cards = state.samples.map(card);
+  const none = state.search ? "No caption that was read holds this." : "There are no samples here.";
+  $("grid").replaceChildren(...(cards.length ? cards : [make("li", "empty", none)]));
   document.querySelector("main").scrollTop = 0;
   showShards();
   $("shards").children[state.shard]?.scrollIntoView({ block: "nearest" });
@@ -253,8 +255,8 @@ function draw(chosen) {
 
 function choose(at, focus) {
   const cards = $("grid").children;
-  if (!cards.length) return;
-  cards[state.chosen]?.firstChild.setAttribute("aria-current", "false");
+  if (!state.samples.length) return;
+  cards[state.chosen]?.firstChild?.setAttribute("aria-current", "false");
   state.chosen = Math.max(0, Math.min(at, cards.length - 1));
   const button = cards[state.chosen].firstChild;
   button.setAttribute("aria-current", "true");
