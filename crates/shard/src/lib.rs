@@ -33,12 +33,14 @@ pub mod columns;
 mod compression;
 pub mod conformance;
 mod crc32c;
+pub mod cursor;
 mod engine;
 mod error;
 pub mod format;
 mod input;
 mod limits;
 mod members;
+pub mod order;
 mod output;
 mod packed;
 pub mod python_json;
@@ -47,6 +49,7 @@ mod stats;
 mod tar;
 
 pub use compression::Compression;
+pub use cursor::Cursor;
 pub use error::{Error, Place, Problem, Result};
 pub use format::{
     FORMATS, ShardFormat, ShardReader, ShardSummary, ShardWriter, files, litdata, mds, parquet,
