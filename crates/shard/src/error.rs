@@ -82,6 +82,16 @@ pub enum Error {
         /// The limit.
         limit_bytes: u64,
     },
+    /// A number that is none of a shard's samples.
+    #[error("shard `{shard}` has {samples} samples, there is no number {row}")]
+    NoSample {
+        /// The shard's name.
+        shard: String,
+        /// The number, counted from 0.
+        row: u64,
+        /// How many samples there are.
+        samples: u64,
+    },
     /// A writer that was used further after it had failed.
     #[error("shard `{shard}` cannot be finished, an earlier write to it failed")]
     WriterFailed {
@@ -229,6 +239,15 @@ pub enum Problem {
 }
 
 impl Error {
+    /// The same error of the sample `row` that was read by itself from offset `start` on.
+    pub(crate) fn moved(mut self, start: u64, row: u64) -> Self {
+        if let Self::Damaged { place, .. } = &mut self {
+            place.offset = place.offset.saturating_add(start);
+            place.samples = row;
+        }
+        self
+    }
+
     /// The error that `problem` in the index `name` is.
     pub(crate) fn damaged_index(name: &str, problem: Problem) -> Self {
         Self::Damaged {
@@ -273,6 +292,9 @@ impl Hint for Error {
                     | Problem::Parquet(_),
                 ..
             } => "Copy or fetch the shard again.",
+            Self::NoSample { .. } => {
+                "The shards changed since they were counted; run `sightline shards index --kind manifest --force` again."
+            }
             Self::ShardTooLarge { .. } => "Put fewer samples into a shard.",
             Self::DuplicateKey { .. } => "Keys must be unique within a dataset.",
             Self::ReservedField { .. } => "Rename that column.",

@@ -45,6 +45,7 @@ mod output;
 mod packed;
 pub mod python_json;
 mod row;
+mod slice;
 mod stats;
 mod tar;
 
@@ -52,8 +53,8 @@ pub use compression::Compression;
 pub use cursor::Cursor;
 pub use error::{Error, Place, Problem, Result};
 pub use format::{
-    FORMATS, ShardFormat, ShardReader, ShardSummary, ShardWriter, files, litdata, mds, parquet,
-    tfrecord, webdataset,
+    FORMATS, SampleAt, ShardFormat, ShardReader, ShardSummary, ShardWriter, files, litdata, mds,
+    parquet, tfrecord, webdataset,
 };
 pub use limits::Limits;
 pub use stats::ReaderStats;

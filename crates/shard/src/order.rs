@@ -179,21 +179,67 @@ impl Order {
     }
 
     /// Finds samples by their positions.
-    pub fn locator(&self) -> Locator<'_> {
+    pub fn locator(&self) -> Locator {
         Locator {
-            order: self,
-            windows: vec![None; self.lanes.len()],
+            order: self.clone(),
+            shuffles: vec![None; self.lanes.len()],
         }
     }
 
-    /// The shards that the window after that of `position` touches: what a reader may fetch ahead.
-    pub fn shards_after(&self, position: u64) -> Vec<usize> {
+    /// The window that `position`, below the number of samples, belongs to.
+    pub fn window_of(&self, position: u64) -> Window {
         let number = self.lanes.len() as u64;
-        let lane = &self.lanes[(position % number) as usize];
-        let window = lane.window_of(position / number) + 1;
-        let pieces = lane.pieces.chunks(self.spec.window.max(1) as usize);
-        let pieces = pieces.into_iter().nth(window).unwrap_or_default();
+        let lane = (position % number) as usize;
+        Window {
+            lane,
+            number: self.lanes[lane].window_of(position / number),
+        }
+    }
+
+    /// The shards that `window` touches; none where the lane ends before it.
+    pub fn shards_of(&self, window: Window) -> Vec<usize> {
+        let pieces = self.pieces_of(window);
         pieces.iter().map(|piece| piece.shard).collect()
+    }
+
+    fn pieces_of(&self, window: Window) -> &[Piece] {
+        let pieces = &self.lanes[window.lane].pieces;
+        let size = self.spec.window.max(1) as usize;
+        let start = window.number.saturating_mul(size).min(pieces.len());
+        &pieces[start..start.saturating_add(size).min(pieces.len())]
+    }
+
+    /// The numbers of the samples of `window` in their order; empty where nothing is shuffled.
+    fn shuffle_of(&self, window: Window) -> Vec<u64> {
+        if !self.spec.shuffle {
+            return Vec::new();
+        }
+        let seed = self.spec.seed.child("epoch", self.epoch);
+        let seed = seed.child("lane", window.lane as u64);
+        let seed = seed.child("window", window.number as u64);
+        let mut shuffled: Vec<u64> = (0..samples_of(self.pieces_of(window))).collect();
+        seed.rng().shuffle(&mut shuffled);
+        shuffled
+    }
+}
+
+/// Shards whose samples are shuffled together: what a lane reads for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Number of the lane.
+    pub lane: usize,
+    /// Number of the window in its lane.
+    pub number: usize,
+}
+
+impl Window {
+    /// The window that the lane comes to after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self {
+            number: self.number + 1,
+            ..self
+        }
     }
 }
 
@@ -227,50 +273,30 @@ fn samples_of(pieces: &[Piece]) -> u64 {
 
 /// Finds samples by their positions. It keeps the shuffle of one window of each lane, so that positions that grow cost little.
 #[derive(Clone, Debug)]
-pub struct Locator<'a> {
-    order: &'a Order,
-    windows: Vec<Option<Window>>,
+pub struct Locator {
+    order: Order,
+    /// For each lane the number of a window and its shuffle.
+    shuffles: Vec<Option<(usize, Vec<u64>)>>,
 }
 
-/// A window whose samples are in their order.
-#[derive(Clone, Debug)]
-struct Window {
-    number: usize,
-    /// Numbers of samples in the order of the pieces; empty where nothing is shuffled.
-    shuffled: Vec<u64>,
-}
-
-impl Locator<'_> {
+impl Locator {
     /// The sample at `position`, which counts modulo the number of samples: what pads a sequence is its beginning.
     ///
     /// # Panics
     /// Where there are no samples at all.
     pub fn locate(&mut self, position: u64) -> Located {
-        let position = position % self.order.samples;
-        let number = self.order.lanes.len() as u64;
-        let (index, at) = ((position % number) as usize, position / number);
-        let lane = &self.order.lanes[index];
-        let window = lane.window_of(at);
-        let first = window * self.order.spec.window.max(1) as usize;
-        let pieces = lane.pieces[first..].chunks(self.order.spec.window.max(1) as usize);
-        let pieces = pieces.into_iter().next().unwrap_or_default();
-        let start = lane.ends[window] - samples_of(pieces);
-        let slot = &mut self.windows[index];
-        let shuffled = match slot {
-            Some(kept) if kept.number == window => &kept.shuffled,
-            _ => {
-                let shuffled = self
-                    .order
-                    .shuffled(index, window, lane.ends[window] - start);
-                &slot
-                    .insert(Window {
-                        number: window,
-                        shuffled,
-                    })
-                    .shuffled
-            }
+        let order = &self.order;
+        let position = position % order.samples;
+        let window = order.window_of(position);
+        let lane = &order.lanes[window.lane];
+        let pieces = order.pieces_of(window);
+        let start = lane.ends[window.number] - samples_of(pieces);
+        let kept = &mut self.shuffles[window.lane];
+        let shuffled = match kept {
+            Some((number, shuffled)) if *number == window.number => shuffled,
+            _ => &mut kept.insert((window.number, order.shuffle_of(window))).1,
         };
-        let at = at - start;
+        let at = position / order.lanes.len() as u64 - start;
         let mut at = shuffled.get(at as usize).copied().unwrap_or(at);
         for piece in pieces {
             let len = piece.rows.end - piece.rows.start;
@@ -283,21 +309,6 @@ impl Locator<'_> {
             at -= len;
         }
         unreachable!("a window holds the samples between its ends")
-    }
-}
-
-impl Order {
-    fn shuffled(&self, lane: usize, window: usize, samples: u64) -> Vec<u64> {
-        if !self.spec.shuffle {
-            return Vec::new();
-        }
-        let seed = self.spec.seed.child("epoch", self.epoch);
-        let seed = seed
-            .child("lane", lane as u64)
-            .child("window", window as u64);
-        let mut shuffled: Vec<u64> = (0..samples).collect();
-        seed.rng().shuffle(&mut shuffled);
-        shuffled
     }
 }
 
@@ -590,7 +601,7 @@ mod tests {
                 for position in share.positions(&order, 0, Remainder::Drop) {
                     let lane = position % u64::from(spec.lanes);
                     prop_assert_eq!(lane % world, rank);
-                    let window = order.lanes[lane as usize].window_of(position / u64::from(spec.lanes));
+                    let window = order.window_of(position).number;
                     // It never comes back to a window that it left.
                     prop_assert!(window >= windows[lane as usize]);
                     windows[lane as usize] = window;
@@ -604,12 +615,11 @@ mod tests {
             let sequence = sequence(&order);
             let lanes = u64::from(spec.lanes);
             for position in 0..order.samples() {
-                let lane = &order.lanes[(position % lanes) as usize];
-                let next = lane.window_of(position / lanes) + 1;
-                let after: BTreeSet<usize> = order.shards_after(position).into_iter().collect();
+                let next = order.window_of(position).next();
+                let after: BTreeSet<usize> = order.shards_of(next).into_iter().collect();
                 let read: BTreeSet<usize> = (position % lanes..order.samples())
                     .step_by(lanes as usize)
-                    .filter(|p| lane.window_of(p / lanes) == next)
+                    .filter(|&p| order.window_of(p) == next)
                     .map(|p| sequence[p as usize].shard)
                     .collect();
                 prop_assert_eq!(after, read);

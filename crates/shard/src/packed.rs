@@ -8,13 +8,16 @@
 //! head, the last the end of the shard, and none is smaller than the one before.
 
 use std::io::Write;
+use std::sync::Arc;
 
-use sightline_core::{ObjectSink, Sample};
+use sightline_core::{ObjectSink, ObjectSource, ReadAt, Sample};
 
 use crate::compression::Compression;
-use crate::input::Input;
+use crate::format::SampleAt;
+use crate::input::{self, Input};
 use crate::output::{Digesting, Ledger};
-use crate::{Error, Problem, Result, ShardSummary};
+use crate::row::Origin;
+use crate::{Error, Limits, Place, Problem, ReaderStats, Result, ShardSummary};
 
 /// Most items of a shard: their offsets take 64 MiB.
 const MAX_ITEMS: u64 = 1 << 24;
@@ -204,14 +207,7 @@ impl PackedReader {
         let member = format!("sample {}", self.next);
         self.next += 1;
         let (len, offset) = (u64::from(end - start), u64::from(start));
-        let limits = self.input.limits;
-        let limit = limits.member_len_bytes + 4 * limits.text_len_bytes;
-        if len > limit {
-            let problem = Problem::Limit {
-                what: "its length in bytes",
-                value: len,
-                limit,
-            };
+        if let Err(problem) = check_item_len(len, &self.input.limits) {
             return Err(self.input.damaged(offset, Some(member), problem));
         }
         match self.input.next_bytes(len)? {
@@ -249,6 +245,122 @@ impl PackedReader {
             _ => Err(self.input.damaged(offset, None, Problem::DataAfterEnd)),
         }
     }
+}
+
+/// What the items of a shard are.
+pub(crate) trait Items: Send + Sync + 'static {
+    /// What an item is called in errors.
+    const NAME: &'static str;
+
+    /// The sample that `item` is.
+    fn sample(
+        &self,
+        item: Vec<u8>,
+        origin: Origin<'_>,
+        limits: &Limits,
+        stats: &mut ReaderStats,
+    ) -> Result<Sample, Problem>;
+}
+
+/// Reads items of a shard that is not compressed, each by itself.
+struct PackedAt<I> {
+    object: Arc<dyn ReadAt>,
+    shard: String,
+    offsets: Vec<u32>,
+    limits: Limits,
+    items: I,
+}
+
+/// The shard `name`, whose offsets `reader` has read, unless it is compressed.
+pub(crate) fn open_at(
+    source: &dyn ObjectSource,
+    name: &str,
+    reader: PackedReader,
+    items: impl Items,
+) -> Result<Option<Box<dyn SampleAt>>> {
+    let PackedReader { input, offsets, .. } = reader;
+    if input.compression() != Compression::None {
+        return Ok(None);
+    }
+    let object = input::object(source, name)?;
+    let len = object.len().map_err(|source| Error::Io {
+        action: "read",
+        shard: name.to_owned(),
+        source,
+    })?;
+    let end = u64::from(offsets.last().copied().unwrap_or_default());
+    if len != end {
+        let problem = if len < end {
+            Problem::Truncated
+        } else {
+            Problem::DataAfterEnd
+        };
+        return Err(input.damaged(len.min(end), None, problem));
+    }
+    Ok(Some(Box::new(PackedAt {
+        object,
+        shard: name.to_owned(),
+        offsets,
+        limits: input.limits,
+        items,
+    })))
+}
+
+impl<I: Items> SampleAt for PackedAt<I> {
+    fn samples(&self) -> u64 {
+        self.offsets.len() as u64 - 1
+    }
+
+    fn sample(&self, row: u64) -> Result<Sample> {
+        let none = || Error::NoSample {
+            shard: self.shard.clone(),
+            row,
+            samples: self.samples(),
+        };
+        let at = usize::try_from(row).map_err(|_| none())?;
+        let bounds = self.offsets.get(at..).and_then(|rest| rest.first_chunk());
+        let &[start, end] = bounds.ok_or_else(none)?;
+        let (start, end) = (u64::from(start), u64::from(end));
+        let damaged = |problem| Error::Damaged {
+            place: Box::new(Place {
+                shard: self.shard.clone(),
+                member: Some(format!("{} {row}", I::NAME)),
+                offset: start,
+                samples: row,
+            }),
+            problem,
+        };
+        check_item_len(end - start, &self.limits).map_err(damaged)?;
+        let item = self
+            .object
+            .read_at(start..end)
+            .map_err(|source| Error::Io {
+                action: "read",
+                shard: self.shard.clone(),
+                source,
+            })?;
+        let origin = Origin {
+            shard: &self.shard,
+            row,
+        };
+        let mut stats = ReaderStats::default();
+        self.items
+            .sample(item.into(), origin, &self.limits, &mut stats)
+            .map_err(damaged)
+    }
+}
+
+/// Refuses items that would take too much memory.
+fn check_item_len(len: u64, limits: &Limits) -> Result<(), Problem> {
+    let limit = limits.member_len_bytes + 4 * limits.text_len_bytes;
+    if len <= limit {
+        return Ok(());
+    }
+    Err(Problem::Limit {
+        what: "its length in bytes",
+        value: len,
+        limit,
+    })
 }
 
 /// Splits `item` into its columns: `None` stands for a column whose length comes first in the item, a

@@ -21,11 +21,11 @@ use bytes::Bytes;
 use serde_json::{Number, Value, json};
 use sightline_core::{ObjectSink, ObjectSource, Sample, ShardId};
 
-use super::{ShardFormat, ShardReader, ShardSummary, ShardWriter};
+use super::{SampleAt, ShardFormat, ShardReader, ShardSummary, ShardWriter};
 use crate::compression::Compression;
 use crate::input::Input;
 use crate::members;
-use crate::packed::{self, PackedReader, PackedWriter};
+use crate::packed::{self, Items, PackedReader, PackedWriter};
 use crate::row::{self, Cell, Fixed, Origin};
 use crate::{Error, Limits, Problem, ReaderStats, Result};
 
@@ -94,6 +94,15 @@ impl ShardFormat for LitData {
     fn open(&self, source: &dyn ObjectSource, name: &str) -> Result<Box<dyn ShardReader>> {
         Ok(Box::new(Reader::open(source, name, Limits::default())?))
     }
+
+    fn open_at(&self, source: &dyn ObjectSource, name: &str) -> Result<Option<Box<dyn SampleAt>>> {
+        let reader = Reader::open(source, name, Limits::default())?;
+        packed::open_at(source, name, reader.packed, reader.leaves)
+    }
+
+    fn count(&self, source: &dyn ObjectSource, name: &str) -> Result<u64> {
+        Ok(size(source, name)?.0)
+    }
 }
 
 /// The description of our chunks that `index.json` holds, `compression` being `zstd` or nothing.
@@ -144,10 +153,14 @@ impl ShardWriter for Writer<'_> {
 struct Reader {
     shard: String,
     packed: PackedReader,
-    leaves: Vec<Leaf>,
+    leaves: Leaves,
     stats: ReaderStats,
     is_over: bool,
 }
+
+/// The leaves of every item.
+#[derive(Debug)]
+struct Leaves(Vec<Leaf>);
 
 /// A leaf of every item.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +171,7 @@ struct Leaf {
 
 impl Reader {
     fn open(source: &dyn ObjectSource, name: &str, limits: Limits) -> Result<Self> {
-        let leaves = leaves(source, name)?;
+        let leaves = Leaves(leaves(source, name)?);
         let input = Input::open(source, name, limits)?;
         let (packed, head_len) = PackedReader::new(input)?;
         if head_len > 0 {
@@ -185,16 +198,11 @@ impl Reader {
             return Ok(None);
         };
         let limits = self.packed.input.limits;
-        let sample = packed::columns(item, &vec![None; self.leaves.len()])
-            .and_then(|values| {
-                let cells = self.leaves.iter().zip(values);
-                let row: Result<Vec<_>, Problem> = cells
-                    .map(|(leaf, value)| Ok((leaf.name.clone(), leaf.cell(value)?)))
-                    .collect();
-                row::to_sample(row?, origin, &limits, &mut self.stats)
-            })
+        let sample = self
+            .leaves
+            .sample(item, origin, &limits, &mut self.stats)
             .map_err(|problem| {
-                let member = Some(format!("item {}", origin.row));
+                let member = Some(format!("{} {}", Leaves::NAME, origin.row));
                 self.packed
                     .input
                     .damaged(self.packed.offset(), member, problem)
@@ -216,6 +224,26 @@ impl ShardReader for Reader {
 
     fn stats(&self) -> &ReaderStats {
         &self.stats
+    }
+}
+
+impl Items for Leaves {
+    const NAME: &'static str = "item";
+
+    fn sample(
+        &self,
+        item: Vec<u8>,
+        origin: Origin<'_>,
+        limits: &Limits,
+        stats: &mut ReaderStats,
+    ) -> Result<Sample, Problem> {
+        let Self(leaves) = self;
+        let values = packed::columns(item, &vec![None; leaves.len()])?;
+        let cells = leaves.iter().zip(values);
+        let row: Result<Vec<_>, Problem> = cells
+            .map(|(leaf, value)| Ok((leaf.name.clone(), leaf.cell(value)?)))
+            .collect();
+        row::to_sample(row?, origin, limits, stats)
     }
 }
 

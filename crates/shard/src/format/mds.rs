@@ -20,11 +20,11 @@ use bytes::Bytes;
 use serde_json::{Number, Value, json};
 use sightline_core::{Metadata, ObjectSink, ObjectSource, Sample, ShardId};
 
-use super::{ShardFormat, ShardReader, ShardSummary, ShardWriter};
+use super::{SampleAt, ShardFormat, ShardReader, ShardSummary, ShardWriter};
 use crate::compression::Compression;
 use crate::input::Input;
 use crate::members;
-use crate::packed::{self, PackedReader, PackedWriter};
+use crate::packed::{self, Items, PackedReader, PackedWriter};
 use crate::row::{self, Cell, Fixed, Origin};
 use crate::{Limits, Problem, ReaderStats, Result, python_json};
 
@@ -91,6 +91,15 @@ impl ShardFormat for Mds {
     fn open(&self, source: &dyn ObjectSource, name: &str) -> Result<Box<dyn ShardReader>> {
         Ok(Box::new(Reader::open(source, name, Limits::default())?))
     }
+
+    fn open_at(&self, source: &dyn ObjectSource, name: &str) -> Result<Option<Box<dyn SampleAt>>> {
+        let reader = Reader::open(source, name, Limits::default())?;
+        packed::open_at(source, name, reader.packed, reader.columns)
+    }
+
+    fn count(&self, source: &dyn ObjectSource, name: &str) -> Result<u64> {
+        Ok(Reader::open(source, name, Limits::default())?.samples())
+    }
 }
 
 /// What stands before the samples of every shard that we write.
@@ -137,10 +146,16 @@ pub struct Reader {
     shard: String,
     packed: PackedReader,
     head: Metadata,
-    columns: Vec<Column>,
-    lens: Vec<Option<u32>>,
+    columns: Columns,
     stats: ReaderStats,
     is_over: bool,
+}
+
+/// The columns of a shard.
+#[derive(Debug)]
+struct Columns {
+    columns: Vec<Column>,
+    lens: Vec<Option<u32>>,
 }
 
 /// A column of a shard.
@@ -172,13 +187,12 @@ impl Reader {
         let parsed = members::text(head)
             .and_then(|text| members::parse_metadata(&text))
             .and_then(|head| Ok((parse_columns(&head)?, head)));
-        let ((columns, lens), head) = parsed.map_err(|p| packed.input.damaged(at, None, p))?;
+        let (columns, head) = parsed.map_err(|p| packed.input.damaged(at, None, p))?;
         Ok(Self {
             shard: name.to_owned(),
             packed,
             head,
             columns,
-            lens,
             stats: ReaderStats::default(),
             is_over: false,
         })
@@ -208,16 +222,11 @@ impl Reader {
             return Ok(None);
         };
         let limits = self.packed.input.limits;
-        let sample = packed::columns(item, &self.lens)
-            .and_then(|values| {
-                let cells = self.columns.iter().zip(values);
-                let row: Result<Vec<_>, Problem> = cells
-                    .map(|(column, value)| Ok((column.name.clone(), column.cell(value)?)))
-                    .collect();
-                row::to_sample(row?, origin, &limits, &mut self.stats)
-            })
+        let sample = self
+            .columns
+            .sample(item, origin, &limits, &mut self.stats)
             .map_err(|problem| {
-                let member = Some(format!("sample {}", origin.row));
+                let member = Some(format!("{} {}", Columns::NAME, origin.row));
                 self.packed
                     .input
                     .damaged(self.packed.offset(), member, problem)
@@ -255,8 +264,27 @@ impl ShardReader for Reader {
     }
 }
 
+impl Items for Columns {
+    const NAME: &'static str = "sample";
+
+    fn sample(
+        &self,
+        item: Vec<u8>,
+        origin: Origin<'_>,
+        limits: &Limits,
+        stats: &mut ReaderStats,
+    ) -> Result<Sample, Problem> {
+        let values = packed::columns(item, &self.lens)?;
+        let cells = self.columns.iter().zip(values);
+        let row: Result<Vec<_>, Problem> = cells
+            .map(|(column, value)| Ok((column.name.clone(), column.cell(value)?)))
+            .collect();
+        row::to_sample(row?, origin, limits, stats)
+    }
+}
+
 /// Name, encoding and fixed length of each column.
-fn parse_columns(head: &Metadata) -> Result<(Vec<Column>, Vec<Option<u32>>), Problem> {
+fn parse_columns(head: &Metadata) -> Result<Columns, Problem> {
     let field = |what| Problem::Head { what };
     if head.get("version").and_then(Value::as_u64) != Some(2) {
         return Err(field("no `version` 2"));
@@ -279,10 +307,10 @@ fn parse_columns(head: &Metadata) -> Result<(Vec<Column>, Vec<Option<u32>>), Pro
         name: (*name).to_owned(),
         encoding: encoding.split(':').next().unwrap_or_default().to_owned(),
     });
-    Ok((
-        columns.collect(),
-        lens.ok_or(field("no lengths in `column_sizes`"))?,
-    ))
+    Ok(Columns {
+        columns: columns.collect(),
+        lens: lens.ok_or(field("no lengths in `column_sizes`"))?,
+    })
 }
 
 impl Column {

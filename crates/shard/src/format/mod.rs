@@ -57,6 +57,31 @@ pub trait ShardFormat: Debug + Send + Sync {
 
     /// Opens the shard in the object called `name`.
     fn open(&self, source: &dyn ObjectSource, name: &str) -> Result<Box<dyn ShardReader>>;
+
+    /// Opens the shard so that any of its samples can be read by itself. `None` where nothing says where a sample lies: in a shard that is
+    /// compressed as a whole, and in formats that have no way to find one. Samples are read when they are asked for; opening may read the
+    /// whole shard once.
+    fn open_at(
+        &self,
+        _source: &dyn ObjectSource,
+        _name: &str,
+    ) -> Result<Option<Box<dyn SampleAt>>> {
+        Ok(None)
+    }
+
+    /// How many samples the shard `name` holds. Their data are not looked at where the format allows that.
+    fn count(&self, source: &dyn ObjectSource, name: &str) -> Result<u64> {
+        self.open(source, name)?.skip(u64::MAX)
+    }
+}
+
+/// A shard whose samples are read in any order, by any number of threads at once.
+pub trait SampleAt: Send + Sync {
+    /// Samples of the shard.
+    fn samples(&self) -> u64;
+
+    /// The sample number `row`, counted from 0.
+    fn sample(&self, row: u64) -> Result<Sample>;
 }
 
 /// Writes the samples of one shard in order.

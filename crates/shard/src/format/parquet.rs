@@ -59,4 +59,8 @@ impl ShardFormat for Parquet {
             Limits::default(),
         )?))
     }
+
+    fn count(&self, source: &dyn ObjectSource, name: &str) -> Result<u64> {
+        read::count(source, name)
+    }
 }

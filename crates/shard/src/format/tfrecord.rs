@@ -20,14 +20,17 @@
 //!
 //! Names are read as the table in `row.rs` says, whoever wrote them. A file may be one gzip stream.
 
-use sightline_core::{ObjectSink, ObjectSource, Sample, ShardId};
+use std::sync::Arc;
 
-use super::{ShardFormat, ShardReader, ShardSummary, ShardWriter};
+use sightline_core::{ObjectSink, ObjectSource, ReadAt, Sample, ShardId};
+
+use super::{SampleAt, ShardFormat, ShardReader, ShardSummary, ShardWriter};
 use crate::crc32c::masked;
-use crate::input::Input;
+use crate::input::{self, Input};
 use crate::output::{Digesting, Ledger};
 use crate::row::{self, Origin};
-use crate::{Limits, Problem, ReaderStats, Result};
+use crate::slice::Slice;
+use crate::{Compression, Error, Limits, Problem, ReaderStats, Result};
 
 mod example;
 
@@ -69,12 +72,74 @@ impl ShardFormat for TfRecord {
     }
 
     fn open(&self, source: &dyn ObjectSource, name: &str) -> Result<Box<dyn ShardReader>> {
-        Ok(Box::new(Reader {
+        let input = Input::open(source, name, Limits::default())?;
+        Ok(Box::new(Reader::new(input, name)))
+    }
+
+    fn open_at(&self, source: &dyn ObjectSource, name: &str) -> Result<Option<Box<dyn SampleAt>>> {
+        let object = input::object(source, name)?;
+        let input = Input::new(Arc::clone(&object), name, Limits::default())?;
+        if input.compression() != Compression::None {
+            return Ok(None);
+        }
+        let mut reader = Reader::new(input, name);
+        let mut bounds = vec![0];
+        while let Some(end) = reader.pass_over()? {
+            bounds.push(end);
+        }
+        Ok(Some(Box::new(Records {
+            object,
             shard: name.to_owned(),
-            input: Input::open(source, name, Limits::default())?,
-            stats: ReaderStats::default(),
-            is_over: false,
-        }))
+            bounds,
+        })))
+    }
+
+    fn count(&self, source: &dyn ObjectSource, name: &str) -> Result<u64> {
+        let mut reader = Reader::new(Input::open(source, name, Limits::default())?, name);
+        let mut records = 0;
+        while reader.pass_over()?.is_some() {
+            records += 1;
+        }
+        Ok(records)
+    }
+}
+
+/// A file that is not compressed, and where its records begin.
+struct Records {
+    object: Arc<dyn ReadAt>,
+    shard: String,
+    /// Where each record begins, and where the last one ends.
+    bounds: Vec<u64>,
+}
+
+impl SampleAt for Records {
+    fn samples(&self) -> u64 {
+        self.bounds.len() as u64 - 1
+    }
+
+    fn sample(&self, row: u64) -> Result<Sample> {
+        let none = || Error::NoSample {
+            shard: self.shard.clone(),
+            row,
+            samples: self.samples(),
+        };
+        let at = usize::try_from(row).map_err(|_| none())?;
+        let bounds = self.bounds.get(at..).and_then(|rest| rest.first_chunk());
+        let &[start, end] = bounds.ok_or_else(none)?;
+        let slice = Slice {
+            object: Arc::clone(&self.object),
+            range: start..end,
+            zeros: 0,
+        };
+        let sample =
+            Input::new(Arc::new(slice), &self.shard, Limits::default()).and_then(|input| {
+                let mut reader = Reader::new(input, &self.shard);
+                reader.stats.samples = row;
+                reader.read()
+            });
+        sample
+            .map_err(|error| error.moved(start, row))?
+            .ok_or_else(none)
     }
 }
 
@@ -115,8 +180,30 @@ struct Reader {
 }
 
 impl Reader {
-    /// The data of the next record, which begins at the offset given back with them.
-    fn next_record(&mut self) -> Result<Option<(u64, Vec<u8>)>> {
+    fn new(input: Input, name: &str) -> Self {
+        Self {
+            shard: name.to_owned(),
+            input,
+            stats: ReaderStats::default(),
+            is_over: false,
+        }
+    }
+
+    /// Passes over the data of the next record; says where it ends.
+    fn pass_over(&mut self) -> Result<Option<u64>> {
+        let Some((offset, len)) = self.next_len()? else {
+            return Ok(None);
+        };
+        if !self.input.skip(len + 4)? {
+            return Err(self.damaged(offset, Problem::Truncated));
+        }
+        self.stats.samples += 1;
+        self.input.samples += 1;
+        Ok(Some(self.input.position()))
+    }
+
+    /// The offset of the next record and the length of its data.
+    fn next_len(&mut self) -> Result<Option<(u64, u64)>> {
         let offset = self.input.position();
         let mut head = [0; 12];
         match self.input.fill_or_end(&mut head)? {
@@ -139,6 +226,14 @@ impl Reader {
             };
             return Err(self.damaged(offset, problem));
         }
+        Ok(Some((offset, len)))
+    }
+
+    /// The data of the next record, which begins at the offset given back with them.
+    fn next_record(&mut self) -> Result<Option<(u64, Vec<u8>)>> {
+        let Some((offset, len)) = self.next_len()? else {
+            return Ok(None);
+        };
         let data = self.input.next_bytes(len)?;
         let mut crc = [0; 4];
         let Some(data) = data else {

@@ -30,17 +30,20 @@
 
 use sightline_core::{ObjectSink, ObjectSource, ShardId};
 
-use super::{ShardFormat, ShardReader, ShardWriter};
+use super::{SampleAt, ShardFormat, ShardReader, ShardWriter};
 use crate::compression::Compression;
 use crate::input::Input;
 use crate::members::MemberReader;
 use crate::tar::read::TarReader;
 use crate::{Limits, Result};
 
+mod at;
 mod layout;
+mod stream;
 mod write;
 
 pub use layout::{Layout, PlacedPart, PlacedSample, layout};
+pub use stream::{END_LEN_BYTES, StreamWriter, len_bytes, members};
 use write::Writer;
 
 /// The WebDataset format, not compressed.
@@ -95,6 +98,10 @@ impl ShardFormat for WebDataset {
         let input = Input::open(source, name, Limits::default())?;
         Ok(Box::new(reader(input)))
     }
+
+    fn open_at(&self, source: &dyn ObjectSource, name: &str) -> Result<Option<Box<dyn SampleAt>>> {
+        at::open(source, name)
+    }
 }
 
 impl ShardFormat for CompressedWebDataset {
@@ -125,6 +132,10 @@ impl ShardFormat for CompressedWebDataset {
 
     fn open(&self, source: &dyn ObjectSource, name: &str) -> Result<Box<dyn ShardReader>> {
         WebDataset.open(source, name)
+    }
+
+    fn open_at(&self, source: &dyn ObjectSource, name: &str) -> Result<Option<Box<dyn SampleAt>>> {
+        WebDataset.open_at(source, name)
     }
 }
 

@@ -27,14 +27,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn open(source: &dyn ObjectSource, name: &str, limits: Limits) -> Result<Self> {
-        let object = input::object(source, name)?;
-        let len = object.len().map_err(|source| Error::Io {
-            action: "read",
-            shard: name.to_owned(),
-            source,
-        })?;
-        let file = File::open(object, len)
-            .map_err(|p| damaged(name, None, len.saturating_sub(8), 0, p))?;
+        let file = open_file(source, name)?;
         let groups = file.groups().to_vec();
         let rows = guarded(|| Ok(RowIter::from_file_into(Box::new(file)).with_batch_size(BATCH)));
         Ok(Self {
@@ -86,6 +79,22 @@ impl ShardReader for Reader {
     fn stats(&self) -> &ReaderStats {
         &self.stats
     }
+}
+
+/// The rows that the footer of `name` says.
+pub(super) fn count(source: &dyn ObjectSource, name: &str) -> Result<u64> {
+    let file = open_file(source, name)?;
+    Ok(file.groups().last().map_or(0, |group| group.end))
+}
+
+fn open_file(source: &dyn ObjectSource, name: &str) -> Result<File> {
+    let object = input::object(source, name)?;
+    let len = object.len().map_err(|source| Error::Io {
+        action: "read",
+        shard: name.to_owned(),
+        source,
+    })?;
+    File::open(object, len).map_err(|p| damaged(name, None, len.saturating_sub(8), 0, p))
 }
 
 fn damaged(

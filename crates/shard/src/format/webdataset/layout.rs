@@ -3,7 +3,7 @@
 use sightline_core::ObjectSource;
 
 use crate::input::Input;
-use crate::members::{self, Members, split_name};
+use crate::members::{self, Entry, Members, split_name};
 use crate::tar::read::TarReader;
 use crate::{Compression, Limits, Problem, Result};
 
@@ -45,32 +45,63 @@ pub fn layout(source: &dyn ObjectSource, name: &str) -> Result<Layout> {
         let what = "a compressed archive, in which nothing can be found by its offset";
         return Err(input.damaged(0, None, Problem::Unsupported { what }));
     }
-    let mut tar = TarReader::new(input);
     let mut layout = Layout::default();
-    while let Some(entry) = tar.next_entry()? {
-        layout.end = tar.end_of(&entry);
-        let Some((key, extension)) = split_name(&entry.name).filter(|_| entry.is_file) else {
-            continue;
-        };
-        members::key(key).map_err(|problem| tar.at(&entry, problem))?;
-        if layout.samples.last().is_none_or(|sample| sample.key != key) {
-            tar.count_sample();
+    layout.end = walk(input, |member| {
+        if member.is_first {
             layout.samples.push(PlacedSample {
-                key: key.to_owned(),
-                offset: entry.offset,
+                key: member.key.to_owned(),
+                offset: member.entry.offset,
                 parts: Vec::new(),
             });
         }
         if let Some(sample) = layout.samples.last_mut() {
             sample.parts.push(PlacedPart {
-                extension: extension.to_owned(),
-                offset: tar.position(),
-                len_bytes: entry.len,
+                extension: member.extension.to_owned(),
+                offset: member.offset,
+                len_bytes: member.entry.len,
             });
         }
+    })?;
+    Ok(layout)
+}
+
+/// A member of a sample, as [`walk`] meets it.
+pub(super) struct Placed<'a> {
+    pub(super) entry: &'a Entry,
+    pub(super) key: &'a str,
+    pub(super) extension: &'a str,
+    /// Offset of its data.
+    pub(super) offset: u64,
+    /// Whether it begins a sample.
+    pub(super) is_first: bool,
+}
+
+/// Shows every member of a sample to `visit`, in order; says where the end mark is.
+pub(super) fn walk(input: Input, mut visit: impl FnMut(Placed<'_>)) -> Result<u64> {
+    let mut tar = TarReader::new(input);
+    let mut end = 0;
+    let mut last: Option<String> = None;
+    while let Some(entry) = tar.next_entry()? {
+        end = tar.end_of(&entry);
+        let Some((key, extension)) = split_name(&entry.name).filter(|_| entry.is_file) else {
+            continue;
+        };
+        members::key(key).map_err(|problem| tar.at(&entry, problem))?;
+        let is_first = last.as_deref() != Some(key);
+        if is_first {
+            tar.count_sample();
+            last = Some(key.to_owned());
+        }
+        visit(Placed {
+            entry: &entry,
+            key,
+            extension,
+            offset: tar.position(),
+            is_first,
+        });
     }
     tar.check_end()?;
-    Ok(layout)
+    Ok(end)
 }
 
 #[cfg(test)]

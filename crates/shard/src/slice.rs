@@ -1,0 +1,58 @@
+//! A part of an object as an object.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use sightline_core::ReadAt;
+
+/// The bytes of a range of an object, and zeros behind them: a sample of an archive with an end mark of its own.
+pub(crate) struct Slice {
+    pub(crate) object: Arc<dyn ReadAt>,
+    pub(crate) range: Range<u64>,
+    pub(crate) zeros: u64,
+}
+
+impl ReadAt for Slice {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.range.end.saturating_sub(self.range.start) + self.zeros)
+    }
+
+    fn read_at(&self, range: Range<u64>) -> io::Result<Bytes> {
+        if range.start > range.end || range.end > self.len()? {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let len = self.len()? - self.zeros;
+        let held = range.start.min(len)..range.end.min(len);
+        let wanted = (range.end - range.start) as usize;
+        let start = self.range.start;
+        let bytes = self.object.read_at(start + held.start..start + held.end)?;
+        if bytes.len() == wanted {
+            return Ok(bytes);
+        }
+        let mut padded = BytesMut::with_capacity(wanted);
+        padded.extend_from_slice(&bytes);
+        padded.resize(wanted, 0);
+        Ok(padded.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_follow_the_bytes_of_the_range() {
+        let slice = Slice {
+            object: Arc::new(Bytes::from_static(b"abcdef")),
+            range: 2..4,
+            zeros: 3,
+        };
+        assert_eq!(slice.len().unwrap(), 5);
+        assert_eq!(slice.read_at(0..5).unwrap(), &b"cd\0\0\0"[..]);
+        assert_eq!(slice.read_at(1..2).unwrap(), &b"d"[..]);
+        assert_eq!(slice.read_at(3..5).unwrap(), &b"\0\0"[..]);
+        assert!(slice.read_at(3..6).is_err());
+    }
+}
