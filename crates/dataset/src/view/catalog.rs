@@ -1,10 +1,10 @@
 //! The samples of a dataset by their places.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sightline_core::Sample;
-use sightline_shard::ShardReader;
+use sightline_shard::{SampleAt, ShardFormat, ShardReader};
 use sightline_store::Folder;
 
 use crate::convert::NamedShard;
@@ -37,10 +37,10 @@ pub(super) struct Catalog {
     kept: Mutex<Kept>,
 }
 
-/// A reader that was left before a sample.
-struct Open {
-    next: Row,
-    reader: Box<dyn ShardReader>,
+/// A shard that is open: where its samples can be read one by one, or left before one of them.
+enum Open {
+    Anywhere(usize, Arc<dyn SampleAt>),
+    Before(Row, Box<dyn ShardReader>),
 }
 
 /// Samples that were read lately, oldest first.
@@ -107,6 +107,34 @@ impl Catalog {
         let Some((name, format)) = self.names.get(from.shard) else {
             return Page::default();
         };
+        let page = match self.anywhere(from.shard, name, *format) {
+            Some(shard) => Page::at(&*shard, from, count),
+            None => self.page_in_order(from, count, name, *format),
+        };
+        self.keep(&page.samples);
+        page
+    }
+
+    /// A shard whose samples can be read in any order. One that is damaged is read in order, up to its damage.
+    fn anywhere(
+        &self,
+        shard: usize,
+        name: &str,
+        format: &dyn ShardFormat,
+    ) -> Option<Arc<dyn SampleAt>> {
+        for open in &*self.open() {
+            if let Open::Anywhere(at, found) = open
+                && *at == shard
+            {
+                return Some(Arc::clone(found));
+            }
+        }
+        let found: Arc<dyn SampleAt> = format.open_at(&self.folder, name).ok()??.into();
+        self.leave_open(Open::Anywhere(shard, Arc::clone(&found)));
+        Some(found)
+    }
+
+    fn page_in_order(&self, from: Row, count: u64, name: &str, format: &dyn ShardFormat) -> Page {
         let mut page = Page::default();
         let reader = self.take_reader(from).map_or_else(
             || {
@@ -131,19 +159,12 @@ impl Catalog {
                 Ok(None) => break,
                 Err(error) => {
                     page.damage = Some(chain(&error));
-                    break;
+                    return page;
                 }
             }
             next.row += 1;
         }
-        self.keep(&page.samples);
-        if page.damage.is_none() {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.push_back(Open { next, reader });
-            if open.len() > MAX_OPEN {
-                open.pop_front();
-            }
-        }
+        self.leave_open(Open::Before(next, reader));
         page
     }
 
@@ -187,9 +208,42 @@ impl Catalog {
     }
 
     fn take_reader(&self, from: Row) -> Option<Box<dyn ShardReader>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = open.iter().position(|open| open.next == from)?;
-        Some(open.remove(at)?.reader)
+        let mut open = self.open();
+        let is_meant = |open: &Open| matches!(open, Open::Before(next, _) if *next == from);
+        let at = open.iter().position(is_meant)?;
+        match open.remove(at)? {
+            Open::Before(_, reader) => Some(reader),
+            Open::Anywhere(..) => None,
+        }
+    }
+
+    fn leave_open(&self, shard: Open) {
+        let mut open = self.open();
+        open.push_back(shard);
+        if open.len() > MAX_OPEN {
+            open.pop_front();
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, VecDeque<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Page {
+    fn at(shard: &dyn SampleAt, from: Row, count: u64) -> Self {
+        let mut page = Self::default();
+        let end = from.row.saturating_add(count).min(shard.samples());
+        for row in from.row..end {
+            match shard.sample(row) {
+                Ok(sample) => page.samples.push((Row { row, ..from }, Arc::new(sample))),
+                Err(error) => {
+                    page.damage = Some(chain(&error));
+                    break;
+                }
+            }
+        }
+        page
     }
 }
 
