@@ -30,7 +30,7 @@ test-ray: (_build)
 test-slurm: (_build)
     @integrations/slurm/test_cluster.sh "${CARGO_TARGET_DIR:-target}/release/sightline"
 
-# Time AREA (fetch, metrics, models or preprocess) against its reference programs, after checking that both give the same values.
+# Time AREA (fetch, metrics, models, preprocess or shards) against its reference programs, after checking that both give the same values.
 bench-peers area *args: (_peers area) (_peers-build area)
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/run.py {{ args }}
 
@@ -40,7 +40,7 @@ test-peers area="shards" *args: (_peers area)
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/check.py "${CARGO_TARGET_DIR:-target}/debug/sightline" {{ args }}
 
 # Everything that CI checks: format, lints, and every test.
-test: fmt-check lint metrics-data objects-server cuda-kernels && test-webgpu
+test: fmt-check lint metrics-data objects-server cuda-kernels && test-webgpu test-view
     cargo test --workspace --no-fail-fast
 
 # METEOR's tables, once: pip fetches the package that holds the data (104 MB), the program compiles them into its cache.
@@ -78,6 +78,11 @@ test-webgpu:
     cargo clippy --workspace --features webgpu --all-targets -- -D warnings
     @if integrations/webgpu/setup.sh; then export SIGHTLINE_REQUIRE_WEBGPU=1; fi; NODEVICE_SELECT=1 \
         cargo test --workspace --features webgpu --lib --test golden --test main --no-fail-fast -- gpu
+
+# The page of `shards view` in headless Chromium (installs Debian's chromium where it may; without one the test is skipped).
+test-view:
+    @if browser=$(integrations/chromium/setup.sh); then export SIGHTLINE_REQUIRE_CHROMIUM=1 SIGHTLINE_CHROMIUM="$browser"; fi; \
+        cargo test --workspace --test main --no-fail-fast -- view::
 
 # Accept changed snapshots (help texts, errors, tables).
 snapshots:
@@ -119,6 +124,7 @@ _peers area:
 
 _peers-build area:
     @{{ if area == "models" { "cargo build --release --package sightline-models --example peers" } else { just_executable() + " _build" } }}
+    @{{ if area == "shards" { "cargo build --release --package sightline-dataset --example shards" } else { "true" } }}
 
 _build:
     @echo "building the release binary (the first build compiles every dependency; 15 to 25 minutes on two cores)" >&2

@@ -510,7 +510,80 @@ def files_wrote(bench):
     bench.same("files", bench.back(folder, "--format", "files"))
 
 
+# What others find in what we hash.
+
+
+def photos(limit=60):
+    """Real photographs where the fixtures are there, else drawings."""
+    from PIL import Image, ImageDraw
+
+    root = Path(__file__).resolve().parents[3]
+    folder = Path(os.environ.get("SIGHTLINE_FIXTURES", root.parent / "shared" / "fixtures")) / "images"
+    files = sorted(folder.glob("*.jpg"))[:limit]
+    if files:
+        return [Image.open(file).convert("RGB") for file in files]
+    rng = random.Random(5)
+    drawn = []
+    for _ in range(limit):
+        image = Image.new("RGB", (rng.randrange(80, 400), rng.randrange(80, 400)), tuple(rng.randbytes(3)))
+        draw = ImageDraw.Draw(image)
+        for _ in range(12):
+            x, y = rng.randrange(image.width), rng.randrange(image.height)
+            draw.ellipse((x, y, x + rng.randrange(10, 150), y + rng.randrange(10, 150)), fill=tuple(rng.randbytes(3)))
+        drawn.append(image)
+    return drawn
+
+
+def variants(image):
+    """Files that look like `image`, more or less."""
+    small = image.resize((max(1, image.width // 3), max(1, image.height // 3)))
+    cut = image.crop((0, 0, max(1, image.width * 19 // 20), image.height))
+    for variant, format, options in (
+        (image, "JPEG", {"quality": 90}), (image, "JPEG", {"quality": 30}), (small, "PNG", {}),
+        (image.convert("L"), "PNG", {}), (cut, "JPEG", {"quality": 80}), (image, "WEBP", {"quality": 50}),
+    ):
+        file = io.BytesIO()
+        variant.save(file, format, **options)
+        yield {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}[format], file.getvalue()
+
+
+def imagehash_finds_the_same(bench):
+    """Duplicates by perceptual hash: those that ImageHash gives, sample by sample, with their distances."""
+    import imagehash
+    from PIL import Image
+
+    source = bench.folder / "looks"
+    source.mkdir(exist_ok=True)
+    hashes = []
+    with tarfile.open(source / "00000.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        files = [file for image in photos() for file in variants(image)]
+        random.Random(3).shuffle(files)
+        for i, (extension, data) in enumerate(files):
+            member = tarfile.TarInfo(f"{i:06d}.{extension}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+            hashes.append((f"{i:06d}", imagehash.phash(Image.open(io.BytesIO(data)))))
+    left_out = 0
+    for distance in (0, 2, 4, 10, 16):
+        kept, expected = [], {}
+        for key, found in hashes:
+            near = next(((other, found - value) for other, value in kept if found - value <= distance), None)
+            if near is None:
+                kept.append((key, found))
+            else:
+                expected.setdefault(near[0], []).append((key, int(near[1])))
+        report = bench.folder / "looks.json"
+        bench.run("shards", "dedup", source, "--by", "phash", "--distance", distance, "--report", report, "--dry-run")
+        groups = json.loads(report.read_text())["groups"]
+        ours = {g["kept"]["key"]: [(m["key"], m["distance"]) for m in g["left_out"]] for g in groups}
+        assert ours == expected, f"distance {distance}: {ours}\n{expected}"
+        left_out = sum(map(len, expected.values()))
+    assert left_out > len(hashes) // 3, left_out
+    return f"{len(hashes)} files, ImageHash {imagehash.__version__}"
+
+
 CHECKS = {
+    "ImageHash finds the same duplicates": imagehash_finds_the_same,
     "webdataset reads ours": webdataset_reads,
     "webdataset reads ours (gz)": webdataset_reads_gz,
     "zstd and tarfile read ours (zst)": zstd_reads,

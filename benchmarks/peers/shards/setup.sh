@@ -17,8 +17,9 @@ wanted() { cat "$here/requirements.txt" "$here/../common/stand_in.sh"; }
 # The code in tfrecord that protobuf's compiler made is old: only protobuf's plain Python accepts it.
 try_imports() {
     PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python OMP_NUM_THREADS=1 "$venv/bin/python" - <<'PYTHON'
-import crc32c, datasets, litdata, pyarrow.parquet, streaming, tfrecord, torch, webdataset, wids
+import crc32c, datasets, imagehash, litdata, pyarrow.parquet, streaming, tfrecord, torch, webdataset, wids
 import megatron.energon
+import scipy.fftpack
 PYTHON
 }
 
