@@ -247,7 +247,7 @@ pub fn dedup(
         deduplicated.subset.read = looks.len() as u64;
         deduplicated.subset.kept = looks.len() as u64 - deduplicated.duplicates;
     }
-    let groups = leaving.named.map(|named| groups(&found, &looks, named));
+    let groups = leaving.named.map(|named| groups(&found, &looks, &named));
     Ok((deduplicated, groups))
 }
 
@@ -274,7 +274,9 @@ fn looks(
                         look(decoder, sample, spec)
                     })
                     .collect();
-                looked.into_iter().for_each(|look| looks.push(look, spec));
+                for look in looked {
+                    looks.push(look, spec);
+                }
                 batch.clear();
             }
             if looks.len() >= NONE as usize {
@@ -383,12 +385,11 @@ fn perceptual(looks: &Looks, distance: u32, progress: &dyn Progress) -> Found {
     for some in order.chunks(1 << 14) {
         for &at in some {
             let hash = looks.perceptual[at as usize];
-            match index.find(hash) {
-                Some(near) => found.leave_out(at, kept[near.id], near.distance),
-                None => {
-                    index.insert(hash);
-                    kept.push(at);
-                }
+            if let Some(near) = index.find(hash) {
+                found.leave_out(at, kept[near.id], near.distance);
+            } else {
+                index.insert(hash);
+                kept.push(at);
             }
         }
         progress.advance(some.len() as u64);
@@ -440,7 +441,7 @@ impl Leaving<'_> {
     }
 }
 
-fn groups(found: &Found, looks: &Looks, named: BTreeMap<u32, (String, String)>) -> Groups {
+fn groups(found: &Found, looks: &Looks, named: &BTreeMap<u32, (String, String)>) -> Groups {
     let member = |at: u32, kept: u32| {
         let (shard, key) = named.get(&at).cloned().unwrap_or_default();
         let hash = |at: u32| looks.perceptual.get(at as usize).copied();
@@ -520,16 +521,16 @@ mod tests {
             let found = perceptual(&looks, distance, &Silent);
             let rank = |at: usize| looks.rank(at as u32);
             for (at, &same) in found.left_out.iter().enumerate() {
-                if same != NONE {
-                    let same = same as usize;
-                    prop_assert_eq!(found.left_out[same], NONE);
-                    prop_assert!((hashes[at] ^ hashes[same]).count_ones() <= distance);
-                    prop_assert!(rank(same) < rank(at));
-                } else {
+                if same == NONE {
                     for (other, &out) in found.left_out[..at].iter().enumerate() {
                         prop_assert!(out != NONE || (hashes[at] ^ hashes[other]).count_ones() > distance);
                     }
+                    continue;
                 }
+                let same = same as usize;
+                prop_assert_eq!(found.left_out[same], NONE);
+                prop_assert!((hashes[at] ^ hashes[same]).count_ones() <= distance);
+                prop_assert!(rank(same) < rank(at));
             }
             prop_assert_eq!(found.by_distance.values().sum::<u64>(), found.left_out.iter().filter(|&&s| s != NONE).count() as u64);
         }

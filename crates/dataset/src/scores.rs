@@ -182,13 +182,13 @@ impl Reading<'_> {
         };
         let table = Table::open(object).map_err(failed)?;
         self.header(table.names().map(str::to_owned).collect())?;
-        let mut keys = table.values(self.on).map_err(failed)?;
+        let keys = table.values(self.on).map_err(failed)?;
         let columns = self.scores.columns.clone();
         let mut values = Vec::new();
         for name in &columns {
             values.push(table.values(name).map_err(failed)?);
         }
-        while let Some(key) = keys.next() {
+        for key in keys {
             let key = key.map_err(failed)?.and_then(|key| text(&key));
             let mut row = Vec::with_capacity(values.len());
             for column in &mut values {

@@ -54,7 +54,7 @@ enum By {
     Content,
     /// Images with the same pixels, in whatever files
     Pixels,
-    /// Images that look alike: perceptual hashes, those of Python's ImageHash
+    /// Images that look alike: perceptual hashes, those of Python's `ImageHash`
     Phash,
 }
 

@@ -117,9 +117,8 @@ fn decided_by<'a>(decisive: bool, cells: impl Iterator<Item = Cell<'a>>) -> Cell
     for cell in cells {
         match cell {
             Cell::Bool(value) if value == decisive => return Cell::Bool(decisive),
-            Cell::Bool(_) => {}
             Cell::Null if outcome != Cell::Other => outcome = Cell::Null,
-            Cell::Null => {}
+            Cell::Bool(_) | Cell::Null => {}
             _ => outcome = Cell::Other,
         }
     }

@@ -263,7 +263,7 @@ impl Parser<'_> {
             return self.list(left, is_negated);
         }
         if self.takes_word("between") {
-            return self.between(left, is_negated);
+            return self.between(&left, is_negated);
         }
         for (word, is_pattern, ignores_case) in [
             ("like", true, false),
@@ -300,7 +300,7 @@ impl Parser<'_> {
         self.maybe_not(is_negated, node, left.span.start, depth)
     }
 
-    fn between(&mut self, left: Typed, is_negated: bool) -> Parsed {
+    fn between(&mut self, left: &Typed, is_negated: bool) -> Parsed {
         let low = self.sum()?;
         if !self.takes_word("and") {
             return Err(self.wrong(
@@ -309,8 +309,8 @@ impl Parser<'_> {
             ));
         }
         let high = self.sum()?;
-        self.expect_same(&left, &low)?;
-        self.expect_same(&left, &high)?;
+        self.expect_same(left, &low)?;
+        self.expect_same(left, &high)?;
         let depth = left.depth.max(low.depth).max(high.depth) + 1;
         let compare = |comparison, bound: Node| {
             Node::Compare(comparison, Box::new(left.node.clone()), Box::new(bound))
@@ -681,8 +681,7 @@ impl Function {
             Self::Contains => (&[Any, Text], false, Bool),
             Self::StartsWith | Self::EndsWith => (&[Text, Text], false, Bool),
             // A list has a length too.
-            Self::Len => (&[Text], false, Number),
-            Self::Words => (&[Text], false, Number),
+            Self::Len | Self::Words => (&[Text], false, Number),
             Self::Lower | Self::Upper => (&[Text], false, Text),
             Self::Min | Self::Max => (&[Number], true, Number),
         };

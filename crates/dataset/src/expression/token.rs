@@ -52,19 +52,11 @@ pub(super) fn tokens(source: &str) -> Result<Vec<Token>, SyntaxError> {
             }
             c if c.is_ascii_digit() => number(source, at)?,
             '.' if rest[1..].starts_with(|c: char| c.is_ascii_digit()) => number(source, at)?,
-            c => match SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-                Some(sign) => (What::Sign(sign), sign.len()),
-                None => {
-                    let advice = match c {
-                        '&' => "; write `and`",
-                        '|' => "; write `or`",
-                        '!' | '~' => "; write `not`",
-                        _ => "",
-                    };
-                    let message = format!("`{}` means nothing here{advice}", c.escape_debug());
-                    return Err(SyntaxError::new(source, at..at + c.len_utf8(), message));
-                }
-            },
+            c => {
+                let sign = SIGNS.iter().find(|sign| rest.starts_with(**sign));
+                let sign = sign.ok_or_else(|| no_sign(source, at, c))?;
+                (What::Sign(sign), sign.len())
+            }
         };
         tokens.push(Token {
             what,
@@ -77,6 +69,18 @@ pub(super) fn tokens(source: &str) -> Result<Vec<Token>, SyntaxError> {
         span: at..at,
     });
     Ok(tokens)
+}
+
+/// The error of a character that begins nothing.
+fn no_sign(source: &str, at: usize, c: char) -> SyntaxError {
+    let advice = match c {
+        '&' => "; write `and`",
+        '|' => "; write `or`",
+        '!' | '~' => "; write `not`",
+        _ => "",
+    };
+    let message = format!("`{}` means nothing here{advice}", c.escape_debug());
+    SyntaxError::new(source, at..at + c.len_utf8(), message)
 }
 
 /// The token between two `quote`s from `at`, and its length.

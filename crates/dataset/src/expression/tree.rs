@@ -178,11 +178,15 @@ impl Node {
                 b.columns(each);
             }
             Self::All(nodes) | Self::Any(nodes) | Self::Call(_, nodes) => {
-                nodes.iter().for_each(|node| node.columns(each));
+                for node in nodes {
+                    node.columns(each);
+                }
             }
             Self::In(a, nodes) => {
                 a.columns(each);
-                nodes.iter().for_each(|node| node.columns(each));
+                for node in nodes {
+                    node.columns(each);
+                }
             }
         }
     }
