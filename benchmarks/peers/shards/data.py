@@ -3,7 +3,7 @@
     data.py --photos DIR --out FOLDER --samples 10000
 
 The photos are taken in turn, the short side made 256 pixels (Pillow, Lanczos), stored as JPEG; each time a photo comes
-again its quality is another, so that no two files are equal for a while. Archives of 1,000 samples, each with `jpg`, `txt`
+again its quality is another, so that no two files are equal for a while. Archives of up to 1,000 samples, each with `jpg`, `txt`
 and `json`, as `webdataset.TarWriter` writes them. Does nothing where the folder holds the same already.
 
 Run by the Python of .venv/shards.
@@ -22,6 +22,8 @@ from PIL import Image
 
 SIDE = 256
 PER_SHARD = 1000
+MIN_SHARDS = 4
+"""So that there is one for each worker."""
 QUALITIES = (90, 95, 85, 92, 88, 94, 86, 91, 89, 93, 87)
 
 
@@ -42,9 +44,10 @@ def main() -> None:
     shutil.rmtree(arguments.out, ignore_errors=True)
     arguments.out.mkdir(parents=True)
     small = [shrunk(photo) for photo in photos]
-    for shard in range(-(-arguments.samples // PER_SHARD)):
+    per_shard = max(1, min(PER_SHARD, -(-arguments.samples // MIN_SHARDS)))
+    for shard in range(-(-arguments.samples // per_shard)):
         with webdataset.TarWriter(str(arguments.out / f"{shard:05d}.tar")) as writer:
-            for i in range(shard * PER_SHARD, min(arguments.samples, (shard + 1) * PER_SHARD)):
+            for i in range(shard * per_shard, min(arguments.samples, (shard + 1) * per_shard)):
                 writer.write(sample(i, photos[i % len(photos)], small[i % len(photos)], i // len(photos)))
     marker.write_text(wanted, encoding="utf-8")
 

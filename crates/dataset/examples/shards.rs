@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use mimalloc::MiMalloc;
 use rayon::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use sightline_core::digest::Hasher;
 use sightline_core::{Digest, Sample, ShardId};
@@ -96,13 +97,10 @@ fn timed(act: impl FnOnce() -> Outcome<Seen>) -> Outcome<(Seen, f64, f64)> {
     Ok((seen, began.elapsed().as_secs_f64(), cpu_s() - cpu))
 }
 
-/// User and system time of this process, in steps of 10 ms.
+/// CPU time of all threads so far.
 fn cpu_s() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name of the program, in brackets, may hold anything.
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    ticks.filter_map(|n| n.parse::<f64>().ok()).sum::<f64>() / 100.0
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Reads every sample, shards side by side.
