@@ -29,6 +29,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A cursor of something else.
+    #[error(transparent)]
+    Cursor(#[from] sightline_shard::cursor::CursorError),
     /// An output that somebody else is writing.
     #[error("`{}` is being written by another process", path.display())]
     Busy {
@@ -49,6 +52,41 @@ pub enum Error {
     TooMany {
         /// The limit.
         limit: u64,
+    },
+    /// Too little room on a disk.
+    #[error(
+        "about {needed_bytes} bytes would be written below `{}`, where {free_bytes} are free",
+        path.display()
+    )]
+    Space {
+        /// Where.
+        path: PathBuf,
+        /// What is needed.
+        needed_bytes: u64,
+        /// What is free.
+        free_bytes: u64,
+    },
+    /// Fewer samples than shards that must hold some.
+    #[error("{samples} samples cannot be shared out among {shards} shards")]
+    TooFew {
+        /// The samples.
+        samples: u64,
+        /// The shards.
+        shards: u64,
+    },
+    /// A part of a split whose name cannot be that of a folder, or comes twice.
+    #[error(
+        "the parts of the split must have different names that are names of folders, `{part}` is none"
+    )]
+    Part {
+        /// The name.
+        part: String,
+    },
+    /// Two samples that would be the same file.
+    #[error("the file `{name}` is already that of another sample")]
+    SameFile {
+        /// The file.
+        name: String,
     },
     /// An index that keys must be unique for.
     #[error("shard `{shard}`: the key `{key}` is already that of a sample in `{earlier}`")]
@@ -99,7 +137,21 @@ impl Hint for Error {
                 "`sightline shards info` lists the metadata; scores come from tables that --scores names."
             }
             Self::Changed { .. } => "Run the command again when nobody writes into the folder.",
-            Self::Io { .. } | Self::Split { .. } | Self::TooMany { .. } => return Vec::new(),
+            Self::Cursor(_) => {
+                "A cursor goes on with the shards that it was made of, and with their names and numbers of samples."
+            }
+            Self::Space { .. } => {
+                "Free space on that disk, or choose another one with --out or --scratch."
+            }
+            Self::TooFew { .. } => {
+                "Ask for fewer ranks, workers or shards, or let `--remainder pad` repeat samples."
+            }
+            Self::SameFile { .. } => {
+                "Keys must differ in more than upper and lower case where the file system does not tell them apart."
+            }
+            Self::Io { .. } | Self::Split { .. } | Self::Part { .. } | Self::TooMany { .. } => {
+                return Vec::new();
+            }
         };
         vec![hint.to_owned()]
     }

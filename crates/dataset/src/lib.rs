@@ -21,27 +21,44 @@
 //! # Ok::<(), sightline_shard::Error>(())
 //! ```
 
+pub mod cache;
 pub mod convert;
+pub mod count;
+mod cut;
 pub mod dedup;
 pub mod embeddings;
 mod error;
+pub mod export;
 pub mod expression;
 pub mod filter;
 pub mod index;
 pub mod info;
+pub mod reader;
 pub mod repair;
+pub mod reshard;
 pub mod scores;
+pub mod select;
+mod shuffle;
+pub mod split;
+mod spool;
 mod staging;
 pub mod subset;
 pub mod verify;
 pub mod view;
 
+pub use cache::Cache;
 pub use convert::{ConvertSpec, Converted, NamedShard, convert};
+pub use count::count;
 pub use dedup::{DedupSpec, Deduplicated, dedup};
 pub use error::{Error, Result};
+pub use export::{ExportSpec, Exported, export};
 pub use filter::{FilterSpec, Filtered, filter};
 pub use index::{INDEXES, Index, IndexSpec};
 pub use info::{Info, ShardInfo, info};
+pub use reader::{ReadSpec, Reader};
 pub use repair::{Repaired, repair};
+pub use reshard::{Cut, Plan, ReshardSpec, Resharded, reshard};
+pub use select::{All, Select};
+pub use split::{Split, SplitSpec, split};
 pub use subset::Output;
 pub use verify::{Verified, VerifySpec, verify};

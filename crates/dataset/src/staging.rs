@@ -13,6 +13,8 @@ use crate::{Error, Result};
 
 /// Locked while the folder is being written.
 const LOCK: &str = ".lock";
+/// What is not part of the output.
+const SCRATCH: &str = ".scratch";
 
 /// An output folder that is being written.
 #[derive(Debug)]
@@ -72,9 +74,27 @@ impl Staging {
         Ok(Folder::open(&self.partial)?)
     }
 
+    /// A folder for what is not part of the output, in `elsewhere` or beside it.
+    pub(crate) fn scratch(&self, elsewhere: Option<&Path>) -> Result<tempfile::TempDir> {
+        let within = match elsewhere {
+            Some(path) => path.to_owned(),
+            None => self.partial.join(SCRATCH),
+        };
+        fs::create_dir_all(&within).map_err(failed("create", &within))?;
+        tempfile::Builder::new()
+            .prefix(".sightline-")
+            .tempdir_in(&within)
+            .map_err(failed("create", &within))
+    }
+
     /// Moves the output to its name.
     pub(crate) fn finish(mut self) -> Result<()> {
-        remove(&self.partial.join(LOCK))?;
+        for name in [SCRATCH, LOCK] {
+            let path = self.partial.join(name);
+            if path.exists() {
+                remove(&path)?;
+            }
+        }
         if !is_vacant(&self.target)? {
             let name = self.target.file_name().unwrap_or_default();
             let old = format!(".{}.replaced", name.to_string_lossy());
@@ -148,9 +168,11 @@ mod tests {
         };
         let staging = Staging::begin(&out, false).unwrap();
         write(&staging, "1");
+        let scratch = staging.scratch(None).unwrap();
         assert!(!out.exists());
         let busy = Staging::begin(&out, false).unwrap_err();
         assert!(matches!(busy, Error::Busy { .. }), "{busy}");
+        drop(scratch);
         staging.finish().unwrap();
         assert!(matches!(
             Staging::begin(&out, false),

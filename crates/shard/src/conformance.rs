@@ -316,7 +316,14 @@ fn samples_are_counted_and_found_by_their_numbers(format: &dyn ShardFormat) {
         let total = samples.len() as u64;
         let count = format.count(&shards, &name).expect("samples are counted");
         assert_eq!(count, total, "{}: samples counted", format.name());
-        let Some(shard) = format.open_at(&shards, &name).expect("the shard opens") else {
+        let shard = format.open_at(&shards, &name).expect("the shard opens");
+        assert_eq!(
+            shard.is_some(),
+            format.finds_samples(),
+            "{}: it finds samples",
+            format.name()
+        );
+        let Some(shard) = shard else {
             continue;
         };
         assert_eq!(shard.samples(), total, "{}: samples", format.name());

@@ -30,6 +30,7 @@ mod folder;
 pub mod glob;
 mod location;
 pub mod mmap;
+pub mod space;
 mod stores;
 
 pub use atomic::{AtomicFile, Durability, remove_stale_temporaries, write_atomic};
@@ -40,4 +41,5 @@ pub use error::{Error, RemoteProblem, Result};
 pub use folder::Folder;
 pub use location::{Address, AddressProblem, Location, Scheme, is_address};
 pub use mmap::Mapped;
+pub use space::free_bytes;
 pub use stores::{Kind, Stores};

@@ -76,20 +76,30 @@ impl Index for ManifestIndex {
             })
             .collect();
         progress.finish();
-        let shards = shards?;
-        let manifest = Manifest {
+        Manifest::of(shards?).write(folder)?;
+        Ok(vec![MANIFEST.to_owned()])
+    }
+}
+
+impl Manifest {
+    /// The list of `shards`.
+    pub fn of(shards: Vec<ManifestShard>) -> Self {
+        Self {
             schema: SCHEMA,
             samples: shards.iter().map(|shard| shard.samples).sum(),
             len_bytes: shards.iter().map(|shard| shard.len_bytes).sum(),
             shards,
-        };
-        let text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::Io {
+        }
+    }
+
+    /// Writes the list beside its shards.
+    pub fn write(&self, folder: &Folder) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| Error::Io {
             action: "write",
             name: MANIFEST.to_owned(),
             source: e.into(),
         })?;
-        put(folder, MANIFEST, format!("{text}\n").as_bytes())?;
-        Ok(vec![MANIFEST.to_owned()])
+        put(folder, MANIFEST, format!("{text}\n").as_bytes())
     }
 }
 

@@ -92,7 +92,7 @@ impl Default for IndexSpec {
 }
 
 /// Writes `bytes` as the object `name` of `folder`, whole or not at all.
-fn put(folder: &Folder, name: &str, bytes: &[u8]) -> Result<()> {
+pub(crate) fn put(folder: &Folder, name: &str, bytes: &[u8]) -> Result<()> {
     let failed = |source| Error::Io {
         action: "write",
         name: name.to_owned(),

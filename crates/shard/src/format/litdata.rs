@@ -95,6 +95,10 @@ impl ShardFormat for LitData {
         Ok(Box::new(Reader::open(source, name, Limits::default())?))
     }
 
+    fn finds_samples(&self) -> bool {
+        self.compression == Compression::None
+    }
+
     fn open_at(&self, source: &dyn ObjectSource, name: &str) -> Result<Option<Box<dyn SampleAt>>> {
         let reader = Reader::open(source, name, Limits::default())?;
         packed::open_at(source, name, reader.packed, reader.leaves)

@@ -58,6 +58,11 @@ pub trait ShardFormat: Debug + Send + Sync {
     /// Opens the shard in the object called `name`.
     fn open(&self, source: &dyn ObjectSource, name: &str) -> Result<Box<dyn ShardReader>>;
 
+    /// Whether [`Self::open_at`] finds samples in its shards, unless they are compressed behind a name that does not say so.
+    fn finds_samples(&self) -> bool {
+        false
+    }
+
     /// Opens the shard so that any of its samples can be read by itself. `None` where nothing says where a sample lies: in a shard that is
     /// compressed as a whole, and in formats that have no way to find one. Samples are read when they are asked for; opening may read the
     /// whole shard once.

@@ -76,6 +76,10 @@ impl ShardFormat for TfRecord {
         Ok(Box::new(Reader::new(input, name)))
     }
 
+    fn finds_samples(&self) -> bool {
+        true
+    }
+
     fn open_at(&self, source: &dyn ObjectSource, name: &str) -> Result<Option<Box<dyn SampleAt>>> {
         let object = input::object(source, name)?;
         let input = Input::new(Arc::clone(&object), name, Limits::default())?;

@@ -99,6 +99,10 @@ impl ShardFormat for WebDataset {
         Ok(Box::new(reader(input)))
     }
 
+    fn finds_samples(&self) -> bool {
+        true
+    }
+
     fn open_at(&self, source: &dyn ObjectSource, name: &str) -> Result<Option<Box<dyn SampleAt>>> {
         at::open(source, name)
     }

@@ -215,6 +215,19 @@ impl FileAt {
             Err(e) => Err(Error::file("open", path)(e)),
         }
     }
+
+    /// The open file `file`, called `path` in errors. Locks on it stay as long as this lives.
+    pub fn of(file: File, path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        match file.metadata() {
+            Ok(meta) => Ok(Self {
+                file,
+                path,
+                len: meta.len(),
+            }),
+            Err(e) => Err(Error::file("read", path)(e)),
+        }
+    }
 }
 
 impl ReadAt for FileAt {

@@ -1,0 +1,635 @@
+//! Shards of another size, order or format: `sightline shards reshard`.
+//!
+//! Shards are cut by a number of samples, by bytes, or so that every worker of every rank of a training run has equally many shards of equally many samples.
+//! Samples keep their order or are shuffled, all of them together ([`crate::reshard`] says how in `shuffle.rs`). The same samples, specification and seed
+//! give the same bytes, whatever the memory.
+//!
+//! The output appears whole, with its list of digests (`shards.manifest.json`) written last; a run that was cut short leaves nothing but a
+//! folder `.NAME.partial` that the next one removes.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use sightline_core::progress::Silent;
+use sightline_core::{ObjectSource, Progress, Sample, SampleKey, Seed};
+use sightline_shard::ShardFormat;
+use sightline_store::free_bytes;
+
+use crate::convert::{NamedShard, NewShard, Samples};
+use crate::cut::{Cutting, Shares, complete, write_shards};
+use crate::shuffle::{Buckets, ByIndex, Kept, by_index, open_all};
+use crate::staging::Staging;
+use crate::{Error, Result, count};
+
+/// Version of the serialised forms.
+const SCHEMA: u32 = 1;
+
+/// Where the row of samples is cut. Nothing said is one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Most samples of a shard.
+    pub samples_per_shard: Option<u64>,
+    /// Longest shard in bytes, measured as a tar archive that is not compressed. A sample that is longer has a shard of its own.
+    pub bytes_per_shard: Option<u64>,
+    /// Equal shards for training.
+    pub ranks: Option<Ranks>,
+}
+
+/// Ranks and workers that read equally many shards of equally many samples. With [`Cut::samples_per_shard`] or [`Cut::bytes_per_shard`] a
+/// worker has as many shards as that takes, the bytes as an average; else one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ranks {
+    /// Ranks.
+    pub ranks: u64,
+    /// Workers of a rank.
+    pub workers: u64,
+    /// What becomes of samples that are left over.
+    pub remainder: Remainder,
+}
+
+/// What becomes of samples that cannot be shared out equally among shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Remainder {
+    /// The last ones are left out.
+    Drop,
+    /// The first ones come again at the end, `~1` added to their keys.
+    Pad,
+    /// The first shards have one sample more.
+    Keep,
+}
+
+/// How to reshard.
+#[derive(Clone, Debug)]
+pub struct ReshardSpec {
+    /// The format of the new shards.
+    pub to: &'static dyn ShardFormat,
+    /// Where they are cut.
+    pub cut: Cut,
+    /// The randomness of a shuffle of all samples; without it they keep their order.
+    pub shuffle: Option<Seed>,
+    /// Memory that the shuffle may take.
+    pub memory_bytes: u64,
+    /// A folder for what the shuffle writes on the way; by default beside the output.
+    pub scratch: Option<PathBuf>,
+    /// Whether an output that is there is replaced.
+    pub force: bool,
+}
+
+/// What resharding will do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Version of this form: 1.
+    pub schema: u32,
+    /// Samples of the dataset.
+    pub samples: u64,
+    /// Samples that will be written.
+    pub written: u64,
+    /// How samples are put in order.
+    pub order: Ordering,
+    /// Shards that will be written, where that is known before.
+    pub shards: Option<u64>,
+    /// Fewest and most samples of a shard, where that is known before.
+    pub samples_per_shard: Option<(u64, u64)>,
+    /// Shards of each worker of each rank, where they are equal.
+    pub shards_per_worker: Option<u64>,
+    /// Samples that are left out.
+    pub dropped: u64,
+    /// Samples that are written once more.
+    pub padded: u64,
+    /// Bytes of the output, about: as many as the input has.
+    pub out_bytes: u64,
+    /// Bytes that are written on the way, about.
+    pub scratch_bytes: u64,
+    /// Bytes that are free where the output goes.
+    pub free_bytes: Option<u64>,
+}
+
+/// How samples are put in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ordering {
+    /// They keep it.
+    AsGiven,
+    /// Shuffled by a sorted list, each sample read where it lies.
+    ShuffledByIndex,
+    /// Shuffled by files on the disk.
+    ShuffledByBuckets,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Resharded {
+    /// Version of this form: 1.
+    pub schema: u32,
+    /// What was to be done.
+    pub plan: Plan,
+    /// The new shards.
+    pub shards: Vec<NewShard>,
+}
+
+/// What [`reshard`] will do with the shards `names` of `source`. It counts them and opens them; nothing is written.
+pub fn plan(
+    source: &dyn ObjectSource,
+    names: &[NamedShard],
+    out: &Path,
+    spec: &ReshardSpec,
+    progress: &dyn Progress,
+) -> Result<Plan> {
+    let lens = count(source, names, progress)?;
+    let samples = lens.iter().sum();
+    let mut bytes = 0u64;
+    for (name, _) in names {
+        let len = source.object(name).and_then(|object| object.len());
+        // A folder of plain files without a list has no length.
+        bytes = bytes.saturating_add(len.unwrap_or(0));
+    }
+    let order = match spec.shuffle {
+        None => Ordering::AsGiven,
+        Some(_) if by_index(names, &lens, spec.memory_bytes) && finds_all(source, names)? => {
+            Ordering::ShuffledByIndex
+        }
+        Some(_) => Ordering::ShuffledByBuckets,
+    };
+    let mut plan = Plan {
+        schema: SCHEMA,
+        samples,
+        written: samples,
+        order,
+        shards: None,
+        samples_per_shard: None,
+        shards_per_worker: None,
+        dropped: 0,
+        padded: 0,
+        out_bytes: bytes,
+        scratch_bytes: if order == Ordering::ShuffledByBuckets {
+            bytes
+        } else {
+            0
+        },
+        free_bytes: free_bytes(out),
+    };
+    plan.cut(spec.cut)?;
+    plan.check_space(out, spec.scratch.as_deref())?;
+    Ok(plan)
+}
+
+/// Whether the first shard of each kind says that samples can be found by their number; the others are asked when they are read.
+fn finds_all(source: &dyn ObjectSource, names: &[NamedShard]) -> Result<bool> {
+    let mut kinds: Vec<&str> = Vec::new();
+    for (name, format) in names {
+        if !kinds.contains(&format.name()) {
+            kinds.push(format.name());
+            if format.open_at(source, name)?.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+impl Plan {
+    fn cut(&mut self, cut: Cut) -> Result<()> {
+        let samples = self.samples;
+        let Some(ranks) = cut.ranks else {
+            if cut.bytes_per_shard.is_none() {
+                let most = cut.samples_per_shard.unwrap_or(u64::MAX).max(1);
+                let shards = samples.div_ceil(most).max(1);
+                self.shards = Some(shards);
+                let last = samples - (shards - 1) * most.min(samples);
+                self.samples_per_shard = Some((last, most.min(samples)));
+            }
+            return Ok(());
+        };
+        let readers = ranks.ranks.max(1).saturating_mul(ranks.workers.max(1));
+        let by_samples = cut
+            .samples_per_shard
+            .map(|most| samples.div_ceil(readers.saturating_mul(most.max(1))));
+        let by_bytes = cut
+            .bytes_per_shard
+            .map(|most| self.out_bytes.div_ceil(readers.saturating_mul(most.max(1))));
+        let each = by_samples.max(by_bytes).unwrap_or(1).max(1);
+        let shards = readers.saturating_mul(each);
+        let too_few = Error::TooFew { samples, shards };
+        let (low, high) = match ranks.remainder {
+            Remainder::Drop => (samples / shards, samples / shards),
+            Remainder::Pad => (samples.div_ceil(shards), samples.div_ceil(shards)),
+            Remainder::Keep => (samples / shards, samples.div_ceil(shards)),
+        };
+        let written = match ranks.remainder {
+            Remainder::Keep => Some(samples),
+            _ => low.checked_mul(shards),
+        };
+        let written = written.filter(|_| low > 0).ok_or(too_few)?;
+        self.written = written;
+        self.dropped = samples.saturating_sub(written);
+        self.padded = written.saturating_sub(samples);
+        self.shards = Some(shards);
+        self.samples_per_shard = Some((low, high));
+        self.shards_per_worker = Some(each);
+        Ok(())
+    }
+
+    /// Refuses what would fill a disk.
+    fn check_space(&self, out: &Path, scratch: Option<&Path>) -> Result<()> {
+        let beside = if scratch.is_some() {
+            0
+        } else {
+            self.scratch_bytes
+        };
+        check_space(out, self.out_bytes.saturating_add(beside))?;
+        match scratch {
+            Some(scratch) => check_space(scratch, self.scratch_bytes),
+            None => Ok(()),
+        }
+    }
+
+    fn cutting(&self, cut: Cut) -> Cutting {
+        let shares = cut.ranks.and(self.shards).map(|shards| Shares {
+            shards,
+            samples: self.written,
+        });
+        Cutting {
+            samples: cut.samples_per_shard,
+            len_bytes: cut.bytes_per_shard.filter(|_| shares.is_none()),
+            shares,
+        }
+    }
+}
+
+/// Refuses to write about `needed_bytes` where they are not free.
+pub(crate) fn check_space(path: &Path, needed_bytes: u64) -> Result<()> {
+    match free_bytes(path) {
+        Some(free_bytes) if free_bytes < needed_bytes => Err(Error::Space {
+            path: path.to_owned(),
+            needed_bytes,
+            free_bytes,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the shards `names` of `source` anew as the folder `out`, as `plan` says, which [`plan()`] made for the same arguments.
+pub fn reshard(
+    source: &dyn ObjectSource,
+    names: &[NamedShard],
+    out: &Path,
+    spec: &ReshardSpec,
+    plan: Plan,
+    progress: &dyn Progress,
+) -> Result<Resharded> {
+    let staging = Staging::begin(out, spec.force)?;
+    let folder = staging.folder()?;
+    let mut input = Samples::new(source, names, &Silent);
+    let mut ordered = match (spec.shuffle, plan.order) {
+        (Some(seed), Ordering::ShuffledByIndex | Ordering::ShuffledByBuckets) => {
+            let opened = match plan.order {
+                Ordering::ShuffledByIndex => open_all(source, names)?,
+                _ => None,
+            };
+            if let Some(shards) = opened {
+                Ordered::ByIndex(ByIndex::new(shards, seed))
+            } else {
+                progress.start("samples to buckets", Some(plan.samples));
+                let scratch = staging.scratch(spec.scratch.as_deref())?;
+                let len = plan.out_bytes;
+                let memory = spec.memory_bytes;
+                let buckets = Buckets::spread(&mut input, len, seed, memory, scratch, progress)?;
+                progress.finish();
+                Ordered::ByBuckets(buckets)
+            }
+        }
+        _ => Ordered::AsGiven(input),
+    };
+    progress.start("samples to shards", Some(plan.written));
+    let scratch = match plan.padded {
+        0 => None,
+        _ => Some(staging.scratch(spec.scratch.as_deref())?),
+    };
+    let mut kept = match &scratch {
+        Some(scratch) => Some(Kept::create(scratch.path())?),
+        None => None,
+    };
+    let mut given = 0;
+    let next = || -> Result<Option<Sample>> {
+        if given >= plan.written {
+            return Ok(None);
+        }
+        let sample = if given < plan.samples {
+            let sample = ordered.next()?;
+            if let (Some(kept), Some(sample)) = (&mut kept, &sample)
+                && given < plan.padded
+            {
+                kept.keep(sample)?;
+            }
+            sample
+        } else {
+            let number = given - plan.samples;
+            let mut copy = match &mut kept {
+                Some(kept) => kept.sample(number % plan.samples)?,
+                None => return Ok(None),
+            };
+            copy.key = copy_key(&copy.key, 1 + number / plan.samples)?;
+            Some(copy)
+        };
+        given += 1;
+        progress.advance(1);
+        Ok(sample)
+    };
+    let shards = write_shards(next, &folder, spec.to, plan.cutting(spec.cut))?;
+    progress.finish();
+    drop(scratch);
+    drop(ordered);
+    complete(&folder, spec.to, &shards)?;
+    staging.finish()?;
+    Ok(Resharded {
+        schema: SCHEMA,
+        plan,
+        shards,
+    })
+}
+
+/// The key of the copy number `number` of a sample.
+fn copy_key(key: &SampleKey, number: u64) -> Result<SampleKey> {
+    let suffix = format!("~{number}");
+    let key = key.as_str();
+    let stem = &key[..key.floor_char_boundary(SampleKey::MAX_LEN_BYTES - suffix.len())];
+    SampleKey::new(format!("{stem}{suffix}")).map_err(|error| Error::Io {
+        action: "copy",
+        name: key.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, error),
+    })
+}
+
+/// Samples in their new order.
+enum Ordered<'a> {
+    AsGiven(Samples<'a>),
+    ByIndex(ByIndex),
+    ByBuckets(Buckets),
+}
+
+impl Ordered<'_> {
+    fn next(&mut self) -> Result<Option<Sample>> {
+        match self {
+            Self::AsGiven(samples) => samples.next(),
+            Self::ByIndex(samples) => samples.next(),
+            Self::ByBuckets(samples) => samples.next(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use sightline_core::io::Memory;
+    use sightline_core::{EncodedImage, ImageFormat, Metadata, ShardId};
+    use sightline_shard::{FORMATS, webdataset};
+    use sightline_store::Folder;
+
+    use super::*;
+
+    /// Shards of `lens` samples of about `len_bytes` each, in `format`.
+    fn shards(
+        format: &'static dyn ShardFormat,
+        lens: &[u64],
+        len_bytes: u64,
+    ) -> (Memory, Vec<NamedShard>) {
+        let mut shards = Memory::default();
+        let mut rng = Seed(3).rng();
+        let mut number = 0;
+        let mut names = Vec::new();
+        for (id, len) in (0..).zip(lens) {
+            let mut writer = format.create(&mut shards, ShardId(id)).unwrap();
+            for _ in 0..*len {
+                let bytes: Vec<u8> = (0..rng.below(2 * len_bytes))
+                    .map(|_| rng.bits() as u8)
+                    .collect();
+                writer
+                    .write(&Sample {
+                        key: SampleKey::new(format!("{number:09}")).unwrap(),
+                        image: Some(EncodedImage {
+                            format: ImageFormat::Jpg,
+                            bytes: bytes.into(),
+                        }),
+                        captions: vec![format!("number {number}")],
+                        meta: Metadata::new(),
+                    })
+                    .unwrap();
+                number += 1;
+            }
+            writer.finish().unwrap();
+            names.push((format.file_name(ShardId(id)), format));
+        }
+        (shards, names)
+    }
+
+    fn spec(cut: Cut, shuffle: Option<u64>, memory_bytes: u64) -> ReshardSpec {
+        ReshardSpec {
+            to: &webdataset::WebDataset,
+            cut,
+            shuffle: shuffle.map(Seed),
+            memory_bytes,
+            scratch: None,
+            force: false,
+        }
+    }
+
+    fn run(
+        source: &Memory,
+        names: &[NamedShard],
+        spec: &ReshardSpec,
+    ) -> (Resharded, Vec<Vec<Sample>>) {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let plan = plan(source, names, &out, spec, &Silent).unwrap();
+        let done = reshard(source, names, &out, spec, plan, &Silent).unwrap();
+        // Nothing beside the output is left.
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let folder = Folder::open(&out).unwrap();
+        let read = done.shards.iter().map(|shard| {
+            let mut reader = spec.to.open(&folder, &shard.name).unwrap();
+            let mut samples = Vec::new();
+            while let Some(sample) = reader.next_sample().unwrap() {
+                samples.push(sample);
+            }
+            assert_eq!(samples.len() as u64, shard.samples);
+            samples
+        });
+        (done.clone(), read.collect())
+    }
+
+    fn keys(shards: &[Vec<Sample>]) -> Vec<String> {
+        let samples = shards.iter().flatten();
+        samples.map(|sample| sample.key.to_string()).collect()
+    }
+
+    fn samples_each(n: u64) -> Cut {
+        Cut {
+            samples_per_shard: Some(n),
+            ..Cut::default()
+        }
+    }
+
+    #[test]
+    fn a_shuffle_is_the_same_by_index_and_by_buckets_and_for_every_format_and_memory() {
+        let lens = [40, 0, 25, 60];
+        let mut found = BTreeSet::new();
+        for (format, memory) in [
+            (FORMATS[0], 1 << 30),
+            (&webdataset::WebDataset as &dyn ShardFormat, 1 << 30),
+            (&webdataset::WebDataset, 1000),
+            (&webdataset::WebDataset, 200_000),
+            (&webdataset::GZIP, 20_000),
+        ] {
+            let (source, names) = shards(format, &lens, 1000);
+            let (done, read) = run(&source, &names, &spec(samples_each(50), Some(7), memory));
+            let by_index = format.name() == "webdataset" && memory == 1 << 30;
+            assert_eq!(
+                done.plan.order == Ordering::ShuffledByIndex,
+                by_index,
+                "{}",
+                format.name()
+            );
+            assert_eq!(done.plan.shards, Some(3));
+            assert_eq!(done.plan.samples_per_shard, Some((25, 50)));
+            let digests: Vec<String> = done.shards.iter().map(|s| s.sha256.clone()).collect();
+            found.insert((digests, keys(&read)));
+        }
+        assert_eq!(found.len(), 1);
+        let (_, keys) = found.into_iter().next().unwrap();
+        assert!(!keys.is_sorted());
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), 125);
+
+        let (source, names) = shards(&webdataset::WebDataset, &lens, 1000);
+        let other = run(&source, &names, &spec(samples_each(50), Some(8), 1000)).1;
+        assert_ne!(super::tests::keys(&other), keys);
+    }
+
+    /// The number of each of four samples at each place, over many seeds: a uniform shuffle has all about equally often.
+    #[test]
+    fn every_sample_comes_everywhere() {
+        let (source, names) = shards(&webdataset::WebDataset, &[2, 2], 10);
+        let mut seen = [[0u32; 4]; 4];
+        for seed in 0..400 {
+            let read = run(&source, &names, &spec(samples_each(9), Some(seed), 1 << 20)).1;
+            for (place, key) in keys(&read).iter().enumerate() {
+                seen[place][key.parse::<usize>().unwrap()] += 1;
+            }
+        }
+        assert!(
+            seen.iter().flatten().all(|n| (65..140).contains(n)),
+            "{seen:?}"
+        );
+    }
+
+    #[test]
+    fn shards_are_no_longer_than_asked() {
+        let (source, names) = shards(&webdataset::WebDataset, &[30, 30], 4000);
+        let cut = Cut {
+            bytes_per_shard: Some(60_000),
+            ..Cut::default()
+        };
+        let (done, read) = run(&source, &names, &spec(cut, None, 0));
+        assert!(done.shards.len() > 3);
+        assert!(
+            done.shards
+                .iter()
+                .all(|shard| shard.len_bytes <= 60_000 && shard.samples > 1)
+        );
+        assert!(keys(&read).is_sorted());
+        assert_eq!(done.plan.shards, None);
+    }
+
+    #[test]
+    fn ranks_and_workers_get_equal_shards() {
+        let (source, names) = shards(&webdataset::WebDataset, &[20, 0, 17], 50);
+        for (remainder, each, dropped, padded) in [
+            (Remainder::Drop, (4, 4), 5, 0),
+            (Remainder::Pad, (5, 5), 0, 3),
+            (Remainder::Keep, (4, 5), 0, 0),
+        ] {
+            let cut = Cut {
+                samples_per_shard: Some(7),
+                ranks: Some(Ranks {
+                    ranks: 2,
+                    workers: 2,
+                    remainder,
+                }),
+                ..Cut::default()
+            };
+            let (done, read) = run(&source, &names, &spec(cut, Some(1), 1 << 20));
+            let Plan {
+                shards,
+                samples_per_shard,
+                shards_per_worker,
+                ..
+            } = done.plan;
+            assert_eq!((shards, shards_per_worker), (Some(8), Some(2)));
+            assert_eq!(samples_per_shard, Some(each));
+            assert_eq!((done.plan.dropped, done.plan.padded), (dropped, padded));
+            let lens: Vec<u64> = read.iter().map(|shard| shard.len() as u64).collect();
+            assert_eq!(lens.iter().sum::<u64>(), 37 - dropped + padded);
+            assert!(
+                lens.iter().all(|len| (each.0..=each.1).contains(len)),
+                "{lens:?}"
+            );
+            let keys = keys(&read);
+            let copies: Vec<&String> = keys.iter().filter(|key| key.ends_with("~1")).collect();
+            assert_eq!(copies.len() as u64, padded);
+            assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+            for (copy, first) in copies.iter().zip(&keys) {
+                assert_eq!(**copy, format!("{first}~1"));
+            }
+        }
+        // Fewer samples than shards: each comes several times, or that is refused.
+        let cut = |remainder| Cut {
+            ranks: Some(Ranks {
+                ranks: 10,
+                workers: 9,
+                remainder,
+            }),
+            ..Cut::default()
+        };
+        let (done, read) = run(&source, &names, &spec(cut(Remainder::Pad), None, 0));
+        assert_eq!((done.plan.padded, read.len()), (53, 90));
+        assert_eq!(keys(&read).iter().collect::<BTreeSet<_>>().len(), 90);
+        for remainder in [Remainder::Drop, Remainder::Keep] {
+            let error = plan(
+                &source,
+                &names,
+                Path::new("out"),
+                &spec(cut(remainder), None, 0),
+                &Silent,
+            );
+            assert!(matches!(error, Err(Error::TooFew { .. })), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_dataset_is_one_empty_shard() {
+        let (source, names) = shards(&webdataset::WebDataset, &[0, 0], 1);
+        let (done, read) = run(&source, &names, &spec(samples_each(5), Some(1), 1000));
+        assert_eq!(
+            (done.plan.shards, read.len(), done.shards[0].samples),
+            (Some(1), 1, 0)
+        );
+    }
+
+    /// A dataset of 16 MB is shuffled with 2 MB.
+    #[test]
+    fn the_memory_of_a_shuffle_is_bounded() {
+        let (source, names) = shards(&webdataset::WebDataset, &[400, 400], 20_000);
+        let spec = spec(samples_each(100), Some(1), 2 << 20);
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let mut plan = plan(&source, &names, &out, &spec, &Silent).unwrap();
+        // The list of the numbers would fit.
+        plan.order = Ordering::ShuffledByBuckets;
+        let used = allocation_counter::measure(|| {
+            reshard(&source, &names, &out, &spec, plan, &Silent).unwrap();
+        });
+        // The limit, and the pieces of what is read and written.
+        assert!(used.bytes_max < (2 << 20) + (1 << 20), "{used:?}");
+    }
+}
