@@ -446,7 +446,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (source, names) = shard(0, 100);
         let twice = [names.clone(), names].concat();
-        let spec = spec(&[0.5, 0.5], None, false);
+        let spec = SplitSpec {
+            samples_per_shard: 1000,
+            ..spec(&[0.5, 0.5], None, false)
+        };
         let error = split(&source, &twice, &dir.path().join("out"), &spec, &Silent).unwrap_err();
         assert!(
             error.to_string().contains("two samples have the key"),
