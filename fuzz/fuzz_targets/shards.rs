@@ -18,12 +18,25 @@ fuzz_target!(|bytes: &[u8]| {
     let shards = Memory::default();
     let name = format.file_name(ShardId(0));
     shards.insert(&name, bytes.to_vec());
+    let mut read = Vec::new();
     if let Ok(mut reader) = format.open(&shards, &name) {
         let mut samples = 0;
-        while let Ok(Some(_)) = reader.next_sample() {
+        while let Ok(Some(sample)) = reader.next_sample() {
             samples += 1;
             // A row of nulls takes no bytes in some formats, but their number is bounded by the length.
             assert!(samples <= 64 * bytes.len());
+            if read.len() < 16 {
+                read.push(sample);
+            }
+        }
+    }
+    let _ = format.count(&shards, &name);
+    // A sample that is found by its number is the one that is read in order.
+    if let Ok(Some(shard)) = format.open_at(&shards, &name) {
+        for (row, sample) in (0..shard.samples().min(16)).zip(&read) {
+            if let Ok(found) = shard.sample(row) {
+                assert_eq!(&found, sample);
+            }
         }
     }
     if format.name() == "webdataset" {

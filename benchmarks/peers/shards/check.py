@@ -23,6 +23,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import training
+
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
@@ -607,6 +609,7 @@ CHECKS = {
     "we read pyarrow's": pyarrow_wrote,
     "we read tfrecord's": tfrecord_wrote,
     "we read img2dataset's files": files_wrote,
+    **training.CHECKS,
 }
 
 

@@ -1,4 +1,4 @@
-//! `sightline shards`: look into shards, check, mend, convert, index, filter and deduplicate them.
+//! `sightline shards`: look into shards, check, mend, convert, cut, split, filter, deduplicate, export, index and read them.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -20,8 +20,13 @@ use crate::output::{Bar, note, print_either};
 use crate::stores::{scratch, shown, stores};
 
 mod dedup;
+mod export;
 mod filter;
 mod locate;
+mod read;
+mod reshard;
+mod size;
+mod split;
 mod subset;
 mod view;
 
@@ -38,6 +43,12 @@ pub(crate) enum ShardsCommand {
     Repair(RepairArgs),
     /// Write shards of another format or size
     Convert(ConvertArgs),
+    /// Write shards of another size, order or format: cut by samples, by bytes, or equal for every rank and worker; shuffled all together
+    Reshard(reshard::ReshardArgs),
+    /// Split a dataset into parts by a hash, so that samples stay in their part when others are added
+    Split(split::SplitArgs),
+    /// Write samples as plain files
+    Export(export::ExportArgs),
     /// Write the files by which training programs find samples
     Index(IndexArgs),
     /// Keep the samples for which a condition holds
@@ -46,6 +57,8 @@ pub(crate) enum ShardsCommand {
     Dedup(dedup::DedupArgs),
     /// Look at samples in a browser: a page that only this machine can reach
     View(view::ViewArgs),
+    /// Write the samples of a rank and worker to standard output, in the order of an epoch, from any point on
+    Read(Box<read::ReadArgs>),
 }
 
 /// Which shards.
@@ -165,10 +178,14 @@ pub(crate) fn run(command: &ShardsCommand) -> Result<Exit, Failure> {
         ShardsCommand::Verify(args) => run_verify(args),
         ShardsCommand::Repair(args) => run_repair(args),
         ShardsCommand::Convert(args) => run_convert(args),
+        ShardsCommand::Reshard(args) => reshard::run(args),
+        ShardsCommand::Split(args) => split::run(args),
+        ShardsCommand::Export(args) => export::run(args),
         ShardsCommand::Index(args) => run_index(args),
         ShardsCommand::Filter(args) => filter::run(args),
         ShardsCommand::Dedup(args) => dedup::run(args),
         ShardsCommand::View(args) => view::run(args),
+        ShardsCommand::Read(args) => read::run(args),
     }
 }
 

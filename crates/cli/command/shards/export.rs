@@ -1,0 +1,54 @@
+//! `sightline shards export`: samples as plain files.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sightline_dataset::{All, ExportSpec, export};
+
+use super::ShardsArgs;
+use super::locate::{Located, locate};
+use crate::command::exits;
+use crate::exit::{Exit, Failure};
+use crate::output::{Bar, print_either};
+
+/// Arguments of `sightline shards export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    shards: ShardsArgs,
+
+    /// Folder for the files, KEY.jpg, KEY.txt and KEY.json; it appears whole at the end
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// All files in one folder; by default in a folder for each shard
+    #[arg(long)]
+    flat: bool,
+
+    /// Replace an output that is there
+    #[arg(long)]
+    force: bool,
+
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &ExportArgs) -> Result<Exit, Failure> {
+    let Located { folder, names } = locate(&args.shards)?;
+    let doing = || format!("exporting `{}`", args.shards.shards.display());
+    let spec = ExportSpec {
+        flat: args.flat,
+        select: &All,
+        force: args.force,
+    };
+    let done = export(&folder, &names, &args.out, &spec, &Bar::default())
+        .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
+    print_either(args.json, &done, || {
+        format!(
+            "{} samples, {} files, {} bytes",
+            done.samples, done.files, done.len_bytes
+        )
+    })?;
+    Ok(Exit::Done)
+}

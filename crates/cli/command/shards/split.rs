@@ -1,0 +1,104 @@
+//! `sightline shards split`: a dataset in parts.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use sightline_core::Seed;
+use sightline_dataset::{All, SplitSpec, split};
+
+use super::locate::{Located, locate};
+use super::{ShardsArgs, format_called, parse_share};
+use crate::command::exits;
+use crate::exit::{Exit, Failure};
+use crate::output::{Bar, note, print_either};
+
+/// What `--by` means the key by.
+const KEY: &str = "key";
+
+/// Arguments of `sightline shards split`.
+#[derive(Debug, Args)]
+pub(crate) struct SplitArgs {
+    #[command(flatten)]
+    shards: ShardsArgs,
+
+    /// Folder for the parts, a folder each; it appears whole at the end
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Parts and their shares, which add up to 1: train=0.9,val=0.1
+    #[arg(long, value_name = "PART=SHARE,…", value_delimiter = ',', required = true, value_parser = parse_share)]
+    parts: Vec<(String, f64)>,
+
+    /// What decides where a sample goes: its key, or a field of its metadata, so that samples with the same value stay together
+    #[arg(long, value_name = "key|FIELD", default_value = KEY)]
+    by: String,
+
+    /// Other parts for another seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Parts of exactly the size of their share; some samples change their part when others are added
+    #[arg(long)]
+    exact: bool,
+
+    /// Format of the new shards; by default that of the old ones
+    #[arg(long, value_name = "NAME")]
+    to: Option<String>,
+
+    /// Most samples of a new shard
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    samples_per_shard: u64,
+
+    /// Replace an output that is there
+    #[arg(long)]
+    force: bool,
+
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &SplitArgs) -> Result<Exit, Failure> {
+    let Located { folder, names } = locate(&args.shards)?;
+    let doing = || format!("splitting `{}`", args.shards.shards.display());
+    let to = match (&args.to, names.first()) {
+        (Some(name), _) => format_called(name, &doing())?,
+        (None, Some((_, format))) => *format,
+        (None, None) => return Err(Failure::usage(doing(), "there are no shards")),
+    };
+    let spec = SplitSpec {
+        to,
+        parts: args.parts.clone(),
+        by: (args.by != KEY).then(|| args.by.clone()),
+        seed: Seed(args.seed),
+        exact: args.exact,
+        samples_per_shard: args.samples_per_shard,
+        select: &All,
+        force: args.force,
+    };
+    let done = split(&folder, &names, &args.out, &spec, &Bar::default())
+        .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
+    if done.without_field > 0 {
+        note(&format!(
+            "{} samples have no `{}` and were split by their keys",
+            done.without_field, args.by
+        ));
+    }
+    print_either(args.json, &done, || {
+        let mut text = String::new();
+        for part in &done.parts {
+            let share = 100.0 * part.samples as f64 / done.samples.max(1) as f64;
+            let _ = writeln!(
+                text,
+                "{}  {} samples ({share:.2} %)  {} shards",
+                part.name,
+                part.samples,
+                part.shards.len()
+            );
+        }
+        let _ = write!(text, "{} samples", done.samples);
+        text
+    })?;
+    Ok(Exit::Done)
+}
