@@ -100,7 +100,7 @@ fn shards_are_cut_anew_equal_for_every_worker_and_shuffled_the_same_with_any_mem
     assert_eq!(samples, [4; 8]);
     sandbox.sightline("shards verify a").expect(0);
 
-    reshard(&format!("--out b {line} --memory 20kB"))
+    reshard(&format!("--out b {line} --memory 1kB"))
         .expect(0)
         .says(&["shuffled by files on the disk", "on the way"]);
     let (a, b) = (keys_in(&sandbox, "a"), keys_in(&sandbox, "b"));

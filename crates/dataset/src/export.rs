@@ -2,7 +2,7 @@
 //!
 //! A sample becomes `KEY.jpg` (or what its image is), `KEY.txt` with its first caption and `KEY.json` with its metadata, all captions among them where there are
 //! several: the members that an archive of WebDataset has. Each shard has a folder of its own, named like it; without them all files lie
-//! together.
+//! together. The files survive the end of the process, but they are not flushed one by one: a loss of power soon after may empty some.
 //!
 //! # Names
 //!

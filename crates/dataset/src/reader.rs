@@ -286,8 +286,9 @@ impl Shared {
                 }
             };
             drop(state);
+            let (name, format) = &self.shards.names[shard];
             // What goes wrong is told when the shard is wanted.
-            let _ = self.shards.find(shard);
+            let _ = self.shards.cached(name, *format);
         }
     }
 }
@@ -372,8 +373,16 @@ impl Shards {
     /// A shard whose samples are found by their number.
     fn find(&self, shard: usize) -> Result<Arc<dyn SampleAt>> {
         let (name, format) = &self.names[shard];
+        match self.cached(name, *format)? {
+            Some(shard) => Ok(shard),
+            None => self.find_here(name, *format),
+        }
+    }
+
+    /// The shard by way of the cache, if there is one that has room.
+    fn cached(&self, name: &str, format: &dyn ShardFormat) -> Result<Option<Arc<dyn SampleAt>>> {
         let Some(cache) = &self.cache else {
-            return self.find_here(name, *format);
+            return Ok(None);
         };
         let len = match self.source.object(name) {
             Ok(object) => object.len(),
@@ -386,23 +395,23 @@ impl Shards {
         if format.finds_samples() {
             let mut fill = |file| self.copy(name, len, file);
             let Some(file) = cache.entry(&key("copy"), len, &mut fill)? else {
-                return self.find_here(name, *format);
+                return Ok(None);
             };
             let source = Cached {
                 base: Arc::clone(&self.source),
-                name: name.clone(),
+                name: name.to_owned(),
                 object: Arc::new(file),
             };
             if let Some(shard) = format.open_at(&source, name)? {
-                return Ok(shard.into());
+                return Ok(Some(shard.into()));
             }
             // Compressed behind a name that does not say so.
         }
-        let mut fill = |file| self.spool(name, *format, file).map(|_| ());
-        let Some(file) = cache.entry(&key("spool"), len, &mut fill)? else {
-            return self.find_here(name, *format);
-        };
-        open_spool(name, file)
+        let mut fill = |file| self.spool(name, format, file).map(|_| ());
+        match cache.entry(&key("spool"), len, &mut fill)? {
+            Some(file) => open_spool(name, file).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The shard without the cache.
