@@ -397,14 +397,12 @@ mod tests {
     ) -> (Memory, Vec<NamedShard>) {
         let mut shards = Memory::default();
         let mut rng = Seed(3).rng();
-        let mut number = 0;
+        let mut number = 0u64;
         let mut names = Vec::new();
         for (id, len) in (0..).zip(lens) {
             let mut writer = format.create(&mut shards, ShardId(id)).unwrap();
             for _ in 0..*len {
-                let bytes: Vec<u8> = (0..rng.below(2 * len_bytes))
-                    .map(|_| rng.bits() as u8)
-                    .collect();
+                let bytes = vec![number as u8; rng.below(2 * len_bytes) as usize];
                 writer
                     .write(&Sample {
                         key: SampleKey::new(format!("{number:09}")).unwrap(),

@@ -105,6 +105,7 @@ impl Staging {
             fs::rename(&self.target, &old).map_err(failed("rename", &self.target))?;
             fs::rename(&self.partial, &self.target).map_err(failed("rename", &self.partial))?;
             self.is_finished = true;
+            sync_folder_of(&self.target)?;
             return remove(&old);
         }
         if self.target.exists() {
@@ -112,7 +113,7 @@ impl Staging {
         }
         fs::rename(&self.partial, &self.target).map_err(failed("rename", &self.partial))?;
         self.is_finished = true;
-        Ok(())
+        sync_folder_of(&self.target)
     }
 }
 
@@ -132,6 +133,16 @@ fn is_vacant(target: &Path) -> Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => Ok(false),
         Err(e) => Err(failed("list", target)(e)),
+    }
+}
+
+/// Flushes the folder's list of names, where folders are opened as files.
+fn sync_folder_of(target: &Path) -> Result<()> {
+    match target.parent() {
+        Some(folder) if cfg!(unix) => File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed("flush", folder)),
+        _ => Ok(()),
     }
 }
 
