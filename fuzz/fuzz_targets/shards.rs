@@ -1,16 +1,18 @@
 //! Any bytes as a shard of any format: read to an orderly end, without a panic and with bounded memory.
 //!
-//! The first byte chooses the format. Inputs grow from small shards of each.
+//! The first byte chooses the format. Inputs grow from small shards of each. The crate that decodes Parquet panics on some damaged files, which
+//! `sightline_shard` catches: these panics are answers here.
 #![no_main]
 
+use std::panic;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
-use sightline_core::ShardId;
 use sightline_core::io::Memory;
+use sightline_core::{Sample, ShardId};
 use sightline_shard::{FORMATS, ShardFormat, conformance};
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: let_parquet_panic(), |bytes: &[u8]| {
     let Some((choice, bytes)) = bytes.split_first() else {
         return;
     };
@@ -44,6 +46,17 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
+/// Panics of the Parquet crate end nothing; all others do, as ever.
+fn let_parquet_panic() {
+    let others = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let file = panic.location().map_or("", |location| location.file());
+        if !file.contains("/parquet-") {
+            others(panic);
+        }
+    }));
+}
+
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let seeds = &*SEEDS;
     let shard = &seeds[seed as usize % seeds.len()];
@@ -54,18 +67,29 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     fuzzer_mutate(data, size, max_size)
 });
 
-/// A small shard of each format, behind the byte that chooses it.
+/// Small shards of each format, behind the byte that chooses it. Archives are filled to records of 10 KiB, which few inputs are long enough for: they
+/// end after their end mark here.
 static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let samples = conformance::samples();
-    let seed = |(at, format): (usize, &&dyn ShardFormat)| {
+    let seed = |(at, format): (usize, &&dyn ShardFormat), samples: &[Sample]| {
         let mut shards = Memory::default();
         let mut writer = format.create(&mut shards, ShardId(0)).ok()?;
-        for sample in &samples[1..4] {
+        for sample in samples {
             writer.write(sample).ok()?;
         }
         writer.finish().ok()?;
-        let bytes = shards.bytes(&format.file_name(ShardId(0)))?;
+        let mut bytes = shards.bytes(&format.file_name(ShardId(0)))?.to_vec();
+        while format.name() == "webdataset" && bytes.ends_with(&[0; 3 * 512]) {
+            bytes.truncate(bytes.len() - 512);
+        }
         Some([&[at as u8], &bytes[..]].concat())
     };
-    FORMATS.iter().enumerate().filter_map(seed).collect()
+    let some = [&samples[1..4], &samples[3..4], &samples[2..3]];
+    let of_all = some.map(|samples| {
+        FORMATS
+            .iter()
+            .enumerate()
+            .filter_map(move |format| seed(format, samples))
+    });
+    of_all.into_iter().flatten().collect()
 });
