@@ -37,14 +37,15 @@ def main() -> None:
     photos = sorted(arguments.photos.glob("*.jpg"))
     if not photos:
         raise SystemExit(f"no photos in {arguments.photos}")
-    wanted = json.dumps({"photos": [photo.name for photo in photos], "samples": arguments.samples, "side": SIDE})
+    per_shard = max(1, min(PER_SHARD, -(-arguments.samples // MIN_SHARDS)))
+    about = {"photos": [photo.name for photo in photos], "samples": arguments.samples, "per_shard": per_shard}
+    wanted = json.dumps(about | {"side": SIDE})
     marker = arguments.out / "complete.json"
     if marker.is_file() and marker.read_text(encoding="utf-8") == wanted:
         return
     shutil.rmtree(arguments.out, ignore_errors=True)
     arguments.out.mkdir(parents=True)
     small = [shrunk(photo) for photo in photos]
-    per_shard = max(1, min(PER_SHARD, -(-arguments.samples // MIN_SHARDS)))
     for shard in range(-(-arguments.samples // per_shard)):
         with webdataset.TarWriter(str(arguments.out / f"{shard:05d}.tar")) as writer:
             for i in range(shard * per_shard, min(arguments.samples, (shard + 1) * per_shard)):
