@@ -32,7 +32,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Download a table of image URLs into shards
     Fetch(Box<command::fetch::FetchArgs>),
-    /// Look into shards; check, mend, convert, cut, split, export, index and read them
+    /// Look into shards; check, mend, convert, cut, split, filter, deduplicate, export, index and read them
     #[command(subcommand)]
     Shards(command::shards::ShardsCommand),
     /// Make synthetic datasets
