@@ -258,6 +258,7 @@ struct Disk {
 
 impl Disk {
     /// `None`, after a word about why, where this process may not mount.
+    #[expect(clippy::print_stderr, reason = "says why a test is skipped")]
     fn mount(at: PathBuf, options: &str) -> Option<Self> {
         std::fs::create_dir_all(&at).unwrap();
         let tried = Command::new("mount")
@@ -441,7 +442,7 @@ fn memory_stays_below_its_bound_whatever_the_pictures() {
         return;
     };
     // On each thread the pixels of a picture and what decoding keeps beside them; a body beyond the budget.
-    let pixels_mib = u64::from(LARGE.0 * LARGE.1) * 3 * 2 >> 20;
+    let pixels_mib = (u64::from(LARGE.0 * LARGE.1) * 3 * 2) >> 20;
     let bound_mib = BASE_MIB + BUDGET_MIB + 2 * pixels_mib + body_mib;
     eprintln!("peak {peak_mib} MiB, bound {bound_mib} MiB");
     assert!(

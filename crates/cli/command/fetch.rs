@@ -534,17 +534,7 @@ impl RequestArgs {
             skip_urls_of: self.skip_urls_of.clone(),
             ..RowFilterSpec::default()
         };
-        let likeness = |by: &DedupArg| match by {
-            DedupArg::Url => None,
-            DedupArg::Content => Some(Likeness::Content),
-            DedupArg::Perceptual => Some(Likeness::Perceptual),
-        };
-        spec.dedup = DedupSpec {
-            by: self.dedup.iter().filter_map(likeness).collect(),
-            max_distance: self.dedup_distance,
-            skip_content_of: self.skip_content_of.clone(),
-            ..DedupSpec::default()
-        };
+        spec.dedup = self.dedup();
         spec.extract_exif = !self.no_extract_exif;
         spec.compute_hash = self.compute_hash.kind();
         spec.verify_hash.clone_from(&self.verify_hash);
@@ -576,7 +566,30 @@ impl RequestArgs {
             format: self.encode_format.into(),
             quality: self.encode_quality,
         };
-        spec.network = NetworkSpec {
+        spec.network = self.network();
+        spec.memory_budget_bytes = self.memory_budget.map(|mib| mib.saturating_mul(1 << 20));
+        spec.threads = self.image_threads;
+        spec.stores = stores();
+        spec.scratch = Some(scratch());
+        spec
+    }
+
+    fn dedup(&self) -> DedupSpec {
+        let likeness = |by: &DedupArg| match by {
+            DedupArg::Url => None,
+            DedupArg::Content => Some(Likeness::Content),
+            DedupArg::Perceptual => Some(Likeness::Perceptual),
+        };
+        DedupSpec {
+            by: self.dedup.iter().filter_map(likeness).collect(),
+            max_distance: self.dedup_distance,
+            skip_content_of: self.skip_content_of.clone(),
+            ..DedupSpec::default()
+        }
+    }
+
+    fn network(&self) -> NetworkSpec {
+        NetworkSpec {
             timeout: Duration::from_secs_f64(self.timeout),
             retries: self.retries,
             concurrency: self.thread_count,
@@ -595,12 +608,7 @@ impl RequestArgs {
             max_host_failures: self.max_host_failures,
             accept_invalid_certificates: self.accept_invalid_certificates,
             allow_private_addresses: self.allow_private_addresses,
-        };
-        spec.memory_budget_bytes = self.memory_budget.map(|mib| mib.saturating_mul(1 << 20));
-        spec.threads = self.image_threads;
-        spec.stores = stores();
-        spec.scratch = Some(scratch());
-        spec
+        }
     }
 
     fn scale(&self) -> Scale {
