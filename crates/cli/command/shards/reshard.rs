@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
 use sightline_core::Seed;
+use sightline_core::text::counted;
 use sightline_dataset::reshard::{Ordering, Ranks, Remainder, plan};
 use sightline_dataset::{Cut, Plan, ReshardSpec, reshard};
 
@@ -134,7 +135,12 @@ pub(super) fn run(args: &ReshardArgs) -> Result<Exit, Failure> {
             );
         }
         let samples: u64 = done.shards.iter().map(|shard| shard.samples).sum();
-        let _ = write!(text, "{} shards, {samples} samples", done.shards.len());
+        let _ = write!(
+            text,
+            "{}, {}",
+            counted(done.shards.len(), "shard"),
+            counted(samples as usize, "sample")
+        );
         text
     })?;
     Ok(Exit::Done)
@@ -148,7 +154,7 @@ fn text(plan: &Plan) -> String {
         Ordering::ShuffledByBuckets => write!(text, ", shuffled by files on the disk"),
     };
     if let Some(shards) = plan.shards {
-        let _ = write!(text, ", into {shards} shards");
+        let _ = write!(text, ", into {}", counted(shards as usize, "shard"));
     }
     match plan.samples_per_shard {
         Some((low, high)) if low == high => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sightline_core::Seed;
+use sightline_core::text::counted;
 use sightline_dataset::{All, SplitSpec, split};
 
 use super::locate::{Located, locate};
@@ -91,13 +92,13 @@ pub(super) fn run(args: &SplitArgs) -> Result<Exit, Failure> {
             let share = 100.0 * part.samples as f64 / done.samples.max(1) as f64;
             let _ = writeln!(
                 text,
-                "{}  {} samples ({share:.2} %)  {} shards",
+                "{}  {} ({share:.2} %)  {}",
                 part.name,
-                part.samples,
-                part.shards.len()
+                counted(part.samples as usize, "sample"),
+                counted(part.shards.len(), "shard")
             );
         }
-        let _ = write!(text, "{} samples", done.samples);
+        let _ = write!(text, "{}", counted(done.samples as usize, "sample"));
         text
     })?;
     Ok(Exit::Done)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sightline_core::text::counted;
 use sightline_dataset::Output;
 use sightline_dataset::subset::Subset;
 
@@ -56,8 +57,8 @@ pub(super) fn kept(subset: &Subset, output: &Output<'_>) -> String {
     let Subset { read, kept, .. } = subset;
     match output.folder {
         Some(folder) => format!(
-            "{kept} of {read} samples ({share:.1} %) in {} shards below `{}`",
-            subset.shards.len(),
+            "{kept} of {read} samples ({share:.1} %) in {} below `{}`",
+            counted(subset.shards.len(), "shard"),
             folder.display()
         ),
         None => format!("{kept} of {read} samples ({share:.1} %) would stay, nothing is written"),
