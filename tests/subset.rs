@@ -481,3 +481,51 @@ fn duplicates_are_left_out_by_bytes_by_pixels_and_by_looks() {
         .expect(2)
         .says(&["--force"]);
 }
+
+#[test]
+fn export_and_split_take_the_samples_that_a_condition_names() {
+    let sandbox = Sandbox::new();
+    scored(&sandbox);
+    let run = |line: &str, condition: &str| {
+        let args = line
+            .split_whitespace()
+            .chain(["--where", condition, "--json"]);
+        sandbox.run(args)
+    };
+    let with_scores = "--scores scores.csv";
+    let line = format!("shards export source --out files --flat {with_scores}");
+    let exported = run(&line, "width >= 256 and clip_score > 0.295")
+        .expect(0)
+        .json();
+    assert_eq!(
+        (&exported["samples"], &exported["left_out"]),
+        (&json!(2), &json!(5))
+    );
+    let images = files(&sandbox.path("files"), |name| name.ends_with(".png"));
+    assert_eq!(images.into_keys().collect::<Vec<_>>(), ["a.png", "c.png"]);
+
+    let line = "shards split source --out parts --parts one=0.5,two=0.5";
+    let split = run(line, "shard != '00002.tar' and width >= 200")
+        .expect(0)
+        .json();
+    assert_eq!(
+        (&split["samples"], &split["left_out"]),
+        (&json!(3), &json!(4))
+    );
+    let mut kept: Vec<String> = ["parts/one", "parts/two"]
+        .iter()
+        .flat_map(|part| keys(&sandbox, part).into_values().flatten())
+        .collect();
+    kept.sort();
+    assert_eq!(kept, ["a", "b", "c"]);
+
+    run("shards export source --out other", "width >")
+        .expect(2)
+        .says(&["--where"]);
+    let line = format!("shards export source --out other {with_scores}");
+    sandbox
+        .sightline(&line)
+        .expect(2)
+        .says(&["--scores", "--where"]);
+    assert!(!sandbox.path("other").exists());
+}

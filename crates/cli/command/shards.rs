@@ -19,6 +19,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
 use crate::stores::{scratch, shown, stores};
 
+mod condition;
 mod dedup;
 mod export;
 mod filter;

@@ -87,7 +87,7 @@ pub fn export(
             let mut counts = Exported::default();
             let mut reader = format.open(source, name)?;
             while let Some(sample) = reader.next_sample()? {
-                if spec.select.keeps(&sample)? {
+                if spec.select.keeps(name, &sample)? {
                     counts.write(&folder, &sample)?;
                 } else {
                     counts.left_out += 1;

@@ -227,7 +227,7 @@ fn each_number(
     progress.start(what, None);
     while let Some(sample) = samples.next()? {
         progress.advance(1);
-        if !spec.select.keeps(&sample)? {
+        if !spec.select.keeps(samples.shard(), &sample)? {
             counts.left_out += 1;
             continue;
         }

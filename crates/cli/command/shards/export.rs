@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sightline_dataset::{All, ExportSpec, export};
+use sightline_dataset::{ExportSpec, export};
 
 use super::ShardsArgs;
+use super::condition::WhereArgs;
 use super::locate::{Located, locate};
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
@@ -25,6 +26,9 @@ pub(crate) struct ExportArgs {
     #[arg(long)]
     flat: bool,
 
+    #[command(flatten)]
+    which: WhereArgs,
+
     /// Replace an output that is there
     #[arg(long)]
     force: bool,
@@ -35,11 +39,12 @@ pub(crate) struct ExportArgs {
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<Exit, Failure> {
+    let select = args.which.select()?;
     let Located { folder, names } = locate(&args.shards)?;
     let doing = || format!("exporting `{}`", args.shards.shards.display());
     let spec = ExportSpec {
         flat: args.flat,
-        select: &All,
+        select: &*select,
         force: args.force,
     };
     let done = export(&folder, &names, &args.out, &spec, &Bar::default())

@@ -1,15 +1,13 @@
 //! `sightline shards filter`.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use clap::Args;
-use sightline_dataset::expression::Expression;
-use sightline_dataset::filter::{BUILT_IN, Reason};
-use sightline_dataset::scores::{Scores, ScoresError};
-use sightline_dataset::{FilterSpec, filter};
+use sightline_dataset::filter;
+use sightline_dataset::filter::Reason;
 
 use super::ShardsArgs;
+use super::condition::ScoresArgs;
 use super::locate::{Located, locate};
 use super::subset::{SubsetArgs, kept};
 use crate::command::exits;
@@ -32,13 +30,8 @@ pub(crate) struct FilterArgs {
     #[arg(long = "where", value_name = "CONDITION")]
     condition: String,
 
-    /// A table with more columns, by the samples' keys: .parquet, .csv or .jsonl; may be given several times
-    #[arg(long, value_name = "FILE")]
-    scores: Vec<PathBuf>,
-
-    /// Column of the tables that holds the keys
-    #[arg(long, value_name = "COLUMN", default_value = "key")]
-    on: String,
+    #[command(flatten)]
+    scores: ScoresArgs,
 
     #[command(flatten)]
     subset: SubsetArgs,
@@ -49,12 +42,10 @@ pub(crate) struct FilterArgs {
 }
 
 pub(super) fn run(args: &FilterArgs) -> Result<Exit, Failure> {
-    let condition = condition(&args.condition)?;
     let doing = || format!("filtering shards of `{}`", args.shards.shards.display());
     let output = args.subset.output(&doing())?;
     let Located { folder, names } = locate(&args.shards)?;
-    let scores = scores(&args.scores, &args.on, &condition)?;
-    let spec = FilterSpec { condition, scores };
+    let spec = args.scores.spec(&args.condition)?;
     let filtered = filter(&folder, &names, &spec, &output, &Bar::default())
         .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
     print_either(args.json, &filtered, || {
@@ -64,7 +55,7 @@ pub(super) fn run(args: &FilterArgs) -> Result<Exit, Failure> {
         }
         text
     })?;
-    for (path, without) in args.scores.iter().zip(&filtered.without_scores) {
+    for (path, without) in args.scores.scores.iter().zip(&filtered.without_scores) {
         if *without > 0 {
             note(&format!(
                 "`{}` has no scores of {without} of {} samples",
@@ -100,31 +91,4 @@ fn fell_out(reason: &Reason) -> String {
         let _ = write!(text, " ({})", more.join(", "));
     }
     text
-}
-
-/// Reads the condition that a person typed.
-fn condition(text: &str) -> Result<Expression, Failure> {
-    Expression::parse(text).map_err(|error| {
-        let text = error.to_string();
-        Failure::usage("reading the condition of --where", text)
-            .with_hint("`sightline shards filter --help` lists operators, functions and columns.")
-    })
-}
-
-/// Reads the tables: of their columns those that the condition needs.
-fn scores(paths: &[PathBuf], on: &str, condition: &Expression) -> Result<Vec<Scores>, Failure> {
-    let needs = |name: &str| {
-        let mut columns = condition.columns().iter();
-        !BUILT_IN.contains(&name) && columns.any(|column| column.name == name)
-    };
-    let read = |path: &PathBuf| {
-        Scores::read(path, on, &needs).map_err(|error| {
-            let exit = match &error {
-                ScoresError::Io { source, .. } => exits::io(source),
-                _ => Exit::Usage,
-            };
-            Failure::new(exit, "reading a table of scores", &error)
-        })
-    };
-    paths.iter().map(read).collect()
 }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use sightline_core::Seed;
 use sightline_core::text::counted;
-use sightline_dataset::{All, SplitSpec, split};
+use sightline_dataset::{SplitSpec, split};
 
+use super::condition::WhereArgs;
 use super::locate::{Located, locate};
 use super::{ShardsArgs, format_called, parse_share};
 use crate::command::exits;
@@ -51,6 +52,9 @@ pub(crate) struct SplitArgs {
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     samples_per_shard: u64,
 
+    #[command(flatten)]
+    which: WhereArgs,
+
     /// Replace an output that is there
     #[arg(long)]
     force: bool,
@@ -61,6 +65,7 @@ pub(crate) struct SplitArgs {
 }
 
 pub(super) fn run(args: &SplitArgs) -> Result<Exit, Failure> {
+    let select = args.which.select()?;
     let Located { folder, names } = locate(&args.shards)?;
     let doing = || format!("splitting `{}`", args.shards.shards.display());
     let to = match (&args.to, names.first()) {
@@ -75,7 +80,7 @@ pub(super) fn run(args: &SplitArgs) -> Result<Exit, Failure> {
         seed: Seed(args.seed),
         exact: args.exact,
         samples_per_shard: args.samples_per_shard,
-        select: &All,
+        select: &*select,
         force: args.force,
     };
     let done = split(&folder, &names, &args.out, &spec, &Bar::default())
