@@ -113,7 +113,7 @@ pub(crate) enum ImageFormatArg {
     Jpg,
     /// PNG
     Png,
-    /// Lossless WebP
+    /// WebP
     Webp,
 }
 
