@@ -5,13 +5,56 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use sightline_core::ReadAt;
+use sightline_core::{ReadAt, Sample};
+
+use crate::format::SampleAt;
+use crate::input::Input;
+use crate::{Error, Limits, Result};
 
 /// The bytes of a range of an object, and zeros behind them: a sample of an archive with an end mark of its own.
 pub(crate) struct Slice {
     pub(crate) object: Arc<dyn ReadAt>,
     pub(crate) range: Range<u64>,
     pub(crate) zeros: u64,
+}
+
+/// A file that is not compressed, and where its samples begin: those of a format that lie one behind the other.
+pub(crate) struct Bounded {
+    pub(crate) object: Arc<dyn ReadAt>,
+    pub(crate) shard: String,
+    /// Where each sample begins, and where the last one ends.
+    pub(crate) bounds: Vec<u64>,
+    /// Zeros that the format needs behind a sample.
+    pub(crate) zeros: u64,
+    /// Reads the one sample of a shard, which is that of the given row.
+    pub(crate) read: fn(Input, &str, u64) -> Result<Option<Sample>>,
+}
+
+impl SampleAt for Bounded {
+    fn samples(&self) -> u64 {
+        self.bounds.len() as u64 - 1
+    }
+
+    fn sample(&self, row: u64) -> Result<Sample> {
+        let none = || Error::NoSample {
+            shard: self.shard.clone(),
+            row,
+            samples: self.samples(),
+        };
+        let at = usize::try_from(row).map_err(|_| none())?;
+        let bounds = self.bounds.get(at..).and_then(|rest| rest.first_chunk());
+        let &[start, end] = bounds.ok_or_else(none)?;
+        let slice = Slice {
+            object: Arc::clone(&self.object),
+            range: start..end,
+            zeros: self.zeros,
+        };
+        let sample = Input::new(Arc::new(slice), &self.shard, Limits::default())
+            .and_then(|input| (self.read)(input, &self.shard, row));
+        sample
+            .map_err(|error| error.moved(start, row))?
+            .ok_or_else(none)
+    }
 }
 
 impl ReadAt for Slice {

@@ -22,15 +22,15 @@
 
 use std::sync::Arc;
 
-use sightline_core::{ObjectSink, ObjectSource, ReadAt, Sample, ShardId};
+use sightline_core::{ObjectSink, ObjectSource, Sample, ShardId};
 
 use super::{SampleAt, ShardFormat, ShardReader, ShardSummary, ShardWriter};
 use crate::crc32c::masked;
 use crate::input::{self, Input};
 use crate::output::{Digesting, Ledger};
 use crate::row::{self, Origin};
-use crate::slice::Slice;
-use crate::{Compression, Error, Limits, Problem, ReaderStats, Result};
+use crate::slice::Bounded;
+use crate::{Compression, Limits, Problem, ReaderStats, Result};
 
 mod example;
 
@@ -91,10 +91,16 @@ impl ShardFormat for TfRecord {
         while let Some(end) = reader.pass_over()? {
             bounds.push(end);
         }
-        Ok(Some(Box::new(Records {
+        Ok(Some(Box::new(Bounded {
             object,
             shard: name.to_owned(),
             bounds,
+            zeros: 0,
+            read: |input, shard, row| {
+                let mut reader = Reader::new(input, shard);
+                reader.stats.samples = row;
+                reader.read()
+            },
         })))
     }
 
@@ -105,45 +111,6 @@ impl ShardFormat for TfRecord {
             records += 1;
         }
         Ok(records)
-    }
-}
-
-/// A file that is not compressed, and where its records begin.
-struct Records {
-    object: Arc<dyn ReadAt>,
-    shard: String,
-    /// Where each record begins, and where the last one ends.
-    bounds: Vec<u64>,
-}
-
-impl SampleAt for Records {
-    fn samples(&self) -> u64 {
-        self.bounds.len() as u64 - 1
-    }
-
-    fn sample(&self, row: u64) -> Result<Sample> {
-        let none = || Error::NoSample {
-            shard: self.shard.clone(),
-            row,
-            samples: self.samples(),
-        };
-        let at = usize::try_from(row).map_err(|_| none())?;
-        let bounds = self.bounds.get(at..).and_then(|rest| rest.first_chunk());
-        let &[start, end] = bounds.ok_or_else(none)?;
-        let slice = Slice {
-            object: Arc::clone(&self.object),
-            range: start..end,
-            zeros: 0,
-        };
-        let sample =
-            Input::new(Arc::new(slice), &self.shard, Limits::default()).and_then(|input| {
-                let mut reader = Reader::new(input, &self.shard);
-                reader.stats.samples = row;
-                reader.read()
-            });
-        sample
-            .map_err(|error| error.moved(start, row))?
-            .ok_or_else(none)
     }
 }
 
