@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::questions::{AnswerType, Question};
 use crate::record::Record;
-use crate::scene::{Colour, ObjectSize, Shape};
+use crate::scene::{Colour, Object, ObjectSize, Shape};
 use crate::spec::ScenesSpec;
-use crate::splits::Split;
+use crate::splits::{Pair, Split};
 
 /// Answers to a question, all equal: VQA v2 has ten people answer.
 const ANSWERS: u32 = 10;
@@ -116,7 +116,14 @@ pub(crate) fn annotations(
     let name = |kind: &str| format!("annotations/{kind}_{}.json", split.name());
     Ok(vec![
         file(name("captions"), &captions(records, spec))?,
-        file(name("instances"), &instances(records, spec, &categories()))?,
+        file(
+            name("instances"),
+            &instances(records, spec, &shapes(), |object| object.shape as usize),
+        )?,
+        file(
+            name("objects"),
+            &instances(records, spec, &pairs(), |object| object.pair().index()),
+        )?,
         file(name("questions"), &questions(split, records))?,
         file(name("answers"), &answers(split, records))?,
     ])
@@ -153,15 +160,16 @@ fn instances<'a>(
     records: &'a [Record],
     spec: &ScenesSpec,
     categories: &'a Value,
+    category: impl Fn(&Object) -> usize + Copy,
 ) -> CocoFile<'a, Instance<'a>> {
-    let of_record = |record: &'a Record| {
+    let of_record = move |record: &'a Record| {
         let objects = record.scene.objects.iter().zip(&record.boxes);
         objects
             .zip(ids(record))
-            .map(|((object, place), id)| Instance {
+            .map(move |((object, place), id)| Instance {
                 id,
                 image_id: record.scene_id(),
-                category_id: object.shape as usize + 1,
+                category_id: category(object) + 1,
                 bbox: place.bbox,
                 area: place.area,
                 iscrowd: 0,
@@ -253,10 +261,19 @@ fn images(records: &[Record], spec: &ScenesSpec) -> Vec<CocoImage> {
         .collect()
 }
 
-fn categories() -> Value {
+/// The categories of `instances`: shapes alone.
+fn shapes() -> Value {
     Shape::ALL
         .iter()
         .map(|shape| json!({"id": *shape as usize + 1, "name": shape.name(), "supercategory": "shape"}))
+        .collect()
+}
+
+/// The categories of `objects`: the classes of the dataset, by which scenes are held out of training.
+fn pairs() -> Value {
+    Pair::all()
+        .iter()
+        .map(|pair| json!({"id": pair.index() + 1, "name": pair.to_string(), "supercategory": pair.shape.name()}))
         .collect()
 }
 

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
+use sightline_imaging::Pixels;
 
 use crate::Error;
 use crate::captions::{CAPTIONS, captions};
@@ -122,21 +123,21 @@ impl Record {
         }
     }
 
+    /// The image as it was drawn.
+    pub(crate) fn pixels(&self, spec: &ScenesSpec) -> Result<Pixels, Error> {
+        let objects = self.scene.objects.iter();
+        let drawn: Vec<Drawn> = objects.map(|o| Drawn::new(o, spec.size)).collect();
+        draw(&self.scene, &drawn, spec.size).map_err(|source| Error::Draw {
+            name: self.image_name(spec),
+            source,
+        })
+    }
+
     /// The image file.
     pub(crate) fn image(&self, spec: &ScenesSpec) -> Result<Vec<u8>, Error> {
-        let name = || self.image_name(spec);
-        let drawn: Vec<Drawn> = self
-            .scene
-            .objects
-            .iter()
-            .map(|o| Drawn::new(o, spec.size))
-            .collect();
-        let pixels = draw(&self.scene, &drawn, spec.size).map_err(|source| Error::Draw {
-            name: name(),
-            source,
-        })?;
+        let pixels = self.pixels(spec)?;
         sightline_imaging::encode(&pixels, &spec.encoding()).map_err(|source| Error::Encode {
-            name: name(),
+            name: self.image_name(spec),
             source,
         })
     }

@@ -4,8 +4,9 @@
 //! |---|---|
 //! | `images/<split>/<key>.<ext>` | the images; the key has six digits |
 //! | `urls/<split>.{csv,parquet}` | one row a scene: address, captions, class |
-//! | `annotations/{captions,instances}_<split>.json` | captions and boxes in COCO's form |
+//! | `annotations/{captions,instances,objects}_<split>.json` | captions and boxes in COCO's form; `instances` have their shapes as categories, `objects` the classes |
 //! | `annotations/{questions,answers}_<split>.json` | questions and answers in VQA v2's form |
+//! | `regions/<split>.tsv` | boxes and features of all objects, in bottom-up-attention's form |
 //! | `scenes_<split>.jsonl` | every scene in full, a line each |
 //! | `classes.txt` | all class names, a line each |
 //! | `dataset.json` | what was asked for, counts and digests; written last |
@@ -31,6 +32,7 @@ use crate::Error;
 use crate::annotations::annotations;
 use crate::error::{Damage, Difference};
 use crate::record::Record;
+use crate::regions;
 use crate::spec::ScenesSpec;
 use crate::splits::{Pair, Pairs, Split};
 use crate::tables::tables;
@@ -39,7 +41,7 @@ use crate::tables::tables;
 const SCHEMA: u32 = 1;
 
 /// Raised whenever the same spec would give other bytes.
-const GENERATOR: u32 = 1;
+const GENERATOR: u32 = 2;
 
 const COMPLETE: &str = "dataset.json";
 const PARTIAL: &str = "dataset.partial.json";
@@ -226,7 +228,7 @@ impl<'a> Writer<'a> {
                 Folder::create(folder.root().join("images").join(split.name()))?;
             }
         }
-        for name in ["urls", "annotations"] {
+        for name in ["urls", "annotations", "regions"] {
             Folder::create(folder.root().join(name))?;
             remove_stale_temporaries(folder.root().join(name))?;
         }
@@ -294,6 +296,8 @@ impl<'a> Writer<'a> {
         for (name, bytes) in tables(split, &records, self.spec)? {
             self.put(name, &bytes)?;
         }
+        let regions = regions::table(&records, self.spec)?;
+        self.put(format!("regions/{}.tsv", split.name()), &regions)?;
         let sum = |of: fn(&Record) -> usize| records.iter().map(|r| of(r) as u64).sum();
         Ok(SplitSummary {
             split,

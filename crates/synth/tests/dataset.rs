@@ -464,6 +464,36 @@ fn ids_are_consistent_and_the_tables_agree_with_the_annotations() {
 }
 
 #[test]
+fn boxes_of_classes_are_those_of_shapes_and_training_lacks_the_held_out_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let summary = write(&spec(), dir.path());
+    for split in ["train", "val", "test"] {
+        let file = |kind: &str| json(&dir.path().join(format!("annotations/{kind}_{split}.json")));
+        let classes = file("objects");
+        let names = classes["categories"].as_array().unwrap();
+        assert_eq!(names.len(), 48);
+        let mut named = BTreeMap::<u64, Vec<String>>::new();
+        for one in classes["annotations"].as_array().unwrap() {
+            let category = &names[one["category_id"].as_u64().unwrap() as usize - 1];
+            assert_eq!(category["id"], one["category_id"]);
+            let name = category["name"].as_str().unwrap().to_owned();
+            if split == "train" {
+                assert!(!summary.held_out_classes.contains(&name));
+            }
+            let image = one["image_id"].as_u64().unwrap();
+            named.entry(image).or_default().push(name);
+        }
+        for (image, seen) in objects(dir.path(), split) {
+            let wanted: Vec<String> = seen
+                .iter()
+                .map(|s| format!("{} {}", s.colour, s.shape))
+                .collect();
+            assert_eq!(named[&image], wanted);
+        }
+    }
+}
+
+#[test]
 fn parquet_holds_the_rows_of_the_csv() {
     use polars::prelude::{ParquetReader, SerReader};
     let dir = tempfile::tempdir().unwrap();
@@ -512,7 +542,7 @@ fn threads_do_not_change_a_byte_and_seeds_do() {
             digests(dir.path())
         })
         .collect();
-    assert_eq!(all[0].len(), 540 + 3 * 7 + 2);
+    assert_eq!(all[0].len(), 540 + 3 * 9 + 2);
     assert_eq!(all[0], all[1]);
     assert_ne!(
         all[0]["images/test/000000.jpg"],
