@@ -289,6 +289,51 @@ pub enum Error {
     /// A file could not be mapped or replaced.
     #[error(transparent)]
     Store(#[from] sightline_store::Error),
+    /// Settings of an objective that it does not have, or of another type.
+    #[error("the settings of the objective `{objective}` cannot be read")]
+    Options {
+        /// The objective.
+        objective: &'static str,
+        /// Which and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A text that the vocabulary cannot write.
+    #[error("the vocabulary of `{}` has nothing for `{word}` in `{text}`", folder.display())]
+    NotCovered {
+        /// The folder of the vocabulary.
+        folder: PathBuf,
+        /// What it lacks.
+        word: String,
+        /// The text.
+        text: String,
+    },
+    /// A batch without what its objective is about.
+    #[error("the objective `{objective}` needs {wanted}, which `{example}` does not have")]
+    Example {
+        /// The objective.
+        objective: &'static str,
+        /// What it needs.
+        wanted: &'static str,
+        /// The key of the example.
+        example: String,
+    },
+    /// A model that has no part for an objective.
+    #[error("the objective `{objective}` does not fit the model in `{}`: {why}", folder.display())]
+    Objective {
+        /// The objective.
+        objective: &'static str,
+        /// The model's folder.
+        folder: PathBuf,
+        /// What the model is or lacks.
+        why: String,
+    },
+    /// Tensors that cannot be trained.
+    #[error("{what} cannot be trained")]
+    Untrainable {
+        /// What, with the reason.
+        what: String,
+    },
     /// The tokenizer failed.
     #[error(transparent)]
     Text(#[from] sightline_text::Error),

@@ -35,6 +35,7 @@ pub mod device;
 pub mod embedding;
 pub mod error;
 pub mod export;
+mod initial;
 mod kernel;
 pub mod linear;
 pub mod mask;
