@@ -29,6 +29,7 @@ pub mod family;
 mod folder;
 pub mod generate;
 pub mod language;
+pub mod loss;
 pub mod objective;
 pub mod publication;
 mod recognise;

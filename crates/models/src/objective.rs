@@ -22,7 +22,7 @@
 //! let entry = objective::find("clip", "contrastive")?;
 //! let spec = ObjectiveSpec { model: &model, options: &json!({}), device: &Device::Cpu, reward: None };
 //! let objective = (entry.open)(&spec)?;
-//! let mut tensors = start(objective.as_ref(), Vec::new(), Seed(17), &Device::Cpu)?;
+//! let mut tensors = start(objective.as_ref(), Vec::new(), Seed(17), &Device::Cpu)?.tensors;
 //! for (name, tensor) in &mut tensors {
 //!     if objective.is_trained(name) {
 //!         *tensor = Var::from_tensor(tensor)?.into_inner();
@@ -34,8 +34,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
@@ -46,11 +47,26 @@ use sightline_core::Seed;
 use sightline_core::registry::UnknownName;
 use sightline_nn::Weights;
 
-use crate::{Error, ModelSpec, Result, Visual, VisualSpec};
+use crate::families::{
+    align, clip, flamingo, frozen, magic, simvlm, vild, virtex, visualbert, visualgpt,
+};
+use crate::{Error, ModelSpec, Result, Visual, VisualSpec, language};
 
 /// Families that can be trained, sorted by name; `language` is a language model alone, in the folder that another family
 /// takes it from.
-pub static TRAINABLE: &[&TrainableFamily] = &[];
+pub static TRAINABLE: &[&TrainableFamily] = &[
+    &align::TRAINABLE,
+    &clip::TRAINABLE,
+    &flamingo::TRAINABLE,
+    &frozen::TRAINABLE,
+    &language::TRAINABLE,
+    &magic::TRAINABLE,
+    &simvlm::TRAINABLE,
+    &vild::TRAINABLE,
+    &virtex::TRAINABLE,
+    &visualbert::TRAINABLE,
+    &visualgpt::TRAINABLE,
+];
 
 /// A family and what its models are trained for.
 #[derive(Debug)]
@@ -154,6 +170,8 @@ pub struct RegionTarget {
     pub class: Option<String>,
     /// Left, top, right and bottom in pixels.
     pub edges: [f32; 4],
+    /// Those of the object that it shows, if they are known better.
+    pub object: Option<[f32; 4]>,
 }
 
 /// The examples of a step.
@@ -200,7 +218,8 @@ pub trait Objective: Send {
     /// How images are prepared; `None` for objectives of text alone.
     fn input(&self) -> Option<&VisualSpec>;
 
-    /// Fails if the vocabulary does not cover `text`, or the text does not fit into the model's context.
+    /// Fails if the vocabulary does not cover `text`. What is longer than the model's context is cut, as in the published
+    /// programs.
     fn check_text(&self, text: &str) -> Result<()>;
 
     /// Every setting with its value, for the record.
@@ -212,8 +231,8 @@ pub trait Objective: Send {
         "model.safetensors"
     }
 
-    /// The tensors of the folder's checkpoint under the names that [`Self::build`] asks for; `None` if it has none.
-    fn stored(&self, device: &Device) -> Result<Option<Weights>>;
+    /// The tensors in the folder, perhaps of several checkpoints; none if there are only a configuration and a vocabulary.
+    fn stored(&self, device: &Device) -> Result<Vec<Given>>;
 
     /// Asks `weights` for every tensor of the model, and builds it.
     fn build(&self, weights: &Weights) -> Result<()>;
@@ -238,6 +257,14 @@ pub struct Given {
     pub weights: Weights,
 }
 
+/// What training begins with.
+pub struct Start {
+    /// Every tensor of the model.
+    pub tensors: Tensors,
+    /// The names of those that no checkpoint held, or not with all their rows.
+    pub fresh: BTreeSet<String>,
+}
+
 /// The tensors that training begins with: of `given` what the model asks for, the last one first, then those of the
 /// folder's checkpoint, else an initialisation that depends on `seed` and the tensor's name only. A tensor with fewer rows
 /// than the model's (a vocabulary before tokens were added) is continued by the initialisation.
@@ -246,17 +273,18 @@ pub fn start(
     given: Vec<Given>,
     seed: Seed,
     device: &Device,
-) -> Result<Tensors> {
-    let mut sources = Vec::new();
-    if let Some(stored) = objective.stored(device)? {
-        sources.push((String::new(), stored));
-    }
-    let given = given.into_iter();
-    sources.extend(given.map(|given| (given.prefix, given.weights)));
-    let weights = Weights::initial(seed, sources, device);
-    objective.build(&weights)?;
+) -> Result<Start> {
+    let sources = objective.stored(device)?.into_iter().chain(given);
+    let sources = sources.map(|given| (given.prefix, given.weights));
+    let weights = Weights::initial(seed, sources.collect(), device);
+    let built = objective.build(&weights);
+    // Problems with tensors first: they are the cause of whatever else went wrong.
     weights.finish()?;
-    Ok(weights.begun())
+    built?;
+    Ok(Start {
+        tensors: weights.begun(),
+        fresh: weights.fresh(),
+    })
 }
 
 /// The objective called `name` of `family`, or the nearest names.
@@ -275,6 +303,153 @@ pub fn find(family: &str, name: &str) -> Result<&'static ObjectiveEntry, Unknown
 /// Whether a tensor is a batch norm's mean or variance: measured, not learned.
 pub(crate) fn is_statistic(tensor: &str) -> bool {
     tensor.ends_with(".running_mean") || tensor.ends_with(".running_var")
+}
+
+impl TrainingBatch {
+    /// The image of each example, of which each has one: the rows of [`Self::visual`] in the order of the examples.
+    pub(crate) fn one_image_each(&self, objective: &'static str) -> Result<Visual> {
+        let image = |example: &TrainingExample| match example.images[..] {
+            [image] => Ok(image as u32),
+            _ => Err(example.lacks(objective, "one image")),
+        };
+        let images = self
+            .examples
+            .iter()
+            .map(image)
+            .collect::<Result<Vec<_>>>()?;
+        self.images(&images)
+    }
+
+    /// These rows of [`Self::visual`].
+    pub(crate) fn images(&self, rows: &[u32]) -> Result<Visual> {
+        let visual = self.visual.as_ref().ok_or(Error::Visual {
+            wanted: "images",
+            found: "none",
+        })?;
+        let count = visual.batch()?;
+        if let Some(&row) = rows.iter().find(|&&row| row as usize >= count) {
+            return Err(Error::Count {
+                what: "images",
+                found: count,
+                wanted: row as usize + 1,
+            });
+        }
+        if (0..count as u32).eq(rows.iter().copied()) {
+            return Ok(visual.clone());
+        }
+        visual.select(rows)
+    }
+
+    /// The first caption of each example.
+    pub(crate) fn captions(&self, objective: &'static str) -> Result<Vec<&str>> {
+        let mut all = Vec::with_capacity(self.examples.len());
+        for example in &self.examples {
+            match example.captions.first() {
+                Some(caption) => all.push(caption.as_str()),
+                None => return Err(example.lacks(objective, "a caption")),
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl TrainingExample {
+    /// The error of an example without something.
+    pub(crate) fn lacks(&self, objective: &'static str, wanted: &'static str) -> Error {
+        Error::Example {
+            objective,
+            wanted,
+            example: self.id.clone(),
+        }
+    }
+
+    /// The seed of random choices about it.
+    pub(crate) fn seed(&self, step: Seed) -> Seed {
+        step.child(&self.id, 0)
+    }
+}
+
+/// The checkpoint in `folder`, if there is one.
+pub(crate) fn checkpoint(folder: &Path, device: &Device) -> Result<Vec<Given>> {
+    found(Weights::open(folder, device))
+}
+
+/// `opened` for [`Objective::stored`]; nothing where there are no weights.
+pub(crate) fn found(opened: sightline_nn::Result<Weights>) -> Result<Vec<Given>> {
+    match opened {
+        Ok(weights) => Ok(vec![Given {
+            prefix: String::new(),
+            weights,
+        }]),
+        Err(sightline_nn::Error::NoWeights { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Fails if `ids` of `text` has the id `unknown`, with the first word that it stands for.
+pub(crate) fn check_covered(
+    folder: &Path,
+    text: &str,
+    unknown: Option<u32>,
+    ids: impl Fn(&str) -> Result<Vec<u32>>,
+) -> Result<()> {
+    let Some(unknown) = unknown else {
+        return Ok(());
+    };
+    let is_covered = |text: &str| Ok::<_, Error>(!ids(text)?.contains(&unknown));
+    if is_covered(text)? {
+        return Ok(());
+    }
+    let mut lacking = text;
+    for word in text.split_whitespace() {
+        if !is_covered(word)? {
+            lacking = word;
+            break;
+        }
+    }
+    Err(Error::NotCovered {
+        folder: folder.to_owned(),
+        word: lacking.to_owned(),
+        text: text.to_owned(),
+    })
+}
+
+/// Rows of ids filled up with `fill` to the length of the longest, and which of them were there.
+pub(crate) fn filled(rows: &[Vec<u32>], fill: u32) -> (Vec<Vec<u32>>, Vec<Vec<u8>>) {
+    let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let row = |row: &Vec<u32>| {
+        let (mut ids, mut present) = (row.clone(), vec![1; row.len()]);
+        ids.resize(longest, fill);
+        present.resize(longest, 0);
+        (ids, present)
+    };
+    rows.iter().map(row).unzip()
+}
+
+/// `[B, labels]`: how much each of `labels` counts as an answer of each example, which MUST be positive for one at least.
+pub(crate) fn shares(
+    objective: &'static str,
+    batch: &TrainingBatch,
+    labels: &[String],
+    device: &Device,
+) -> Result<Tensor> {
+    let mut all = vec![0f32; batch.examples.len() * labels.len()];
+    for (example, row) in batch
+        .examples
+        .iter()
+        .zip(all.chunks_exact_mut(labels.len().max(1)))
+    {
+        for (answer, share) in &example.answers {
+            if let Some(label) = labels.iter().position(|label| label == answer) {
+                row[label] = *share;
+            }
+        }
+        if row.iter().all(|&share| share <= 0.0) {
+            return Err(example.lacks(objective, "an answer among the labels of the model"));
+        }
+    }
+    let shape = (batch.examples.len(), labels.len());
+    Ok(Tensor::from_vec(all, shape, device)?)
 }
 
 /// The settings of the objective called `name`.

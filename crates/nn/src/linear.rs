@@ -1,6 +1,6 @@
 //! A linear map, with its bias and the activation behind it computed in one pass.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
 
@@ -23,9 +23,17 @@ pub struct Linear {
 #[derive(Clone, Debug)]
 enum Form {
     /// A weight that is not trained, prepared for products on the CPU, and the bias.
-    Packed(Arc<Packed>, Option<Tensor>),
+    Packed(Arc<Prepared>, Option<Tensor>),
     /// Weight `[output, input]` and bias of each part, whose outputs stand side by side, for candle's operations.
     Composed(Vec<(Tensor, Option<Tensor>)>),
+}
+
+#[derive(Debug)]
+struct Prepared {
+    packed: Packed,
+    /// `[output, input]`, made when a gradient flows through the map for the first time: frozen layers below which
+    /// something is trained.
+    plain: OnceLock<Tensor>,
 }
 
 impl Linear {
@@ -83,7 +91,8 @@ impl Linear {
             let packed = with_elements(&weights, |weights| {
                 Packed::from_columns(weights, input, precision)
             })?;
-            Form::Packed(Arc::new(packed), bias)
+            let plain = OnceLock::new();
+            Form::Packed(Arc::new(Prepared { packed, plain }), bias)
         } else if parts.len() > 1 && is_joinable(&weights) && is_joinable(&biases) {
             // One product on a GPU too. What stands in for missing tensors has no memory and stays apart.
             let bias = (!biases.is_empty()).then(|| Tensor::cat(&biases, 0));
@@ -120,7 +129,8 @@ impl Linear {
                 });
             }
         }
-        if let Form::Packed(packed, bias) = &self.form {
+        if let Form::Packed(prepared, bias) = &self.form {
+            let packed = &prepared.packed;
             let x = x.contiguous()?;
             if is_fusable(&x) {
                 let rows = x.elem_count() / self.input.max(1);
@@ -169,7 +179,8 @@ impl Linear {
         activation: Option<Activation>,
         dims: &[usize],
     ) -> Result<Tensor> {
-        if let Form::Packed(packed, bias) = &self.form {
+        if let Form::Packed(prepared, bias) = &self.form {
+            let packed = &prepared.packed;
             return product(packed, rows_of, rows, bias.as_ref(), activation, dims);
         }
         let mut elements = vec![0.0f32; rows * self.input];
@@ -197,10 +208,17 @@ impl Linear {
     /// Weights and biases of the parts as tensors.
     fn composed(&self) -> Result<Vec<(Tensor, Option<Tensor>)>> {
         Ok(match &self.form {
-            Form::Packed(packed, bias) => {
-                let shape = (packed.output(), packed.input());
-                let weight = Tensor::from_vec(packed.columns(), shape, &Device::Cpu)?;
-                vec![(weight, bias.clone())]
+            Form::Packed(prepared, bias) => {
+                let plain = match prepared.plain.get() {
+                    Some(plain) => plain.clone(),
+                    None => {
+                        let packed = &prepared.packed;
+                        let shape = (packed.output(), packed.input());
+                        let plain = Tensor::from_vec(packed.columns(), shape, &Device::Cpu)?;
+                        prepared.plain.get_or_init(|| plain).clone()
+                    }
+                };
+                vec![(plain, bias.clone())]
             }
             Form::Composed(parts) => parts.clone(),
         })

@@ -75,6 +75,8 @@ struct Shared {
     asked: RefCell<BTreeSet<String>>,
     /// Every tensor of an [`Initial`] source that was asked for.
     begun: RefCell<BTreeMap<String, Tensor>>,
+    /// Those of them that no source holds as they are.
+    fresh: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<TensorProblem>>,
 }
 
@@ -138,6 +140,27 @@ impl Weights {
         self.shared.begun.borrow().clone()
     }
 
+    /// The names of those of [`Self::begun`] that no source holds, or not with all their rows.
+    pub fn fresh(&self) -> BTreeSet<String> {
+        self.shared.fresh.borrow().clone()
+    }
+
+    /// The same tensors without a gradient, as they are now: for what is computed beside a step and not learned from.
+    /// Of weights that are no tensors of a training these are the weights themselves.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let Source::Tensors(tensors) = &self.shared.source else {
+            return self.clone();
+        };
+        let detached = tensors
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.detach()));
+        Self {
+            prefix: self.prefix.clone(),
+            ..Self::of_tensors(detached.collect(), &self.shared.device)
+        }
+    }
+
     fn new(source: Source, device: &Device) -> Self {
         Self {
             shared: Rc::new(Shared {
@@ -145,6 +168,7 @@ impl Weights {
                 device: device.clone(),
                 asked: RefCell::default(),
                 begun: RefCell::default(),
+                fresh: RefCell::default(),
                 problems: RefCell::default(),
             }),
             prefix: String::new(),
@@ -213,7 +237,10 @@ impl Weights {
                 }
             }
         };
-        if let (Source::Initial(_), Ok(tensor)) = (&self.shared.source, &found) {
+        if let (Source::Initial(source), Ok(tensor)) = (&self.shared.source, &found) {
+            if source.find(&name).is_none_or(|(_, _, held)| held != shape) {
+                self.shared.fresh.borrow_mut().insert(name.clone());
+            }
             let tensor = tensor.to_device(&self.shared.device)?;
             let mut begun = self.shared.begun.borrow_mut();
             begun.insert(name.clone(), tensor);
