@@ -8,6 +8,7 @@
 mod answer;
 mod detect;
 mod generate;
+pub mod gradients;
 mod score;
 mod visual;
 

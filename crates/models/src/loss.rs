@@ -38,31 +38,13 @@ pub fn cross_entropy(logits: &Tensor, labels: &[Option<u32>]) -> Result<(Tensor,
             wanted: rows,
         });
     }
-    let told = labels.iter().zip(0u32..);
-    let told: Vec<(u32, u32)> = told.filter_map(|(l, row)| Some(((*l)?, row))).collect();
-    if let Some(&(index, _)) = told.iter().find(|(label, _)| *label as usize >= classes) {
-        return Err(sightline_nn::Error::Index {
-            what: "label",
-            index,
-            rows: classes,
-        }
-        .into());
-    }
-    let count = told.len();
     let flat = logits.reshape((rows, classes))?;
-    if count == 0 {
+    let (flat, labels) = told(&flat, labels)?;
+    let labels: Vec<u32> = labels.into_iter().flatten().collect();
+    if labels.is_empty() {
         return Ok((Tensor::zeros((), DType::F32, logits.device())?, 0));
     }
-    let (labels, places): (Vec<u32>, Vec<u32>) = told.into_iter().unzip();
-    let labels = Tensor::from_vec(labels, (count, 1), logits.device())?;
-    // Rows that do not count are left out before the softmax, which is most of the work.
-    let flat = if count == rows {
-        flat
-    } else {
-        flat.index_select(&Tensor::from_vec(places, count, logits.device())?, 0)?
-    };
-    let right = log_softmax(&flat)?.gather(&labels, 1)?;
-    Ok((right.mean_all()?.neg()?, count))
+    Ok((sightline_nn::cross_entropy(&flat, &labels)?, labels.len()))
 }
 
 /// The rows of `states` `[N, width]` that have a label, and their labels: what has none need not become logits, which is

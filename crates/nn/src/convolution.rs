@@ -12,6 +12,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
 use crate::kernel::map::{self, Sliding, Windows};
 use crate::linear::{elements, is_fusable, with_elements};
+use crate::tracked::{self, is_trainable};
 use crate::{Activation, Error, Linear, Result, Weights};
 
 /// What a convolution looks like. It has no bias of its own: a batch norm follows.
@@ -268,6 +269,22 @@ impl Convolution {
         let spec = &self.spec;
         let (weight, bias) = self.weight_and_bias()?;
         let x = &x.to_dtype(weight.dtype())?;
+        if spec.groups == 1 && is_trainable(&[x, &weight]) {
+            let sliding = sliding(x, spec.input, (spec.kernel, spec.stride), spec.padding)?;
+            let dims = [
+                x.dim(0)?,
+                sliding.out_height,
+                sliding.out_width,
+                spec.output,
+            ];
+            let rows = weight
+                .permute((0, 2, 3, 1))?
+                .contiguous()?
+                .flatten_from(1)?;
+            let seen = tracked::windows(x, sliding)?;
+            let map = tracked::linear(&seen, &rows, bias.as_ref(), activation)?;
+            return Ok(map.reshape(&dims[..])?);
+        }
         let map = if spec.is_depthwise() {
             self.composed_by_channel(x, &weight)?
         } else {

@@ -10,6 +10,7 @@ use crate::kernel::{
     self,
     product::{Finish, Matrix, Packed, Rows, multiply},
 };
+use crate::tracked::{self, is_trainable};
 use crate::{Activation, Error, Precision, Result, Weights};
 
 /// `y = x Wᵀ + b`.
@@ -145,8 +146,16 @@ impl Linear {
         }
         // One matrix product over all rows: a product per batch item is several times slower.
         let flat = x.reshape(((), self.input))?;
+        let parts = self.composed()?;
+        let weights = parts.iter().map(|(weight, _)| weight);
+        let biases = parts.iter().filter_map(|(_, bias)| bias.as_ref());
+        let all: Vec<&Tensor> = weights.chain(biases).chain([&flat]).collect();
+        if is_trainable(&all) && all.iter().any(|tensor| tensor.track_op()) {
+            let (weight, bias) = self.weight_and_bias()?;
+            return Ok(tracked::linear(&flat, &weight, bias.as_ref(), activation)?.reshape(dims)?);
+        }
         let mut outputs = Vec::new();
-        for (weight, bias) in self.composed()? {
+        for (weight, bias) in parts {
             let y = flat.to_dtype(weight.dtype())?.matmul(&weight.t()?)?;
             #[cfg(feature = "cuda")]
             if self.is_one() && cuda::is_fusable(&y) && bias.as_ref().is_none_or(cuda::is_fusable) {
@@ -227,9 +236,12 @@ impl Linear {
     /// `W` `[output, input]` and `b` `[output]`.
     pub(crate) fn weight_and_bias(&self) -> Result<(Tensor, Option<Tensor>)> {
         let (weights, biases): (Vec<_>, Vec<_>) = self.composed()?.into_iter().unzip();
+        let joined = |tensors: Vec<Tensor>| match tensors.as_slice() {
+            [one] => Ok(one.clone()),
+            several => Tensor::cat(several, 0),
+        };
         let biases: Option<Vec<Tensor>> = biases.into_iter().collect();
-        let bias = biases.map(|biases| Tensor::cat(&biases, 0)).transpose()?;
-        Ok((Tensor::cat(&weights, 0)?, bias))
+        Ok((joined(weights)?, biases.map(joined).transpose()?))
     }
 }
 
