@@ -242,6 +242,12 @@ pub trait Objective: Send {
         !is_statistic(tensor)
     }
 
+    /// The share of elements that blocks leave out in the published training ([`Weights::with_dropout`]); a run decides
+    /// whether it does so too.
+    fn published_dropout(&self) -> f64 {
+        0.0
+    }
+
     /// The loss of the model of `weights` on `batch`. The same seed makes the same random choices.
     fn loss(&self, weights: &Weights, batch: &TrainingBatch, seed: Seed) -> Result<Loss>;
 }

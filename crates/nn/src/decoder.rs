@@ -9,6 +9,7 @@ use candle_core::Tensor;
 use crate::attention::KeysValues;
 use crate::{
     Attention, AttentionSpec, Block, BlockSpec, Error, LayerNorm, Mask, NormPlace, Result, Weights,
+    dropped,
 };
 
 /// What a decoder looks like. All layers share one form.
@@ -222,6 +223,7 @@ impl Layer {
         cross: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let x = self.block.attend(x, own)?;
+        let cross = |x: &Tensor| dropped(self.block.dropout.as_ref(), cross(x)?, 2);
         let x = self.norm_place.residual(&self.cross_norm, &x, cross)?;
         self.block.feed(&x)
     }

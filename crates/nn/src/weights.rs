@@ -35,7 +35,7 @@ use sightline_core::Seed;
 
 use crate::checkpoint::Checkpoint;
 use crate::initial::initial;
-use crate::{Error, Precision, Result, TensorProblem};
+use crate::{Dropout, Error, Precision, Result, TensorProblem};
 
 /// Endings of names that hold no weights of the model: buffers that are computed anyway.
 const BUFFERS: &[&str] = &[
@@ -67,6 +67,7 @@ pub struct Weights {
     prefix: String,
     precision: Precision,
     dtype: DType,
+    dropout: Option<Dropout>,
 }
 
 struct Shared {
@@ -146,7 +147,7 @@ impl Weights {
     }
 
     /// The same tensors without a gradient, as they are now: for what is computed beside a step and not learned from.
-    /// Of weights that are no tensors of a training these are the weights themselves.
+    /// Nothing is left out of them. Of weights that are no tensors of a training these are the weights themselves.
     #[must_use]
     pub fn detached(&self) -> Self {
         let Source::Tensors(tensors) = &self.shared.source else {
@@ -174,7 +175,21 @@ impl Weights {
             prefix: String::new(),
             precision: Precision::F32,
             dtype: DType::F32,
+            dropout: None,
         }
+    }
+
+    /// The same, for a step of training in which blocks leave out elements: behind each of their halves, before what they
+    /// had is added. Each part has a seed of its own by its name.
+    #[must_use]
+    pub fn with_dropout(self, dropout: Dropout) -> Self {
+        let dropout = Some(dropout);
+        Self { dropout, ..self }
+    }
+
+    /// What the part whose scope this is leaves out.
+    pub fn dropout(&self) -> Option<Dropout> {
+        self.dropout.map(|dropout| dropout.of(&self.prefix))
     }
 
     /// The same, for a model that keeps its weights in `precision`; an error where its device cannot.
@@ -210,6 +225,7 @@ impl Weights {
             prefix: format!("{}{name}.", self.prefix),
             precision: self.precision,
             dtype: self.dtype,
+            dropout: self.dropout,
         }
     }
 

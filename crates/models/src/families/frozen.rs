@@ -710,8 +710,13 @@ mod tests {
         check_config(Check::new(Path::new("c")), &config).unwrap();
         let language = LanguageConfig::parse(Path::new("c"), config.lm_config.clone()).unwrap();
         let weights = Weights::random(Seed(2), &Device::Cpu);
-        let input = config.input(Path::new("c")).unwrap();
-        Frozen::assemble(config, language, &weights, None, input).unwrap()
+        let form = Form {
+            input: config.input(Path::new("c")).unwrap(),
+            tokenizer: None,
+            config,
+            language,
+        };
+        Frozen::assemble(&form, &weights, None).unwrap()
     }
 
     fn ones(shape: &[usize]) -> Tensor {

@@ -232,6 +232,11 @@ impl Objective for NextToken {
         self.base.stored(device)
     }
 
+    /// That of GPT-2.
+    fn published_dropout(&self) -> f64 {
+        0.1
+    }
+
     fn build(&self, weights: &Weights) -> Result<()> {
         self.base.model(weights).map(drop)
     }
@@ -403,6 +408,11 @@ impl Objective for TokenContrastive {
 
     fn stored(&self, device: &Device) -> Result<Vec<Given>> {
         self.base.stored(device)
+    }
+
+    /// That of GPT-2.
+    fn published_dropout(&self) -> f64 {
+        0.1
     }
 
     fn build(&self, weights: &Weights) -> Result<()> {

@@ -70,11 +70,6 @@ impl Case {
         Self { change, ..self }
     }
 
-    fn zero(mut self, ending: &'static str, why: &'static str) -> Self {
-        self.zeros.push(Zero { ending, why });
-        self
-    }
-
     fn run(&self) -> Vec<String> {
         let device = Device::Cpu;
         let model = ModelSpec {

@@ -167,7 +167,7 @@ impl Interleaved {
         }
         let vision: Vit = match &self.own.vision {
             Some(vision) => vision.clone(),
-            None => vit(&weights.scope("vision_encoder"), &self.config)?,
+            None => vit(&weights.scope("vision_encoder").detached(), &self.config)?,
         };
         let language = match &self.own.language {
             Some(language) => language.clone(),

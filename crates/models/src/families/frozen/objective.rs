@@ -88,7 +88,7 @@ impl Captioning {
         {
             return Ok(Some(language.clone()));
         }
-        let language = LanguageModel::load(self.form.language.clone(), &own)?;
+        let language = LanguageModel::load(self.form.language.clone(), &own.detached())?;
         *kept = Some((table, language.clone()));
         Ok(Some(language))
     }

@@ -165,6 +165,10 @@ impl Objective for Captions {
         checkpoint(&self.folder, device)
     }
 
+    fn published_dropout(&self) -> f64 {
+        0.1
+    }
+
     fn build(&self, weights: &Weights) -> Result<()> {
         self.model(weights).map(drop)
     }

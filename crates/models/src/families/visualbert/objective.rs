@@ -219,6 +219,10 @@ impl Objective for Pretraining {
         self.0.stored(device)
     }
 
+    fn published_dropout(&self) -> f64 {
+        0.1
+    }
+
     fn build(&self, weights: &Weights) -> Result<()> {
         self.0.model(weights).map(drop)
     }
@@ -285,6 +289,10 @@ impl Objective for Labels {
 
     fn stored(&self, device: &Device) -> Result<Vec<Given>> {
         self.0.stored(device)
+    }
+
+    fn published_dropout(&self) -> f64 {
+        0.1
     }
 
     fn build(&self, weights: &Weights) -> Result<()> {

@@ -120,6 +120,10 @@ impl Objective for CrossEntropy {
         self.0.stored(device)
     }
 
+    fn published_dropout(&self) -> f64 {
+        0.1
+    }
+
     fn build(&self, weights: &Weights) -> Result<()> {
         self.0.model(weights).map(drop)
     }
