@@ -56,8 +56,8 @@ pub static FAMILY: Family = Family {
         Ok(if writes { FAMILY.capabilities } else { &[] })
     },
     input: |spec| {
-        VirTexConfig::read(spec.folder(FAMILY.name)?)?;
-        Ok(VisualSpec::Pixels(input()))
+        let config = VirTexConfig::read(spec.folder(FAMILY.name)?)?;
+        Ok(VisualSpec::Pixels(input(config.image_size)))
     },
     load: |spec, device| Ok(Box::new(VirTex::load(spec, Parts::Captions, device)?)),
 };
@@ -158,7 +158,7 @@ impl VirTex {
             visual: ResNet::load(&weights.scope(VISUAL), &config.visual)?,
             textual: TextualHead::load(weights, &config, parts == Parts::All)?,
             tokenizer,
-            input: VisualSpec::Pixels(input()),
+            input: VisualSpec::Pixels(input(config.image_size)),
             config,
         })
     }
@@ -453,10 +453,11 @@ fn read_tokenizer(
 }
 
 /// What VirTex's programs do with a picture: OpenCV's reading, albumentations' `SmallestMaxSize(256)`,
-/// `CenterCrop(224)` and `Normalize`, in which the side of a smaller picture grows as well.
-fn input() -> ImageSpec {
+/// `CenterCrop(224)` and `Normalize`, in which the side of a smaller picture grows as well; in the same proportion for images of
+/// another `size`.
+fn input(size: usize) -> ImageSpec {
     let fit = Fit::SmallestMaxSize {
-        edge: 256,
+        edge: (size * 8).div_ceil(7) as u32,
         crop: CropRounding::Floor,
     };
     ImageSpec {
@@ -468,7 +469,7 @@ fn input() -> ImageSpec {
         },
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
-        ..ImageSpec::new(Size::square(224), fit, Filter::Bilinear, Reference::OpenCv)
+        ..ImageSpec::new(Size::square(size as u32), fit, Filter::Bilinear, Reference::OpenCv)
     }
 }
 

@@ -95,7 +95,7 @@ impl Captions {
             folder: folder.to_owned(),
             settings: options(name, spec)?,
             tokenizer: read_tokenizer(folder, &config, spec.model.tokenizer)?,
-            input: VisualSpec::Pixels(input()),
+            input: VisualSpec::Pixels(input(config.image_size)),
             config,
         })
     }
