@@ -28,6 +28,11 @@ fn tensor(values: Vec<f32>, like: &Tensor) -> candle_core::Result<Tensor> {
     Tensor::from_vec(values, like.shape(), like.device())
 }
 
+/// The gradient `values` of `of`; none for what is not tracked, or candle would keep it.
+fn gradient_of(of: &Tensor, values: Vec<f32>) -> candle_core::Result<Option<Tensor>> {
+    of.track_op().then(|| tensor(values, of)).transpose()
+}
+
 /// `f` of the elements of tensors, brought into order first.
 fn with<T>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> T) -> candle_core::Result<T> {
     let ordered = tensors.iter().map(|x| x.contiguous());
@@ -85,9 +90,9 @@ impl CustomOp3 for Norm {
             gradient::layer_norm(values[0], values[1], values[2], self.eps)
         })?;
         Ok((
-            Some(tensor(of_x, x)?),
-            Some(tensor(of_weight, weight)?),
-            Some(tensor(of_bias, bias)?),
+            gradient_of(x, of_x)?,
+            gradient_of(weight, of_weight)?,
+            gradient_of(bias, of_bias)?,
         ))
     }
 }
@@ -383,7 +388,7 @@ impl Look {
         mask: Option<&Tensor>,
         gradient: &Tensor,
         of_mask: Option<&mut [f32]>,
-    ) -> candle_core::Result<(Tensor, Tensor)> {
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let shape = queries.dims3()?;
         let (_, keys, _) = seen.dims3()?;
         let tensors: Vec<&Tensor> = [gradient, queries, seen].into_iter().chain(mask).collect();
@@ -397,7 +402,10 @@ impl Look {
                 _ => gradient::attention(values[0], &attended, |_, _, _| None, of_mask),
             }
         })?;
-        Ok((tensor(of_queries, queries)?, tensor(of_seen, seen)?))
+        Ok((
+            gradient_of(queries, of_queries)?,
+            gradient_of(seen, of_seen)?,
+        ))
     }
 }
 
@@ -432,8 +440,7 @@ impl CustomOp2 for Look {
         gradient: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let mask = self.mask.as_ref();
-        let (of_queries, of_seen) = self.back(queries, seen, mask, gradient, None)?;
-        Ok((Some(of_queries), Some(of_seen)))
+        self.back(queries, seen, mask, gradient, None)
     }
 }
 
@@ -478,7 +485,7 @@ impl CustomOp3 for Look {
                 of_mask = of_mask.sum_keepdim(dim)?;
             }
         }
-        Ok((Some(of_queries), Some(of_seen), Some(of_mask)))
+        Ok((of_queries, of_seen, Some(of_mask)))
     }
 }
 

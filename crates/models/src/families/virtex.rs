@@ -469,7 +469,12 @@ fn input(size: usize) -> ImageSpec {
         },
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
-        ..ImageSpec::new(Size::square(size as u32), fit, Filter::Bilinear, Reference::OpenCv)
+        ..ImageSpec::new(
+            Size::square(size as u32),
+            fit,
+            Filter::Bilinear,
+            Reference::OpenCv,
+        )
     }
 }
 

@@ -50,11 +50,18 @@ pub fn token_contrastive(
     padding: u32,
     margin: f32,
 ) -> Result<((Tensor, usize), Tensor)> {
-    let inputs: Vec<Vec<u32>> = rows
+    let inputs: Vec<&[u32]> = rows
         .iter()
-        .map(|row| row[..row.len().saturating_sub(1)].to_vec())
+        .map(|row| &row[..row.len().saturating_sub(1)])
         .collect();
-    let hidden = network.forward(&network.embed(&inputs)?, None)?;
+    // What fills rows up stands behind them, where nobody looks; it need not be a token.
+    let read = |row: &&[u32]| {
+        row.iter()
+            .map(|&id| if id == padding { 0 } else { id })
+            .collect()
+    };
+    let read: Vec<Vec<u32>> = inputs.iter().map(read).collect();
+    let hidden = network.forward(&network.embed(&read)?, None)?;
     let next = rows.iter().flat_map(|row| row.iter().skip(1));
     let labels: Vec<Option<u32>> = next.map(|&id| (id != padding).then_some(id)).collect();
     let (states, labels) = told(&hidden.flatten_to(1)?, &labels)?;

@@ -23,7 +23,7 @@ struct Case {
     folder: TempDir,
     /// Height and width of images, where the model takes any.
     side: Option<usize>,
-    zeros: Vec<Zero>,
+    jumps: bool,
     /// What stands in place of initial values.
     change: fn(&mut Tensors),
     tokenizer: TokenizerChoice,
@@ -51,7 +51,7 @@ impl Case {
             options: json!({}),
             folder,
             side: None,
-            zeros: KEY_BIASES.to_vec(),
+            jumps: false,
             change: |_| {},
             tokenizer: TokenizerChoice::WordHash,
         }
@@ -64,6 +64,11 @@ impl Case {
     fn side(self, side: usize) -> Self {
         let side = Some(side);
         Self { side, ..self }
+    }
+
+    fn jumps(self) -> Self {
+        let jumps = true;
+        Self { jumps, ..self }
     }
 
     fn change(self, change: fn(&mut Tensors)) -> Self {
@@ -92,7 +97,11 @@ impl Case {
         let mut tensors = begun.tensors;
         (self.change)(&mut tensors);
         let batch = batch(objective.as_ref(), self.side, &device);
-        check(objective.as_ref(), &tensors, &batch, &self.zeros, &device).unwrap()
+        let special = Special {
+            zeros: KEY_BIASES,
+            jumps: self.jumps,
+        };
+        check(objective.as_ref(), &tensors, &batch, special, &device).unwrap()
     }
 }
 
@@ -213,6 +222,7 @@ fn contrastive() -> Vec<Case> {
     let mut resnet = open_clip.clone();
     let vision = &mut resnet["model_cfg"]["vision_cfg"];
     *vision = json!({ "image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": null });
+    resnet["preprocess_cfg"]["size"] = json!(64);
     let align = [
         ("config.json", read("align/small_3stage/config.json")),
         (
@@ -288,9 +298,9 @@ fn visualgpt() -> Vec<Case> {
     let config = with(read("visualgpt/tau02/config.json"), small);
     let new = |objective| Case::new("visualgpt", objective, &[("config.json", config.clone())]);
     vec![
-        new("cross-entropy"),
+        new("cross-entropy").jumps(),
         new("cross-entropy").options(json!({ "tau": 0.0 })),
-        new("self-critical"),
+        new("self-critical").options(json!({ "tau": 0.0 })),
     ]
 }
 
@@ -477,4 +487,92 @@ fn names_are_sorted_and_unknown_ones_answer_with_the_nearest() {
         told("simvlm", "prefixlm"),
         "unknown objective of this family `prefixlm`"
     );
+}
+
+/// Breaks the rules of the kit: `cut` gets no gradient, and the first example counts more than the rest.
+struct Broken;
+
+impl Objective for Broken {
+    fn name(&self) -> &'static str {
+        "broken"
+    }
+
+    fn needs(&self) -> &[Need] {
+        &[]
+    }
+
+    fn input(&self) -> Option<&VisualSpec> {
+        None
+    }
+
+    fn check_text(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn settings(&self) -> Value {
+        json!({})
+    }
+
+    fn stored(&self, _: &Device) -> Result<Vec<crate::objective::Given>> {
+        Ok(Vec::new())
+    }
+
+    fn build(&self, weights: &Weights) -> Result<()> {
+        weights.tensor("whole", &[3])?;
+        weights.tensor("halved", &[3])?;
+        weights.tensor("cut", &[3])?;
+        Ok(())
+    }
+
+    fn loss(
+        &self,
+        weights: &Weights,
+        batch: &TrainingBatch,
+        _: Seed,
+    ) -> Result<crate::objective::Loss> {
+        let whole = weights.tensor("whole", &[3])?;
+        let halved = weights.tensor("halved", &[3])?;
+        let cut = weights.tensor("cut", &[3])?;
+        // Half of it without a gradient.
+        let halved = ((&halved * 0.5)? + (halved.detach() * 0.5)?)?;
+        let sum = ((whole + halved)? + cut.detach())?;
+        let first = batch.examples[0].id.len() as f64;
+        let total = ((sum + 2.0)?.sqr()?.sum_all()? + first)?;
+        Ok(crate::objective::Loss::of("broken", total, 1))
+    }
+}
+
+#[test]
+fn the_kit_notices_what_is_broken() {
+    let device = Device::Cpu;
+    let tensors = start(&Broken, Vec::new(), Seed(3), &device)
+        .unwrap()
+        .tensors;
+    let example = |id: &str| TrainingExample {
+        id: id.to_owned(),
+        ..TrainingExample::default()
+    };
+    let batch = TrainingBatch {
+        examples: vec![example("one"), example("three")],
+        ..TrainingBatch::default()
+    };
+    let broken = check(&Broken, &tensors, &batch, Special::default(), &device).unwrap();
+    let told = |start: &str| {
+        broken
+            .iter()
+            .filter(|claim| claim.starts_with(start))
+            .count()
+    };
+    assert_eq!(
+        told("`cut` is trained and has no gradient"),
+        1,
+        "{broken:#?}"
+    );
+    assert_eq!(told("`halved` changes the value by"), 2, "{broken:#?}");
+    assert_eq!(told("`whole`"), 0, "{broken:#?}");
+    assert!(
+        broken.last().unwrap().ends_with("in another order"),
+        "{broken:#?}"
+    );
+    assert_eq!(broken.len(), 4, "{broken:#?}");
 }
