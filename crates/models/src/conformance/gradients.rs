@@ -54,11 +54,14 @@ const NOTHING: f32 = 2e-7;
 /// By how much the value is to change for a difference: far above rounding, far below what bends.
 const STEP: f64 = 2e-4;
 
+/// How many steps are tried, each a quarter of the one before.
+const STEPS: usize = 3;
+
 /// The most that a difference may be off, in parts of the gradient's length; the values are sums in `f32`.
 const TOLERANCE: f64 = 0.04;
 
 /// As [`TOLERANCE`], whatever the gradient's length: what rounding does to a difference of values.
-const ROUNDING: f64 = 1e-6;
+const ROUNDING: f64 = 5e-7;
 
 /// What is special about an objective.
 #[derive(Clone, Copy, Debug, Default)]
@@ -181,13 +184,20 @@ fn difference(
     // So that the value changes enough to be told from rounding, and the tensor not beyond recognition.
     let own = norm(&tensor.flatten_all()?.to_vec1::<f32>()?);
     let size = 0.03 * own.max(0.1 * (direction.len() as f64).sqrt());
-    let step = (STEP / norm(gradient)).min(size);
     let along = Tensor::from_slice(direction, tensor.shape(), tensor.device())?;
     let moved = |by: f64| Ok::<_, crate::Error>((tensor + (&along * (by / length))?)?);
-    let apart = value(moved(step)?)? - value(moved(-step)?)?;
-    let found = apart / (2.0 * step);
-    let allowed = TOLERANCE * norm(gradient) + ROUNDING / step;
-    Ok(((found - slope).abs() > allowed).then_some((slope, found)))
+    let mut step = (STEP / norm(gradient)).min(size);
+    let mut last = slope;
+    // A bend within the first step need not be within a shorter one.
+    for _ in 0..STEPS {
+        let apart = value(moved(step)?)? - value(moved(-step)?)?;
+        last = apart / (2.0 * step);
+        if (last - slope).abs() <= TOLERANCE * norm(gradient) + ROUNDING / step {
+            return Ok(None);
+        }
+        step /= 4.0;
+    }
+    Ok(Some((slope, last)))
 }
 
 fn norm(values: &[f32]) -> f64 {
