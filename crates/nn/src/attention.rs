@@ -10,7 +10,7 @@ use crate::kernel::{
     attention::{Attended, Positions, Sizes},
 };
 use crate::linear::{self, is_fusable, on_cpu, with_elements};
-use crate::tracked::{self, Heads, is_trainable};
+use crate::tracked::{self, HeadShape, is_trainable};
 use crate::{Error, Linear, Mask, Precision, Result, Weights, at_places};
 
 /// What rotary positions do with queries or keys `[B, T, heads * head_dim]`.
@@ -288,7 +288,7 @@ impl Attention {
         let mixed = if fused {
             self.fused(queries, seen, mask)?
         } else if seen.vectors.dims()[0] == batch && keys > 0 && is_trainable(&tensors) {
-            let heads = Heads {
+            let heads = HeadShape {
                 heads: self.heads,
                 head_dim: self.head_dim,
                 scale: self.scale(),

@@ -218,14 +218,13 @@ impl Linear {
     fn composed(&self) -> Result<Vec<(Tensor, Option<Tensor>)>> {
         Ok(match &self.form {
             Form::Packed(prepared, bias) => {
-                let plain = match prepared.plain.get() {
-                    Some(plain) => plain.clone(),
-                    None => {
-                        let packed = &prepared.packed;
-                        let shape = (packed.output(), packed.input());
-                        let plain = Tensor::from_vec(packed.columns(), shape, &Device::Cpu)?;
-                        prepared.plain.get_or_init(|| plain).clone()
-                    }
+                let plain = if let Some(plain) = prepared.plain.get() {
+                    plain.clone()
+                } else {
+                    let packed = &prepared.packed;
+                    let shape = (packed.output(), packed.input());
+                    let plain = Tensor::from_vec(packed.columns(), shape, &Device::Cpu)?;
+                    prepared.plain.get_or_init(|| plain).clone()
                 };
                 vec![(plain, bias.clone())]
             }

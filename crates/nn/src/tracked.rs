@@ -278,7 +278,7 @@ impl CustomOp3 for Map {
 
 /// How heads look at what is seen.
 #[derive(Clone, Copy)]
-pub(crate) struct Heads {
+pub(crate) struct HeadShape {
     pub(crate) heads: usize,
     pub(crate) head_dim: usize,
     pub(crate) scale: f32,
@@ -290,7 +290,7 @@ pub(crate) fn attention(
     queries: &Tensor,
     seen: &Tensor,
     mask: Option<&Tensor>,
-    heads: Heads,
+    heads: HeadShape,
 ) -> Result<Tensor> {
     let (queries, seen) = (queries.contiguous()?, seen.contiguous()?);
     Ok(match mask {
@@ -305,7 +305,7 @@ pub(crate) fn attention(
 }
 
 struct Look {
-    heads: Heads,
+    heads: HeadShape,
     /// One that is not trained.
     mask: Option<Tensor>,
 }

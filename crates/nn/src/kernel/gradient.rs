@@ -150,22 +150,24 @@ impl NullaryFnOnce for LayerNorm<'_> {
             let mean = sum(x, |v| v) / width as f32;
             let variance = sum(x, |v| (v - mean) * (v - mean)) / width as f32;
             let inverse = 1.0 / (variance + self.eps).sqrt();
-            for i in 0..width {
-                let standard = (x[i] - mean) * inverse;
-                of_weight[i] += gradient[i] * standard;
-                of_bias[i] += gradient[i];
-                // What the standardised value gets, until it is no longer needed.
-                out[i] = gradient[i] * self.weight[i];
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = (x - mean) * inverse;
             }
-            let level = sum(out, |v| v) / width as f32;
+            let affine = of_weight.iter_mut().zip(of_bias.iter_mut());
+            for ((of_weight, of_bias), (&standard, &g)) in affine.zip(out.iter().zip(gradient)) {
+                *of_weight += g * standard;
+                *of_bias += g;
+            }
+            // What the standardised values get: its mean, and its mean along them.
+            let mut level = 0.0;
             let mut slope = 0.0;
-            let slope_of = |i: usize| (x[i] - mean) * inverse;
-            for i in 0..width {
-                slope += out[i] * slope_of(i);
+            for ((&g, &w), &standard) in gradient.iter().zip(self.weight).zip(out.iter()) {
+                level += g * w;
+                slope += g * w * standard;
             }
-            let slope = slope / width as f32;
-            for i in 0..width {
-                out[i] = inverse * (out[i] - level - slope_of(i) * slope);
+            let (level, slope) = (level / width as f32, slope / width as f32);
+            for ((out, &g), &w) in out.iter_mut().zip(gradient).zip(self.weight) {
+                *out = inverse * (g * w - level - *out * slope);
             }
         }
     }
@@ -195,12 +197,11 @@ pub(crate) fn attention<'m>(
     }
     let of_item = heads * queries * keys;
     let mut nothing = Vec::new();
-    let scores: Vec<Option<&mut [f32]>> = match of_scores {
-        Some(scores) => scores.chunks_exact_mut(of_item).map(Some).collect(),
-        None => {
-            nothing.resize_with(items, || None);
-            nothing
-        }
+    let scores: Vec<Option<&mut [f32]>> = if let Some(scores) = of_scores {
+        scores.chunks_exact_mut(of_item).map(Some).collect()
+    } else {
+        nothing.resize_with(items, || None);
+        nothing
     };
     let parts: Vec<_> = of_queries
         .chunks_exact_mut(queries * inner)
@@ -211,7 +212,7 @@ pub(crate) fn attention<'m>(
         .collect();
     let each = |(item, (((of_queries, of_seen), gradient), scores)): (usize, Part<'_>)| {
         Arch::new().dispatch(Item {
-            item,
+            number: item,
             of_queries,
             of_seen,
             gradient,
@@ -236,7 +237,7 @@ type Part<'a> = (
 
 /// An item of [`attention`].
 struct Item<'o, 'a, M> {
-    item: usize,
+    number: usize,
     of_queries: &'o mut [f32],
     of_seen: &'o mut [f32],
     gradient: &'o [f32],
@@ -258,7 +259,7 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> NullaryFnOnce for Item
         } = self.attended.sizes;
         let inner = heads * head_dim;
         let of = |positions: &super::attention::Positions<'_>, at: usize, head: usize| {
-            self.item * positions.item + at * positions.position + head * head_dim
+            self.number * positions.item + at * positions.position + head * head_dim
         };
         let attended = self.attended;
         let scale = attended.scale;
@@ -282,7 +283,7 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> NullaryFnOnce for Item
                 let start = t * inner + head * head_dim;
                 let gradient = &self.gradient[start..start + head_dim];
                 combine(&mut shares, query, &key_columns);
-                match (self.mask_of)(self.item, head, t) {
+                match (self.mask_of)(self.number, head, t) {
                     Some(mask) => {
                         for (v, &m) in shares.iter_mut().zip(mask) {
                             *v = *v * scale + m;
@@ -295,7 +296,9 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> NullaryFnOnce for Item
                     *v = exp(*v - max);
                 }
                 let inverse = 1.0 / sum(&shares, |v| v);
-                shares.iter_mut().for_each(|v| *v *= inverse);
+                for v in &mut shares {
+                    *v *= inverse;
+                }
                 combine(&mut slopes, gradient, &value_columns);
                 let level = sum_products(&shares, &slopes);
                 for (slope, &share) in slopes.iter_mut().zip(&shares) {

@@ -23,7 +23,7 @@ use crate::objective::{
     DocumentPart, Given, Loss, Need, Objective, ObjectiveEntry, ObjectiveSpec, TrainableFamily,
     TrainingBatch, TrainingExample, filled, is_statistic, options,
 };
-use crate::{LanguageModel, Result, VisualSpec};
+use crate::{LanguageModel, Result, Visual, VisualSpec};
 
 /// The registry's entry.
 pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
@@ -147,6 +147,13 @@ impl Interleaved {
         )
     }
 
+    /// The language model among the tensors of the training, without a gradient.
+    fn language_of(&self, weights: &Weights) -> Result<LanguageModel> {
+        let mut language = self.language.clone();
+        language.spec.vocabulary_size = self.rows;
+        LanguageModel::load(language, &weights.scope("lang_encoder").detached())
+    }
+
     fn model(&self, weights: &Weights) -> Result<Flamingo> {
         // Any tensor of the language model that stays as it is.
         let body = self.language.body(&weights.scope("lang_encoder"));
@@ -171,11 +178,7 @@ impl Interleaved {
         };
         let language = match &self.own.language {
             Some(language) => language.clone(),
-            None => {
-                let mut language = self.language.clone();
-                language.spec.vocabulary_size = self.rows;
-                LanguageModel::load(language, &weights.scope("lang_encoder").detached())?
-            }
+            None => self.language_of(weights)?,
         };
         let parts = Kept {
             vision: Some(vision),
@@ -352,9 +355,6 @@ impl Objective for Interleaved {
 
 /// Every row of the batch's images.
 fn all_rows(batch: &TrainingBatch) -> Result<Vec<u32>> {
-    let count = batch
-        .visual
-        .as_ref()
-        .map_or(Ok(0), |visual| visual.batch())?;
+    let count = batch.visual.as_ref().map_or(Ok(0), Visual::batch)?;
     Ok((0..count as u32).collect())
 }

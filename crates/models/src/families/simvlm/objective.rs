@@ -170,9 +170,10 @@ impl Objective for PrefixLm {
                 continue;
             }
             let (prefixes, targets): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-            let cells = match has_image {
-                true => Some(model.cells(batch.images(&images)?.pixels()?)?),
-                false => None,
+            let cells = if has_image {
+                Some(model.cells(batch.images(&images)?.pixels()?)?)
+            } else {
+                None
             };
             let (loss, tokens) = model.prefix_loss(cells.as_ref(), &prefixes, &targets)?;
             sum = (sum + (loss * tokens as f64)?)?;
