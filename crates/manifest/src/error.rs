@@ -322,6 +322,20 @@ pub enum Fault {
         /// What needs it.
         with: String,
     },
+    /// An objective that is not one of the family's.
+    #[error(
+        "objective `{}` does not fit the family `{family}`, which is trained by {}",
+        printable(&error.name),
+        quote_any(objectives)
+    )]
+    Objective {
+        /// The name and the nearest of the family's.
+        error: UnknownName,
+        /// The family.
+        family: String,
+        /// Its objectives.
+        objectives: Vec<String>,
+    },
     /// A field that means nothing for the kind of task.
     #[error("`{field}` means nothing for a `{kind}` task")]
     Meaningless {
@@ -369,7 +383,7 @@ impl fmt::Display for Lack {
 impl Hint for Fault {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
-            Self::UnknownName { error } => return error.hints(),
+            Self::UnknownName { error } | Self::Objective { error, .. } => return error.hints(),
             Self::Unreadable { nearest, .. } if !nearest.is_empty() => did_you_mean(nearest),
             Self::UnknownField { nearest, known, .. } => {
                 if nearest.is_empty() {

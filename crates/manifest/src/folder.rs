@@ -12,12 +12,13 @@ use crate::error::{Error, Fault, Problem, Where};
 use crate::schema::{self, Dataset, Model, Suite};
 use crate::span::{ReadError, SourceFile};
 
-/// The three kinds of manifest.
+/// The kinds of manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Dataset,
     Model,
     Suite,
+    Train,
 }
 
 impl Kind {
@@ -27,6 +28,7 @@ impl Kind {
             Self::Dataset => "dataset",
             Self::Model => "model",
             Self::Suite => "suite",
+            Self::Train => "train",
         }
     }
 
@@ -36,6 +38,7 @@ impl Kind {
             Self::Dataset => "datasets",
             Self::Model => "models",
             Self::Suite => "suites",
+            Self::Train => "train",
         }
     }
 }

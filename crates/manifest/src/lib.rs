@@ -10,6 +10,8 @@
 //! manifests/suites/quickstart.toml
 //! ```
 //!
+//! A fourth kind, a *training run*, stands by itself: [`load_train`].
+//!
 //! [`load_suite`] reads a suite with everything it refers to, checks all of it against a [`Catalog`]
 //! of registered names, and answers with a [`Plan`] in which every name is found and every default
 //! filled in; or with every problem found, each with the line it stands on. A [`Lock`] then holds the
@@ -37,6 +39,7 @@ pub mod plan;
 mod rules;
 mod schema;
 pub mod span;
+pub mod train;
 mod validate;
 
 pub use card::{ModelCard, PaperTarget, Published, RunWith, load_card};
@@ -52,4 +55,5 @@ pub use plan::{
 };
 pub use rules::{MAX_BATCH_SIZE, MAX_RESAMPLES};
 pub use schema::SCHEMA;
+pub use train::{TrainPlan, TrainableFamilies, load_train};
 pub use validate::{Overrides, load_suite};
