@@ -24,6 +24,7 @@ pub mod draw;
 mod error;
 pub mod questions;
 mod record;
+pub mod samples;
 pub mod scene;
 mod spec;
 pub mod splits;
