@@ -28,6 +28,7 @@ pub mod record;
 mod standings;
 pub mod store;
 mod table;
+pub mod train_page;
 
 pub use captions::caption_page;
 pub use contact_sheet::contact_sheet;
@@ -38,3 +39,4 @@ pub use leaderboard::{Summary, board};
 pub use record::Record;
 pub use store::{Stored, current, read_records, write_record};
 pub use table::text_table;
+pub use train_page::train_page;
