@@ -21,6 +21,10 @@ bench: (_build)
 bench-photos dir checkpoint="": (_build)
     @benchmarks/photos.sh "{{ dir }}" "{{ checkpoint }}" out/photos "{{ port }}"
 
+# The tiny zoo: every model of manifests/train/, or those named, trained on drawn scenes and kept in zoo/ with its record and log.
+train-zoo *names: (_build)
+    @benchmarks/train-zoo.sh "${CARGO_TARGET_DIR:-target}/release/sightline" zoo {{ names }}
+
 # A plan of shards on a Ray cluster of two nodes on this machine, one of which is killed half-way (a download of 90 MB).
 test-ray: (_build)
     @integrations/ray/setup.sh

@@ -24,6 +24,7 @@ mod subset;
 mod suite;
 mod synth;
 mod tasks;
+mod train;
 mod training;
 mod util;
 mod view;

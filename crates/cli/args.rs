@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Metrics(command::metrics::MetricsCommand),
     /// Score a file of captions against a file of references, without a model
     Score(Box<command::score::ScoreArgs>),
+    /// Train a model with its family's own objective; a run that was cut short goes on
+    Train(command::train::TrainArgs),
     /// Show a suite with every name resolved and every default filled in
     Plan(command::plan::PlanArgs),
     /// Write the digest and size of every file a suite reads

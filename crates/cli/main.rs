@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Ask(args) => command::ask::run(&args),
         Command::Metrics(command) => command::metrics::run(&command),
         Command::Score(args) => command::score::run(&args),
+        Command::Train(args) => command::train::run(&args),
         Command::Plan(args) => command::plan::run(&args),
         Command::Lock(args) => command::lock::run(&args),
         Command::Run(args) => command::run::run(&args),

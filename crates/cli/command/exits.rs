@@ -107,6 +107,25 @@ pub(crate) fn nn(error: &sightline_nn::Error) -> Exit {
     }
 }
 
+/// What is wrong with settings and data is their giver's to mend; numbers that are none are the answer.
+pub(crate) fn train(error: &sightline_train::Error) -> Exit {
+    use sightline_train::Error;
+    match error {
+        Error::Data(error) => dataset(error),
+        Error::Store(error) => store(error),
+        Error::Synth(error) => synth(error),
+        Error::Model(error) => models(error),
+        Error::Nn(error) => nn(error),
+        Error::Report(error) => report(error),
+        Error::Io { source, .. } => io(source),
+        Error::Tensor(_) | Error::Busy { .. } | Error::NoSpace { .. } | Error::Loader => {
+            Exit::Environment
+        }
+        error if error.is_no() => Exit::No,
+        _ => Exit::Usage,
+    }
+}
+
 pub(crate) fn report(error: &sightline_report::Error) -> Exit {
     match error {
         sightline_report::Error::Io { source, .. } => io(source),

@@ -26,4 +26,5 @@ pub(crate) mod suite;
 pub(crate) mod synth;
 pub(crate) mod target;
 pub(crate) mod tensor_file;
+pub(crate) mod train;
 pub(crate) mod verify;
