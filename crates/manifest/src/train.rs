@@ -162,6 +162,8 @@ pub struct PlannedStage {
     pub accumulate: u64,
     /// Patterns of the tensors that are trained, of those that the objective trains.
     pub trained: Vec<String>,
+    /// The share of elements that blocks leave out in training.
+    pub dropout: f64,
     /// How weights move.
     pub optimiser: PlannedOptimiser,
 }
@@ -577,6 +579,9 @@ impl Checker<'_> {
         if let Some(trained) = &written.trained {
             self.list("trained", "pattern", file, trained);
         }
+        let is_share = |value: f64| (0.0..1.0).contains(&value);
+        let dropout = written.dropout.as_ref();
+        let dropout = self.number(file, "dropout", dropout, "from 0 to below 1", is_share);
         let optimiser = self.optimiser(file, &written.optimiser);
         Some(PlannedStage {
             objective: written.objective.get_ref().clone(),
@@ -588,6 +593,7 @@ impl Checker<'_> {
                 .trained
                 .as_ref()
                 .map_or_else(|| vec!["*".to_owned()], texts),
+            dropout: dropout.unwrap_or(0.0),
             optimiser: optimiser?,
         })
     }

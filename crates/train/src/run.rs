@@ -20,7 +20,7 @@ use sightline_manifest::TrainPlan;
 use sightline_manifest::train::{Length, PlannedStage};
 use sightline_models::VisualSpec;
 use sightline_models::objective::{Loss, Need, Objective, Reward, Tensors, TrainingBatch};
-use sightline_nn::Weights;
+use sightline_nn::{Dropout, Weights};
 use sightline_preprocess::{Limits, Preprocessor};
 use sightline_shard::order::OrderSpec;
 use sightline_store::{digest_file, free_bytes, write_atomic};
@@ -597,6 +597,12 @@ impl<'a> Run<'a> {
         for (part, from) in (0..count).step_by(part_len).enumerate() {
             let piece = self.batch(prepared, from..count.min(from + part_len))?;
             let seed = seed.child("part", part as u64);
+            let weights = match stage.plan.dropout {
+                0.0 => weights.clone(),
+                share => weights
+                    .clone()
+                    .with_dropout(Dropout::new(share, seed.child("dropout", 0))),
+            };
             let loss = stage.objective.loss(&weights, &piece, seed)?;
             let weight = sums.add(&loss)?;
             if !sums.total.is_finite() {

@@ -33,6 +33,7 @@
 //! batch = 64
 //! # accumulate = 1                 # optional: parts that a batch is cut into
 //! # trained = ["*"]                # optional: patterns of the tensors that are trained, of those that the objective trains
+//! # dropout = 0.1                 # optional: the share of elements that blocks leave out
 //!
 //! [stage.optimiser]
 //! lr = 2e-3
@@ -171,6 +172,8 @@ pub(crate) struct WrittenStage {
     pub(crate) accumulate: Option<Spanned<u64>>,
     /// Patterns of what is trained.
     pub(crate) trained: Option<Names>,
+    /// What blocks leave out.
+    pub(crate) dropout: Option<Spanned<f64>>,
     /// How weights move.
     pub(crate) optimiser: WrittenOptimiser,
 }

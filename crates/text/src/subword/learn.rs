@@ -217,8 +217,9 @@ fn byte_level(
         .map(|(id, name)| (name, id.into()))
         .collect();
     let mut merges = "#version: 0.2\n".to_owned();
-    for [left, right] in &merging.merges {
-        merges.push_str(&format!("{left} {right}\n"));
+    for pair in &merging.merges {
+        merges.push_str(&pair.join(" "));
+        merges.push('\n');
     }
     let vocabulary = Value::Object(vocabulary).to_string();
     vec![
