@@ -323,18 +323,10 @@ pub enum Fault {
         with: String,
     },
     /// An objective that is not one of the family's.
-    #[error(
-        "objective `{}` does not fit the family `{family}`, which is trained by {}",
-        printable(&error.name),
-        quote_any(objectives)
-    )]
+    #[error("{misfit}")]
     Objective {
-        /// The name and the nearest of the family's.
-        error: UnknownName,
-        /// The family.
-        family: String,
-        /// Its objectives.
-        objectives: Vec<String>,
+        /// Which one, and which there are.
+        misfit: Box<Misfit>,
     },
     /// A field that means nothing for the kind of task.
     #[error("`{field}` means nothing for a `{kind}` task")]
@@ -380,10 +372,33 @@ impl fmt::Display for Lack {
     }
 }
 
+/// An objective that does not fit a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The name and the nearest of the family's.
+    pub error: UnknownName,
+    /// The family.
+    pub family: String,
+    /// Its objectives.
+    pub objectives: Vec<String>,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, objectives) = (printable(&self.error.name), quote_any(&self.objectives));
+        let family = &self.family;
+        write!(
+            f,
+            "objective `{name}` does not fit the family `{family}`, which is trained by {objectives}"
+        )
+    }
+}
+
 impl Hint for Fault {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
-            Self::UnknownName { error } | Self::Objective { error, .. } => return error.hints(),
+            Self::UnknownName { error } => return error.hints(),
+            Self::Objective { misfit } => return misfit.error.hints(),
             Self::Unreadable { nearest, .. } if !nearest.is_empty() => did_you_mean(nearest),
             Self::UnknownField { nearest, known, .. } => {
                 if nearest.is_empty() {

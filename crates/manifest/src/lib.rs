@@ -45,7 +45,7 @@ mod validate;
 pub use card::{ModelCard, PaperTarget, Published, RunWith, load_card};
 pub use catalog::{Catalog, FamilyInfo, FormFile, FormInfo, SHARDS, TaskInfo};
 pub use entries::{load_dataset, load_model};
-pub use error::{Error, Fault, Lack, Problem, Where};
+pub use error::{Error, Fault, Lack, Misfit, Problem, Where};
 pub use folder::{Entry, Listing, list, manifests_folder};
 pub use image_spec::{SpecFileError, image_spec_toml, read_image_spec};
 pub use lock::{Difference, Lock, LockedFile, LockedInput, LockedSource};

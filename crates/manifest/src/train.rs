@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use crate::catalog::Catalog;
 use crate::check::{Checker, texts};
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, Misfit};
 use crate::folder::Kind;
 use crate::plan::Place;
 use crate::rules::{self, MAX_BATCH_SIZE};
@@ -520,14 +520,15 @@ impl Checker<'_> {
         if let Some((family, known)) = objectives
             && !known.contains(written.objective.get_ref())
         {
-            let fault = Fault::Objective {
-                error: UnknownName::among(
-                    "objective",
-                    written.objective.get_ref(),
-                    known.iter().map(String::as_str),
-                ),
+            let name = written.objective.get_ref();
+            let names = known.iter().map(String::as_str);
+            let misfit = Misfit {
+                error: UnknownName::among("objective", name, names),
                 family: family.clone(),
                 objectives: known.clone(),
+            };
+            let fault = Fault::Objective {
+                misfit: Box::new(misfit),
             };
             self.tell_at(file, written.objective.span(), fault);
         }
@@ -733,9 +734,14 @@ group = [{ tensors = ["*.bias"], lr = 1 }]
         assert_eq!(plan.stages[0].length, Length::Steps(5));
         assert_eq!(plan.stages[0].trained, ["*"]);
         let optimiser = &plan.stages[0].optimiser;
-        assert_eq!(optimiser.betas, [0.9, 0.999]);
-        assert_eq!((optimiser.weight_decay, optimiser.groups[0].lr), (0.0, 1.0));
-        assert_eq!(optimiser.groups[0].weight_decay, 0.0);
+        let group = &optimiser.groups[0];
+        let numbers = (
+            optimiser.betas,
+            optimiser.weight_decay,
+            group.lr,
+            group.weight_decay,
+        );
+        assert_eq!(numbers, ([0.9, 0.999], 0.0, 1.0, 0.0));
         assert_eq!(plan.evaluation.as_ref().unwrap().every, 200);
         assert_eq!(plan.model.tokenizer, PlannedVocabulary::Words);
         let json = serde_json::to_value(&plan).unwrap();

@@ -264,8 +264,8 @@ mod tests {
         assert_eq!(number(2.5), "2.5");
         assert_eq!(number(1234.5), "1234");
         assert_eq!(number(0.002), "0.002");
-        assert_eq!(round_step(1.0, 5.0), 0.2);
-        assert_eq!(round_step(7.0, 5.0), 2.0);
+        assert_eq!(number(round_step(1.0, 5.0)), "0.2");
+        assert_eq!(number(round_step(7.0, 5.0)), "2");
     }
 
     #[test]

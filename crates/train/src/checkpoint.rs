@@ -307,7 +307,7 @@ fn weights(parameters: &[Parameter], in_half: bool) -> Vec<u8> {
         (p.name.clone(), p.shape.clone(), bytes)
     });
     let dtype = if in_half { Dtype::F16 } else { Dtype::F32 };
-    file(dtype, named.collect())
+    file(dtype, &named.collect::<Vec<_>>())
 }
 
 fn optimiser(parameters: &[Parameter]) -> Vec<u8> {
@@ -326,11 +326,11 @@ fn optimiser(parameters: &[Parameter]) -> Vec<u8> {
             put("average", average);
         }
     }
-    file(Dtype::F32, named)
+    file(Dtype::F32, &named)
 }
 
 /// A safetensors file. Hugging Face's loader asks for the metadata.
-fn file(dtype: Dtype, named: Vec<(String, Vec<usize>, Vec<u8>)>) -> Vec<u8> {
+fn file(dtype: Dtype, named: &[(String, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
     let views: Vec<(&String, TensorView<'_>)> = named
         .iter()
         .map(|(name, shape, bytes)| {

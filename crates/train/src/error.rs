@@ -95,7 +95,7 @@ pub enum Error {
     #[error("the family `{family}` has no objective `{}`", error.name)]
     Objective {
         /// The name and the nearest ones.
-        error: sightline_core::registry::UnknownName,
+        error: Box<sightline_core::registry::UnknownName>,
         /// The family.
         family: String,
     },

@@ -164,7 +164,7 @@ pub fn write_page(plan: &TrainPlan, metrics: &Path, to: &Path, steps: u64) -> Re
     facts.push(("objective", objectives.join(", then ")));
     let done = lines.last().and_then(|line| number(line, "/step"));
     facts.push(("steps", format!("{} of {steps}", done.unwrap_or(0.0))));
-    if let Some(best) = best.last() {
+    if let Some(best) = best.reduce(|_, later| later) {
         facts.push(("best held-out loss", format!("{best:.4}")));
     }
     let page = train_page(&TrainPage {

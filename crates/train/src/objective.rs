@@ -52,7 +52,7 @@ pub fn open(
     reward: &Arc<dyn Reward>,
 ) -> Result<Box<dyn Objective>> {
     let entry = find(family, &stage.objective).map_err(|error: UnknownName| Error::Objective {
-        error,
+        error: Box::new(error),
         family: family.to_owned(),
     })?;
     let model = ModelSpec {
@@ -149,13 +149,11 @@ fn questions(meta: &serde_json::Map<String, Value>) -> Vec<(String, String)> {
         let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
         Some((text("question")?, text("answer")?))
     };
-    match meta.get("questions") {
-        Some(Value::Array(questions)) => questions.iter().filter_map(pair).collect(),
-        _ => {
-            let text = |key: &str| meta.get(key).and_then(Value::as_str).map(str::to_owned);
-            text("question").zip(text("answer")).into_iter().collect()
-        }
+    if let Some(Value::Array(questions)) = meta.get("questions") {
+        return questions.iter().filter_map(pair).collect();
     }
+    let text = |key: &str| meta.get(key).and_then(Value::as_str).map(str::to_owned);
+    text("question").zip(text("answer")).into_iter().collect()
 }
 
 fn label(meta: &serde_json::Map<String, Value>) -> Option<&str> {

@@ -324,15 +324,12 @@ impl<'a> Run<'a> {
             parameters: Vec::new(),
         };
         let path = run.folder.file("run.json");
-        match run.folder.read_last()? {
-            Some((position, parameters)) => {
-                run.position = position;
-                run.parameters = parameters;
-            }
-            None => {
-                run.parameters = run.fresh()?;
-                run.enter_stage()?;
-            }
+        if let Some((position, parameters)) = run.folder.read_last()? {
+            run.position = position;
+            run.parameters = parameters;
+        } else {
+            run.parameters = run.fresh()?;
+            run.enter_stage()?;
         }
         run.check_space()?;
         if !path.is_file() {
@@ -501,7 +498,7 @@ impl<'a> Run<'a> {
             let is_over = self.position.stage_step == steps;
 
             if self.position.stage_step.is_multiple_of(log_every) || is_over {
-                speed.waited_seconds = (loader.waited() - waited).as_secs_f64();
+                speed.waited_seconds = loader.waited().saturating_sub(waited).as_secs_f64();
                 waited = loader.waited();
                 self.log(lines, speeds, &mut speed, progress)?;
             }
@@ -615,7 +612,9 @@ impl<'a> Run<'a> {
                 };
                 let mut new = new.flatten_all()?.to_vec1::<f32>()?;
                 if part_len < count {
-                    new.iter_mut().for_each(|value| *value *= weight as f32);
+                    for value in &mut new {
+                        *value *= weight as f32;
+                    }
                 }
                 match gradient {
                     None => *gradient = Some(new),
@@ -664,7 +663,9 @@ impl<'a> Run<'a> {
         for ((at, variable), gradient) in variables.trained.iter().zip(gradients) {
             let Some(gradient) = gradient else { continue };
             if factor < 1.0 {
-                gradient.iter_mut().for_each(|value| *value *= factor);
+                for value in gradient.iter_mut() {
+                    *value *= factor;
+                }
             }
             let parameter = &mut self.parameters[*at];
             let group = group_of(stage.plan, &parameter.name);

@@ -77,7 +77,7 @@ impl Objective for Toy {
         let n = lengths.len();
         let lengths = Tensor::from_vec(lengths, (n, 1), pixels.device())?;
         // A little noise that depends on the step's seed.
-        let noise = (seed.rng().unit() * 1e-3) as f64;
+        let noise = seed.rng().unit() * 1e-3;
         let error = (line.forward(&pixels)? - lengths)?.affine(1.0, noise)?;
         let mut total = error.sqr()?.mean_all()?;
         if self.diverges == Some(self.steps.fetch_add(1, Ordering::Relaxed)) {
