@@ -118,7 +118,7 @@ pub fn train_page(page: &TrainPage<'_>) -> Result<String, Error> {
         facts: page.facts.clone(),
         plots: plots
             .enumerate()
-            .map(|(id, plot)| plot_view(id, plot))
+            .map(|(id, plot)| plot_view(id, &plot.on_its_scale()))
             .collect(),
     };
     let page = environment.get_template("train.html").map_err(template)?;
@@ -134,6 +134,15 @@ impl Plot {
             value
         };
         drawn.is_finite().then_some(drawn)
+    }
+
+    /// The same; without logarithms where they would span less than a decade, which has no round numbers to label.
+    fn on_its_scale(&self) -> Self {
+        let span = self.extent().map_or(0.0, |(_, low, high)| high - low);
+        Self {
+            is_logarithmic: self.is_logarithmic && span >= 1.0,
+            ..self.clone()
+        }
     }
 
     /// Last step, least and largest drawn value; `None` without a point.
@@ -179,21 +188,24 @@ fn plot_view(id: usize, plot: &Plot) -> PlotView {
     let (last, low, high) = plot.extent().unwrap_or((1.0, 0.0, 1.0));
     let last = last.max(1.0);
     // A flat curve lies in the middle.
-    let margin = if high > low { (high - low) * 0.04 } else { 0.5 };
-    let (mut low, mut high) = (low - margin, high + margin);
-    let step = if plot.is_logarithmic {
-        round_step(high - low, LINES).max(1.0)
+    let margin = if high > low {
+        (high - low) * 0.04
+    } else if high == 0.0 {
+        1.0
     } else {
-        let step = round_step(high - low, LINES);
-        // Zero is on the page where it is near.
-        if low > 0.0 && low < (high - low) * 0.5 {
-            low = 0.0;
-        }
-        step
+        high.abs() * 0.5
     };
-    if plot.is_logarithmic && high.floor() <= low {
-        (low, high) = (low.floor(), high.ceil());
+    let (mut low, high) = (low - margin, high + margin);
+    // Zero is on the page where it is near.
+    if !plot.is_logarithmic && low > 0.0 && low < (high - low) * 0.5 {
+        low = 0.0;
     }
+    let rough = round_step(high - low, LINES);
+    let step = if plot.is_logarithmic {
+        rough.max(1.0)
+    } else {
+        rough
+    };
     // Two decimals are below a pixel, and make the same page everywhere.
     let hundredths = |at: f64| (at * 100.0).round() / 100.0;
     let x = |step: f64| hundredths(LEFT + step / last * (WIDTH - LEFT - 8.0));
