@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use sightline_core::registry::nearest;
 
 use crate::error::{Error, Fault, Problem, Where};
+use crate::nightly::is_nightly;
 use crate::schema::{self, Dataset, Model, Suite};
 use crate::span::{ReadError, SourceFile};
 
@@ -110,6 +111,8 @@ fn entries<T: DeserializeOwned>(
     for name in names {
         let path = path_of(folder, kind, &name);
         let parsed = match SourceFile::read(&path) {
+            // A list of suites stands among them.
+            Ok(file) if kind == Kind::Suite && is_nightly(file.text()) => continue,
             Ok(file) => schema::parse::<T>(&Arc::new(file), problems),
             Err(source) => {
                 problems.push(unreadable(&path, source));

@@ -33,19 +33,21 @@ mod error;
 mod folder;
 mod image_spec;
 pub mod lock;
+mod nightly;
 pub mod plan;
 mod rules;
 mod schema;
 pub mod span;
 mod validate;
 
-pub use card::{ModelCard, PaperTarget, Published, RunWith, load_card};
+pub use card::{Compared, ModelCard, PaperTarget, Published, RunWith, load_card};
 pub use catalog::{Catalog, FamilyInfo, FormFile, FormInfo, SHARDS, TaskInfo};
 pub use entries::{load_dataset, load_model};
 pub use error::{Error, Fault, Lack, Problem, Where};
 pub use folder::{Entry, Listing, list, manifests_folder};
 pub use image_spec::{SpecFileError, image_spec_toml, read_image_spec};
 pub use lock::{Difference, Lock, LockedFile, LockedInput, LockedSource};
+pub use nightly::{Nightly, NightlySuite, load_nightly};
 pub use plan::{
     Bootstrap, Place, Plan, PlannedAnnotations, PlannedDataset, PlannedDecode, PlannedModel,
     PlannedTask, Roots,

@@ -15,7 +15,7 @@ mod read;
 mod suite;
 
 pub(crate) use dataset::{Annotations, Dataset};
-pub(crate) use model::{Model, WrittenPublished, WrittenTarget};
+pub(crate) use model::{Model, WrittenCompared, WrittenPublished, WrittenTarget};
 pub(crate) use read::{Parsed, parse};
 pub(crate) use suite::{Decode, Suite, Task};
 

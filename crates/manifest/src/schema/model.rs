@@ -25,6 +25,9 @@
 //! value = 63.2
 //! source = "Radford et al. 2021, table 10"
 //! verified = false                 # whether somebody looked it up there; without that it is never printed
+//! # Optional: what here measures the same. Records then hold the value, in hundredths as papers print shares, and the
+//! # board the difference. `shots` is for kinds with demonstrations.
+//! compare = { kind = "zero-shot", dataset = "imagenet-val", metric = "accuracy@1" }
 //! ```
 
 use serde::Deserialize;
@@ -95,4 +98,20 @@ pub(crate) struct WrittenTarget {
     pub(crate) source: Spanned<String>,
     /// Whether it was looked up there.
     pub(crate) verified: bool,
+    /// What here measures the same.
+    pub(crate) compare: Option<WrittenCompared>,
+}
+
+/// What here measures what a paper did, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenCompared {
+    /// Kind of task.
+    pub(crate) kind: Spanned<String>,
+    /// Dataset manifest.
+    pub(crate) dataset: Spanned<String>,
+    /// Metric id.
+    pub(crate) metric: Spanned<String>,
+    /// Demonstrations.
+    pub(crate) shots: Option<u32>,
 }
