@@ -21,6 +21,11 @@ bench: (_build)
 bench-photos dir checkpoint="": (_build)
     @benchmarks/photos.sh "{{ dir }}" "{{ checkpoint }}" out/photos "{{ port }}"
 
+# The suites of manifests/suites/nightly.toml that are not recorded yet, the board, and 1 where a model got worse since the last night.
+nightly *args: (_build)
+    @test -d "{{ quickstart }}/shards/test" || just bench
+    @"${CARGO_TARGET_DIR:-target}/release/sightline" nightly --records out/nightly/records --out out/nightly/site {{ args }}
+
 # A plan of shards on a Ray cluster of two nodes on this machine, one of which is killed half-way (a download of 90 MB).
 test-ray: (_build)
     @integrations/ray/setup.sh
@@ -79,10 +84,10 @@ test-webgpu:
     @if integrations/webgpu/setup.sh; then export SIGHTLINE_REQUIRE_WEBGPU=1; fi; NODEVICE_SELECT=1 \
         cargo test --workspace --features webgpu --lib --test golden --test main --no-fail-fast -- gpu
 
-# The page of `shards view` in headless Chromium (installs Debian's chromium where it may; without one the test is skipped).
+# The page of `shards view` and the board in headless Chromium (installs Debian's chromium where it may; without one the tests are skipped).
 test-view:
     @if browser=$(integrations/chromium/setup.sh); then export SIGHTLINE_REQUIRE_CHROMIUM=1 SIGHTLINE_CHROMIUM="$browser"; fi; \
-        cargo test --workspace --test main --no-fail-fast -- view::
+        cargo test --workspace --test main --no-fail-fast -- view:: board::
 
 # Accept changed snapshots (help texts, errors, tables).
 snapshots:

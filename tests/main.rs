@@ -7,6 +7,8 @@
 
 mod bad_input;
 mod benchmarks;
+mod board;
+mod browser;
 mod direct;
 mod docs;
 mod fetch;
@@ -16,6 +18,7 @@ mod help;
 mod hub;
 mod kill;
 mod models;
+mod nightly;
 mod objects;
 mod preprocess;
 mod score;
@@ -27,4 +30,5 @@ mod tasks;
 mod training;
 mod util;
 mod view;
+mod watch;
 mod workers;

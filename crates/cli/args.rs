@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Compare(command::compare::CompareArgs),
     /// Make the static leaderboard from records
     Board(command::board::BoardArgs),
+    /// Run the suites of a list that are not recorded yet, make the board, and compare with the last night
+    Nightly(Box<command::nightly::NightlyArgs>),
 }
 
 /// A suite and what a person may change about it; shared by `plan`, `lock` and `run`.

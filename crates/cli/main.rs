@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => command::verify::run(&args),
         Command::Compare(args) => command::compare::run(&args),
         Command::Board(args) => command::board::run(&args),
+        Command::Nightly(args) => command::nightly::run(&args),
     };
     outcome
         .unwrap_or_else(|failure| output::fail(&failure))

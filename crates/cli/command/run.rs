@@ -1,6 +1,6 @@
 //! `sightline run`: predictions, scores with intervals, records.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -59,7 +59,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         return Ok(Exit::No);
     }
 
-    let outcome = execute(&suite, &lock, args, &stop)?;
+    let options = options(&suite, &args.records, &args.device)?;
+    let outcome = execute(&suite, &lock, &options, &stop)?;
     let records: Vec<&Record> = outcome
         .models
         .iter()
@@ -84,14 +85,38 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     })
 }
 
-fn execute(suite: &Suite, lock: &Lock, args: &RunArgs, stop: &Stop) -> Result<RunOutcome, Failure> {
-    let device = args.device.open()?;
-    let options = Options {
-        records: args.records.clone(),
-        tool: Tool {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("SIGHTLINE_COMMIT").map(str::to_owned),
-        },
+/// This program.
+pub(crate) fn tool() -> Tool {
+    Tool {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: option_env!("SIGHTLINE_COMMIT").map(str::to_owned),
+    }
+}
+
+pub(crate) fn execute(
+    suite: &Suite,
+    lock: &Lock,
+    options: &Options,
+    stop: &Stop,
+) -> Result<RunOutcome, Failure> {
+    let bar = Bar::default();
+    let (plan, roots) = (&suite.plan, &suite.roots);
+    sightline_harness::run(plan, lock, roots, options, &bar, &stop.flag()).map_err(|error| {
+        let doing = format!("running suite `{}`", suite.plan.suite);
+        Failure::new(exits::harness(&error), doing, &error)
+    })
+}
+
+/// How a suite is run, into `records`.
+pub(crate) fn options(
+    suite: &Suite,
+    records: &Path,
+    device: &DeviceArg,
+) -> Result<Options, Failure> {
+    let device = device.open()?;
+    Ok(Options {
+        records: records.to_owned(),
+        tool: tool(),
         command: std::iter::once("sightline".to_owned())
             // Arguments are any bytes, a record is text: what is no UTF-8 is shown as far as it can be.
             .chain(
@@ -102,19 +127,7 @@ fn execute(suite: &Suite, lock: &Lock, args: &RunArgs, stop: &Stop) -> Result<Ru
             .collect(),
         resources: resources(&suite.plan)?,
         device,
-    };
-    let bar = Bar::default();
-    sightline_harness::run(
-        &suite.plan,
-        lock,
-        &suite.roots,
-        &options,
-        &bar,
-        &stop.flag(),
-    )
-    .map_err(|error| {
-        let doing = format!("running suite `{}`", suite.plan.suite);
-        Failure::new(exits::harness(&error), doing, &error)
+        paper_targets: suite.paper_targets()?,
     })
 }
 
@@ -133,7 +146,7 @@ pub(crate) fn resources(plan: &Plan) -> Result<Resources, Failure> {
 }
 
 /// Whether every file is the one in the lock at `path`; tells what is not.
-fn is_as_locked(path: &std::path::Path, found: &Lock) -> Result<bool, Failure> {
+fn is_as_locked(path: &Path, found: &Lock) -> Result<bool, Failure> {
     let locked = Lock::read(path).map_err(|error| {
         let doing = format!("reading lock `{}`", path.display());
         Failure::new(exits::manifest(&error), doing, &error)

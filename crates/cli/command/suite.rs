@@ -1,11 +1,13 @@
 //! What `plan`, `lock` and `run` share: from a suite's file to a plan and where its files are.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sightline_core::Progress;
 use sightline_harness::make_lock;
 use sightline_manifest::{
-    Error, Lock, Overrides, Place, Plan, Roots, load_suite, manifests_folder,
+    Error, Lock, Overrides, PaperTarget, Place, Plan, Roots, load_card, load_suite,
+    manifests_folder,
 };
 
 use crate::args::SuiteArgs;
@@ -39,6 +41,21 @@ impl Suite {
             }
         }
         Ok(())
+    }
+
+    /// What others report of the models, by name.
+    pub(crate) fn paper_targets(&self) -> Result<BTreeMap<String, Vec<PaperTarget>>, Failure> {
+        let catalog = sightline_harness::catalog();
+        let models = self.plan.models.keys();
+        models
+            .map(|name| {
+                let card = load_card(&self.roots.manifests, name, &catalog).map_err(|error| {
+                    let doing = format!("reading the manifest of model `{name}`");
+                    Failure::new(exits::manifest(&error), doing, &error)
+                })?;
+                Ok((name.clone(), card.paper_targets))
+            })
+            .collect()
     }
 
     /// Digests every file that the plan reads.

@@ -225,6 +225,18 @@ fn annotation_role(role: &str) -> String {
     format!("{ANNOTATIONS}{role}")
 }
 
+/// Where the files of `role` of a dataset are, which start from `place`; none may have changed its length.
+pub(crate) fn locked_paths(
+    lock: &Lock,
+    roots: &Roots,
+    dataset: &str,
+    role: &str,
+    place: &Place,
+) -> Result<Vec<PathBuf>> {
+    let owner = owner(dataset);
+    Found { owner, lock, roots }.paths(role, place)
+}
+
 /// The locked files of a dataset.
 struct Found<'a> {
     owner: String,

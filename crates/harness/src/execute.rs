@@ -20,16 +20,17 @@ use std::time::Instant;
 use candle_core::Device;
 use serde_json::json;
 use sightline_core::{Digest, Progress, SampleKey};
-use sightline_manifest::{Lock, LockedFile, Plan, PlannedTask, Roots};
+use sightline_manifest::{Lock, LockedFile, PaperTarget, Plan, PlannedTask, Roots};
 use sightline_metrics::Resources;
 use sightline_models::{Capability, Way};
-use sightline_report::record::{Asked, Predictions, Record, TaskOutcome, Throughput, Tool};
+use sightline_report::record::{Asked, Cost, Predictions, Record, TaskOutcome, Throughput, Tool};
 use sightline_report::{Stored, read_records, write_record};
 
 use crate::batches::{AHEAD, Batch, Feed};
 use crate::dataset::{CLASSES, Dataset, owner};
 use crate::example::{Truth, read_truth};
 use crate::forward::Forward;
+use crate::measure::{self, Meter};
 use crate::models::{Loaded, Planned};
 use crate::predictions::{self, Header, Line, Outcome, Reader, Writer};
 use crate::recording::{record_of, same_outcome};
@@ -55,6 +56,8 @@ pub struct Options {
     pub resources: Resources,
     /// Where the models are computed.
     pub device: Device,
+    /// What others report, by the name of the model.
+    pub paper_targets: BTreeMap<String, Vec<PaperTarget>>,
 }
 
 impl Options {
@@ -69,6 +72,7 @@ impl Options {
             command: Vec::new(),
             resources: Resources::default(),
             device: Device::Cpu,
+            paper_targets: BTreeMap::new(),
         }
     }
 }
@@ -216,7 +220,7 @@ struct Run<'a> {
 /// How the predictions of a task ended.
 enum Predicted {
     /// Every sample has its line.
-    Whole(Truth, Throughput),
+    Whole(Truth, Throughput, Option<Cost>),
     /// The run was stopped before.
     Stopped,
 }
@@ -242,7 +246,7 @@ impl Run<'_> {
             let path = self.options.records.join(&relative);
             let predicted = if path.is_file() {
                 let truth = read_truth(plan, self.lock, self.roots, task);
-                truth.map(|truth| Predicted::Whole(truth, Throughput::default()))
+                truth.map(|truth| Predicted::Whole(truth, Throughput::default(), None))
             } else {
                 if loaded.is_none() {
                     loaded = Some(planned.load(self.lock, &device)?);
@@ -250,8 +254,8 @@ impl Run<'_> {
                 let Some(loaded) = &loaded else { continue };
                 self.predict(planned, task, loaded, &device, &path, &header)
             };
-            let (truth, throughput) = match predicted {
-                Ok(Predicted::Whole(truth, throughput)) => (truth, throughput),
+            let (truth, throughput, cost) = match predicted {
+                Ok(Predicted::Whole(truth, throughput, cost)) => (truth, throughput, cost),
                 Ok(Predicted::Stopped) => return Ok(State::Stopped),
                 Err(error @ Error::Shard { .. }) => {
                     incomplete.push(Incomplete {
@@ -268,6 +272,9 @@ impl Run<'_> {
             let reader = Reader::open(&path, &header)?;
             let asked = reader.asked().cloned();
             let scored = score(plan, task, reader, &truth, &self.options.resources)?;
+            let shots = None;
+            let targets = self.options.paper_targets.get(planned.name);
+            let targets = targets.map_or(&[][..], Vec::as_slice);
             outcomes.push(TaskOutcome {
                 task: task.name.clone(),
                 kind: task.kind.clone(),
@@ -283,7 +290,11 @@ impl Run<'_> {
                 scores: scored.scores,
                 asked,
                 pixel_deviation: planned.deviation(self.lock, task)?,
+                shots,
+                limit: task.limit,
+                paper_targets: measure::targets(targets, task, shots),
                 throughput,
+                cost,
             });
         }
         if !incomplete.is_empty() {
@@ -398,7 +409,8 @@ impl Run<'_> {
             self.progress.advance(done.len() as u64);
             Ok(predictor)
         };
-        let ended = self.consume(&feed, begin, &mut writer);
+        let mut meter = Meter::default();
+        let ended = self.consume(&feed, begin, &mut writer, &mut meter);
         self.progress.finish();
         let (truth, samples) = match ended {
             Ok(Some(ended)) => ended,
@@ -410,7 +422,11 @@ impl Run<'_> {
             seconds: start.elapsed().as_secs_f64(),
             samples,
         };
-        Ok(Predicted::Whole(truth, throughput))
+        Ok(Predicted::Whole(
+            truth,
+            throughput,
+            meter.cost(feed.batch_size),
+        ))
     }
 
     /// Predicts batch after batch and writes the lines that are missing. Returns the annotations and how
@@ -420,6 +436,7 @@ impl Run<'_> {
         feed: &Feed<'_>,
         begin: impl FnOnce() -> Result<Box<dyn Predictor + 'm>>,
         writer: &mut Writer,
+        meter: &mut Meter,
     ) -> Result<Option<(Truth, u64)>> {
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(AHEAD);
@@ -428,7 +445,7 @@ impl Run<'_> {
             let predict_all = || -> Result<()> {
                 let mut predictor = begin()?;
                 for batch in &receiver {
-                    samples += self.batch(batch, feed.done, predictor.as_mut(), writer)?;
+                    samples += self.batch(batch, feed.done, predictor.as_mut(), writer, meter)?;
                     if self.stop.load(Ordering::Relaxed) {
                         break;
                     }
@@ -455,6 +472,7 @@ impl Run<'_> {
         done: &[SampleKey],
         predictor: &mut dyn Predictor,
         writer: &mut Writer,
+        meter: &mut Meter,
     ) -> Result<u64> {
         let Batch { first, items } = batch;
         let mut works = Vec::new();
@@ -468,7 +486,9 @@ impl Run<'_> {
                 Err(outcome) => (key, Some(outcome)),
             })
             .collect();
-        let mut predicted = predictor.predict(works)?.into_iter();
+        let samples = works.len();
+        let predicted = meter.batch(samples, || predictor.predict(works))?;
+        let mut predicted = predicted.into_iter();
         let lines: Vec<Line> = settled
             .into_iter()
             .filter_map(|(key, outcome)| {
