@@ -61,10 +61,18 @@ pub(crate) enum Command {
     Plan(command::plan::PlanArgs),
     /// Write the digest and size of every file a suite reads
     Lock(command::lock::LockArgs),
+    /// Pack a suite with its lock, data and weights into one file, for a machine without a network
+    Bundle(command::bundle::BundleArgs),
+    /// Unpack a bundle, checking every byte
+    Unbundle(command::bundle::UnbundleArgs),
     /// Run a suite: predictions, scores with intervals, records
     Run(command::run::RunArgs),
+    /// Put the parts of a run together, and score and record the whole
+    Merge(command::merge::MergeArgs),
     /// Make a record again and say how equal it is: bitwise, in its scores, statistically, or not
     Verify(command::verify::VerifyArgs),
+    /// Measure how fast models answer, apart from their scores
+    Perf(command::perf::PerfArgs),
     /// Compare two records sample by sample: differences, intervals, tests, what changed
     Compare(command::compare::CompareArgs),
     /// Make the static leaderboard from records
@@ -74,7 +82,7 @@ pub(crate) enum Command {
 /// A suite and what a person may change about it; shared by `plan`, `lock` and `run`.
 #[derive(Debug, Args)]
 pub(crate) struct SuiteArgs {
-    /// Suite manifest, a TOML file in a folder `suites/` beside `datasets/` and `models/`
+    /// Suite manifest, a TOML file in a folder `suites/` beside `datasets/` and `models/`; or an unpacked bundle
     pub(crate) suite: PathBuf,
 
     /// Folder below which datasets and checkpoints are

@@ -42,8 +42,12 @@ fn main() -> ExitCode {
         Command::Score(args) => command::score::run(&args),
         Command::Plan(args) => command::plan::run(&args),
         Command::Lock(args) => command::lock::run(&args),
+        Command::Bundle(args) => command::bundle::pack(&args),
+        Command::Unbundle(args) => command::bundle::unpack(&args),
         Command::Run(args) => command::run::run(&args),
+        Command::Merge(args) => command::merge::run(&args),
         Command::Verify(args) => command::verify::run(&args),
+        Command::Perf(args) => command::perf::run(&args),
         Command::Compare(args) => command::compare::run(&args),
         Command::Board(args) => command::board::run(&args),
     };

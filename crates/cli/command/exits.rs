@@ -30,6 +30,8 @@ pub(crate) fn harness(error: &sightline_harness::Error) -> Exit {
         Error::Captions { source, .. } => captions(source),
         Error::Store { source } => store(source),
         Error::Report { source } => report(source),
+        Error::Outside { source, .. } if source.is_environment() => Exit::Environment,
+        Error::NoPart { .. } | Error::NoParts { .. } => Exit::Incomplete,
         Error::Forward { .. } | Error::Output { .. } | Error::InUse { .. } => Exit::Environment,
         _ => Exit::Usage,
     }

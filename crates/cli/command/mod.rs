@@ -3,6 +3,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod board;
+pub(crate) mod bundle;
 pub(crate) mod caption;
 pub(crate) mod compare;
 pub(crate) mod decoding;
@@ -13,9 +14,11 @@ pub(crate) mod exits;
 pub(crate) mod fetch;
 pub(crate) mod inputs;
 pub(crate) mod lock;
+pub(crate) mod merge;
 pub(crate) mod metrics;
 pub(crate) mod model;
 pub(crate) mod models;
+pub(crate) mod perf;
 pub(crate) mod pictures;
 pub(crate) mod plan;
 pub(crate) mod preprocess;

@@ -171,8 +171,10 @@ impl Dataset {
     /// Its images as a model with this `input` takes them.
     pub(crate) fn library(&self, input: &VisualSpec) -> Result<Library> {
         match (input, &self.source) {
-            (VisualSpec::Pixels(_), Source::Shards { .. }) => Ok(Library::Shards),
-            (VisualSpec::Pixels(_), _) if !self.images.is_empty() => {
+            (VisualSpec::Pixels(_) | VisualSpec::Encoded, Source::Shards { .. }) => {
+                Ok(Library::Shards)
+            }
+            (VisualSpec::Pixels(_) | VisualSpec::Encoded, _) if !self.images.is_empty() => {
                 Library::files(&self.name, self.images.clone())
             }
             (VisualSpec::Regions { .. }, _) if !self.regions.is_empty() => {
@@ -193,7 +195,9 @@ pub(crate) fn check_visuals(
     input: &VisualSpec,
 ) -> Result<()> {
     let has = match input {
-        VisualSpec::Pixels(_) => dataset.shards.is_some() || dataset.images.is_some(),
+        VisualSpec::Pixels(_) | VisualSpec::Encoded => {
+            dataset.shards.is_some() || dataset.images.is_some()
+        }
         VisualSpec::Regions { .. } => dataset.regions.is_some(),
         _ => false,
     };

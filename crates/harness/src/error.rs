@@ -348,6 +348,55 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A model outside the program that cannot be used.
+    #[error("model `{model}` cannot be asked")]
+    Outside {
+        /// Its name.
+        model: String,
+        /// Why.
+        #[source]
+        source: Box<sightline_adapters::Error>,
+    },
+    /// A model outside the program that is another one than when the lock was made.
+    #[error("model `{model}` says something else about itself than when the lock was made")]
+    OtherAdapter {
+        /// Its name.
+        model: String,
+    },
+    /// A part of a task's predictions that is not there.
+    #[error("part {part} of {of} of task `{task}` is not there: `{}`", path.display())]
+    NoPart {
+        /// The task.
+        task: String,
+        /// Number of the part, from 1.
+        part: usize,
+        /// How many there are.
+        of: usize,
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// No part of a task's predictions is there.
+    #[error("there are no parts of the predictions of task `{task}` in `{}`", path.display())]
+    NoParts {
+        /// The task.
+        task: String,
+        /// Where they would be.
+        path: PathBuf,
+    },
+    /// Parts of a task's predictions that are none of one run.
+    #[error("part `{}` does not go with the others: {reason}", path.display())]
+    OtherPart {
+        /// The part.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A task without an example that a model could be asked about.
+    #[error("task `{task}` has no example that the model can be asked about")]
+    NothingToMeasure {
+        /// The task.
+        task: String,
+    },
     /// Long work that was asked to stop.
     #[error("the run was stopped")]
     Stopped,
@@ -460,6 +509,26 @@ impl From<sightline_report::Error> for Error {
 }
 
 impl Error {
+    /// Whether a model outside the program did not answer about one request.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        let Self::Forward { source, .. } = self else {
+            return false;
+        };
+        matches!(**source, sightline_models::Error::Unanswered { .. })
+    }
+
+    /// Whether what is missing may be there when the same command runs again.
+    pub(crate) fn is_resumable(&self) -> bool {
+        match self {
+            Self::Shard { .. } | Self::NoPart { .. } | Self::NoParts { .. } => true,
+            Self::Forward { source, .. } => matches!(
+                **source,
+                sightline_models::Error::Unanswered { .. } | sightline_models::Error::Gone { .. }
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether a GPU's memory is full, so that fewer samples at a time may go well.
     pub(crate) fn is_out_of_memory(&self) -> bool {
         match self {
@@ -533,6 +602,15 @@ impl Hint for Error {
             }
             Self::OtherData { .. } => {
                 "Bring the file back, or make both records again.".to_owned()
+            }
+            Self::Outside { source, .. } => return source.hints(),
+            Self::OtherAdapter { .. } => {
+                "Run again: the lock is made anew, unless it is given with `--locked`.".to_owned()
+            }
+            Self::NoPart { part, of, .. } => format!("Run the suite with `--part {part}/{of}`."),
+            Self::NoParts { .. } => {
+                "Run the suite with `--part 1/N` to `--part N/N` first; --from names the records folders of other machines."
+                    .to_owned()
             }
             Self::InUse { .. } => {
                 "Wait for the other run to end, or choose another records folder.".to_owned()

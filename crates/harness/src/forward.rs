@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use sightline_adapters::side_by_side;
 use sightline_core::Progress;
 use sightline_models::{Capability, Embed, Error as ModelError, Model, Visual};
 
@@ -93,15 +94,17 @@ impl<'m> Forward<'m> {
         works: &[Work],
         ask: impl Fn(&Work) -> Result<Answer> + Sync,
     ) -> Result<Vec<Outcome>> {
-        works
-            .par_iter()
-            .map(|work| {
-                if self.stop.load(Ordering::Relaxed) {
-                    return Err(Error::Stopped);
-                }
-                ask(work).map(|answer| answer.unwrap_or_else(|outcome| outcome))
-            })
-            .collect()
+        let one = |work: &Work| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            ask(work).map(|answer| answer.unwrap_or_else(|outcome| outcome))
+        };
+        match self.model.at_once() {
+            None => works.par_iter().map(one).collect(),
+            // They wait for something else than this machine's cores.
+            Some(at_once) => side_by_side(works, at_once, one),
+        }
     }
 
     /// Images of one example as a batch of one for each place.
@@ -136,6 +139,7 @@ impl<'m> Forward<'m> {
             Ok(said) => Ok(Ok(said)),
             Err(ModelError::Span { .. }) => failed("words beyond the model's context"),
             Err(ModelError::Region { .. }) => failed("words name a region that is not there"),
+            Err(ModelError::Unanswered { reason }) => Ok(Err(Outcome::unanswered(&reason))),
             Err(source) => Err(self.broken(source)),
         }
     }
@@ -195,7 +199,9 @@ impl Embedder<'_> {
             return Ok(Vec::new());
         };
         let wanted = rows.len();
-        let least = if self.embed.width() <= NARROW {
+        let least = if matches!(self.forward.preparer, Preparer::Encoded) {
+            1
+        } else if self.embed.width() <= NARROW {
             NARROW_ROWS
         } else {
             WIDE_ROWS
@@ -203,9 +209,7 @@ impl Embedder<'_> {
         rows.resize(wanted.max(least), last);
         let mut embeddings = in_halves(&rows, &Error::is_out_of_memory, &|rows| {
             let visual = self.forward.visual(rows)?;
-            let output = visual
-                .pixels()
-                .and_then(|pixels| self.embed.embed_images(pixels));
+            let output = self.embed.embed_visual(&visual);
             self.values(output, rows.len())
         })?;
         embeddings.truncate(wanted);

@@ -22,6 +22,14 @@ pub(crate) fn record_of(
     lock.files.retain(|file| owners.contains(&file.owner));
     lock.files.sort();
     lock.sources.retain(|source| owners.contains(&source.owner));
+    lock.adapters
+        .retain(|adapter| owners.contains(&adapter.owner));
+    lock.weights
+        .retain(|weights| owners.contains(&weights.owner));
+    lock.tasks
+        .retain(|locked| tasks.iter().any(|task| task.task == locked.task));
+    // The record says these in places of their own; two programs may have made the same of the same.
+    lock.program = None;
     Ok(Record {
         schema: SCHEMA,
         suite: planned.plan.suite.clone(),
@@ -29,7 +37,7 @@ pub(crate) fn record_of(
             name: planned.name.to_owned(),
             family: planned.model.family.clone(),
             description: planned.model.description.clone(),
-            baseline: !planned.family()?.needs_checkpoint,
+            baseline: planned.is_baseline()?,
             weights: planned.model.weights.clone(),
             source: lock.sources.first().map(|source| source.source.clone()),
         },

@@ -211,6 +211,8 @@ impl Checker<'_> {
             self.keep(file, path.span(), place)
         });
 
+        let outside = self.outside(file, &written);
+
         // No part of a plan, but what is wrong with it is told.
         self.published(file, &written);
 
@@ -257,6 +259,7 @@ impl Checker<'_> {
             tokenizer: tokenizer.unwrap_or_else(|| default.to_owned()),
             pixels: pixels.unwrap_or_default(),
             weights,
+            outside,
         })
     }
 }

@@ -233,6 +233,14 @@ pub enum Fault {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// An address of a server that cannot be used.
+    #[error("address `{}` {reason}", printable(url))]
+    Address {
+        /// As written.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A model that cannot do what a task needs.
     #[error("{lack}")]
     Capability {

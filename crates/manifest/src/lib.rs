@@ -33,6 +33,7 @@ mod error;
 mod folder;
 mod image_spec;
 pub mod lock;
+mod outside;
 pub mod plan;
 mod rules;
 mod schema;
@@ -45,10 +46,14 @@ pub use entries::{load_dataset, load_model};
 pub use error::{Error, Fault, Lack, Problem, Where};
 pub use folder::{Entry, Listing, list, manifests_folder};
 pub use image_spec::{SpecFileError, image_spec_toml, read_image_spec};
-pub use lock::{Difference, Lock, LockedFile, LockedInput, LockedSource};
+pub use lock::{
+    Difference, Lock, LockedAdapter, LockedFile, LockedInput, LockedProgram, LockedSource,
+    LockedTask, LockedWeights,
+};
+pub use outside::{ENDPOINT, PROCESS, PlannedEndpoint, PlannedOutside, PlannedProcess};
 pub use plan::{
     Bootstrap, Place, Plan, PlannedAnnotations, PlannedDataset, PlannedDecode, PlannedModel,
-    PlannedTask, Roots,
+    PlannedTask, Roots, Variables,
 };
 pub use rules::{MAX_BATCH_SIZE, MAX_RESAMPLES};
 pub use schema::SCHEMA;

@@ -5,10 +5,14 @@
 //! written; [`Roots`] says where that is on this machine.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sightline_core::{Digest, Seed};
+
+use crate::outside::PlannedOutside;
 
 /// Version of the plan's layout.
 pub const SCHEMA: u32 = 1;
@@ -139,6 +143,9 @@ pub struct PlannedModel {
     /// In what its weights are kept, if they are rounded: `bf16`, `f16` or `int8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
+    /// Where it is, if that is outside this program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<PlannedOutside>,
 }
 
 /// A task with its defaults filled in.
@@ -209,6 +216,20 @@ pub struct Roots {
     pub checkpoints: BTreeMap<String, PathBuf>,
     /// Models whose checkpoint is from the hub, and where it is there: `hf:OWNER/NAME@COMMIT`.
     pub sources: BTreeMap<String, String>,
+    /// Variables of the environment, of which models outside this program get those that they may have.
+    pub variables: Variables,
+    /// Folder for what programs outside this one write to their standard error; `None` for nowhere.
+    pub logs: Option<PathBuf>,
+}
+
+/// Variables of the environment. Some hold keys: their values are never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Variables(pub BTreeMap<String, OsString>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl Roots {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sightline_core::ImageSpec;
@@ -92,6 +93,8 @@ pub enum VisualSpec {
         /// The most regions of an image that the model was made for; of more, the first ones are taken.
         regions: usize,
     },
+    /// Image files as they are, of models outside this process, which prepare them themselves.
+    Encoded,
 }
 
 /// The visual inputs of `B` samples, in the form that [`VisualSpec`] names.
@@ -107,6 +110,8 @@ pub enum Visual {
         /// `[B, R]`, 1 for a region, 0 for padding.
         present: Tensor,
     },
+    /// `B` image files.
+    Encoded(Vec<Bytes>),
 }
 
 impl Visual {
@@ -115,6 +120,7 @@ impl Visual {
         Ok(match self {
             Self::Pixels(pixels) => pixels.dim(0)?,
             Self::Regions { features, .. } => features.dim(0)?,
+            Self::Encoded(files) => files.len(),
         })
     }
 
@@ -130,6 +136,17 @@ impl Visual {
                 features: select(features)?,
                 present: select(present)?,
             },
+            Self::Encoded(files) => {
+                let select = |&sample: &u32| {
+                    let file = files.get(sample as usize);
+                    file.cloned().ok_or(Error::Count {
+                        what: "image files",
+                        found: files.len(),
+                        wanted: sample as usize + 1,
+                    })
+                };
+                Self::Encoded(samples.iter().map(select).collect::<Result<_>>()?)
+            }
         })
     }
 
@@ -137,9 +154,9 @@ impl Visual {
     pub fn pixels(&self) -> Result<&Tensor> {
         match self {
             Self::Pixels(pixels) => Ok(pixels),
-            Self::Regions { .. } => Err(Error::Visual {
+            other => Err(Error::Visual {
                 wanted: "pixels",
-                found: "regions",
+                found: other.name(),
             }),
         }
     }
@@ -148,10 +165,30 @@ impl Visual {
     pub fn regions(&self) -> Result<(&Tensor, &Tensor)> {
         match self {
             Self::Regions { features, present } => Ok((features, present)),
-            Self::Pixels(_) => Err(Error::Visual {
+            other => Err(Error::Visual {
                 wanted: "regions",
-                found: "pixels",
+                found: other.name(),
             }),
+        }
+    }
+
+    /// The image files, for models that take them.
+    pub fn encoded(&self) -> Result<&[Bytes]> {
+        match self {
+            Self::Encoded(files) => Ok(files),
+            other => Err(Error::Visual {
+                wanted: "image files",
+                found: other.name(),
+            }),
+        }
+    }
+
+    /// What it is, in words.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Pixels(_) => "pixels",
+            Self::Regions { .. } => "regions",
+            Self::Encoded(_) => "image files",
         }
     }
 }
@@ -161,6 +198,11 @@ impl Visual {
 pub trait Model: Send + Sync {
     /// What it takes as visual input.
     fn input(&self) -> &VisualSpec;
+
+    /// How many examples it is asked about at once, where that is not for this process's threads to say.
+    fn at_once(&self) -> Option<usize> {
+        None
+    }
 
     /// Images and texts into one space.
     fn embed(&self) -> Option<&dyn Embed> {
@@ -210,6 +252,11 @@ pub trait Embed: Send + Sync {
 
     /// `pixels` `[B, 3, H, W]` as [`Model::input`] prepares them; returns `[B, D]`, unit length, f32.
     fn embed_images(&self, pixels: &Tensor) -> Result<Tensor>;
+
+    /// The same of images in the form that [`Model::input`] names.
+    fn embed_visual(&self, images: &Visual) -> Result<Tensor> {
+        self.embed_images(images.pixels()?)
+    }
 
     /// Returns `[B, D]` for `B` texts, unit length, f32.
     fn embed_texts(&self, texts: &[&str]) -> Result<Tensor>;

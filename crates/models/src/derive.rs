@@ -273,7 +273,7 @@ impl Judge<'_> {
             Self::Nearness(embed) => {
                 let texts = embed.embed_texts(&flat)?;
                 let texts = texts.reshape((wanted, candidates, embed.width()))?;
-                let images = embed.embed_images(images.pixels()?)?.unsqueeze(1)?;
+                let images = embed.embed_visual(images)?.unsqueeze(1)?;
                 let cosines = texts.broadcast_mul(&images)?.sum(2)?;
                 Ok((cosines * f64::from(embed.scale()))?)
             }

@@ -295,6 +295,18 @@ pub enum Error {
     /// Weights could not be read, or a tower could not compute.
     #[error(transparent)]
     Nn(#[from] sightline_nn::Error),
+    /// A model outside this process did not answer, or answered what is no answer, about one request; others may go well.
+    #[error("{reason}")]
+    Unanswered {
+        /// Why, in few words, so that reasons can be counted.
+        reason: String,
+    },
+    /// A model outside this process cannot be asked any more.
+    #[error("{reason}")]
+    Gone {
+        /// Why.
+        reason: String,
+    },
     /// candle failed: out of memory, no such device, or a bug here.
     #[error("tensor arithmetic failed")]
     Tensor(#[from] candle_core::Error),

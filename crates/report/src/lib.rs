@@ -24,6 +24,7 @@ mod find;
 mod format;
 pub mod leaderboard;
 mod page;
+pub mod performance;
 pub mod record;
 mod standings;
 pub mod store;

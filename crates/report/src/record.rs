@@ -123,8 +123,22 @@ pub struct TaskOutcome {
     /// are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixel_deviation: Option<PixelDeviation>,
+    /// What came of asking some of its examples again in other ways; `None` where that was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_check: Option<SelfCheck>,
     /// How fast it went. Not part of what `verify` compares.
     pub throughput: Throughput,
+}
+
+/// Examples that were asked again, in ways that must change nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfCheck {
+    /// How many.
+    pub examples: u64,
+    /// The ways in words: batches, orders and numbers of threads.
+    pub ways: Vec<String>,
+    /// Keys of those whose answer was another one in some way.
+    pub differing: Vec<String>,
 }
 
 /// How a model was asked.
@@ -321,6 +335,7 @@ pub(crate) mod examples {
             scores: Vec::new(),
             asked: None,
             pixel_deviation: None,
+            self_check: None,
             throughput: Throughput {
                 seconds: 3.25,
                 samples: 1000,

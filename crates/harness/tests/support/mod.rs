@@ -178,6 +178,7 @@ fn model(name: &str) -> PlannedModel {
         tokenizer: if is_clip { "word-hash" } else { "checkpoint" }.to_owned(),
         pixels: "exact".to_owned(),
         weights: None,
+        outside: None,
     }
 }
 

@@ -10,6 +10,8 @@
 //! pixels = "exact"                 # optional: or "fast", whose deviation is in the record
 //! weights = "f32"                  # optional: or "bf16", "f16", "int8": what is rounded is said in the record
 //!
+//! # [process], [endpoint]          # of models outside the program, see docs/adapters.md
+//!
 //! [published]                      # optional: for people, no part of a plan
 //! source = "hf:openai/clip-vit-base-patch32" # or the `https://` address of a page
 //! files = ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]
@@ -31,6 +33,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Names;
+use crate::outside::{WrittenEndpoint, WrittenProcess};
 
 /// A model as written.
 #[derive(Debug, Deserialize)]
@@ -54,6 +57,10 @@ pub(crate) struct Model {
     pub(crate) pixels: Option<Spanned<String>>,
     /// In what its weights are kept.
     pub(crate) weights: Option<Spanned<String>>,
+    /// The program that holds it.
+    pub(crate) process: Option<Spanned<WrittenProcess>>,
+    /// The server that holds it.
+    pub(crate) endpoint: Option<Spanned<WrittenEndpoint>>,
     /// How it was published.
     pub(crate) published: Option<WrittenPublished>,
     /// What others report of it.
