@@ -5,14 +5,17 @@
 //! written.
 
 use std::collections::{HashMap, HashSet};
+use std::panic;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 
 use bytes::Bytes;
 use sightline_core::SampleKey;
 
 use crate::dataset::{Dataset, Read};
+use crate::demonstrations::{Demonstrations, Shown};
 use crate::error::LineProblem;
 use crate::example::Truth;
 use crate::predictions::Outcome;
@@ -45,6 +48,8 @@ pub(crate) struct Feed<'a> {
     pub(crate) done: &'a [SampleKey],
     /// The file of these lines.
     pub(crate) path: &'a Path,
+    /// What is shown before each question.
+    pub(crate) shown: Option<&'a Demonstrations>,
     pub(crate) stop: &'a AtomicBool,
 }
 
@@ -93,6 +98,29 @@ impl Feed<'_> {
         }
     }
 
+    /// Gives every batch to `take`, while the next ones are prepared on another thread. Returns the annotations.
+    pub(crate) fn each(&self, mut take: impl FnMut(Batch) -> Result<()>) -> Result<Truth> {
+        thread::scope(|scope| {
+            let (sender, receiver) = mpsc::sync_channel(AHEAD);
+            let reader = scope.spawn(move || self.run(&sender));
+            let mut take_all = || -> Result<()> {
+                for batch in &receiver {
+                    take(batch)?;
+                }
+                Ok(())
+            };
+            let taken = take_all();
+            // Who still sends learns that nobody listens.
+            drop(receiver);
+            let read = match reader.join() {
+                Ok(read) => read,
+                Err(panicked) => panic::resume_unwind(panicked),
+            };
+            taken?;
+            read
+        })
+    }
+
     /// Prepares what waits and sends it; whether to go on.
     fn send(
         &self,
@@ -117,10 +145,19 @@ impl Feed<'_> {
             .iter()
             .map(|(read, is_new)| self.ask(read, *is_new))
             .collect();
+        let sources: Vec<Vec<Source<'_>>> = read
+            .iter()
+            .zip(&asked)
+            .map(|((read, _), asked)| match asked {
+                Ok(_) => self.sources(read),
+                Err(_) => Vec::new(),
+            })
+            .collect();
         let images = match self.preparer {
-            Preparer::Pixels(_) => self.pixels(&read, &asked),
-            Preparer::Regions { width, .. } => self.regions(&read, &asked, *width)?,
+            Preparer::Pixels(_) => self.pixels(&sources),
+            Preparer::Regions { width, .. } => self.regions(&sources, *width)?,
         };
+        drop(sources);
         let keys = read.into_iter().map(|(read, _)| read.example.key);
         let all = keys.zip(asked.into_iter().zip(images));
         Ok(all
@@ -134,40 +171,57 @@ impl Feed<'_> {
             .collect())
     }
 
+    /// Where the images of an example are: those of its demonstrations, then its own.
+    fn sources<'s>(&'s self, read: &'s Read) -> Vec<Source<'s>> {
+        let mut sources = Vec::new();
+        if let Some(shown) = self.shown
+            && let (demonstrations, true) = shown.of(&read.example.key)
+        {
+            for one in demonstrations {
+                let files = || one.images.iter().map(|name| Source::File(&shown.library, name));
+                match &one.bytes {
+                    Some(bytes) => sources.push(Source::Shown(one, bytes)),
+                    None => sources.extend(files()),
+                }
+            }
+        }
+        match &read.image {
+            Some(image) => sources.push(Source::Shard(image)),
+            None => {
+                let names = read.example.images.iter();
+                sources.extend(names.map(|name| Source::File(self.library, name)));
+            }
+        }
+        sources
+    }
+
     /// The prepared pixels of each example's images, prepared on all threads, an image that several examples of the
-    /// batch are about once; an example that is not asked has none.
-    fn pixels(
-        &self,
-        read: &[(Read, bool)],
-        asked: &[Result<Ask, Outcome>],
-    ) -> Vec<Result<Vec<Prepared>, Outcome>> {
+    /// batch are about once.
+    fn pixels(&self, sources: &[Vec<Source<'_>>]) -> Vec<Result<Vec<Prepared>, Outcome>> {
         let Preparer::Pixels(preprocessor) = self.preparer else {
             return Vec::new();
         };
         let mut files: Vec<Bytes> = Vec::new();
-        let mut by_name: HashMap<&str, usize> = HashMap::new();
-        let mut places: Vec<Result<Vec<usize>, Outcome>> = Vec::with_capacity(read.len());
-        for ((read, _), asked) in read.iter().zip(asked) {
-            let mut file = |bytes| {
-                files.push(bytes);
-                files.len() - 1
+        let mut by_identity: HashMap<(usize, &str), usize> = HashMap::new();
+        let mut places: Vec<Result<Vec<usize>, Outcome>> = Vec::with_capacity(sources.len());
+        for sources in sources {
+            let mut place = |source: &Source<'_>| -> Result<usize, Outcome> {
+                files.push(source.bytes()?);
+                Ok(files.len() - 1)
             };
-            places.push(match (asked, &read.image) {
-                (Err(_), _) => Ok(Vec::new()),
-                (Ok(_), Some(image)) => Ok(vec![file(image.clone())]),
-                (Ok(_), None) => {
-                    let mut place = |name: &String| match by_name.get(name.as_str()) {
-                        Some(&place) => Ok(place),
-                        None => Ok(file(self.library.bytes(name)?.into())),
-                    };
-                    let places = read.example.images.iter().map(&mut place);
-                    let places: Result<Vec<usize>, Outcome> = places.collect();
-                    for (name, &place) in read.example.images.iter().zip(places.iter().flatten()) {
-                        by_name.insert(name, place);
-                    }
-                    places
+            let mut of_example = Ok(Vec::new());
+            for source in sources {
+                let known = source.identity().and_then(|id| by_identity.get(&id).copied());
+                let found = known.map_or_else(|| place(source), Ok);
+                if let (Some(identity), Ok(found)) = (source.identity(), &found) {
+                    by_identity.insert(identity, *found);
                 }
-            });
+                of_example = of_example.and_then(|mut all: Vec<usize>| {
+                    all.push(found?);
+                    Ok(all)
+                });
+            }
+            places.push(of_example);
         }
         let bytes: Vec<&[u8]> = files.iter().map(|file| &file[..]).collect();
         let prepared = preprocessor.prepare_all(&bytes);
@@ -183,20 +237,21 @@ impl Feed<'_> {
             .collect()
     }
 
-    /// The regions of each example's images; an example that is not asked has none.
+    /// The regions of each example's images.
     fn regions(
         &self,
-        read: &[(Read, bool)],
-        asked: &[Result<Ask, Outcome>],
+        sources: &[Vec<Source<'_>>],
         width: usize,
     ) -> Result<Vec<Result<Vec<Prepared>, Outcome>>> {
         let dataset = &self.dataset.name;
-        let mut all = Vec::with_capacity(read.len());
-        for ((read, _), asked) in read.iter().zip(asked) {
+        let mut all = Vec::with_capacity(sources.len());
+        for sources in sources {
             let mut images = Ok(Vec::new());
-            let names = asked.is_ok().then_some(&read.example.images);
-            for name in names.into_iter().flatten() {
-                let found = self.library.regions_of(dataset, self.model, name, width)?;
+            for source in sources {
+                let Source::File(library, name) = source else {
+                    continue;
+                };
+                let found = library.regions_of(dataset, self.model, name, width)?;
                 images = images.and_then(|mut images: Vec<Prepared>| {
                     images.push(Prepared::Regions(found?));
                     Ok(images)
@@ -216,7 +271,12 @@ impl Feed<'_> {
         if matches!(self.library, Library::Shards) && read.image.is_none() {
             return Err(skip("no image"));
         }
-        self.task.ask(&read.example.content).map_err(skip)
+        let mut ask = self.task.ask(&read.example.content).map_err(skip)?;
+        if let Some(shown) = self.shown {
+            let (demonstrations, _) = shown.of(&read.example.key);
+            ask.shots = demonstrations.into_iter().map(|one| one.shot.clone()).collect();
+        }
+        Ok(ask)
     }
 
     /// Checks that the line of an example that is done is that example's.
@@ -239,6 +299,34 @@ impl Feed<'_> {
             // The header is line 1.
             line: number as u64 + 2,
             problem,
+        }
+    }
+}
+
+/// Where an image is.
+enum Source<'s> {
+    /// A file of this name.
+    File(&'s Library, &'s str),
+    /// That of a demonstration, taken from a shard.
+    Shown(&'s Shown, &'s Bytes),
+    /// That of the example, taken from a shard.
+    Shard(&'s Bytes),
+}
+
+impl<'s> Source<'s> {
+    /// What is the same for the same image of a batch; `None` for one that no other example has.
+    fn identity(&self) -> Option<(usize, &'s str)> {
+        match self {
+            Self::File(library, name) => Some((std::ptr::from_ref(*library).addr(), name)),
+            Self::Shown(shown, _) => Some((std::ptr::from_ref(*shown).addr(), "")),
+            Self::Shard(_) => None,
+        }
+    }
+
+    fn bytes(&self) -> Result<Bytes, Outcome> {
+        match self {
+            Self::File(library, name) => Ok(library.bytes(name)?.into()),
+            Self::Shown(_, bytes) | Self::Shard(bytes) => Ok((*bytes).clone()),
         }
     }
 }

@@ -34,6 +34,7 @@ pub fn catalog() -> Catalog {
                 more_metrics: owned(task.more_metrics()),
                 forms: owned(task.forms()),
                 options: owned(task.options()),
+                needs_options: owned(task.needs_options()),
                 needs_classes: task.classes() == ClassUse::Needed,
             })
             .collect(),

@@ -226,9 +226,12 @@ impl Comparing<'_> {
     ) -> Result<Truth> {
         let mut plan = self.plan.clone();
         plan.models.clear();
+        // The annotations of what is asked about are all that scores need.
         plan.datasets.retain(|name, _| *name == task.dataset);
         plan.tasks = vec![PlannedTask {
             models: Vec::new(),
+            train: None,
+            demonstrations: None,
             ..task.clone()
         }];
         let lock = make_lock(&plan, self.roots, progress)?;

@@ -348,6 +348,66 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Training samples of which none has an image and a label.
+    #[error("dataset `{dataset}` holds no sample to learn from: none has an image and a label of the list")]
+    NothingToLearn {
+        /// The dataset.
+        dataset: String,
+    },
+    /// A training sample without features. A classifier of the others would be another one.
+    #[error("sample `{sample}` of dataset `{dataset}` cannot be learned from: {reason}")]
+    TrainingSample {
+        /// The dataset.
+        dataset: String,
+        /// Key of the sample.
+        sample: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Two lists of classes that should be one.
+    #[error("datasets `{train}` and `{test}` have different lists of classes")]
+    TrainingClasses {
+        /// The dataset that is learned from.
+        train: String,
+        /// The other one.
+        test: String,
+    },
+    /// Annotations with more classes than the list.
+    #[error("the annotations of dataset `{dataset}` have {found} classes or more, its list has {listed}")]
+    OtherClasses {
+        /// The dataset.
+        dataset: String,
+        /// Classes that there are at least.
+        found: usize,
+        /// Names of the list.
+        listed: usize,
+    },
+    /// A key that a list of keys names and no sample has.
+    #[error("dataset `{dataset}` has no sample `{key}`, which its list of ids names")]
+    IdNotThere {
+        /// The dataset.
+        dataset: String,
+        /// The key.
+        key: String,
+    },
+    /// Fewer samples than are to be shown.
+    #[error("dataset `{dataset}` has {found} samples that can be shown, needed are more than {wanted}")]
+    FewDemonstrations {
+        /// The dataset.
+        dataset: String,
+        /// How many there are.
+        found: usize,
+        /// How many are shown.
+        wanted: usize,
+    },
+    /// Images of demonstrations that do not fit into memory.
+    #[error("the images of dataset `{dataset}` that are shown have more than {limit} bytes")]
+    ManyDemonstrations {
+        /// The dataset.
+        dataset: String,
+        /// Most bytes.
+        limit: usize,
+    },
     /// Long work that was asked to stop.
     #[error("the run was stopped")]
     Stopped,
@@ -383,6 +443,15 @@ pub enum ClassesProblem {
     /// A line without a name.
     #[error("is empty")]
     Empty,
+    /// A list of keys without one.
+    #[error("holds no key")]
+    NoKey,
+    /// What cannot be the key of a sample.
+    #[error("`{0}` cannot be the key of a sample")]
+    Key(String),
+    /// A key that was there before.
+    #[error("`{0}` was there before")]
+    Twice(String),
     /// Bytes that are no text.
     #[error("is not UTF-8")]
     NotUtf8,
@@ -502,6 +571,12 @@ impl Hint for Error {
             Self::Labels { .. } | Self::NoLabel { .. } => {
                 "Name the labels in the order of the model's outputs in a file, one a line, as `classes` of the dataset."
                     .to_owned()
+            }
+            Self::TrainingSample { dataset, .. } => format!(
+                "Repair the sample, or leave it out: list the keys of the others as `ids` of `datasets/{dataset}.toml`."
+            ),
+            Self::FewDemonstrations { .. } | Self::ManyDemonstrations { .. } => {
+                "Change `pool` of the task's `demonstrations`, or take another dataset.".to_owned()
             }
             Self::NoTables { .. } => {
                 "Make the tables with `sightline metrics setup`, or leave the metric out.".to_owned()

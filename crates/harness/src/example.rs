@@ -6,6 +6,7 @@ use serde_json::Value;
 use sightline_core::{Sample, SampleKey};
 use sightline_manifest::{Lock, Plan, PlannedTask, Roots};
 use sightline_metrics::BoundingBox;
+use sightline_metrics::average_precision::Presence;
 use sightline_models::TaggedText;
 
 use crate::Result;
@@ -41,6 +42,17 @@ pub enum Content {
         class: Class,
         /// Its captions, see [`captions`].
         captions: Vec<String>,
+    },
+    /// An image in which several classes are present or not.
+    Labels(Vec<Presence>),
+    /// Images that are shown with their texts, and a question about the last one (Tsimpoukelli et al. 2021).
+    Episode {
+        /// What is said of each image but the last.
+        texts: Vec<String>,
+        /// What is asked about the last one.
+        question: String,
+        /// The right answer.
+        answer: String,
     },
     /// A question in plain words.
     Question {

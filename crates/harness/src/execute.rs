@@ -28,17 +28,21 @@ use sightline_report::{Stored, read_records, write_record};
 
 use crate::batches::{AHEAD, Batch, Feed};
 use crate::dataset::{CLASSES, Dataset, owner};
+use crate::demonstrations::{Demonstrations, Embedded};
 use crate::example::{Truth, read_truth};
 use crate::forward::Forward;
 use crate::models::{Loaded, Planned};
 use crate::predictions::{self, Header, Line, Outcome, Reader, Writer};
 use crate::recording::{record_of, same_outcome};
 use crate::score::score;
-use crate::task::{self, ClassUse, Predictor, Setting, Task, decoding};
+use crate::task::{self, ClassUse, Predictor, Setting, Task, Work, decoding};
+use crate::training::Training;
 use crate::{Error, Result};
 
 /// Folder of the predictions below that of a model.
 const PREDICTIONS: &str = "predictions";
+/// Folder of the features of training images below that of a model.
+const FEATURES: &str = "features";
 /// The metric that scores with tables of its own.
 const METEOR: &str = "meteor";
 
@@ -295,7 +299,11 @@ impl Run<'_> {
     /// What the predictions of a model at a task are made from.
     fn header(&self, planned: Planned<'_>, task: &PlannedTask) -> Result<Header> {
         let reads_classes = task::task(&task.kind)?.classes() != ClassUse::No;
-        let owners = [planned.owner(), owner(&task.dataset)];
+        let mut owners = vec![planned.owner(), owner(&task.dataset)];
+        owners.extend(task.other_datasets().map(|name| owner(name)));
+        if let Some(name) = task.chooser() {
+            owners.push(Planned::find(self.plan, self.roots, name, &task.name)?.owner());
+        }
         let mut files: Vec<&LockedFile> = self
             .lock
             .files
@@ -348,6 +356,8 @@ impl Run<'_> {
         let dataset = Dataset::open(self.plan, self.lock, self.roots, task)?;
         let library = dataset.library(loaded.model.input())?;
         let way = planned.way(kind, &task.name)?;
+        let training = self.training(planned, task, loaded, device)?;
+        let shown = self.demonstrations(task, kind, loaded, device, &dataset)?;
         let setting = Setting {
             classes: &dataset.classes.names,
             templates: &task.templates,
@@ -359,6 +369,8 @@ impl Run<'_> {
                 .clone()
                 .unwrap_or_else(|| kind.prompt().to_owned()),
             seed: self.plan.seed.child(&task.name, 0).child("generate", 0),
+            training: training.as_ref(),
+            task,
         };
         let header = &Header {
             asked: asked(kind, way, &setting),
@@ -379,6 +391,7 @@ impl Run<'_> {
             limit: task.limit,
             done: &done,
             path,
+            shown: shown.as_ref(),
             stop: self.stop,
         };
         let begin = || {
@@ -411,6 +424,139 @@ impl Run<'_> {
             samples,
         };
         Ok(Predicted::Whole(truth, throughput))
+    }
+
+    /// What a task learns from.
+    fn training<'l>(
+        &'l self,
+        planned: Planned<'l>,
+        task: &PlannedTask,
+        loaded: &'l Loaded,
+        device: &Device,
+    ) -> Result<Option<Training<'l>>> {
+        let Some(name) = &task.train else {
+            return Ok(None);
+        };
+        let dataset = Dataset::open_beside(self.plan, self.lock, self.roots, task, name)?;
+        let library = dataset.library(loaded.model.input())?;
+        let folder = format!("{}/{}/{FEATURES}", self.plan.suite, planned.name);
+        Ok(Some(Training {
+            inputs: self.features_of(planned, name, device)?,
+            dataset,
+            library,
+            preparer: &loaded.preparer,
+            model: planned.name,
+            batch_size: task.batch_size.max(1),
+            folder: self.options.records.join(folder),
+            progress: self.progress,
+            stop: self.stop,
+        }))
+    }
+
+    /// What features of a dataset's images are made from.
+    fn features_of(
+        &self,
+        planned: Planned<'_>,
+        dataset: &str,
+        device: &Device,
+    ) -> Result<Digest> {
+        let owners = [planned.owner(), owner(dataset)];
+        let files = self.lock.files.iter();
+        let mut files: Vec<&LockedFile> =
+            files.filter(|file| owners.contains(&file.owner)).collect();
+        files.sort();
+        Ok(Digest::of_json(&json!({
+            "what": FEATURES,
+            "numerics": predictions::NUMERICS,
+            "tool": self.options.tool.version,
+            "model": planned.model,
+            "seed": self.plan.seed,
+            "dataset": self.plan.datasets.get(dataset),
+            "cpu": device.is_cpu(),
+            "files": files,
+        }))?)
+    }
+
+    /// What stands before each question.
+    fn demonstrations(
+        &self,
+        task: &PlannedTask,
+        kind: &dyn Task,
+        loaded: &Loaded,
+        device: &Device,
+        questions: &Dataset,
+    ) -> Result<Option<Demonstrations>> {
+        let Some(planned) = &task.demonstrations else {
+            return Ok(None);
+        };
+        let dataset =
+            Dataset::open_beside(self.plan, self.lock, self.roots, task, &planned.dataset)?;
+        let library = dataset.library(loaded.model.input())?;
+        // The same for every model, and for every number of shots.
+        let seed = self.plan.seed.child("demonstrations", 0).child(&planned.dataset, 0);
+        let embedded = match &planned.by {
+            Some(name) => {
+                let chooser = Planned::find(self.plan, self.roots, name, &task.name)?;
+                let own = chooser.load(self.lock, device)?;
+                let embed = |dataset: &Dataset, limit| {
+                    self.embedded(chooser, &own, task, kind, device, (dataset, limit))
+                };
+                Some((embed(&dataset, None)?, embed(questions, task.limit)?))
+            }
+            None => None,
+        };
+        Demonstrations::read(planned, kind, &dataset, library, seed, embedded).map(Some)
+    }
+
+    /// The embeddings of a dataset's images; those that cannot be prepared have none.
+    fn embedded(
+        &self,
+        chooser: Planned<'_>,
+        loaded: &Loaded,
+        task: &PlannedTask,
+        kind: &dyn Task,
+        device: &Device,
+        (dataset, limit): (&Dataset, Option<u64>),
+    ) -> Result<Embedded> {
+        let library = dataset.library(loaded.model.input())?;
+        let feed = Feed {
+            dataset,
+            task: kind,
+            library: &library,
+            preparer: &loaded.preparer,
+            model: chooser.name,
+            batch_size: task.batch_size.max(1),
+            limit,
+            done: &[],
+            path: &self.options.records,
+            shown: None,
+            stop: self.stop,
+        };
+        let forward = Forward {
+            name: chooser.name,
+            task: &task.name,
+            dataset: &dataset.name,
+            model: loaded.model.as_ref(),
+            preparer: &loaded.preparer,
+            device,
+            progress: self.progress,
+            stop: self.stop,
+        };
+        let embedder = forward.embedder()?;
+        let mut all = Embedded::new();
+        self.progress.start("images to choose by", None);
+        feed.each(|batch| {
+            let works: Vec<Work> = batch.items.into_iter().filter_map(|(_, work)| work.ok()).collect();
+            self.progress.advance(works.len() as u64);
+            let vectors = embedder.images(&works)?;
+            all.extend(works.into_iter().map(|work| work.key).zip(vectors));
+            Ok(())
+        })?;
+        self.progress.finish();
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        Ok(all)
     }
 
     /// Predicts batch after batch and writes the lines that are missing. Returns the annotations and how

@@ -9,7 +9,9 @@ use sightline_manifest::{Lock, LockedFile, LockedSource, Plan, Roots};
 use sightline_store::digest_file;
 
 use crate::Result;
-use crate::dataset::{CLASSES, below, check_visuals, folder_of, owner, path_of, places, planned};
+use crate::dataset::{
+    CLASSES, below, check_visuals, folder_of, owner, path_of, places, planned, planned_beside,
+};
 use crate::models::Planned;
 use crate::task;
 
@@ -48,10 +50,21 @@ pub fn make_lock(plan: &Plan, roots: &Roots, progress: &dyn Progress) -> Result<
     }
     for task in &plan.tasks {
         let kind = task::task(&task.kind)?;
+        if let Some(name) = task.chooser() {
+            let chooser = Planned::find(plan, roots, name, &task.name)?;
+            let input = chooser.visual_input()?;
+            for name in task.other_datasets().chain([&task.dataset]) {
+                check_visuals(name, planned_beside(plan, task, name)?, &input)?;
+            }
+        }
         for name in &task.models {
             let model = Planned::find(plan, roots, name, &task.name)?;
             model.way(kind, &task.name)?;
-            check_visuals(&task.dataset, planned(plan, task)?, &model.visual_input()?)?;
+            let input = model.visual_input()?;
+            check_visuals(&task.dataset, planned(plan, task)?, &input)?;
+            for name in task.other_datasets() {
+                check_visuals(name, planned_beside(plan, task, name)?, &input)?;
+            }
         }
     }
     for (name, model) in &plan.models {

@@ -1,6 +1,6 @@
 //! What a record holds, and when two say the same.
 
-use sightline_manifest::Lock;
+use sightline_manifest::{Lock, PlannedTask};
 use sightline_models::device::describe;
 use sightline_report::record::{File, ModelInfo, Record, SCHEMA, TaskOutcome, Throughput};
 
@@ -18,6 +18,11 @@ pub(crate) fn record_of(
 ) -> Result<Record> {
     let mut owners: Vec<String> = tasks.iter().map(|task| owner(&task.dataset)).collect();
     owners.push(planned.owner());
+    let is_recorded = |task: &&PlannedTask| tasks.iter().any(|outcome| outcome.task == task.name);
+    for task in planned.plan.tasks.iter().filter(is_recorded) {
+        owners.extend(task.other_datasets().map(|name| owner(name)));
+        owners.extend(task.chooser().map(|name| format!("model:{name}")));
+    }
     let mut lock = lock.clone();
     lock.files.retain(|file| owners.contains(&file.owner));
     lock.files.sort();
@@ -31,7 +36,8 @@ pub(crate) fn record_of(
             description: planned.model.description.clone(),
             baseline: !planned.family()?.needs_checkpoint,
             weights: planned.model.weights.clone(),
-            source: lock.sources.first().map(|source| source.source.clone()),
+            source: (lock.sources.iter().find(|source| source.owner == planned.owner()))
+                .map(|source| source.source.clone()),
         },
         created: environment::now(),
         supersedes: None,

@@ -84,6 +84,10 @@ impl Checker<'_> {
             None if classes.is_some() => vec![DEFAULT_TEMPLATE.to_owned()],
             None => Vec::new(),
         };
+        let ids = written.ids.as_ref().map(|path| {
+            let place = rules::place(path.get_ref(), folder);
+            self.keep(file, path.span(), place)
+        });
         Some(PlannedDataset {
             description: written.description,
             format: whole(format)?,
@@ -94,6 +98,7 @@ impl Checker<'_> {
             class_field,
             classes,
             templates,
+            ids: whole(ids)?,
         })
     }
 

@@ -48,7 +48,7 @@ pub use image_spec::{SpecFileError, image_spec_toml, read_image_spec};
 pub use lock::{Difference, Lock, LockedFile, LockedInput, LockedSource};
 pub use plan::{
     Bootstrap, Place, Plan, PlannedAnnotations, PlannedDataset, PlannedDecode, PlannedModel,
-    PlannedTask, Roots,
+    PlannedDemonstrations, PlannedTask, Roots,
 };
 pub use rules::{MAX_BATCH_SIZE, MAX_RESAMPLES};
 pub use schema::SCHEMA;

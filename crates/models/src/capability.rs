@@ -16,6 +16,8 @@ use crate::{Error, Generate, Result, Score};
 pub enum Capability {
     /// Images and texts into one space: [`Embed`].
     Embed,
+    /// Features of images, for classifiers that are trained on them: [`Features`].
+    Features,
     /// Which of the model's own labels fits images and a text: [`Classify`].
     Classify,
     /// Which of several candidate texts answers a question about an image: [`Choose`].
@@ -38,6 +40,7 @@ impl Capability {
     /// Every capability.
     pub const ALL: &'static [Self] = &[
         Self::Embed,
+        Self::Features,
         Self::Classify,
         Self::Choose,
         Self::Match,
@@ -52,6 +55,7 @@ impl Capability {
     pub fn name(self) -> &'static str {
         match self {
             Self::Embed => "embed",
+            Self::Features => "features",
             Self::Classify => "classify",
             Self::Choose => "choose",
             Self::Match => "match",
@@ -67,6 +71,7 @@ impl Capability {
     pub fn is_answered_by(self, model: &dyn Model) -> bool {
         match self {
             Self::Embed => model.embed().is_some(),
+            Self::Features => model.features().is_some(),
             Self::Classify => model.classify().is_some(),
             Self::Choose => model.choose().is_some(),
             Self::Match => model.matching().is_some(),
@@ -167,6 +172,11 @@ pub trait Model: Send + Sync {
         None
     }
 
+    /// Images to features.
+    fn features(&self) -> Option<&dyn Features> {
+        None
+    }
+
     /// Images and a text to a label.
     fn classify(&self) -> Option<&dyn Classify> {
         None
@@ -216,6 +226,15 @@ pub trait Embed: Send + Sync {
 
     /// Factor from cosine to logit (`exp(logit_scale)`).
     fn scale(&self) -> f32;
+}
+
+/// What a model sees in images, as linear classifiers take it.
+pub trait Features: Send + Sync {
+    /// Width `D` of a feature.
+    fn width(&self) -> usize;
+
+    /// `pixels` `[B, 3, H, W]` as [`Model::input`] prepares them; returns `[B, D]` of any length, f32.
+    fn features(&self, pixels: &Tensor) -> Result<Tensor>;
 }
 
 /// Chooses among labels that a model was trained for: answers to questions, true or false.

@@ -9,7 +9,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::{
-    Capability, Choose, Classify, Embed, Error, Match, Model, Question, Result, Score, Visual,
+    Capability, Choose, Classify, Embed, Error, Features, Match, Model, Question, Result, Score, Visual,
 };
 
 /// One capability made from another.
@@ -25,6 +25,11 @@ pub struct Rule {
 
 /// Every rule; of two that give the same the first is taken.
 pub static RULES: &[Rule] = &[
+    Rule {
+        gives: Capability::Features,
+        from: Capability::Embed,
+        words: "the features of an image are its embedding",
+    },
     Rule {
         gives: Capability::Classify,
         from: Capability::Embed,
@@ -98,6 +103,14 @@ impl Way {
         }
     }
 
+    /// What makes features of images.
+    pub fn features(self, model: &dyn Model) -> Option<Box<dyn Features + '_>> {
+        if self.by.is_none() {
+            return Some(Box::new(model.features()?));
+        }
+        Some(Box::new(Embedded(model.embed()?)))
+    }
+
     /// What classifies `images` and a text. `labels` are those of a rule; a model's own head has its own.
     pub fn classify<'m>(
         self,
@@ -129,6 +142,29 @@ impl Way {
             return Some(Box::new(model.matching()?));
         }
         Some(Box::new(Best(self.judge(model)?)))
+    }
+}
+
+impl<T: Features + ?Sized> Features for &T {
+    fn width(&self) -> usize {
+        (**self).width()
+    }
+
+    fn features(&self, pixels: &Tensor) -> Result<Tensor> {
+        (**self).features(pixels)
+    }
+}
+
+/// Embeddings as features.
+struct Embedded<'m>(&'m dyn Embed);
+
+impl Features for Embedded<'_> {
+    fn width(&self) -> usize {
+        self.0.width()
+    }
+
+    fn features(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.0.embed_images(pixels)
     }
 }
 

@@ -39,7 +39,7 @@ pub use bert_config::BertConfig;
 /// Where a model's tensors are.
 pub use candle_core::Device;
 pub use capability::{
-    Capability, Choose, Classify, Embed, Ground, Match, Model, Phrases, Question, TaggedText,
+    Capability, Choose, Classify, Embed, Features, Ground, Match, Model, Phrases, Question, TaggedText,
     Visual, VisualSpec,
 };
 pub use derive::{RULES, Rule, Way};

@@ -168,6 +168,8 @@ mod tests {
             }),
             prompt: Vqa.prompt().to_owned(),
             seed: Seed(1),
+            training: None,
+            task: &sightline_manifest::PlannedTask::default(),
         };
         let way = Way::to(Vqa.needs(), &[Capability::Answer]).unwrap();
         let mut predictor = Vqa.predictor(forward, way, &setting).unwrap();

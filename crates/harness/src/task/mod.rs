@@ -20,6 +20,7 @@ use std::ops::Range;
 use serde_json::Value;
 use sightline_core::registry::UnknownName;
 use sightline_core::{SampleKey, Seed};
+use sightline_manifest::PlannedTask;
 use sightline_metrics::Observations;
 use sightline_models::{Capability, Decoding, Way};
 
@@ -27,35 +28,50 @@ use crate::error::LineProblem;
 use crate::example::{Choice, Content, Example, Truth};
 use crate::forward::Forward;
 use crate::predictions::Outcome;
+use crate::training::Training;
 use crate::visuals::Prepared;
 use crate::{Error, Result};
 
 mod answer;
 mod caption;
 pub(crate) mod decoding;
+mod episodes;
+mod exact;
+mod few_shot;
 mod grounding;
 mod label;
+mod linear_probe;
 mod matching;
 mod nlvr2;
 mod pope;
+mod ranking;
 mod retrieval;
 mod snli_ve;
+mod svm_probe;
 mod vcr;
 mod vqa;
 mod zero_shot;
+mod zero_shot_multi_label;
 
 /// Every kind of task, sorted by kind.
 pub(crate) static TASKS: &[&dyn Task] = &[
     &caption::Captioning,
+    &episodes::Episodes,
+    &few_shot::CAPTION,
+    &few_shot::VQA,
     &grounding::Grounding,
+    &linear_probe::LBFGS,
+    &linear_probe::SGD,
     &matching::Matching,
     &nlvr2::Nlvr2,
     &pope::Pope,
     &retrieval::Retrieval,
     &snli_ve::SnliVe,
+    &svm_probe::SvmProbe,
     &vcr::Vcr,
     &vqa::Vqa,
     &zero_shot::ZeroShot,
+    &zero_shot_multi_label::ZeroShotMultiLabel,
 ];
 
 /// A kind of task. Predictions are made sample by sample and never see the annotations; scores are made
@@ -78,6 +94,16 @@ pub(crate) trait Task: Sync {
     /// Fields of a task in a suite that mean something for it.
     fn options(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Fields of a task that it cannot do without.
+    fn needs_options(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The text and the answer of an example that is shown as a demonstration; `None` for what cannot be one.
+    fn demonstration(&self, _: &Content) -> Option<Shot> {
+        None
     }
 
     /// What stands before the model beside images unless a suite says otherwise.
@@ -120,7 +146,7 @@ pub(crate) enum ClassUse {
 }
 
 /// What a task was planned with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Setting<'a> {
     /// Names of the dataset's classes.
     pub(crate) classes: &'a [String],
@@ -132,6 +158,10 @@ pub(crate) struct Setting<'a> {
     pub(crate) prompt: String,
     /// From which random choices are drawn, by example.
     pub(crate) seed: Seed,
+    /// What the task learns from.
+    pub(crate) training: Option<&'a Training<'a>>,
+    /// Further options of the task.
+    pub(crate) task: &'a PlannedTask,
 }
 
 /// What an example puts before the model beside its images.
@@ -143,6 +173,18 @@ pub(crate) struct Ask {
     pub(crate) phrases: Vec<Range<usize>>,
     /// Questions with candidates.
     pub(crate) choices: Vec<Choice>,
+    /// What stands before the text, the first first. Those with an image have the first images of the example, in their
+    /// order; its own is the last.
+    pub(crate) shots: Vec<Shot>,
+}
+
+/// A demonstration: a text about an image, and what was to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shot {
+    /// A question, where the task has one.
+    pub(crate) text: String,
+    /// What is to be written.
+    pub(crate) answer: String,
 }
 
 impl Ask {

@@ -10,6 +10,7 @@
 //! class_field = "class_name"       # optional: metadata field with a sample's class
 //! classes = "scenes/classes.txt"   # optional: one class name a line
 //! templates = ["a picture of {}."] # optional: prompts for zero-shot classification
+//! ids = "./scenes.ids.txt"         # optional: only these samples, one key a line
 //! ```
 //!
 //! A dataset whose annotations are published as files names them instead of shards:
@@ -66,6 +67,8 @@ pub(crate) struct Dataset {
     pub(crate) classes: Option<Spanned<String>>,
     /// Prompts, each with one `{}`.
     pub(crate) templates: Option<Names>,
+    /// File with one key a line.
+    pub(crate) ids: Option<Spanned<String>>,
 }
 
 /// Annotation files as written.

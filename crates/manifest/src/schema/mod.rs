@@ -17,7 +17,7 @@ mod suite;
 pub(crate) use dataset::{Annotations, Dataset};
 pub(crate) use model::{Model, WrittenPublished, WrittenTarget};
 pub(crate) use read::{Parsed, parse};
-pub(crate) use suite::{Decode, Suite, Task};
+pub(crate) use suite::{Decode, Demonstrations, Suite, Task};
 
 /// Version of the manifests' layout.
 pub const SCHEMA: u32 = 1;

@@ -721,6 +721,10 @@ impl Generate for Flamingo {
         }
     }
 
+    fn end_of_shot(&self) -> &'static str {
+        "<|endofchunk|>\n"
+    }
+
     /// An image alone is captioned behind the prompt of the published evaluation, `Output:`. What is written behind prompts
     /// that end as those of the evaluation do is cut as it cuts it ([`prompts`]).
     fn generate(

@@ -34,21 +34,29 @@ pub use textual::TextualHead;
 use crate::folder;
 use crate::score::log_probabilities_of;
 use crate::{
-    Capability, CheckpointFile, Decoding, Error, Family, FileRole, Generate, Generated, Model,
-    ModelSpec, Prompt, Result, Score, Segment, Strategy, TokenizerChoice, Visual, VisualSpec,
+    Capability, CheckpointFile, Decoding, Error, Family, Features, FileRole, Generate, Generated,
+    Model, ModelSpec, Prompt, Result, Score, Segment, Strategy, TokenizerChoice, Visual, VisualSpec,
 };
 
 /// The registry's entry.
 pub static FAMILY: Family = Family {
     name: "virtex",
     paper: "https://arxiv.org/abs/2006.06666",
-    capabilities: &[Capability::Generate, Capability::Score],
+    capabilities: &[
+        Capability::Features,
+        Capability::Generate,
+        Capability::Score,
+    ],
     needs_checkpoint: true,
     files,
     offers: |spec| {
         let config = VirTexConfig::read(spec.folder(FAMILY.name)?)?;
         let writes = config.objective.writes_captions();
-        Ok(if writes { FAMILY.capabilities } else { &[] })
+        Ok(if writes {
+            FAMILY.capabilities
+        } else {
+            &[Capability::Features]
+        })
     },
     input: |spec| {
         VirTexConfig::read(spec.folder(FAMILY.name)?)?;
@@ -283,6 +291,10 @@ impl Model for VirTex {
         &self.input
     }
 
+    fn features(&self) -> Option<&dyn Features> {
+        Some(self)
+    }
+
     fn generate(&self) -> Option<&dyn Generate> {
         let writes = self.config.objective.writes_captions();
         writes.then_some(self as &dyn Generate)
@@ -291,6 +303,18 @@ impl Model for VirTex {
     fn score(&self) -> Option<&dyn Score> {
         let writes = self.config.objective.writes_captions();
         writes.then_some(self as &dyn Score)
+    }
+}
+
+/// The mean over the cells of the last stage's map, as the paper's probes take it (section 4.1).
+impl Features for VirTex {
+    fn width(&self) -> usize {
+        self.config.visual.channels().last().copied().unwrap_or(0)
+    }
+
+    fn features(&self, pixels: &Tensor) -> Result<Tensor> {
+        let map = self.visual.forward(pixels)?.to_dtype(DType::F32)?;
+        Ok(map.flatten_from(2)?.mean(2)?)
     }
 }
 
