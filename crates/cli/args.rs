@@ -57,6 +57,11 @@ pub(crate) enum Command {
     Metrics(command::metrics::MetricsCommand),
     /// Score a file of captions against a file of references, without a model
     Score(Box<command::score::ScoreArgs>),
+    /// Published datasets: what is known of them, and getting their files
+    #[command(subcommand)]
+    Datasets(command::datasets::DatasetsCommand),
+    /// Print the JSON Schema of a kind of manifest, for editors
+    Schema(command::schema::SchemaArgs),
     /// Show a suite with every name resolved and every default filled in
     Plan(command::plan::PlanArgs),
     /// Write the digest and size of every file a suite reads

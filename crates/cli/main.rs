@@ -40,6 +40,8 @@ fn main() -> ExitCode {
         Command::Ask(args) => command::ask::run(&args),
         Command::Metrics(command) => command::metrics::run(&command),
         Command::Score(args) => command::score::run(&args),
+        Command::Datasets(command) => command::datasets::run(&command),
+        Command::Schema(args) => command::schema::run(&args),
         Command::Plan(args) => command::plan::run(&args),
         Command::Lock(args) => command::lock::run(&args),
         Command::Run(args) => command::run::run(&args),

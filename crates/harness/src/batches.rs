@@ -178,7 +178,11 @@ impl Feed<'_> {
             && let (demonstrations, true) = shown.of(&read.example.key)
         {
             for one in demonstrations {
-                let files = || one.images.iter().map(|name| Source::File(&shown.library, name));
+                let files = || {
+                    one.images
+                        .iter()
+                        .map(|name| Source::File(&shown.library, name))
+                };
                 match &one.bytes {
                     Some(bytes) => sources.push(Source::Shown(one, bytes)),
                     None => sources.extend(files()),
@@ -211,7 +215,9 @@ impl Feed<'_> {
             };
             let mut of_example = Ok(Vec::new());
             for source in sources {
-                let known = source.identity().and_then(|id| by_identity.get(&id).copied());
+                let known = source
+                    .identity()
+                    .and_then(|id| by_identity.get(&id).copied());
                 let found = known.map_or_else(|| place(source), Ok);
                 if let (Some(identity), Ok(found)) = (source.identity(), &found) {
                     by_identity.insert(identity, *found);
@@ -274,7 +280,10 @@ impl Feed<'_> {
         let mut ask = self.task.ask(&read.example.content).map_err(skip)?;
         if let Some(shown) = self.shown {
             let (demonstrations, _) = shown.of(&read.example.key);
-            ask.shots = demonstrations.into_iter().map(|one| one.shot.clone()).collect();
+            ask.shots = demonstrations
+                .into_iter()
+                .map(|one| one.shot.clone())
+                .collect();
         }
         Ok(ask)
     }

@@ -92,15 +92,24 @@ mod tests {
             kinds,
             [
                 "caption",
+                "episodes",
+                "few-shot-caption",
+                "few-shot-vqa",
                 "grounding",
+                "hallucination",
+                "linear-probe",
+                "linear-probe-sgd",
                 "matching",
+                "multiple-choice",
                 "nlvr2",
                 "pope",
                 "retrieval",
                 "snli-ve",
+                "svm-probe",
                 "vcr",
                 "vqa",
-                "zero-shot"
+                "zero-shot",
+                "zero-shot-multi-label"
             ]
         );
         assert!(

@@ -253,7 +253,8 @@ pub(crate) fn places(dataset: &PlannedDataset) -> Vec<(String, &Place)> {
     .collect()
 }
 
-fn annotation_role(role: &str) -> String {
+/// How a lock names the role of a file of annotations.
+pub(crate) fn annotation_role(role: &str) -> String {
     format!("{ANNOTATIONS}{role}")
 }
 
@@ -356,8 +357,8 @@ impl Examples<'_> {
             if let Some(reader) = reader
                 && let Some(mut sample) = reader.next_sample().map_err(shard)?
             {
-                let is_listed = (self.dataset.ids.as_ref())
-                    .is_none_or(|ids| ids.keys.contains(&sample.key));
+                let is_listed =
+                    (self.dataset.ids.as_ref()).is_none_or(|ids| ids.keys.contains(&sample.key));
                 if !is_listed {
                     continue;
                 }
@@ -539,13 +540,11 @@ pub(crate) fn planned_beside<'a>(
     task: &PlannedTask,
     name: &str,
 ) -> Result<&'a PlannedDataset> {
-    plan.datasets
-        .get(name)
-        .ok_or_else(|| Error::Unplanned {
-            task: task.name.clone(),
-            kind: "dataset",
-            name: name.to_owned(),
-        })
+    plan.datasets.get(name).ok_or_else(|| Error::Unplanned {
+        task: task.name.clone(),
+        kind: "dataset",
+        name: name.to_owned(),
+    })
 }
 
 /// How a lock names a dataset.

@@ -115,7 +115,11 @@ impl Demonstrations {
 
     /// What stands before the question of that key, and whether images are shown.
     pub(crate) fn of(&self, key: &SampleKey) -> (Vec<&Shown>, bool) {
-        let count = if self.shots == 0 { self.texts } else { self.shots };
+        let count = if self.shots == 0 {
+            self.texts
+        } else {
+            self.shots
+        };
         let numbers: Vec<usize> = match self.nearest.as_ref().map(|nearest| nearest.get(key)) {
             Some(Some(numbers)) => numbers.iter().map(|&number| number as usize).collect(),
             // The question's own image could not be embedded: it fails, whatever stands before it.
@@ -139,8 +143,16 @@ impl Demonstrations {
     }
 
     /// For each question the pool's nearest, the likest last.
-    fn find_nearest(&self, theirs: &Embedded, questions: &Embedded) -> HashMap<SampleKey, Vec<u32>> {
-        let count = if self.shots == 0 { self.texts } else { self.shots };
+    fn find_nearest(
+        &self,
+        theirs: &Embedded,
+        questions: &Embedded,
+    ) -> HashMap<SampleKey, Vec<u32>> {
+        let count = if self.shots == 0 {
+            self.texts
+        } else {
+            self.shots
+        };
         let by_key: HashMap<&SampleKey, &Vec<f32>> =
             theirs.iter().map(|(key, vector)| (key, vector)).collect();
         let pool: Vec<(u32, &Shown, &Vec<f32>)> = (0..)
@@ -178,7 +190,10 @@ impl Demonstrations {
             .map(|nearest| nearest.values().flatten().copied().collect());
         let mut places: HashMap<SampleKey, usize> = HashMap::new();
         for (number, shown) in self.pool.iter().enumerate() {
-            if needed.as_ref().is_none_or(|all| all.contains(&(number as u32))) {
+            if needed
+                .as_ref()
+                .is_none_or(|all| all.contains(&(number as u32)))
+            {
                 places.insert(shown.key.clone(), number);
             }
         }
@@ -253,7 +268,10 @@ mod tests {
 
     fn answers(all: &Demonstrations, of: &str) -> Vec<String> {
         let (shown, _) = all.of(&key(of));
-        shown.iter().map(|shown| shown.shot.answer.clone()).collect()
+        shown
+            .iter()
+            .map(|shown| shown.shot.answer.clone())
+            .collect()
     }
 
     #[test]

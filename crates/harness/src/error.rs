@@ -348,8 +348,30 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A published file that is another one than the manifest says.
+    #[error("`{}` is not the published file: its {what} is {found}, it should be {expected}", path.display())]
+    OtherSource {
+        /// The file.
+        path: PathBuf,
+        /// What was compared.
+        what: &'static str,
+        /// As it is.
+        found: String,
+        /// As the manifest says.
+        expected: String,
+    },
+    /// An archive that cannot be unpacked.
+    #[error("`{}` cannot be unpacked: {reason}", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// Training samples of which none has an image and a label.
-    #[error("dataset `{dataset}` holds no sample to learn from: none has an image and a label of the list")]
+    #[error(
+        "dataset `{dataset}` holds no sample to learn from: none has an image and a label of the list"
+    )]
     NothingToLearn {
         /// The dataset.
         dataset: String,
@@ -373,7 +395,9 @@ pub enum Error {
         test: String,
     },
     /// Annotations with more classes than the list.
-    #[error("the annotations of dataset `{dataset}` have {found} classes or more, its list has {listed}")]
+    #[error(
+        "the annotations of dataset `{dataset}` have {found} classes or more, its list has {listed}"
+    )]
     OtherClasses {
         /// The dataset.
         dataset: String,
@@ -391,7 +415,9 @@ pub enum Error {
         key: String,
     },
     /// Fewer samples than are to be shown.
-    #[error("dataset `{dataset}` has {found} samples that can be shown, needed are more than {wanted}")]
+    #[error(
+        "dataset `{dataset}` has {found} samples that can be shown, needed are more than {wanted}"
+    )]
     FewDemonstrations {
         /// The dataset.
         dataset: String,
@@ -572,6 +598,10 @@ impl Hint for Error {
                 "Name the labels in the order of the model's outputs in a file, one a line, as `classes` of the dataset."
                     .to_owned()
             }
+            Self::OtherSource { path, .. } | Self::Archive { path, .. } => format!(
+                "Remove `{}` and get it again.",
+                path.display()
+            ),
             Self::TrainingSample { dataset, .. } => format!(
                 "Repair the sample, or leave it out: list the keys of the others as `ids` of `datasets/{dataset}.toml`."
             ),

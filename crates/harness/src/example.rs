@@ -1,12 +1,15 @@
 //! What a dataset says: the things that a task asks about, and what is right.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::Value;
 use sightline_core::{Sample, SampleKey};
 use sightline_manifest::{Lock, Plan, PlannedTask, Roots};
 use sightline_metrics::BoundingBox;
 use sightline_metrics::average_precision::Presence;
+use sightline_metrics::chair::ObjectNames;
 use sightline_models::TaggedText;
 
 use crate::Result;
@@ -42,6 +45,13 @@ pub enum Content {
         class: Class,
         /// Its captions, see [`captions`].
         captions: Vec<String>,
+    },
+    /// An image and the objects in it, by the names of a list.
+    Objects {
+        /// The list.
+        names: Arc<ObjectNames>,
+        /// What is in the image.
+        present: BTreeSet<Box<str>>,
     },
     /// An image in which several classes are present or not.
     Labels(Vec<Presence>),

@@ -454,12 +454,7 @@ impl Run<'_> {
     }
 
     /// What features of a dataset's images are made from.
-    fn features_of(
-        &self,
-        planned: Planned<'_>,
-        dataset: &str,
-        device: &Device,
-    ) -> Result<Digest> {
+    fn features_of(&self, planned: Planned<'_>, dataset: &str, device: &Device) -> Result<Digest> {
         let owners = [planned.owner(), owner(dataset)];
         let files = self.lock.files.iter();
         let mut files: Vec<&LockedFile> =
@@ -493,7 +488,11 @@ impl Run<'_> {
             Dataset::open_beside(self.plan, self.lock, self.roots, task, &planned.dataset)?;
         let library = dataset.library(loaded.model.input())?;
         // The same for every model, and for every number of shots.
-        let seed = self.plan.seed.child("demonstrations", 0).child(&planned.dataset, 0);
+        let seed = self
+            .plan
+            .seed
+            .child("demonstrations", 0)
+            .child(&planned.dataset, 0);
         let embedded = match &planned.by {
             Some(name) => {
                 let chooser = Planned::find(self.plan, self.roots, name, &task.name)?;
@@ -546,7 +545,11 @@ impl Run<'_> {
         let mut all = Embedded::new();
         self.progress.start("images to choose by", None);
         feed.each(|batch| {
-            let works: Vec<Work> = batch.items.into_iter().filter_map(|(_, work)| work.ok()).collect();
+            let works: Vec<Work> = batch
+                .items
+                .into_iter()
+                .filter_map(|(_, work)| work.ok())
+                .collect();
             self.progress.advance(works.len() as u64);
             let vectors = embedder.images(&works)?;
             all.extend(works.into_iter().map(|work| work.key).zip(vectors));

@@ -40,6 +40,7 @@ mod halves;
 mod locking;
 mod models;
 pub mod predictions;
+pub mod prepare;
 pub mod probe;
 mod recording;
 mod score;

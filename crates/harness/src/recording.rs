@@ -36,8 +36,11 @@ pub(crate) fn record_of(
             description: planned.model.description.clone(),
             baseline: !planned.family()?.needs_checkpoint,
             weights: planned.model.weights.clone(),
-            source: (lock.sources.iter().find(|source| source.owner == planned.owner()))
-                .map(|source| source.source.clone()),
+            source: (lock
+                .sources
+                .iter()
+                .find(|source| source.owner == planned.owner()))
+            .map(|source| source.source.clone()),
         },
         created: environment::now(),
         supersedes: None,

@@ -72,7 +72,9 @@ impl Training<'_> {
         featurer: &Featurer<'_>,
         label: impl Fn(&Example) -> Option<L>,
     ) -> Result<Learned<L>> {
-        let path = self.folder.join(format!("{}.features", self.inputs.short()));
+        let path = self
+            .folder
+            .join(format!("{}.features", self.inputs.short()));
         let (examples, without, features) = match self.kept(&path, featurer.width())? {
             Some((header, features)) => {
                 let examples = self.dataset.examples(None);

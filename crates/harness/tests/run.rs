@@ -5,6 +5,7 @@
     reason = "what these helpers unwrap fails the test that calls them"
 )]
 
+mod protocols;
 mod support;
 
 use std::fs;

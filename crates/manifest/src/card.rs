@@ -121,11 +121,7 @@ impl Checker<'_> {
     ) -> (Option<Published>, Vec<PaperTarget>) {
         let published = written.published.as_ref();
         let published = published.and_then(|published| self.publication(file, published));
-        let targets = written.paper_target.iter();
-        let targets = targets
-            .filter_map(|target| self.target(file, target))
-            .collect();
-        (published, targets)
+        (published, self.targets(file, &written.paper_target))
     }
 
     fn publication(
@@ -164,6 +160,18 @@ impl Checker<'_> {
         })
     }
 
+    /// What others report, checked.
+    pub(crate) fn targets(
+        &mut self,
+        file: &Arc<SourceFile>,
+        written: &[WrittenTarget],
+    ) -> Vec<PaperTarget> {
+        let targets = written.iter();
+        targets
+            .filter_map(|target| self.target(file, target))
+            .collect()
+    }
+
     fn target(&mut self, file: &Arc<SourceFile>, written: &WrittenTarget) -> Option<PaperTarget> {
         for (field, text) in [
             ("task", &written.task),
@@ -186,7 +194,7 @@ impl Checker<'_> {
     }
 
     /// Checks that a text says something.
-    fn filled(
+    pub(crate) fn filled(
         &mut self,
         field: &'static str,
         file: &Arc<SourceFile>,

@@ -68,6 +68,8 @@ impl Checker<'_> {
             .as_ref()
             .map(|annotations| self.annotations(file, annotations.get_ref()));
         self.source(file, &written);
+        // No part of a plan, but what is wrong with it is told.
+        self.dataset_published(file, &written.publication());
         let class_field = written.class_field.map(|field| {
             if field.get_ref().is_empty() {
                 let field_name = "class_field";

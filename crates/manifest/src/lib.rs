@@ -28,8 +28,10 @@
 mod card;
 pub mod catalog;
 mod check;
+mod dataset_card;
 mod entries;
 mod error;
+mod export;
 mod folder;
 mod image_spec;
 pub mod lock;
@@ -41,14 +43,16 @@ mod validate;
 
 pub use card::{ModelCard, PaperTarget, Published, RunWith, load_card};
 pub use catalog::{Catalog, FamilyInfo, FormFile, FormInfo, SHARDS, TaskInfo};
+pub use dataset_card::{Access, DatasetCard, DatasetPublished, DatasetSource, load_dataset_card};
 pub use entries::{load_dataset, load_model};
 pub use error::{Error, Fault, Lack, Problem, Where};
+pub use export::{Manifest, json_schema};
 pub use folder::{Entry, Listing, list, manifests_folder};
 pub use image_spec::{SpecFileError, image_spec_toml, read_image_spec};
 pub use lock::{Difference, Lock, LockedFile, LockedInput, LockedSource};
 pub use plan::{
-    Bootstrap, Place, Plan, PlannedAnnotations, PlannedDataset, PlannedDecode, PlannedModel,
-    PlannedDemonstrations, PlannedTask, Roots,
+    Bootstrap, Place, Plan, PlannedAnnotations, PlannedDataset, PlannedDecode,
+    PlannedDemonstrations, PlannedModel, PlannedTask, Roots,
 };
 pub use rules::{MAX_BATCH_SIZE, MAX_RESAMPLES};
 pub use schema::SCHEMA;

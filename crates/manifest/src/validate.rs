@@ -23,7 +23,7 @@ use crate::span::{Location, SourceFile};
 const BEAM: &str = "beam";
 const NUCLEUS: &str = "nucleus";
 /// How tokens can be chosen.
-const STRATEGIES: [&str; 3] = ["greedy", BEAM, NUCLEUS];
+pub(crate) const STRATEGIES: [&str; 3] = ["greedy", BEAM, NUCLEUS];
 /// Most hypotheses of a beam: more than any published program has by orders of magnitude.
 const MAX_BEAM_WIDTH: u32 = 1 << 10;
 /// Most tokens of a text; families have limits of their own below it.
@@ -32,7 +32,7 @@ const MAX_TOKENS: u32 = 1 << 16;
 const RANDOM: &str = "random";
 const NEAREST: &str = "nearest";
 /// How demonstrations can be chosen.
-const CHOICES: [&str; 2] = [RANDOM, NEAREST];
+pub(crate) const CHOICES: [&str; 2] = [RANDOM, NEAREST];
 /// How the likelihood of a candidate can be taken.
 pub(crate) const LIKELIHOODS: [&str; 3] = ["sum", "mean", "byte"];
 /// Most demonstrations before a question: no published protocol has more than 32.
@@ -467,7 +467,10 @@ impl<'a> Checker<'a> {
         }
         for (field, is_there) in [
             // Annotations say the class of each image themselves.
-            ("class_field", form != SHARDS || dataset.class_field.is_some()),
+            (
+                "class_field",
+                form != SHARDS || dataset.class_field.is_some(),
+            ),
             ("classes", dataset.classes.is_some()),
         ] {
             if !is_there {

@@ -6,8 +6,8 @@ use crate::detection::{coco, lvis};
 use crate::metric::DynMetric;
 use crate::{
     accuracy, average_precision, bert_score, bleu, calibration, chair, cider, clip_score,
-    exact_match, grounding, median_rank, meteor, nltk, pairs, perplexity, pope, recall, recall_per_class,
-    reciprocal_rank, rouge, rouge_score, sacrebleu, spice_tuples, vqa,
+    exact_match, grounding, median_rank, meteor, nltk, pairs, perplexity, pope, recall,
+    recall_per_class, reciprocal_rank, rouge, rouge_score, sacrebleu, spice_tuples, vqa,
 };
 
 /// Every metric, sorted by id. To add one, write its file and its line here; [`crate::conformance`]

@@ -117,7 +117,9 @@ fn check_features(
     let both = features.features(&pixels)?;
     if both.dims() != [2, features.width()] {
         let (found, width) = (both.dims().to_vec(), features.width());
-        broken.push(format!("features have the shape {found:?}, and the width {width}"));
+        broken.push(format!(
+            "features have the shape {found:?}, and the width {width}"
+        ));
         return Ok(broken);
     }
     let both: Vec<Vec<f32>> = both.to_vec2()?;

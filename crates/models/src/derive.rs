@@ -9,7 +9,8 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::{
-    Capability, Choose, Classify, Embed, Error, Features, Match, Model, Question, Result, Score, Visual,
+    Capability, Choose, Classify, Embed, Error, Features, Match, Model, Question, Result, Score,
+    Visual,
 };
 
 /// One capability made from another.

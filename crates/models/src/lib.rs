@@ -39,8 +39,8 @@ pub use bert_config::BertConfig;
 /// Where a model's tensors are.
 pub use candle_core::Device;
 pub use capability::{
-    Capability, Choose, Classify, Embed, Features, Ground, Match, Model, Phrases, Question, TaggedText,
-    Visual, VisualSpec,
+    Capability, Choose, Classify, Embed, Features, Ground, Match, Model, Phrases, Question,
+    TaggedText, Visual, VisualSpec,
 };
 pub use derive::{RULES, Rule, Way};
 pub use detect::Detect;

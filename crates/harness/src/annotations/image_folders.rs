@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use super::{AnnotationFile, AnnotationProblem, Files, Form, Role, Spot, key, unique};
-use crate::example::{Class, Content, Example};
 use crate::Result;
+use crate::example::{Class, Content, Example};
 
 /// The form.
 pub(crate) struct ImageFolders;
@@ -138,9 +138,15 @@ mod tests {
             "train/n01443537/n01443537_7.JPEG",
         ];
         let found = read(Some(MAPPING), &images).unwrap();
-        let expected = [("n01440764/n01440764_10026", 1), ("n01443537/n01443537_7", 0)];
+        let expected = [
+            ("n01440764/n01440764_10026", 1),
+            ("n01443537/n01443537_7", 0),
+        ];
         for ((key, class), expected) in found.iter().zip(expected) {
-            assert_eq!((key.as_str(), *class), (expected.0, Class::Known(expected.1)));
+            assert_eq!(
+                (key.as_str(), *class),
+                (expected.0, Class::Known(expected.1))
+            );
         }
         let found = read(None, &images).unwrap();
         assert_eq!((found[0].1, found[1].1), (Class::Known(0), Class::Known(1)));
@@ -153,7 +159,10 @@ mod tests {
         assert!(text.contains("the class of the folder `n9`"), "{text}");
         let twice = format!("{MAPPING}n01443537 goldfish\n");
         let text = told(&twice, "train/n01443537/a.JPEG");
-        assert!(text.contains("line 3: the class `n01443537` was there"), "{text}");
+        assert!(
+            text.contains("line 3: the class `n01443537` was there"),
+            "{text}"
+        );
         let text = told("\n", "train/n01443537/a.JPEG");
         assert!(text.contains("holds no class"), "{text}");
     }

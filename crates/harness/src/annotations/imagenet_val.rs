@@ -96,12 +96,20 @@ fn labels(
         file.refuse(Spot::Line(number), problem)
     };
     let mut all = Vec::new();
-    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .zip(1..)
+        .filter(|(line, _)| !line.trim().is_empty());
     if text.starts_with("ImageId,") {
         for (line, number) in lines.skip(1) {
             let (name, boxes) = line.split_once(',').unwrap_or((line, ""));
             let Some(synset) = boxes.split_whitespace().next() else {
-                return Err(value(number, "the label", line, "a name, a comma and a class"));
+                return Err(value(
+                    number,
+                    "the label",
+                    line,
+                    "a name, a comma and a class",
+                ));
             };
             all.push((number, name.to_owned(), synset.to_owned()));
         }
@@ -109,7 +117,12 @@ fn labels(
     }
     let Some(map) = map else {
         let what = "`annotations.files`";
-        return Err(value(1, what, "without `map`", "with the file that numbers the classes"));
+        return Err(value(
+            1,
+            what,
+            "without `map`",
+            "with the file that numbers the classes",
+        ));
     };
     for (line, number) in lines {
         let class = line.trim().parse().ok().and_then(|id: u32| map.get(&id));
@@ -179,7 +192,13 @@ mod tests {
 
     #[test]
     fn labels_that_mean_nothing_are_refused() {
-        let told = |labels: &str| refusal("imagenet-val", None, &[("labels", labels), ("synsets", SYNSETS)]);
+        let told = |labels: &str| {
+            refusal(
+                "imagenet-val",
+                None,
+                &[("labels", labels), ("synsets", SYNSETS)],
+            )
+        };
         let text = told("2\n1\n");
         assert!(text.contains("without `map`"), "{text}");
         let text = told(&SOLUTION.replace("n02119789", "n9"));

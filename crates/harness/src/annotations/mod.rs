@@ -2,6 +2,8 @@
 //!
 //! | form | files | examples |
 //! | --- | --- | --- |
+//! | `chair` | `instances`, `names`; `captions` | an image and the objects in it |
+//! | `choices` | `questions` | a question with candidates |
 //! | `coco-captions` | `captions` | an image and its captions, for each of `images` |
 //! | `flickr30k-entities` | `sentences`, `boxes`, `list` | a caption and its phrases that have boxes |
 //! | `image-folders` | `synsets` (optional) | an image of the class that its folder names |
@@ -21,14 +23,16 @@
 //!
 //! To add a form, write `annotations/<name>.rs`, add its `mod` line and its line in [`FORMS`].
 
+mod chair;
+mod choices;
 mod coco_captions;
 mod flickr30k_entities;
 mod image_folders;
 mod imagenet_val;
 mod karpathy;
 pub(crate) mod nlvr2;
-pub(crate) mod pope;
 mod open_ended;
+pub(crate) mod pope;
 mod read;
 pub(crate) mod snli_ve;
 mod valse;
@@ -46,6 +50,8 @@ pub use read::{AnnotationProblem, Spot};
 
 /// Every form, sorted by name.
 pub(crate) static FORMS: &[&dyn Form] = &[
+    &chair::Chair,
+    &choices::Choices,
     &coco_captions::CocoCaptions,
     &flickr30k_entities::Flickr30kEntities,
     &image_folders::ImageFolders,

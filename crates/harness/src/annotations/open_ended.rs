@@ -49,9 +49,8 @@ impl Form for OpenEnded {
                     Some(Value::String(text)) => Some(text.clone()),
                     _ => None,
                 };
-                let shown = |n: usize| {
-                    Some((text(format!("image_{n}"))?, text(format!("caption_{n}"))?))
-                };
+                let shown =
+                    |n: usize| Some((text(format!("image_{n}"))?, text(format!("caption_{n}"))?));
                 let pairs: Vec<(String, String)> = (1..).map_while(shown).collect();
                 let images = episode.numbered.keys();
                 let images = images.filter(|name| name.starts_with("image_")).count();
@@ -99,7 +98,10 @@ mod tests {
         let [example] = &examples[..] else {
             panic!("{examples:?}");
         };
-        assert_eq!(example.key.as_str(), "open_ended_mi_shots_1_ways_2_id_0_question");
+        assert_eq!(
+            example.key.as_str(),
+            "open_ended_mi_shots_1_ways_2_id_0_question"
+        );
         assert_eq!(example.images.len(), 3);
         assert!(example.images[2].ends_with("question.jpg"));
         let content = Content::Episode {
@@ -114,6 +116,9 @@ mod tests {
     fn an_image_without_a_caption_is_refused() {
         let without = QUESTIONS.replace("caption_2", "caption_3");
         let text = refusal("open-ended", None, &[("questions", &without)]);
-        assert!(text.contains("number 1 of `questions`: the number of images with a caption is 1"), "{text}");
+        assert!(
+            text.contains("number 1 of `questions`: the number of images with a caption is 1"),
+            "{text}"
+        );
     }
 }

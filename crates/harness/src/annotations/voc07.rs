@@ -81,7 +81,10 @@ mod tests {
     #[test]
     fn each_file_is_a_class_and_zero_is_difficult() {
         let texts = [
-            ("labels:aeroplane_test.txt", "000001 -1\n000002  1\n000003  0\n"),
+            (
+                "labels:aeroplane_test.txt",
+                "000001 -1\n000002  1\n000003  0\n",
+            ),
             ("labels:bicycle_test.txt", "000001  1\n000002 -1\n"),
         ];
         let examples = read_as("voc07", None, &texts).unwrap();
@@ -100,7 +103,11 @@ mod tests {
 
     #[test]
     fn other_labels_are_refused() {
-        let text = refusal("voc07", None, &[("labels:a_test.txt", "000001 -1\n000002 2\n")]);
+        let text = refusal(
+            "voc07",
+            None,
+            &[("labels:a_test.txt", "000001 -1\n000002 2\n")],
+        );
         assert!(text.contains("line 2: the line is `000002 2`"), "{text}");
     }
 }

@@ -230,8 +230,14 @@ mod tests {
     #[test]
     fn a_bowl_and_a_bent_valley_have_their_minimum() {
         let bowl = |at: &[f64]| {
-            let value = at.iter().zip(1..).map(|(x, k)| f64::from(k) * (x - 1.0).powi(2));
-            let gradient = at.iter().zip(1..).map(|(x, k)| 2.0 * f64::from(k) * (x - 1.0));
+            let value = at
+                .iter()
+                .zip(1..)
+                .map(|(x, k)| f64::from(k) * (x - 1.0).powi(2));
+            let gradient = at
+                .iter()
+                .zip(1..)
+                .map(|(x, k)| 2.0 * f64::from(k) * (x - 1.0));
             (value.sum(), gradient.collect())
         };
         for x in minimise(vec![30.0; 50], STOP, bowl) {

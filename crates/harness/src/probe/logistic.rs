@@ -63,8 +63,9 @@ fn fit_from(start: Vec<f64>, features: &Features, labels: &[u32], rows: usize, c
             let mut value = 0.0;
             for (image, number) in images.chunks(width).zip(block) {
                 let logits = weights.chunks(width).zip(bias);
-                let mut logits: Vec<f64> =
-                    logits.map(|(row, bias)| parts::dot(row, image) + bias).collect();
+                let mut logits: Vec<f64> = logits
+                    .map(|(row, bias)| parts::dot(row, image) + bias)
+                    .collect();
                 value += errors(&mut logits, labels[number]);
                 for (row, &error) in of_weights.chunks_mut(width).zip(&logits) {
                     parts::add_scaled(row, error, image);
@@ -134,7 +135,8 @@ pub fn fit_with_choice(
         let labels = numbers.iter().map(|&number| labels[number]).collect();
         (features.select(numbers), labels)
     };
-    let ((training, training_labels), (validation, validation_labels)) = (of(&training), of(&validation));
+    let ((training, training_labels), (validation, validation_labels)) =
+        (of(&training), of(&validation));
     let last = DECADES * PER_DECADE;
     let mut tried: Vec<(i32, f64)> = Vec::new();
     let mut wanted: Vec<i32> = (-last..=last).step_by(COARSE as usize).collect();
@@ -159,7 +161,10 @@ pub fn fit_with_choice(
             });
         }
         let near = [best.0 - distance, best.0 + distance];
-        wanted = near.into_iter().filter(|place| place.abs() <= last).collect();
+        wanted = near
+            .into_iter()
+            .filter(|place| place.abs() <= last)
+            .collect();
     }
 }
 
@@ -182,7 +187,12 @@ fn best(tried: &[(i32, f64)]) -> Option<(i32, f64)> {
 fn split(keys: &[SampleKey], seed: Seed) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<(u64, usize)> = keys
         .iter()
-        .map(|key| seed.child("validation", 0).child(key.as_str(), 0).rng().bits())
+        .map(|key| {
+            seed.child("validation", 0)
+                .child(key.as_str(), 0)
+                .rng()
+                .bits()
+        })
         .zip(0..)
         .collect();
     order.sort_unstable();
@@ -252,14 +262,20 @@ mod tests {
     fn a_choice_depends_on_keys_and_not_on_threads() {
         let (features, labels, keys) = corners(90);
         let choose = || fit_with_choice(&features, &labels, 3, &keys, Seed(1), &|| true).unwrap();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap();
         let (one, many) = (pool.install(choose), choose());
         assert_eq!(one, many);
         assert!(one.validation_accuracy > 0.7, "{}", one.validation_accuracy);
         let (training, validation) = split(&keys, Seed(1));
         assert_eq!((training.len(), validation.len()), (72, 18));
         assert_ne!(validation, split(&keys, Seed(2)).1);
-        assert_eq!(fit_with_choice(&features, &labels, 3, &keys, Seed(1), &|| false), None);
+        assert_eq!(
+            fit_with_choice(&features, &labels, 3, &keys, Seed(1), &|| false),
+            None
+        );
     }
 
     #[test]

@@ -138,6 +138,9 @@ mod tests {
         assert_eq!((features.len(), features.width()), (2, 2));
         assert_eq!(features.select(&[1, 0]).row(1), [3.0, 4.0]);
         let unit = features.unit_length();
-        assert_eq!((unit.row(0), unit.row(1)), (&[0.6, 0.8][..], &[0.0, 0.0][..]));
+        assert_eq!(
+            (unit.row(0), unit.row(1)),
+            (&[0.6, 0.8][..], &[0.0, 0.0][..])
+        );
     }
 }

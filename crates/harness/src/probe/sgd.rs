@@ -60,7 +60,9 @@ pub fn fit(
     assert_eq!(features.len(), labels.len(), "an image without a label");
     let width = features.width();
     let mut rng = seed.child("start", 0).rng();
-    let mut at: Vec<f64> = (0..classes * width).map(|_| DEVIATION * rng.normal()).collect();
+    let mut at: Vec<f64> = (0..classes * width)
+        .map(|_| DEVIATION * rng.normal())
+        .collect();
     at.resize(classes * (width + 1), 0.0);
     let mut velocity = vec![0.0; at.len()];
     for epoch in 0..recipe.epochs {
@@ -78,8 +80,9 @@ pub fn fit(
                 let (of_weights, of_bias) = sums.split_at_mut(classes * width);
                 for (image, place) in images.chunks(width).zip(block) {
                     let logits = weights.chunks(width).zip(bias);
-                    let mut logits: Vec<f64> =
-                        logits.map(|(row, bias)| parts::dot(row, image) + bias).collect();
+                    let mut logits: Vec<f64> = logits
+                        .map(|(row, bias)| parts::dot(row, image) + bias)
+                        .collect();
                     errors(&mut logits, labels[numbers[place]]);
                     for (row, &error) in of_weights.chunks_mut(width).zip(&logits) {
                         parts::add_scaled(row, error, image);
@@ -105,7 +108,9 @@ mod tests {
 
     #[test]
     fn a_probe_depends_on_its_seed_and_not_on_threads() {
-        let values: Vec<f32> = (0..40).map(|n| if n % 4 < 2 { 1.0 } else { -1.0 } + n as f32 / 100.0).collect();
+        let values: Vec<f32> = (0..40)
+            .map(|n| if n % 4 < 2 { 1.0 } else { -1.0 } + n as f32 / 100.0)
+            .collect();
         let features = Features::new(values, 2).unwrap();
         let labels: Vec<u32> = (0..20).map(|n| n % 2).collect();
         let recipe = Recipe {
@@ -114,7 +119,10 @@ mod tests {
             ..Recipe::default()
         };
         let learn = |seed| fit(&features, &labels, 2, &recipe, Seed(seed), &|| true).unwrap();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap();
         assert_eq!(pool.install(|| learn(1)), learn(1));
         assert_ne!(learn(1), learn(2));
         let scores = learn(1).scores(&[1.0, 1.0]);

@@ -149,7 +149,7 @@ fn precision_of_fold(
 }
 
 /// The fold of each image: scikit-learn's `StratifiedKFold(folds)`, not shuffled.
-fn stratified_folds(positive: &[bool], folds: usize) -> Vec<usize> {
+pub fn stratified_folds(positive: &[bool], folds: usize) -> Vec<usize> {
     // Classes are numbered in the order in which they first occur.
     let first = positive.first().copied().unwrap_or(false);
     let class = |is_positive: bool| usize::from(is_positive != first);
@@ -183,7 +183,10 @@ mod tests {
     fn folds_are_those_of_scikit_learn() {
         // StratifiedKFold(3).split(y) for y = [1, 0, 0, 1, 0, 0, 0, 1, 0, 0].
         let positive = [1, 0, 0, 1, 0, 0, 0, 1, 0, 0].map(|p| p == 1);
-        assert_eq!(stratified_folds(&positive, 3), [0, 0, 0, 1, 0, 1, 1, 2, 2, 2]);
+        assert_eq!(
+            stratified_folds(&positive, 3),
+            [0, 0, 0, 1, 0, 1, 1, 2, 2, 2]
+        );
         assert_eq!(stratified_folds(&[], 3), Vec::<usize>::new());
     }
 

@@ -24,8 +24,7 @@ use crate::predictions::Outcome;
 /// Forms whose examples have captions.
 pub(super) const FORMS: &[&str] = &[SHARDS, "coco-captions", "karpathy"];
 /// Metrics of captions.
-pub(super) const METRICS: &[&str] =
-    &["cider-d", "bleu-1", "bleu-2", "bleu-3", "bleu-4", "rouge-l"];
+pub(super) const METRICS: &[&str] = &["cider-d", "bleu-1", "bleu-2", "bleu-3", "bleu-4", "rouge-l"];
 /// Metrics of captions that a suite has to ask for.
 pub(super) const MORE_METRICS: &[&str] = &[
     "meteor",

@@ -240,9 +240,15 @@ mod tests {
         observer.add(line, &example("1", content.clone())).unwrap();
         let observations = observer.finish().unwrap();
         let metric = registry::metric("vqa-official").unwrap();
-        assert_eq!(metric.evaluate(&observations, None).unwrap().value, Some(1.0));
+        assert_eq!(
+            metric.evaluate(&observations, None).unwrap().value,
+            Some(1.0)
+        );
         let shot = VQA.demonstration(&content).unwrap();
-        assert_eq!((shot.text.as_str(), shot.answer.as_str()), ("What is it?", "a dog"));
+        assert_eq!(
+            (shot.text.as_str(), shot.answer.as_str()),
+            ("What is it?", "a dog")
+        );
         assert_eq!(CAPTION.demonstration(&content), None);
     }
 }

@@ -42,7 +42,14 @@ pub(crate) static SGD: LinearProbe = LinearProbe {
     kind: "linear-probe-sgd",
     learn: |learned, classes, seed, tick| {
         let recipe = sgd::Recipe::default();
-        sgd::fit(&learned.features, &learned.labels, classes, &recipe, seed, tick)
+        sgd::fit(
+            &learned.features,
+            &learned.labels,
+            classes,
+            &recipe,
+            seed,
+            tick,
+        )
     },
 };
 

@@ -3,15 +3,22 @@
 //! | kind | a model can | examples | predicts |
 //! | --- | --- | --- | --- |
 //! | `caption` | generate | images with captions | a caption |
+//! | `episodes` | answer | images with their names, and another image | a name |
+//! | `few-shot-caption`, `few-shot-vqa` | answer | those of `caption` and `vqa`, behind demonstrations | a caption, an answer |
 //! | `grounding` | ground | captions whose phrases have boxes | for each phrase the regions, best first |
+//! | `hallucination` | generate | images with objects | a caption |
+//! | `linear-probe`, `linear-probe-sgd` | features | images of classes, and such to learn from | the best classes |
 //! | `matching` | match | a caption and foils | the odds of each text |
+//! | `multiple-choice` | score | a question with candidates | how likely each is |
 //! | `nlvr2` | classify | a statement and two images | true or false |
 //! | `pope` | classify, answer | questions about objects | yes or no |
 //! | `retrieval` | embed | images with captions | embeddings |
 //! | `snli-ve` | classify | a hypothesis and an image | entailment, neutral or contradiction |
+//! | `svm-probe` | features | images of several classes, and such to learn from | a score of each class |
 //! | `vcr` | choose | a question with answers and rationales | one of each |
 //! | `vqa` | classify, answer | questions | an answer |
 //! | `zero-shot` | embed | images of classes | the best classes |
+//! | `zero-shot-multi-label` | embed | images of several classes | a score of each class |
 //!
 //! To add a kind, write `task/<name>.rs`, add its `mod` line and its line in [`TASKS`].
 
@@ -39,9 +46,11 @@ mod episodes;
 mod exact;
 mod few_shot;
 mod grounding;
+mod hallucination;
 mod label;
 mod linear_probe;
 mod matching;
+mod multiple_choice;
 mod nlvr2;
 mod pope;
 mod ranking;
@@ -60,9 +69,11 @@ pub(crate) static TASKS: &[&dyn Task] = &[
     &few_shot::CAPTION,
     &few_shot::VQA,
     &grounding::Grounding,
+    &hallucination::Hallucination,
     &linear_probe::LBFGS,
     &linear_probe::SGD,
     &matching::Matching,
+    &multiple_choice::MultipleChoice,
     &nlvr2::Nlvr2,
     &pope::Pope,
     &retrieval::Retrieval,

@@ -165,7 +165,8 @@ impl Observer for Labelled {
             return Ok(Verdict::Skipped("no labels"));
         };
         let item = LabelledScores::new(scores, labels.clone());
-        self.items.push(item.map_err(|error| value(error.to_string()))?);
+        self.items
+            .push(item.map_err(|error| value(error.to_string()))?);
         Ok(Verdict::Scored)
     }
 
@@ -202,8 +203,16 @@ mod tests {
             let verdict = observer.add(json!({ "scores": scores }), &of).unwrap();
             assert_eq!(verdict, Verdict::Scored);
         }
-        assert!(observer.add(json!({"scores": [1.0]}), &labels([yes, no])).is_err());
-        assert!(observer.add(json!({"scores": ["a", 1]}), &labels([yes, no])).is_err());
+        assert!(
+            observer
+                .add(json!({"scores": [1.0]}), &labels([yes, no]))
+                .is_err()
+        );
+        assert!(
+            observer
+                .add(json!({"scores": ["a", 1]}), &labels([yes, no]))
+                .is_err()
+        );
         let observations = Box::new(observer).finish().unwrap();
         let map = registry::metric("map").unwrap();
         assert_eq!(map.evaluate(&observations, None).unwrap().value, Some(1.0));

@@ -14,7 +14,7 @@ mod model;
 mod read;
 mod suite;
 
-pub(crate) use dataset::{Annotations, Dataset};
+pub(crate) use dataset::{Annotations, Dataset, WrittenDatasetPublished, WrittenSource};
 pub(crate) use model::{Model, WrittenPublished, WrittenTarget};
 pub(crate) use read::{Parsed, parse};
 pub(crate) use suite::{Decode, Demonstrations, Suite, Task};

@@ -35,7 +35,8 @@ use crate::folder;
 use crate::score::log_probabilities_of;
 use crate::{
     Capability, CheckpointFile, Decoding, Error, Family, Features, FileRole, Generate, Generated,
-    Model, ModelSpec, Prompt, Result, Score, Segment, Strategy, TokenizerChoice, Visual, VisualSpec,
+    Model, ModelSpec, Prompt, Result, Score, Segment, Strategy, TokenizerChoice, Visual,
+    VisualSpec,
 };
 
 /// The registry's entry.
