@@ -64,6 +64,11 @@ objects-server:
 golden dir="": metrics-data
     @{{ if dir != "" { "SIGHTLINE_FIXTURES='" + absolute_path(dir) + "'" } else { "" } }} cargo test --workspace --no-fail-fast --test golden -- --nocapture --test-threads 1
 
+# The golden files of linear probes again, with scikit-learn (a download of 60 MB into .venv/probe).
+golden-probe:
+    @benchmarks/peers/probe/setup.sh
+    @OMP_NUM_THREADS=1 .venv/probe/bin/python benchmarks/peers/probe/golden.py crates/harness/tests/fixtures/probe
+
 # Is the source formatted?
 fmt-check:
     cargo fmt --all -- --check

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod benchmarks;
+mod datasets;
 mod direct;
 mod docs;
 mod fetch;

@@ -39,6 +39,7 @@ mod forward;
 mod halves;
 mod locking;
 mod models;
+mod outlook;
 pub mod predictions;
 pub mod prepare;
 pub mod probe;
@@ -57,5 +58,6 @@ pub use example::{Choice, Class, Content, Example, Phrase, Tagged, Truth, read_t
 pub use execute::{Incomplete, ModelOutcome, Options, RunOutcome, State, run};
 pub use locking::make_lock;
 pub use models::precision;
+pub use outlook::{Inputs, Outlook, Work, outlook};
 pub use score::{Scored, score};
 pub use verify::{Agreement, VerifiedTask, check_protocols, verify};
