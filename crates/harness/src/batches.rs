@@ -153,18 +153,32 @@ impl Feed<'_> {
                 Err(_) => Vec::new(),
             })
             .collect();
+        let takes_files =
+            self.task.takes_files() && matches!(self.preparer, Preparer::Pixels(_));
+        let mut files: Vec<Result<Vec<Bytes>, Outcome>> = if takes_files {
+            let of_example = |sources: &Vec<Source<'_>>| sources.iter().map(Source::bytes).collect();
+            sources.iter().map(of_example).collect()
+        } else {
+            vec![Ok(Vec::new()); sources.len()]
+        };
         let images = match self.preparer {
+            _ if takes_files => vec![Ok(Vec::new()); sources.len()],
             Preparer::Pixels(_) => self.pixels(&sources),
             Preparer::Regions { width, .. } => self.regions(&sources, *width)?,
         };
         drop(sources);
         let keys = read.into_iter().map(|(read, _)| read.example.key);
-        let all = keys.zip(asked.into_iter().zip(images));
+        let all = keys.zip(asked.into_iter().zip(images.into_iter().zip(files.drain(..))));
         Ok(all
-            .map(|(key, (asked, images))| {
+            .map(|(key, (asked, (images, files)))| {
                 let work = asked.and_then(|ask| {
-                    let (key, images) = (key.clone(), images?);
-                    Ok(Work { key, images, ask })
+                    let (key, images, files) = (key.clone(), images?, files?);
+                    Ok(Work {
+                        key,
+                        images,
+                        files,
+                        ask,
+                    })
                 });
                 (key, work)
             })

@@ -92,6 +92,8 @@ mod tests {
             kinds,
             [
                 "caption",
+                "detection",
+                "detection-lvis",
                 "episodes",
                 "few-shot-caption",
                 "few-shot-vqa",

@@ -462,9 +462,10 @@ fn check_classes(dataset: &str, examples: &[Example], classes: &Classes) -> Resu
                 ..
             } => *class as usize + 1,
             Content::Labels(labels) => labels.len(),
+            Content::Boxes { categories, .. } => categories.is_seen.len(),
             _ => continue,
         };
-        let is_one = !matches!(&example.content, Content::Labels(_));
+        let is_one = matches!(&example.content, Content::Sample { .. });
         if found > listed || (!is_one && found != listed) {
             return Err(Error::OtherClasses {
                 dataset: dataset.to_owned(),

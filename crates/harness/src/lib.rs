@@ -54,7 +54,7 @@ pub use annotations::{AnnotationProblem, Spot};
 pub use catalog::catalog;
 pub use compare::{Comparing, Flip, MetricComparison, TaskComparison};
 pub use error::{Error, Result};
-pub use example::{Choice, Class, Content, Example, Phrase, Tagged, Truth, read_truth};
+pub use example::{Categories, Choice, Class, Content, Example, Phrase, Tagged, Truth, read_truth};
 pub use execute::{Incomplete, ModelOutcome, Options, RunOutcome, State, run};
 pub use locking::make_lock;
 pub use models::precision;

@@ -5,6 +5,7 @@
 //! | `chair` | `instances`, `names`; `captions` | an image and the objects in it |
 //! | `choices` | `questions` | a question with candidates |
 //! | `coco-captions` | `captions` | an image and its captions, for each of `images` |
+//! | `coco-instances`, `lvis` | `instances`; `seen`, `evaluated` | an image and the boxes of its objects |
 //! | `flickr30k-entities` | `sentences`, `boxes`, `list` | a caption and its phrases that have boxes |
 //! | `image-folders` | `synsets` (optional) | an image of the class that its folder names |
 //! | `imagenet-val` | `labels`, `synsets`; `map` (for the development kit's labels) | an image and its class |
@@ -29,6 +30,7 @@ mod coco_captions;
 mod flickr30k_entities;
 mod image_folders;
 mod imagenet_val;
+mod instances;
 mod karpathy;
 pub(crate) mod nlvr2;
 mod open_ended;
@@ -53,10 +55,12 @@ pub(crate) static FORMS: &[&dyn Form] = &[
     &chair::Chair,
     &choices::Choices,
     &coco_captions::CocoCaptions,
+    &instances::CocoInstances,
     &flickr30k_entities::Flickr30kEntities,
     &image_folders::ImageFolders,
     &imagenet_val::ImageNetVal,
     &karpathy::Karpathy,
+    &instances::Lvis,
     &nlvr2::Nlvr2,
     &open_ended::OpenEnded,
     &pope::Pope,

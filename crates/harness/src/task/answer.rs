@@ -178,6 +178,7 @@ mod tests {
             images: vec![Prepared::Regions(
                 Regions::new(key, RegionParts::default()).unwrap(),
             )],
+            files: Vec::new(),
             ask: Ask::text(question),
         };
         let works = vec![work("1", "What is it?"), work("2", "silence")];

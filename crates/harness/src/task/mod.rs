@@ -3,6 +3,7 @@
 //! | kind | a model can | examples | predicts |
 //! | --- | --- | --- | --- |
 //! | `caption` | generate | images with captions | a caption |
+//! | `detection`, `detection-lvis` | detect | images with boxes | objects |
 //! | `episodes` | answer | images with their names, and another image | a name |
 //! | `few-shot-caption`, `few-shot-vqa` | answer | those of `caption` and `vqa`, behind demonstrations | a caption, an answer |
 //! | `grounding` | ground | captions whose phrases have boxes | for each phrase the regions, best first |
@@ -24,6 +25,7 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use serde_json::Value;
 use sightline_core::registry::UnknownName;
 use sightline_core::{SampleKey, Seed};
@@ -42,6 +44,7 @@ use crate::{Error, Result};
 mod answer;
 mod caption;
 pub(crate) mod decoding;
+mod detection;
 mod episodes;
 mod exact;
 mod few_shot;
@@ -65,6 +68,8 @@ mod zero_shot_multi_label;
 /// Every kind of task, sorted by kind.
 pub(crate) static TASKS: &[&dyn Task] = &[
     &caption::Captioning,
+    &detection::COCO,
+    &detection::LVIS,
     &episodes::Episodes,
     &few_shot::CAPTION,
     &few_shot::VQA,
@@ -100,6 +105,11 @@ pub(crate) trait Task: Sync {
     /// What it does with the dataset's list of classes.
     fn classes(&self) -> ClassUse {
         ClassUse::No
+    }
+
+    /// Whether its predictor looks at the files of images itself, where a model takes pixels.
+    fn takes_files(&self) -> bool {
+        false
     }
 
     /// Fields of a task in a suite that mean something for it.
@@ -184,6 +194,8 @@ pub(crate) struct Ask {
     pub(crate) phrases: Vec<Range<usize>>,
     /// Questions with candidates.
     pub(crate) choices: Vec<Choice>,
+    /// Of each class whether a detector has seen boxes of it.
+    pub(crate) is_seen: Vec<bool>,
     /// What stands before the text, the first first. Those with an image have the first images of the example, in their
     /// order; its own is the last.
     pub(crate) shots: Vec<Shot>,
@@ -220,6 +232,8 @@ pub(crate) struct Work {
     pub(crate) key: SampleKey,
     /// Its images, in order.
     pub(crate) images: Vec<Prepared>,
+    /// The files of its images instead, for a task that takes these.
+    pub(crate) files: Vec<Bytes>,
     /// [`Task::ask`].
     pub(crate) ask: Ask,
 }

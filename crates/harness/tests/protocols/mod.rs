@@ -406,3 +406,55 @@ fn a_list_of_ids_leaves_the_others_out_and_must_be_there() {
     }
     assert!(Path::new("tests").is_dir());
 }
+
+#[test]
+fn objects_of_named_classes_are_found_and_scored_by_both_protocols() {
+    for kind in ["detection", "detection-lvis"] {
+        let mut suite = suite(kind, |_| {});
+        let data = suite.roots.data.clone();
+        fs::create_dir_all(data.join("images")).unwrap();
+        for id in 1..3 {
+            fs::write(data.join(format!("images/{id:012}.png")), png(id)).unwrap();
+        }
+        let image = |id: usize| {
+            serde_json::json!({
+                "id": id, "file_name": format!("{id:012}.jpg"), "neg_category_ids": [7],
+                "not_exhaustive_category_ids": [],
+            })
+        };
+        let category = |id: usize, frequency: &str| {
+            serde_json::json!({"id": id, "name": format!("thing {id}"), "frequency": frequency})
+        };
+        let instances = serde_json::json!({
+            "images": [image(1), image(2)],
+            "categories": [category(7, "r"), category(3, "f")],
+            "annotations": [
+                {"id": 1, "image_id": 1, "category_id": 3, "bbox": [2, 2, 20, 20], "area": 400, "iscrowd": 0},
+                {"id": 2, "image_id": 2, "category_id": 7, "bbox": [5, 5, 25, 25], "area": 625, "iscrowd": 0},
+            ],
+        });
+        fs::write(data.join("instances.json"), instances.to_string()).unwrap();
+        let classes = suite.roots.manifests.join("datasets/things.txt");
+        fs::write(classes, "thing 3\nthing 7\n").unwrap();
+        let form = if kind == "detection" { "coco-instances" } else { "lvis" };
+        let dataset = PlannedDataset {
+            description: "Boxes.".to_owned(),
+            images: Some(Place::Data("images/*.png".to_owned())),
+            annotations: Some(PlannedAnnotations {
+                form: form.to_owned(),
+                split: None,
+                files: [("instances".to_owned(), Place::Data("instances.json".to_owned()))].into(),
+            }),
+            classes: Some(Place::Manifests("datasets/things.txt".to_owned())),
+            ..PlannedDataset::default()
+        };
+        suite.plan.datasets = [("test".to_owned(), dataset)].into();
+        let suite = with_model(suite, "vild", Some("vild/crops"));
+        let record = suite.record().remove(0);
+        assert_eq!((record.tasks[0].counts.scored, record.tasks[0].counts.failed), (2, 0));
+        let metric = if kind == "detection" { "coco-ap50" } else { "lvis-ap50" };
+        assert!(score(&record, metric).value.is_some());
+        let found = String::from_utf8(suite.predictions(&record, 0)).unwrap();
+        assert!(found.contains("\"objects\":[["), "{found}");
+    }
+}
