@@ -19,7 +19,9 @@ fn archive(members: &[(&str, &str)]) -> Vec<u8> {
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
         header.set_cksum();
-        builder.append_data(&mut header, name, text.as_bytes()).unwrap();
+        builder
+            .append_data(&mut header, name, text.as_bytes())
+            .unwrap();
     }
     let bytes = builder.into_inner().unwrap();
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -66,7 +68,10 @@ fn a_dataset_is_fetched_once_from_a_mirror_and_counted() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let prepared: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(prepared["complete"], true, "{prepared}");
-    assert_eq!(prepared["sources"][0]["state"]["state"], "fetched", "{prepared}");
+    assert_eq!(
+        prepared["sources"][0]["state"]["state"], "fetched",
+        "{prepared}"
+    );
     let asked = server.requests_total();
     let again: Value = serde_json::from_str(&sandbox.sightline(line).stdout).unwrap();
     assert_eq!(again["sources"][0]["state"]["state"], "there", "{again}");
@@ -97,7 +102,12 @@ fn other_counts_and_other_files_are_an_answer_of_no() {
     many.write("copy/tiny.tar.gz", members());
     let outcome = many.sightline("datasets prepare tiny --data data --from copy");
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    assert!(outcome.stdout.contains("files of `image`: 2, expected are 3"), "{outcome:?}");
+    assert!(
+        outcome
+            .stdout
+            .contains("files of `image`: 2, expected are 3"),
+        "{outcome:?}"
+    );
 
     let other = sandbox(None, 2);
     let manifest = other.path("manifests/datasets/tiny.toml");
@@ -106,7 +116,12 @@ fn other_counts_and_other_files_are_an_answer_of_no() {
     other.write("copy/tiny.tar.gz", members());
     let outcome = other.sightline("datasets prepare tiny --data data --from copy");
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    assert!(outcome.stderr.contains("is not the published file: its length is"), "{outcome:?}");
+    assert!(
+        outcome
+            .stderr
+            .contains("is not the published file: its length is"),
+        "{outcome:?}"
+    );
 }
 
 /// What is wrong with `value`, in the part of JSON Schema that our schemas are made of.
@@ -130,9 +145,13 @@ fn problems(schema: &Value, value: &Value, at: &str) -> Vec<String> {
                 assert_eq!(rule, "^[a-z0-9]+(-[a-z0-9]+)*$");
                 let is_plain = |part: &str| {
                     !part.is_empty()
-                        && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+                        && part
+                            .bytes()
+                            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
                 };
-                value.as_str().is_some_and(|text| text.split('-').all(is_plain))
+                value
+                    .as_str()
+                    .is_some_and(|text| text.split('-').all(is_plain))
             }
             "maxLength" => value.as_str().map_or(0, str::len) as u64 <= rule.as_u64().unwrap(),
             "minimum" => value.as_f64() >= rule.as_f64(),
@@ -203,7 +222,12 @@ fn every_manifest_meets_its_schema_and_misspellings_do_not() {
             assert!(found.is_empty(), "{}: {found:?}", path.display());
             let mut wrong = value.clone();
             wrong["descripton"] = "x".into();
-            assert_eq!(problems(&schema, &wrong, kind).len(), 1, "{}", path.display());
+            assert_eq!(
+                problems(&schema, &wrong, kind).len(),
+                1,
+                "{}",
+                path.display()
+            );
             let mut old = value;
             old["schema"] = 2.into();
             assert!(!problems(&schema, &old, kind).is_empty());

@@ -113,8 +113,17 @@ fn options(task: &PlannedTask) -> String {
         let by = shown.by.iter().map(|by| format!(" by {by}"));
         let pool = shown.pool.iter().map(|pool| format!(" among {pool}"));
         let _ = match (shown.shots, shown.texts) {
-            (0, texts) => write!(text, ", 0 shots and {} texts of {}", texts.unwrap_or(0), shown.dataset),
-            (shots, _) => write!(text, ", {shots} shots of {} ({}", shown.dataset, shown.choice),
+            (0, texts) => write!(
+                text,
+                ", 0 shots and {} texts of {}",
+                texts.unwrap_or(0),
+                shown.dataset
+            ),
+            (shots, _) => write!(
+                text,
+                ", {shots} shots of {} ({}",
+                shown.dataset, shown.choice
+            ),
         };
         if shown.shots > 0 {
             text.extend(by.chain(pool));

@@ -153,10 +153,10 @@ impl Feed<'_> {
                 Err(_) => Vec::new(),
             })
             .collect();
-        let takes_files =
-            self.task.takes_files() && matches!(self.preparer, Preparer::Pixels(_));
+        let takes_files = self.task.takes_files() && matches!(self.preparer, Preparer::Pixels(_));
         let mut files: Vec<Result<Vec<Bytes>, Outcome>> = if takes_files {
-            let of_example = |sources: &Vec<Source<'_>>| sources.iter().map(Source::bytes).collect();
+            let of_example =
+                |sources: &Vec<Source<'_>>| sources.iter().map(Source::bytes).collect();
             sources.iter().map(of_example).collect()
         } else {
             vec![Ok(Vec::new()); sources.len()]
@@ -168,7 +168,11 @@ impl Feed<'_> {
         };
         drop(sources);
         let keys = read.into_iter().map(|(read, _)| read.example.key);
-        let all = keys.zip(asked.into_iter().zip(images.into_iter().zip(files.drain(..))));
+        let all = keys.zip(
+            asked
+                .into_iter()
+                .zip(images.into_iter().zip(files.drain(..))),
+        );
         Ok(all
             .map(|(key, (asked, (images, files)))| {
                 let work = asked.and_then(|ask| {

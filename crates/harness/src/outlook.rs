@@ -62,7 +62,10 @@ impl Outlook {
         let left = self.work.iter().filter(|work| !work.is_recorded);
         let left: Vec<&Work> = left.collect();
         let known = left.iter().filter_map(|work| work.seconds).sum();
-        (known, left.iter().filter(|work| work.seconds.is_none()).count())
+        (
+            known,
+            left.iter().filter(|work| work.seconds.is_none()).count(),
+        )
     }
 }
 
@@ -148,7 +151,10 @@ fn work(plan: &Plan, task: &PlannedTask, model: &str, stored: &[Stored]) -> Resu
         seconds: None,
     };
     let mut last = "";
-    for stored in stored.iter().filter(|stored| stored.record.model.name == model) {
+    for stored in stored
+        .iter()
+        .filter(|stored| stored.record.model.name == model)
+    {
         let record = &stored.record;
         for outcome in &record.tasks {
             if (&outcome.kind, &outcome.dataset) != (&task.kind, &task.dataset) {

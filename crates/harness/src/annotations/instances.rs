@@ -145,8 +145,11 @@ fn read(files: &Files, is_federated: bool) -> Result<Vec<Example>> {
                 file.refuse(spot, problem)
             })
         };
-        let mut truths: HashMap<u64, Vec<GroundTruth>> =
-            document.images.iter().map(|image| (image.id, Vec::new())).collect();
+        let mut truths: HashMap<u64, Vec<GroundTruth>> = document
+            .images
+            .iter()
+            .map(|image| (image.id, Vec::new()))
+            .collect();
         for (instance, at) in document.annotations.iter().zip(1..) {
             let spot = || Spot::Entry("annotations", at);
             let Some(truths) = truths.get_mut(&instance.image_id) else {
@@ -182,7 +185,9 @@ fn read(files: &Files, is_federated: bool) -> Result<Vec<Example>> {
         for (image, at) in document.images.into_iter().zip(1..) {
             let spot = Spot::Entry("images", at);
             let all = |ids: &[u64]| -> Result<Vec<u32>> {
-                ids.iter().map(|&id| number(Spot::Entry("images", at), id)).collect()
+                ids.iter()
+                    .map(|&id| number(Spot::Entry("images", at), id))
+                    .collect()
             };
             let name = image.file_name.clone().or_else(|| image.coco_url.clone());
             let example = Example {
@@ -236,7 +241,10 @@ fn categories(
             if name.is_empty() {
                 continue;
             }
-            let place = document.categories.iter().position(|category| category.name == name);
+            let place = document
+                .categories
+                .iter()
+                .position(|category| category.name == name);
             let place = place.ok_or_else(|| {
                 let problem = AnnotationProblem::Unknown {
                     what: "category",
@@ -278,7 +286,11 @@ mod tests {
 
     #[test]
     fn categories_are_numbered_by_their_ids_and_lists_say_which_count() {
-        let files = [("instances", COCO), ("seen", "car\n"), ("evaluated", "dog\n")];
+        let files = [
+            ("instances", COCO),
+            ("seen", "car\n"),
+            ("evaluated", "dog\n"),
+        ];
         let examples = read_as("coco-instances", None, &files).unwrap();
         let Content::Boxes {
             truths, categories, ..
@@ -289,12 +301,20 @@ mod tests {
         assert_eq!((truths[0].category, truths[0].area), (1, 11.5));
         assert_eq!(categories.is_seen, [true, false]);
         assert_eq!(categories.is_evaluated, [false, true]);
-        let base = read_as("coco-instances", None, &[("instances", COCO), ("evaluated", "car\n")]);
+        let base = read_as(
+            "coco-instances",
+            None,
+            &[("instances", COCO), ("evaluated", "car\n")],
+        );
         let Content::Boxes { truths, .. } = &base.unwrap()[0].content else {
             panic!("no boxes");
         };
         assert!(truths.is_empty(), "{truths:?}");
-        let text = refusal("coco-instances", None, &[("instances", COCO), ("seen", "cat\n")]);
+        let text = refusal(
+            "coco-instances",
+            None,
+            &[("instances", COCO), ("seen", "cat\n")],
+        );
         assert!(text.contains("line 1: is about category `cat`"), "{text}");
     }
 
@@ -314,6 +334,9 @@ mod tests {
         assert_eq!(categories.is_seen, [true, false], "rare ones are novel");
         assert_eq!(categories.frequencies[&1], Frequency::Rare);
         let text = refusal("lvis", None, &[("instances", COCO)]);
-        assert!(text.contains("number 1 of `categories`: `frequency` is ``"), "{text}");
+        assert!(
+            text.contains("number 1 of `categories`: `frequency` is ``"),
+            "{text}"
+        );
     }
 }

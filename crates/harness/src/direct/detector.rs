@@ -1,9 +1,9 @@
 //! Objects of named classes in images.
 
+use candle_core::Device;
 use sightline_models::detect::{
     Class, Detection, Judged, Proposal, RegionBatch, RegionView, Seen, Vocabulary, crop_of,
 };
-use candle_core::Device;
 use sightline_models::{Capability, Detect};
 use sightline_preprocess::regions::{BatchSpec, Regions, batch};
 use sightline_preprocess::{Canvas, PrepareError, Preprocessor};

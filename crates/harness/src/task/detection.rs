@@ -35,7 +35,9 @@ use crate::visuals::{Prepared, Preparer};
 use crate::{Error, Result};
 
 /// `detection`.
-pub(crate) static COCO: Detecting = Detecting { is_federated: false };
+pub(crate) static COCO: Detecting = Detecting {
+    is_federated: false,
+};
 /// `detection-lvis`.
 pub(crate) static LVIS: Detecting = Detecting { is_federated: true };
 
@@ -75,7 +77,13 @@ impl Task for Detecting {
 
     fn metrics(&self) -> &'static [&'static str] {
         if self.is_federated {
-            &["lvis-ap", "lvis-ap.rare", "lvis-ap.common", "lvis-ap.frequent", "lvis-ap50"]
+            &[
+                "lvis-ap",
+                "lvis-ap.rare",
+                "lvis-ap.common",
+                "lvis-ap.frequent",
+                "lvis-ap50",
+            ]
         } else {
             &["coco-ap", "coco-ap50", "coco-ap75"]
         }
@@ -83,9 +91,20 @@ impl Task for Detecting {
 
     fn more_metrics(&self) -> &'static [&'static str] {
         if self.is_federated {
-            &["lvis-ap75", "lvis-ap.small", "lvis-ap.medium", "lvis-ap.large", "lvis-ar@300"]
+            &[
+                "lvis-ap75",
+                "lvis-ap.small",
+                "lvis-ap.medium",
+                "lvis-ap.large",
+                "lvis-ar@300",
+            ]
         } else {
-            &["coco-ap.small", "coco-ap.medium", "coco-ap.large", "coco-ar@100"]
+            &[
+                "coco-ap.small",
+                "coco-ap.medium",
+                "coco-ap.large",
+                "coco-ar@100",
+            ]
         }
     }
 
@@ -152,7 +171,8 @@ impl Predictor for Finder<'_> {
             return Ok(Vec::new());
         };
         let this = &*self;
-        this.forward.each(&works, |work| this.find(work, vocabulary))
+        this.forward
+            .each(&works, |work| this.find(work, vocabulary))
     }
 }
 
@@ -314,7 +334,9 @@ mod tests {
             is_ignored: false,
         };
         let truths = vec![truth(0, 0.0), truth(1, 50.0)];
-        let kept = truths.into_iter().filter(|truth| evaluated[truth.category as usize]);
+        let kept = truths
+            .into_iter()
+            .filter(|truth| evaluated[truth.category as usize]);
         let frequencies = [(0, Frequency::Rare), (1, Frequency::Frequent)].into();
         let content = Content::Boxes {
             truths: kept.collect(),
@@ -338,7 +360,10 @@ mod tests {
         // The first is right; of the second class the box is elsewhere.
         let line = json!({"objects": [[0, 0.9, [0.0, 0.0, 10.0, 10.0]], [1, 0.8, [90.0, 90.0, 5.0, 5.0]]]});
         observer.add(line, &boxes(evaluated)).unwrap();
-        for line in [json!({"objects": [[2, 0.9, [0.0, 0.0, 1.0, 1.0]]]}), json!({"objects": [[0, 0.9, [0.0]]]})] {
+        for line in [
+            json!({"objects": [[2, 0.9, [0.0, 0.0, 1.0, 1.0]]]}),
+            json!({"objects": [[0, 0.9, [0.0]]]}),
+        ] {
             assert!(observer.add(line, &boxes(evaluated)).is_err());
         }
         let observations = observer.finish().unwrap();
@@ -348,11 +373,16 @@ mod tests {
 
     #[test]
     fn categories_that_are_not_evaluated_do_not_count() {
-        assert_eq!(value(&COCO, [true, true], "coco-ap50"), Some(0.5));
-        assert_eq!(value(&COCO, [true, false], "coco-ap50"), Some(1.0));
-        assert_eq!(value(&COCO, [false, true], "coco-ap50"), Some(0.0));
-        assert_eq!(value(&LVIS, [true, true], "lvis-ap.rare"), Some(1.0));
-        assert_eq!(value(&LVIS, [true, true], "lvis-ap.frequent"), Some(0.0));
+        for (task, evaluated, metric, expected) in [
+            (&COCO, [true, true], "coco-ap50", 0.5),
+            (&COCO, [true, false], "coco-ap50", 1.0),
+            (&COCO, [false, true], "coco-ap50", 0.0),
+            (&LVIS, [true, true], "lvis-ap.rare", 1.0),
+            (&LVIS, [true, true], "lvis-ap.frequent", 0.0),
+        ] {
+            let found = value(task, evaluated, metric).unwrap();
+            assert!((found - expected).abs() < 1e-12, "{metric}: {found}");
+        }
         assert!(LVIS.ask(&boxes([true, true]).content).unwrap().is_seen == [false, true]);
     }
 }

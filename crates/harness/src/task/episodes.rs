@@ -106,19 +106,8 @@ impl Predictor for Player<'_> {
             let ended = |text: &str| format!("{text}{end}");
             let induction = ended(&this.induction);
             let texts: Vec<String> = texts.iter().map(|text| ended(text)).collect();
-            let mut segments = Vec::new();
-            if !this.induction.is_empty() {
-                segments.push(Segment::Text(&induction));
-            }
-            for _ in 0..=this.repeats {
-                for (image, text) in texts.iter().enumerate() {
-                    segments.extend([Segment::Image(image), Segment::Text(text)]);
-                }
-            }
-            segments.push(Segment::Image(texts.len()));
-            if !question.is_empty() {
-                segments.push(Segment::Text(question));
-            }
+            let induction = (!this.induction.is_empty()).then_some(induction.as_str());
+            let segments = segments(induction, &texts, this.repeats, question);
             Ok(match this.writer.write_behind(work, &segments)? {
                 Ok(written) => {
                     let answer = written.text;
@@ -128,6 +117,27 @@ impl Predictor for Player<'_> {
             })
         })
     }
+}
+
+/// What stands before the model: the induction, the images with their texts, again as often as `repeats` says, and the last
+/// image with the question.
+fn segments<'t>(
+    induction: Option<&'t str>,
+    texts: &'t [String],
+    repeats: usize,
+    question: &'t str,
+) -> Vec<Segment<'t>> {
+    let mut segments: Vec<Segment<'t>> = induction.into_iter().map(Segment::Text).collect();
+    for _ in 0..=repeats {
+        for (image, text) in texts.iter().enumerate() {
+            segments.extend([Segment::Image(image), Segment::Text(text)]);
+        }
+    }
+    segments.push(Segment::Image(texts.len()));
+    if !question.is_empty() {
+        segments.push(Segment::Text(question));
+    }
+    segments
 }
 
 /// What a prediction holds.
@@ -164,6 +174,21 @@ mod tests {
 
     use super::*;
     use crate::example::tests::example;
+
+    #[test]
+    fn examples_stand_before_the_question_as_often_as_told() {
+        let texts = ["a\n".to_owned(), "b\n".to_owned()];
+        let (image, text) = (Segment::Image, Segment::Text);
+        let once = [image(0), text("a\n"), image(1), text("b\n")];
+        let question = [image(2), text("This is a")];
+        assert_eq!(
+            segments(None, &texts, 0, "This is a"),
+            [&once[..], &question].concat()
+        );
+        let all = [&[text("Go.\n")][..], &once, &once, &question].concat();
+        assert_eq!(segments(Some("Go.\n"), &texts, 1, "This is a"), all);
+        assert_eq!(segments(None, &[], 0, ""), [image(0)]);
+    }
 
     #[test]
     fn the_first_line_is_the_answer() {

@@ -212,10 +212,9 @@ impl Observer for Ranks {
         else {
             return Ok(Verdict::Skipped("no right candidate"));
         };
-        let best =
-            (0..)
-                .zip(&likelihoods)
-                .reduce(|best, next| if next.1 > best.1 { next } else { best });
+        let best = (0..)
+            .zip(&likelihoods)
+            .reduce(|best, next| if next.1 > best.1 { next } else { best });
         self.ranks.push(rank);
         self.labels.push(Label {
             truth: right as u32,

@@ -114,7 +114,11 @@ fn a_masked_language_model_offers_no_captions() {
     let captioner = captioner();
     assert_eq!(
         offers(&captioner.spec()).unwrap(),
-        [Capability::Features, Capability::Generate, Capability::Score]
+        [
+            Capability::Features,
+            Capability::Generate,
+            Capability::Score
+        ]
     );
 }
 
