@@ -207,12 +207,11 @@ impl Feed<'_> {
                 }
             }
         }
-        match &read.image {
-            Some(image) => sources.push(Source::Shard(image)),
-            None => {
-                let names = read.example.images.iter();
-                sources.extend(names.map(|name| Source::File(self.library, name)));
-            }
+        if let Some(image) = &read.image {
+            sources.push(Source::Shard(image));
+        } else {
+            let names = read.example.images.iter();
+            sources.extend(names.map(|name| Source::File(self.library, name)));
         }
         sources
     }

@@ -8,6 +8,7 @@
 //! Then what the manifest promises is counted: files of images, and examples of the annotations.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Component, Path, PathBuf};
@@ -189,20 +190,14 @@ impl Preparing<'_> {
             }
             return Ok(SourceState::There);
         } else {
-            match (&source.url, self.stores) {
-                (Some(url), Some(stores)) => {
-                    self.fetch(stores, url, &downloaded)?;
-                    self.check(source, &downloaded)?;
-                    (
-                        self.place(source, &downloaded, &target)?,
-                        SourceState::Fetched,
-                    )
-                }
-                _ => {
-                    let why = self.advice(source);
-                    return Ok(SourceState::Missing { why });
-                }
-            }
+            let (Some(url), Some(stores)) = (&source.url, self.stores) else {
+                let why = self.advice(source);
+                return Ok(SourceState::Missing { why });
+            };
+            self.fetch(stores, url, &downloaded)?;
+            self.check(source, &downloaded)?;
+            let files = self.place(source, &downloaded, &target)?;
+            (files, SourceState::Fetched)
         };
         let note_of = Note {
             schema: SCHEMA,
@@ -284,12 +279,10 @@ impl Preparing<'_> {
             let mut hasher = Hashed(Md5::new());
             let file = File::open(path).map_err(io_at(path))?;
             self.copy(file, &mut hasher, path)?;
-            let found: String = hasher
-                .0
-                .finalize()
-                .iter()
-                .map(|b| format!("{b:02x}"))
-                .collect();
+            let mut found = String::new();
+            for byte in hasher.0.finalize() {
+                let _ = write!(found, "{byte:02x}");
+            }
             if found != *expected {
                 return Err(differs("MD5", found, expected.clone()));
             }
@@ -311,27 +304,24 @@ impl Preparing<'_> {
             return Ok(written);
         }
         let open = || File::open(path).map_err(io_at(path));
-        let name = source.file.to_ascii_lowercase();
-        if name.ends_with(".zip") {
-            self.unzip(open()?, source, path, target, &mut written)?;
-        } else if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
-            self.untar(
-                MultiGzDecoder::new(open()?),
-                source,
-                path,
-                target,
-                &mut written,
-            )?;
-        } else if name.ends_with(".tar") {
-            self.untar(open()?, source, path, target, &mut written)?;
-        } else if let Some(plain) = source.file.strip_suffix(".gz") {
-            let to = target.join(plain);
-            self.write(MultiGzDecoder::new(open()?), &to, path, &mut written)?;
-        } else {
-            return Err(Error::Archive {
-                path: path.to_owned(),
-                reason: "has no ending that is known: .zip, .tar, .tar.gz, .tgz or .gz".to_owned(),
-            });
+        match Packing::of(&source.file) {
+            Some(Packing::Zip) => self.unzip(open()?, source, path, target, &mut written)?,
+            Some(Packing::Tar) => self.untar(open()?, source, path, target, &mut written)?,
+            Some(Packing::TarGz) => {
+                let plain = MultiGzDecoder::new(open()?);
+                self.untar(plain, source, path, target, &mut written)?;
+            }
+            Some(Packing::Gz(plain)) => {
+                let to = target.join(plain);
+                self.write(MultiGzDecoder::new(open()?), &to, path, &mut written)?;
+            }
+            None => {
+                return Err(Error::Archive {
+                    path: path.to_owned(),
+                    reason: "has no ending that is known: .zip, .tar, .tar.gz, .tgz or .gz"
+                        .to_owned(),
+                });
+            }
         }
         Ok(written)
     }
@@ -355,7 +345,7 @@ impl Preparing<'_> {
                 continue;
             }
             let name = member.name().map_err(broken)?.into_owned();
-            if let Some(to) = self.member(path, target, &name, source.strip)? {
+            if let Some(to) = place_of_member(path, target, &name, source.strip)? {
                 self.write(member, &to, path, written)?;
             }
         }
@@ -381,36 +371,11 @@ impl Preparing<'_> {
                 continue;
             }
             let name = entry.path().map_err(broken)?.to_string_lossy().into_owned();
-            if let Some(to) = self.member(path, target, &name, source.strip)? {
+            if let Some(to) = place_of_member(path, target, &name, source.strip)? {
                 self.write(entry, &to, path, written)?;
             }
         }
         Ok(())
-    }
-
-    /// Where a member of an archive goes, which must be below the target; `None` for one of which nothing is left.
-    fn member(
-        &self,
-        archive: &Path,
-        target: &Path,
-        name: &str,
-        strip: u32,
-    ) -> Result<Option<PathBuf>> {
-        let parts: Vec<Component<'_>> = Path::new(name)
-            .components()
-            .filter(|part| !matches!(part, Component::CurDir))
-            .collect();
-        if !parts
-            .iter()
-            .all(|part| matches!(part, Component::Normal(_)))
-        {
-            return Err(Error::Archive {
-                path: archive.to_owned(),
-                reason: format!("its member `{name}` would leave the folder"),
-            });
-        }
-        let left: PathBuf = parts.into_iter().skip(strip as usize).collect();
-        Ok((!left.as_os_str().is_empty()).then(|| target.join(left)))
     }
 
     /// Copies a file or a folder with all that is in it.
@@ -504,6 +469,56 @@ impl Preparing<'_> {
             });
         }
         Ok(checks)
+    }
+}
+
+/// Where a member of an archive goes, which must be below the target; `None` for one of which nothing is left.
+fn place_of_member(
+    archive: &Path,
+    target: &Path,
+    name: &str,
+    strip: u32,
+) -> Result<Option<PathBuf>> {
+    let parts: Vec<Component<'_>> = Path::new(name)
+        .components()
+        .filter(|part| !matches!(part, Component::CurDir))
+        .collect();
+    if !parts
+        .iter()
+        .all(|part| matches!(part, Component::Normal(_)))
+    {
+        return Err(Error::Archive {
+            path: archive.to_owned(),
+            reason: format!("its member `{name}` would leave the folder"),
+        });
+    }
+    let left: PathBuf = parts.into_iter().skip(strip as usize).collect();
+    Ok((!left.as_os_str().is_empty()).then(|| target.join(left)))
+}
+
+/// How a published file is packed, by its ending.
+enum Packing<'a> {
+    Zip,
+    Tar,
+    TarGz,
+    /// One file, of this name.
+    Gz(&'a str),
+}
+
+impl<'a> Packing<'a> {
+    fn of(file: &'a str) -> Option<Self> {
+        let (stem, end) = file.rsplit_once('.')?;
+        let is_tar = Path::new(stem)
+            .extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("tar"));
+        match end.to_ascii_lowercase().as_str() {
+            "zip" => Some(Self::Zip),
+            "tar" => Some(Self::Tar),
+            "tgz" => Some(Self::TarGz),
+            "gz" if is_tar => Some(Self::TarGz),
+            "gz" => Some(Self::Gz(stem)),
+            _ => None,
+        }
     }
 }
 

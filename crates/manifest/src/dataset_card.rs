@@ -209,16 +209,13 @@ impl Checker<'_> {
             self.address(file, url);
         }
         let place = rules::place(written.to.get_ref(), Kind::Dataset.folder());
-        let to = match self.keep(file, written.to.span(), place)? {
-            Place::Data(path) => path,
-            _ => {
-                let fault = Fault::Path {
-                    path: written.to.get_ref().clone(),
-                    reason: "is not below the data folder",
-                };
-                self.tell_at(file, written.to.span(), fault);
-                return None;
-            }
+        let Place::Data(to) = self.keep(file, written.to.span(), place)? else {
+            let fault = Fault::Path {
+                path: written.to.get_ref().clone(),
+                reason: "is not below the data folder",
+            };
+            self.tell_at(file, written.to.span(), fault);
+            return None;
         };
         let strip = match &written.strip {
             Some(strip) if written.unpack => {

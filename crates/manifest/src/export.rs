@@ -237,7 +237,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         let value = visitor.visit_map(Fields {
             tracer: &self,
             is_spanned,
-            fields: fields.iter(),
+            names: fields.iter(),
             next: None,
             found: &mut found,
         })?;
@@ -289,7 +289,7 @@ impl<'de> MapAccess<'de> for One<'_, '_> {
 struct Fields<'f, 'a> {
     tracer: &'f Tracer<'a>,
     is_spanned: bool,
-    fields: std::slice::Iter<'static, &'static str>,
+    names: std::slice::Iter<'static, &'static str>,
     next: Option<&'static str>,
     found: &'f mut Vec<Field>,
 }
@@ -306,7 +306,7 @@ impl<'de> MapAccess<'de> for Fields<'_, '_> {
         let is_there = |name: &&&'static str| {
             is_spanned || tracer.omit != Some(joined(&tracer.path, name).as_str())
         };
-        self.next = self.fields.by_ref().find(is_there).copied();
+        self.next = self.names.by_ref().find(is_there).copied();
         let Some(name) = self.next else {
             return Ok(None);
         };
@@ -633,7 +633,7 @@ mod tests {
     fn paths(mut shape: Shape, kind: &str) -> Vec<String> {
         let mut all = Vec::new();
         visit(&mut shape, "", &mut |path, _| {
-            all.push(format!("{kind}.{path}"))
+            all.push(format!("{kind}.{path}"));
         });
         all
     }

@@ -227,6 +227,64 @@ impl<'a> Checker<'a> {
                 }
             }
         }
+        self.options(file, task, info);
+        let templates = task
+            .templates
+            .as_ref()
+            .map(|list| self.templates(file, list));
+        let decode = task
+            .decode
+            .as_ref()
+            .and_then(|decode| self.decode(file, decode.get_ref()));
+        let demonstrations = task
+            .demonstrations
+            .as_ref()
+            .and_then(|written| self.demonstrations(file, written.get_ref()));
+        let repeats = task.repeats.as_ref().and_then(|repeats| {
+            let checked = rules::range("repeats", *repeats.get_ref(), &(0..=MAX_REPEATS));
+            self.keep(file, repeats.span(), checked)
+        });
+        let likelihoods = LIKELIHOODS.map(str::to_owned);
+        let likelihood = (task.likelihood.as_ref())
+            .and_then(|written| self.known("likelihood", file, written, &likelihoods));
+        let batch_size = task.batch_size.as_ref().and_then(|size| {
+            let checked = rules::range("batch_size", *size.get_ref(), &(1..=MAX_BATCH_SIZE));
+            self.keep(file, size.span(), checked)
+        });
+        if let Some(limit) = task.limit.as_ref().filter(|limit| *limit.get_ref() == 0) {
+            self.tell_at(file, limit.span(), zero_limit());
+        }
+        let default_name = || {
+            let shown = demonstrations.as_ref().map(shots_name);
+            let repeats = repeats.map(|repeats| format!("-{repeats}-repeats"));
+            let likelihood = likelihood.as_ref().map(|how| format!("-by-{how}"));
+            let further: String = [shown, repeats, likelihood].into_iter().flatten().collect();
+            format!("{kind}-{}{further}", task.dataset.get_ref())
+        };
+        Draft {
+            name: task
+                .name
+                .as_ref()
+                .map_or_else(default_name, |name| name.get_ref().clone()),
+            info,
+            metrics: match &task.metrics {
+                Some(metrics) => texts(metrics),
+                None => info.map_or_else(Vec::new, |info| info.metrics.clone()),
+            },
+            templates,
+            decode,
+            demonstrations: demonstrations.clone(),
+            repeats,
+            likelihood: likelihood.clone(),
+            batch_size: batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
+            limit: task.limit.as_ref().map(|limit| *limit.get_ref()),
+            written: task,
+        }
+    }
+
+    /// Checks that the fields of a task mean something for its kind, and that those are there which it needs.
+    fn options(&mut self, file: &Arc<SourceFile>, task: &Task, info: Option<&TaskInfo>) {
+        let kind = task.kind.get_ref();
         let spans = [
             ("templates", task.templates.as_ref().map(Spanned::span)),
             ("decode", task.decode.as_ref().map(Spanned::span)),
@@ -255,64 +313,6 @@ impl<'a> Checker<'a> {
                 let with = format!("a task of the kind `{kind}`");
                 self.tell_at(file, task.kind.span(), Fault::MissingWith { field, with });
             }
-        }
-        let templates = task
-            .templates
-            .as_ref()
-            .map(|list| self.templates(file, list));
-        let decode = task
-            .decode
-            .as_ref()
-            .and_then(|decode| self.decode(file, decode.get_ref()));
-        let demonstrations = task
-            .demonstrations
-            .as_ref()
-            .and_then(|written| self.demonstrations(file, written.get_ref()));
-        let repeats = task.repeats.as_ref().and_then(|repeats| {
-            let checked = rules::range("repeats", *repeats.get_ref(), &(0..=MAX_REPEATS));
-            self.keep(file, repeats.span(), checked)
-        });
-        let likelihoods = LIKELIHOODS.map(str::to_owned);
-        let likelihood = (task.likelihood.as_ref())
-            .and_then(|written| self.known("likelihood", file, written, &likelihoods));
-        let batch_size = task.batch_size.as_ref().and_then(|size| {
-            let checked = rules::range("batch_size", *size.get_ref(), &(1..=MAX_BATCH_SIZE));
-            self.keep(file, size.span(), checked)
-        });
-        if let Some(limit) = task.limit.as_ref().filter(|limit| *limit.get_ref() == 0) {
-            self.tell_at(file, limit.span(), zero_limit());
-        }
-        let default_name = || {
-            let mut name = format!("{kind}-{}", task.dataset.get_ref());
-            if let Some(shown) = &demonstrations {
-                name.push_str(&shots_name(shown));
-            }
-            if let Some(repeats) = repeats {
-                name.push_str(&format!("-{repeats}-repeats"));
-            }
-            if let Some(likelihood) = &likelihood {
-                name.push_str(&format!("-by-{likelihood}"));
-            }
-            name
-        };
-        Draft {
-            name: task
-                .name
-                .as_ref()
-                .map_or_else(default_name, |name| name.get_ref().clone()),
-            info,
-            metrics: match &task.metrics {
-                Some(metrics) => texts(metrics),
-                None => info.map_or_else(Vec::new, |info| info.metrics.clone()),
-            },
-            templates,
-            decode,
-            demonstrations: demonstrations.clone(),
-            repeats,
-            likelihood: likelihood.clone(),
-            batch_size: batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
-            limit: task.limit.as_ref().map(|limit| *limit.get_ref()),
-            written: task,
         }
     }
 

@@ -172,9 +172,7 @@ mod tests {
         ];
         let examples = read_as("chair", None, &texts).unwrap();
         let present = |number: usize| match &examples[number].content {
-            Content::Objects { present, .. } => {
-                present.iter().map(|name| name.to_string()).collect()
-            }
+            Content::Objects { present, .. } => present.iter().map(ToString::to_string).collect(),
             other => panic!("{other:?}"),
         };
         let (first, second): (Vec<String>, Vec<String>) = (present(0), present(1));

@@ -1,4 +1,4 @@
-//! Images in a folder for each class, as ImageNet's training images (`train/n01440764/n01440764_10026.JPEG`) and
+//! Images in a folder for each class, as `ImageNet`'s training images (`train/n01440764/n01440764_10026.JPEG`) and
 //! torchvision's `ImageFolder` have them. The images are those of the dataset's `images`.
 //!
 //! A file `synsets` says the order of the classes: the first word of each line is a folder's name, as in
@@ -26,13 +26,12 @@ impl Form for ImageFolders {
 
     fn read(&self, files: &Files) -> Result<Vec<Example>> {
         let listed = files.all("synsets").into_iter().next();
-        let classes: HashMap<String, u32> = match &listed {
-            Some(file) => synsets(file)?,
-            None => {
-                let folders = files.images.iter().map(|path| folder(path).to_owned());
-                let sorted: BTreeMap<String, ()> = folders.map(|name| (name, ())).collect();
-                sorted.into_keys().zip(0..).collect()
-            }
+        let classes: HashMap<String, u32> = if let Some(file) = &listed {
+            synsets(file)?
+        } else {
+            let folders = files.images.iter().map(|path| folder(path).to_owned());
+            let sorted: BTreeMap<String, ()> = folders.map(|name| (name, ())).collect();
+            sorted.into_keys().zip(0..).collect()
         };
         let (mut examples, mut seen) = (Vec::new(), HashSet::new());
         for path in &files.images {

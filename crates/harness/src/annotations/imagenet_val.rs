@@ -1,4 +1,4 @@
-//! ImageNet's validation images, which lie in one folder (`ILSVRC2012_val_00000001.JPEG`), with their labels in one of two
+//! `ImageNet`'s validation images, which lie in one folder (`ILSVRC2012_val_00000001.JPEG`), with their labels in one of two
 //! published forms:
 //!
 //! - `LOC_val_solution.csv`: `ImageId,PredictionString`, and behind it `ILSVRC2012_val_00048981,n03995372 85 1 499 272`,

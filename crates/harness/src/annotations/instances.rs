@@ -7,7 +7,7 @@
 //! `f`), and of each image `neg_category_ids`, of which nothing is there, and `not_exhaustive_category_ids`.
 //!
 //! Categories are numbered in the order of their ids, which the dataset's list of classes has to have. `seen` names those
-//! whose boxes a detector was trained with; without it they are all but LVIS's rare ones, the protocol of ViLD.
+//! whose boxes a detector was trained with; without it they are all but LVIS's rare ones, the protocol of `ViLD`.
 //! `evaluated` names those that count: what is found of others is left out, for novel and base categories of COCO's 48/17
 //! split.
 

@@ -187,7 +187,8 @@ fn search(
         }
         if let Some(end) = &high {
             step = between(&low, end);
-            if step == low.step || step == end.step {
+            // Rounding leaves nothing between the ends.
+            if step.to_bits() == low.step.to_bits() || step.to_bits() == end.step.to_bits() {
                 break;
             }
         }

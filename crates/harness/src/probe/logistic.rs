@@ -246,9 +246,9 @@ mod tests {
         let fitted = fit(&features, &labels, 3, 1.0);
         // At the optimum the mean probability of each class is its share.
         let mut sums = [0.0; 3];
-        for number in 0..features.len() {
+        for (number, &label) in labels.iter().enumerate() {
             let mut logits = fitted.scores(features.row(number));
-            errors(&mut logits, labels[number]);
+            errors(&mut logits, label);
             for (sum, error) in sums.iter_mut().zip(&logits) {
                 *sum += error;
             }

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | [`logistic`] | multinomial logistic regression, L-BFGS in `f64` to its optimum | the L2 strength, on a validation part |
 //! | [`svm`] | a squared-hinge SVM of each class | the cost, by three-fold average precision (VirTex's VOC07 protocol) |
-//! | [`sgd`] | multinomial logistic regression by VirTex's ImageNet recipe | nothing |
+//! | [`sgd`] | multinomial logistic regression by VirTex's `ImageNet` recipe | nothing |
 //!
 //! All are functions of the features, their order and a seed, and of nothing else: sums are taken in parts of fixed size
 //! that are added in their order, so that the number of threads changes no bit.

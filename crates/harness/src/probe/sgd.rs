@@ -1,4 +1,4 @@
-//! The ImageNet probe of VirTex (Desai and Johnson 2021, section 4.1): logistic regression by stochastic gradient descent.
+//! The `ImageNet` probe of VirTex (Desai and Johnson 2021, section 4.1): logistic regression by stochastic gradient descent.
 //!
 //! A learning rate of 0.3, divided by ten behind 60 and behind 80 of 100 epochs, batches of 256, momentum 0.9, no weight
 //! decay; weights begin as normal numbers of deviation 0.01, constants as zeros. Batches are drawn from the seed; the last

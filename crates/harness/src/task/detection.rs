@@ -1,4 +1,4 @@
-//! Open-vocabulary detection: boxes of objects of named classes (ViLD, Gu et al. 2022).
+//! Open-vocabulary detection: boxes of objects of named classes (`ViLD`, Gu et al. 2022).
 //!
 //! | kind | protocol |
 //! | --- | --- |

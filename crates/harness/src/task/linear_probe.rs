@@ -1,7 +1,7 @@
 //! Linear probes: a classifier on a model's features, trained on another split (`train`), tested on this one.
 //!
 //! `linear-probe` is logistic regression with a chosen L2 strength ([`crate::probe::logistic`]), as CLIP reports it;
-//! `linear-probe-sgd` follows VirTex's recipe for ImageNet ([`crate::probe::sgd`]), on features that are taken once.
+//! `linear-probe-sgd` follows VirTex's recipe for `ImageNet` ([`crate::probe::sgd`]), on features that are taken once.
 //! Features are as the model gives them, of any length. A prediction is a ranking of the classes by their logits.
 
 use std::sync::atomic::Ordering;

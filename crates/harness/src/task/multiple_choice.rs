@@ -187,7 +187,7 @@ struct Judged {
 
 #[derive(Default)]
 struct Ranks {
-    ranks: Vec<Rank>,
+    of_candidates: Vec<Rank>,
     labels: Vec<Label>,
 }
 
@@ -215,7 +215,7 @@ impl Observer for Ranks {
         let best = (0..)
             .zip(&likelihoods)
             .reduce(|best, next| if next.1 > best.1 { next } else { best });
-        self.ranks.push(rank);
+        self.of_candidates.push(rank);
         self.labels.push(Label {
             truth: right as u32,
             chosen: best.map(|(number, _)| number),
@@ -225,7 +225,7 @@ impl Observer for Ranks {
 
     fn finish(self: Box<Self>) -> Result<Observations> {
         let mut observations = Observations::default();
-        observations.set(Input::ClassRank, self.ranks);
+        observations.set(Input::ClassRank, self.of_candidates);
         observations.set(Input::Label, self.labels);
         Ok(observations)
     }
@@ -243,10 +243,15 @@ mod tests {
     #[test]
     fn likelihoods_are_sums_means_or_by_byte() {
         let tokens = [-1.0f32, -2.0, -3.0];
-        assert_eq!(Likelihood::Sum.of(&tokens, 12), -6.0);
-        assert_eq!(Likelihood::Mean.of(&tokens, 12), -2.0);
-        assert_eq!(Likelihood::Byte.of(&tokens, 12), -0.5);
-        assert_eq!(Likelihood::Mean.of(&[], 0), 0.0);
+        for (likelihood, expected) in [
+            (Likelihood::Sum, -6.0),
+            (Likelihood::Mean, -2.0),
+            (Likelihood::Byte, -0.5),
+        ] {
+            let found = likelihood.of(&tokens, 12);
+            assert!((found - expected).abs() < 1e-12, "{likelihood:?}: {found}");
+            assert!(likelihood.of(&[], 0).abs() < 1e-12);
+        }
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn len(range: &Range<u32>) -> u32 {
 /// Ranks of the true classes, and the classes that were chosen.
 pub(super) struct Ranks {
     classes: usize,
-    ranks: Vec<Rank>,
+    of_classes: Vec<Rank>,
     labels: Vec<Label>,
 }
 
@@ -166,7 +166,7 @@ impl Ranks {
     pub(super) fn new(truth: &Truth) -> Self {
         Self {
             classes: truth.classes,
-            ranks: Vec::new(),
+            of_classes: Vec::new(),
             labels: Vec::new(),
         }
     }
@@ -186,7 +186,7 @@ impl Observer for Ranks {
         ranking.check(self.classes)?;
         Ok(match class_of(&truth.content) {
             Ok(class) => {
-                self.ranks.push(ranking.rank(class));
+                self.of_classes.push(ranking.rank(class));
                 self.labels.push(Label {
                     truth: class,
                     chosen: ranking.top.first().map(|(class, _)| *class),
@@ -199,7 +199,7 @@ impl Observer for Ranks {
 
     fn finish(self: Box<Self>) -> crate::Result<Observations> {
         let mut observations = Observations::default();
-        observations.set(Input::ClassRank, self.ranks);
+        observations.set(Input::ClassRank, self.of_classes);
         observations.set(Input::Label, self.labels);
         Ok(observations)
     }

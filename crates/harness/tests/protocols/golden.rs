@@ -122,7 +122,7 @@ fn check_svm(case: &Svm) {
     let at = case
         .costs
         .iter()
-        .position(|cost| *cost == chosen.cost)
+        .position(|cost| cost.to_bits() == chosen.cost.to_bits())
         .unwrap();
     close("cost", chosen.cost, case.cost, 0.0);
     close(

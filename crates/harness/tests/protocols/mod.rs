@@ -191,8 +191,9 @@ fn voc(suite: &mut Suite, split: &str, first: usize, count: usize) {
     for n in first..first + count {
         fs::write(data.join(format!("images/{n:06}.png")), png(n)).unwrap();
         let label = |k: usize| ["1", "-1", "-1", "0"][(n + k) % 4];
-        circle.push_str(&format!("{n:06} {:>2}\n", label(0)));
-        square.push_str(&format!("{n:06} {:>2}\n", label(1)));
+        let line = |k| format!("{n:06} {:>2}\n", label(k));
+        circle += &line(0);
+        square += &line(1);
     }
     fs::write(data.join(format!("{split}/circle_{split}.txt")), circle).unwrap();
     fs::write(data.join(format!("{split}/square_{split}.txt")), square).unwrap();
@@ -256,8 +257,8 @@ fn shown(shots: u32, texts: Option<u32>, by: Option<&str>) -> PlannedDemonstrati
 }
 
 /// Captions behind demonstrations, by a tiny Frozen with random weights.
-fn few_shot(demonstrations: PlannedDemonstrations) -> Suite {
-    let nearest = demonstrations.by.clone();
+fn few_shot(demonstrations: &PlannedDemonstrations) -> Suite {
+    let nearest = &demonstrations.by;
     let ask = |task: &mut PlannedTask| {
         task.demonstrations = Some(demonstrations.clone());
         task.decode = Some(sightline_manifest::PlannedDecode {
@@ -282,10 +283,10 @@ fn few_shot(demonstrations: PlannedDemonstrations) -> Suite {
 
 #[test]
 fn demonstrations_are_functions_of_keys_and_seeds_alone() {
-    let random = predictions(|| few_shot(shown(2, None, None)));
-    let nearest = predictions(|| few_shot(shown(2, None, Some("random"))));
-    let texts = predictions(|| few_shot(shown(0, Some(2), None)));
-    let none = predictions(|| few_shot(shown(0, None, None)));
+    let random = predictions(|| few_shot(&shown(2, None, None)));
+    let nearest = predictions(|| few_shot(&shown(2, None, Some("random"))));
+    let texts = predictions(|| few_shot(&shown(0, Some(2), None)));
+    let none = predictions(|| few_shot(&shown(0, None, None)));
     let all = [&random, &nearest, &texts, &none];
     for (number, found) in all.iter().enumerate() {
         assert_eq!(found.lines().count(), 7, "{found}");
@@ -297,7 +298,7 @@ fn demonstrations_are_functions_of_keys_and_seeds_alone() {
             "{found}"
         );
     }
-    let record = few_shot(shown(2, None, Some("random"))).record().remove(0);
+    let record = few_shot(&shown(2, None, Some("random"))).record().remove(0);
     let owners: Vec<&str> = record
         .files
         .iter()
@@ -308,7 +309,7 @@ fn demonstrations_are_functions_of_keys_and_seeds_alone() {
 
 #[test]
 fn more_demonstrations_than_there_are_is_an_error() {
-    let error = few_shot(shown(18, None, None)).run().unwrap_err();
+    let error = few_shot(&shown(18, None, None)).run().unwrap_err();
     assert_eq!(
         error.to_string(),
         "dataset `train` has 18 samples that can be shown, needed are more than 18"
