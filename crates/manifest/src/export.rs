@@ -8,10 +8,9 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::value::StrDeserializer;
+use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess,
-    Visitor,
+    self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value, json};
@@ -276,7 +275,7 @@ impl<'de> MapAccess<'de> for One<'_, '_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Refused> {
-        let key: StrDeserializer<'_, Refused> = "name".into_deserializer();
+        let key = BorrowedStrDeserializer::new("name");
         self.0.as_ref().map(|_| seed.deserialize(key)).transpose()
     }
 
@@ -310,7 +309,8 @@ impl<'de> MapAccess<'de> for Fields<'_, '_> {
         let Some(name) = self.next else {
             return Ok(None);
         };
-        let key: StrDeserializer<'_, Refused> = name.into_deserializer();
+        // Borrowed, as toml's keys are.
+        let key = BorrowedStrDeserializer::new(name);
         seed.deserialize(key).map(Some)
     }
 
