@@ -18,6 +18,39 @@ fn strings(items: &[&str]) -> Vec<String> {
     items.iter().map(|&item| item.to_owned()).collect()
 }
 
+/// Annotation forms.
+fn forms() -> Vec<FormInfo> {
+    let form = |name: &str, files: &[&str], has_splits| FormInfo {
+        name: name.to_owned(),
+        files: files
+            .iter()
+            .map(|&name| FormFile {
+                name: name.to_owned(),
+                // How files of images are called, and what few datasets need, may be left out.
+                is_required: !["images", "seen", "evaluated", "synsets", "map"].contains(&name),
+            })
+            .collect(),
+        has_splits,
+    };
+    vec![
+        form("coco-captions", &["captions"], false),
+        form("coco-instances", &["instances", "seen", "evaluated"], false),
+        form("flickr30k-entities", &["sentences", "boxes", "list"], false),
+        form("image-folders", &["synsets"], false),
+        form("imagenet-val", &["labels", "synsets", "map"], false),
+        form("karpathy", &["dataset"], true),
+        form("lvis", &["instances", "seen", "evaluated"], false),
+        form("nlvr2", &["examples"], false),
+        form("open-ended", &["questions"], false),
+        form("pope", &["questions"], false),
+        form("snli-ve", &["examples"], false),
+        form("valse", &["examples"], false),
+        form("vcr", &["examples"], false),
+        form("voc07", &["labels"], false),
+        form("vqa", &["questions", "answers", "images"], false),
+    ]
+}
+
 fn catalog() -> Catalog {
     let family = |name: &str, capabilities: &[&str], needs_checkpoint| FamilyInfo {
         name: name.to_owned(),
@@ -30,18 +63,6 @@ fn catalog() -> Catalog {
         forms: strings(&[form]),
         metrics: strings(&["vqa-official", "vqa-classifier"]),
         ..TaskInfo::default()
-    };
-    let form = |name: &str, files: &[&str], has_splits| FormInfo {
-        name: name.to_owned(),
-        files: files
-            .iter()
-            .map(|&name| FormFile {
-                name: name.to_owned(),
-                // How files of images are called, and what few datasets need, may be left out.
-                is_required: !["images", "seen", "evaluated", "synsets", "map"].contains(&name),
-            })
-            .collect(),
-        has_splits,
     };
     Catalog {
         families: vec![
@@ -104,23 +125,7 @@ fn catalog() -> Catalog {
             answers("vqa", &["classify", "generate", "embed"], "vqa"),
         ],
         formats: strings(&["webdataset"]),
-        forms: vec![
-            form("coco-captions", &["captions"], false),
-            form("coco-instances", &["instances", "seen", "evaluated"], false),
-            form("flickr30k-entities", &["sentences", "boxes", "list"], false),
-            form("image-folders", &["synsets"], false),
-            form("imagenet-val", &["labels", "synsets", "map"], false),
-            form("karpathy", &["dataset"], true),
-            form("lvis", &["instances", "seen", "evaluated"], false),
-            form("nlvr2", &["examples"], false),
-            form("open-ended", &["questions"], false),
-            form("pope", &["questions"], false),
-            form("snli-ve", &["examples"], false),
-            form("valse", &["examples"], false),
-            form("vcr", &["examples"], false),
-            form("voc07", &["labels"], false),
-            form("vqa", &["questions", "answers", "images"], false),
-        ],
+        forms: forms(),
         tokenizers: strings(&["checkpoint", "word-hash"]),
         pixels: strings(&["exact", "fast"]),
         weights: strings(&["f32", "bf16", "int8"]),
