@@ -21,6 +21,15 @@ bench: (_build)
 bench-photos dir checkpoint="": (_build)
     @benchmarks/photos.sh "{{ dir }}" "{{ checkpoint }}" out/photos "{{ port }}"
 
+# The tiny zoo: every model of manifests/train/, or those named, trained on drawn scenes and kept in zoo/ with its record and log.
+train-zoo *names: (_build)
+    @benchmarks/train-zoo.sh "${CARGO_TARGET_DIR:-target}/release/sightline" zoo {{ names }}
+
+# The suites of manifests/suites/nightly.toml that are not recorded yet, the board, and 1 where a model got worse since the last night.
+nightly *args: (_build)
+    @test -d "{{ quickstart }}/shards/test" || just bench
+    @"${CARGO_TARGET_DIR:-target}/release/sightline" nightly --records out/nightly/records --out out/nightly/site {{ args }}
+
 # A plan of shards on a Ray cluster of two nodes on this machine, one of which is killed half-way (a download of 90 MB).
 test-ray: (_build)
     @integrations/ray/setup.sh
@@ -64,6 +73,11 @@ objects-server:
 golden dir="": metrics-data
     @{{ if dir != "" { "SIGHTLINE_FIXTURES='" + absolute_path(dir) + "'" } else { "" } }} cargo test --workspace --no-fail-fast --test golden -- --nocapture --test-threads 1
 
+# The golden files of linear probes again, with scikit-learn (a download of 60 MB into .venv/probe).
+golden-probe:
+    @benchmarks/peers/probe/setup.sh
+    @OMP_NUM_THREADS=1 .venv/probe/bin/python benchmarks/peers/probe/golden.py crates/harness/tests/fixtures/probe
+
 # Is the source formatted?
 fmt-check:
     cargo fmt --all -- --check
@@ -79,10 +93,10 @@ test-webgpu:
     @if integrations/webgpu/setup.sh; then export SIGHTLINE_REQUIRE_WEBGPU=1; fi; NODEVICE_SELECT=1 \
         cargo test --workspace --features webgpu --lib --test golden --test main --no-fail-fast -- gpu
 
-# The page of `shards view` in headless Chromium (installs Debian's chromium where it may; without one the test is skipped).
+# The page of `shards view` and the board in headless Chromium (installs Debian's chromium where it may; without one the tests are skipped).
 test-view:
     @if browser=$(integrations/chromium/setup.sh); then export SIGHTLINE_REQUIRE_CHROMIUM=1 SIGHTLINE_CHROMIUM="$browser"; fi; \
-        cargo test --workspace --test main --no-fail-fast -- view::
+        cargo test --workspace --test main --no-fail-fast -- view:: board::
 
 # Accept changed snapshots (help texts, errors, tables).
 snapshots:

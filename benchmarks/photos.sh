@@ -87,4 +87,4 @@ fi
     --models "constant,random,$model" --checkpoint "$model=$checkpoint"
 
 step "4/4 the board"
-"$sightline" board "$out/records" --out "$out/site"
+"$sightline" board "$out/records" --data "$out" --out "$out/site"

@@ -36,4 +36,4 @@ step "4/5 run the quickstart suite: predictions, scores, records"
     --checkpoint clip-tiny-random=tests/fixtures/models/clip/hf_quickgelu_eos2
 
 step "5/5 the board"
-"$sightline" board "$out/records" --out "$out/site"
+"$sightline" board "$out/records" --data "$out" --out "$out/site"

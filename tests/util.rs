@@ -34,6 +34,7 @@ impl Sandbox {
             .args(args)
             .current_dir(self.dir.path())
             .env("NO_COLOR", "1")
+            .env("SIGHTLINE_CACHE", self.path("cache"))
             .env_remove("RUST_LOG")
             .stdin(Stdio::null());
         command
@@ -126,6 +127,11 @@ pub(crate) fn files(
         }
     }
     found
+}
+
+/// Lines that have an end.
+pub(crate) fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.split(|&b| b == b'\n').count() - 1
 }
 
 /// This repository's folder, in which cargo runs these tests.

@@ -1,13 +1,8 @@
 //! `sightline shards view`: what the page answers, whom it refuses, and what a browser makes of it.
-//!
-//! The browser is `chromium` or one of its relatives, or what `SIGHTLINE_CHROMIUM` names; where there is none, the tests
-//! that need it say so and are skipped, unless `SIGHTLINE_REQUIRE_CHROMIUM` is 1.
 
-use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,8 +12,8 @@ use sightline_imaging::{Channels, DecodeOptions, EncodeSpec, Pixels, decode_rgb,
 use sightline_shard::ShardFormat;
 use sightline_shard::webdataset::WebDataset;
 use sightline_store::Folder;
-use sightline_testkit::gpu::skip;
 
+use crate::browser;
 use crate::util::Sandbox;
 
 /// The program that shows a folder, ended with the test.
@@ -98,14 +93,7 @@ impl Shown {
 
     /// The page at `fragment` as a browser has it after its scripts ran.
     fn dom(&self, sandbox: &Sandbox, fragment: &str) -> Option<String> {
-        let Some(browser) = browser() else {
-            skip(
-                &"there is no Chromium (Debian: apt-get install chromium)",
-                "SIGHTLINE_REQUIRE_CHROMIUM",
-            );
-            return None;
-        };
-        let output = Command::new(browser)
+        let output = Command::new(browser::program()?)
             .args([
                 "--headless",
                 "--no-sandbox",
@@ -129,18 +117,6 @@ impl Shown {
         );
         Some(page)
     }
-}
-
-fn browser() -> Option<PathBuf> {
-    if let Some(named) = env::var_os("SIGHTLINE_CHROMIUM") {
-        return Some(named.into());
-    }
-    let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH")?).collect();
-    let names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
-    let mut found = names
-        .iter()
-        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    found.find(|path| path.is_file())
 }
 
 /// Two shards of samples: one with markup and many captions, one image that does not decode, one sample without any.

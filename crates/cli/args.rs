@@ -57,24 +57,41 @@ pub(crate) enum Command {
     Metrics(command::metrics::MetricsCommand),
     /// Score a file of captions against a file of references, without a model
     Score(Box<command::score::ScoreArgs>),
+    /// Train a model with its family's own objective; a run that was cut short goes on
+    Train(command::train::TrainArgs),
+    /// Published datasets: what is known of them, and getting their files
+    #[command(subcommand)]
+    Datasets(command::datasets::DatasetsCommand),
+    /// Print the JSON Schema of a kind of manifest, for editors
+    Schema(command::schema::SchemaArgs),
     /// Show a suite with every name resolved and every default filled in
     Plan(command::plan::PlanArgs),
     /// Write the digest and size of every file a suite reads
     Lock(command::lock::LockArgs),
+    /// Pack a suite with its lock, data and weights into one file, for a machine without a network
+    Bundle(command::bundle::BundleArgs),
+    /// Unpack a bundle, checking every byte
+    Unbundle(command::bundle::UnbundleArgs),
     /// Run a suite: predictions, scores with intervals, records
     Run(command::run::RunArgs),
+    /// Put the parts of a run together, and score and record the whole
+    Merge(command::merge::MergeArgs),
     /// Make a record again and say how equal it is: bitwise, in its scores, statistically, or not
     Verify(command::verify::VerifyArgs),
+    /// Measure how fast models answer, apart from their scores
+    Perf(command::perf::PerfArgs),
     /// Compare two records sample by sample: differences, intervals, tests, what changed
     Compare(command::compare::CompareArgs),
     /// Make the static leaderboard from records
     Board(command::board::BoardArgs),
+    /// Run the suites of a list that are not recorded yet, make the board, and compare with the last night
+    Nightly(Box<command::nightly::NightlyArgs>),
 }
 
 /// A suite and what a person may change about it; shared by `plan`, `lock` and `run`.
 #[derive(Debug, Args)]
 pub(crate) struct SuiteArgs {
-    /// Suite manifest, a TOML file in a folder `suites/` beside `datasets/` and `models/`
+    /// Suite manifest, a TOML file in a folder `suites/` beside `datasets/` and `models/`; or an unpacked bundle
     pub(crate) suite: PathBuf,
 
     /// Folder below which datasets and checkpoints are

@@ -40,12 +40,20 @@ fn main() -> ExitCode {
         Command::Ask(args) => command::ask::run(&args),
         Command::Metrics(command) => command::metrics::run(&command),
         Command::Score(args) => command::score::run(&args),
+        Command::Train(args) => command::train::run(&args),
+        Command::Datasets(command) => command::datasets::run(&command),
+        Command::Schema(args) => command::schema::run(&args),
         Command::Plan(args) => command::plan::run(&args),
         Command::Lock(args) => command::lock::run(&args),
+        Command::Bundle(args) => command::bundle::pack(&args),
+        Command::Unbundle(args) => command::bundle::unpack(&args),
         Command::Run(args) => command::run::run(&args),
+        Command::Merge(args) => command::merge::run(&args),
         Command::Verify(args) => command::verify::run(&args),
+        Command::Perf(args) => command::perf::run(&args),
         Command::Compare(args) => command::compare::run(&args),
         Command::Board(args) => command::board::run(&args),
+        Command::Nightly(args) => command::nightly::run(&args),
     };
     outcome
         .unwrap_or_else(|failure| output::fail(&failure))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints a Chromium for the tests of `shards view`: the one on PATH, or Debian's package, which it installs where it may. Exits
+# Prints a Chromium for the tests of pages: the one on PATH, or Debian's package, which it installs where it may. Exits
 # with 1, and says what is missing, where there is none.
 set -euo pipefail
 
@@ -19,5 +19,5 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     install || { apt-get update >&2 && install; } || true
     if find_browser; then exit 0; fi
 fi
-echo "no Chromium: the test of the page of \`shards view\` is skipped. Install one (Debian: apt-get install chromium)" >&2
+echo "no Chromium: the tests of pages in a browser are skipped. Install one (Debian: apt-get install chromium)" >&2
 exit 1

@@ -8,7 +8,8 @@ use serde::Serialize;
 use sightline_core::SampleKey;
 use sightline_core::text::{count, counted};
 use sightline_harness::{Comparing, Flip, MetricComparison, TaskComparison};
-use sightline_manifest::{Overrides, Roots, load_suite, manifests_folder};
+use sightline_manifest::{Overrides, Plan, Roots, load_suite, manifests_folder};
+use sightline_report::record::Record;
 use sightline_report::{Stored, find_pair, read_records};
 
 use crate::command::{exits, run};
@@ -133,26 +134,12 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Usage, "looking for the records", &error))?;
     let [a, b] = both;
 
-    let file = args.suite.clone().unwrap_or_else(|| {
-        let name = format!("{}.toml", a.record.suite);
-        Path::new("manifests").join("suites").join(name)
-    });
+    let file = args.suite.clone();
+    let file = file.unwrap_or_else(|| suite_called(&a.record.suite));
     let doing = || format!("reading suite `{}`", file.display());
     let of_suite = |error| Failure::new(exits::manifest(&error), doing(), &error);
-    let models = both.map(|stored| &stored.record.model);
-    let overrides = Overrides {
-        manifests: None,
-        // No weights are read: where they are does not matter.
-        checkpoints: models
-            .iter()
-            .filter(|model| !model.baseline)
-            .map(|model| model.name.clone())
-            .collect(),
-        models: Some(models.iter().map(|model| model.name.clone()).collect()),
-        tasks: args.tasks.clone(),
-        limit: args.limit,
-    };
-    let plan = load_suite(&file, &sightline_harness::catalog(), &overrides).map_err(of_suite)?;
+    let records = both.iter().map(|stored| &stored.record);
+    let plan = plan_of(&file, records, args.tasks.clone(), args.limit).map_err(of_suite)?;
     let roots = Roots {
         data: args.data.clone(),
         manifests: manifests_folder(&file).map_err(of_suite)?,
@@ -188,6 +175,32 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     Ok(Exit::No)
 }
 
+/// Where the manifest of the suite `name` is unless a person says otherwise.
+pub(crate) fn suite_called(name: &str) -> PathBuf {
+    let file = format!("{name}.toml");
+    Path::new("manifests").join("suites").join(file)
+}
+
+/// The plan of the suite in `file`, as the models of `records` were asked. No weights are read: where they are does not
+/// matter.
+pub(crate) fn plan_of<'r>(
+    file: &Path,
+    records: impl Iterator<Item = &'r Record> + Clone,
+    tasks: Option<Vec<String>>,
+    limit: Option<u64>,
+) -> Result<Plan, sightline_manifest::Error> {
+    let models = records.map(|record| &record.model);
+    let trained = models.clone().filter(|model| !model.baseline);
+    let overrides = Overrides {
+        manifests: None,
+        checkpoints: trained.map(|model| model.name.clone()).collect(),
+        models: Some(models.map(|model| model.name.clone()).collect()),
+        tasks,
+        limit,
+    };
+    load_suite(file, &sightline_harness::catalog(), &overrides)
+}
+
 fn name_of(stored: &Stored) -> Named<'_> {
     Named {
         model: &stored.record.model.name,
@@ -201,16 +214,23 @@ fn regressions(tasks: &[TaskComparison], most: Option<f64>) -> Vec<String> {
     let Some(most) = most else {
         return Vec::new();
     };
-    let mut worse = Vec::new();
-    for task in tasks {
-        for one in &task.metrics {
-            let is_significant = one.p_corrected.is_some_and(|p| p < LEVEL);
-            if let Some(gain) = one.gain().filter(|gain| -gain > most && is_significant) {
-                worse.push(format!("{} {} by {:.4}", task.task, one.metric, -gain));
-            }
-        }
-    }
-    worse
+    let metrics = tasks
+        .iter()
+        .flat_map(|task| task.metrics.iter().map(move |one| (task, one)));
+    metrics
+        .filter_map(|(task, one)| {
+            let drop = worse_by(one, most)?;
+            Some(format!("{} {} by {drop:.4}", task.task, one.metric))
+        })
+        .collect()
+}
+
+/// By how much the second is worse, if that is more than `most` and significant.
+pub(crate) fn worse_by(one: &MetricComparison, most: f64) -> Option<f64> {
+    let is_significant = one.p_corrected.is_some_and(|p| p < LEVEL);
+    one.gain()
+        .map(|gain| -gain)
+        .filter(|drop| *drop > most && is_significant)
 }
 
 fn printed_task(task: &TaskComparison) -> PrintedTask<'_> {

@@ -30,6 +30,8 @@ pub(crate) fn harness(error: &sightline_harness::Error) -> Exit {
         Error::Captions { source, .. } => captions(source),
         Error::Store { source } => store(source),
         Error::Report { source } => report(source),
+        Error::Outside { source, .. } if source.is_environment() => Exit::Environment,
+        Error::NoPart { .. } | Error::NoParts { .. } => Exit::Incomplete,
         Error::Forward { .. } | Error::Output { .. } | Error::InUse { .. } => Exit::Environment,
         _ => Exit::Usage,
     }
@@ -103,6 +105,25 @@ pub(crate) fn nn(error: &sightline_nn::Error) -> Exit {
         sightline_nn::Error::Write { .. }
         | sightline_nn::Error::Device { .. }
         | sightline_nn::Error::Tensor(_) => Exit::Environment,
+        _ => Exit::Usage,
+    }
+}
+
+/// What is wrong with settings and data is their giver's to mend; numbers that are none are the answer.
+pub(crate) fn train(error: &sightline_train::Error) -> Exit {
+    use sightline_train::Error;
+    match error {
+        Error::Data(error) => dataset(error),
+        Error::Store(error) => store(error),
+        Error::Synth(error) => synth(error),
+        Error::Model(error) => models(error),
+        Error::Nn(error) => nn(error),
+        Error::Report(error) => report(error),
+        Error::Io { source, .. } => io(source),
+        Error::Tensor(_) | Error::Busy { .. } | Error::NoSpace { .. } | Error::Loader => {
+            Exit::Environment
+        }
+        error if error.is_no() => Exit::No,
         _ => Exit::Usage,
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::args::SuiteArgs;
+use crate::command::model::DeviceArg;
 use crate::command::{exits, suite, target};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, print};
@@ -19,6 +20,9 @@ pub(crate) struct LockArgs {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
+    #[command(flatten)]
+    device: DeviceArg,
+
     /// Overwrite a file that holds something else
     #[arg(long)]
     force: bool,
@@ -27,7 +31,7 @@ pub(crate) struct LockArgs {
 pub(crate) fn run(args: &LockArgs) -> Result<Exit, Failure> {
     let mut suite = suite::load(&args.suite)?;
     suite.fetch_checkpoints(args.suite.offline)?;
-    let lock = suite.lock(&Bar::default())?;
+    let lock = suite.lock(&Bar::default(), &args.device)?;
     let doing = || format!("writing lock `{}`", args.out.display());
     let text = lock
         .to_json()

@@ -82,6 +82,14 @@ pub(crate) struct DeviceArg {
 }
 
 impl DeviceArg {
+    /// Its kind, whichever of several of the kind it is.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.device {
+            DeviceName::Cpu => "cpu",
+            DeviceName::Cuda(_) => "cuda",
+        }
+    }
+
     /// The device, ready to be computed on.
     pub(crate) fn open(&self) -> Result<Device, Failure> {
         self.device.open().map_err(|error| {
@@ -181,6 +189,11 @@ impl ModelArgs {
         let given: BTreeSet<String> = self.checkpoint.iter().map(|_| name.clone()).collect();
         let planned = load_model(&self.manifests, name, &catalog(), &given)
             .map_err(|error| Failure::new(exits::manifest(&error), doing(), &error))?;
+        if planned.outside.is_some() {
+            let cause = format!("`{name}` is outside this program, which suites alone can ask");
+            return Err(Failure::usage(doing(), cause)
+                .with_hint("Name it in a suite and use `sightline run`."));
+        }
         let roots = Roots {
             data: self.data.clone(),
             manifests: self.manifests.clone(),

@@ -1,14 +1,16 @@
-//! `sightline plan`: a suite with every name resolved and every default filled in.
+//! `sightline plan`: a suite with every name resolved and every default filled in, and what a run of it will need.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::Args;
-use sightline_manifest::{Place, Plan};
+use sightline_harness::{Outlook, outlook};
+use sightline_manifest::{Place, Plan, PlannedTask};
 
 use crate::args::SuiteArgs;
-use crate::command::suite;
+use crate::command::{exits, suite};
 use crate::exit::{Exit, Failure};
-use crate::output::print_either;
+use crate::output::{print, print_either};
 
 /// Arguments of `sightline plan`.
 #[derive(Debug, Args)]
@@ -16,14 +18,27 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     suite: SuiteArgs,
 
+    /// Folder of earlier predictions and records, which tell what is done and how long it took
+    #[arg(long, default_value = "records", value_name = "DIR")]
+    records: PathBuf,
+
     /// Print the plan itself as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
-    let plan = suite::load(&args.suite)?.plan;
-    print_either(args.json, &plan, || text(&plan))?;
+    let suite = suite::load(&args.suite)?;
+    let plan = &suite.plan;
+    if args.json {
+        print_either(true, plan, String::new)?;
+        return Ok(Exit::Done);
+    }
+    let needs = outlook(plan, &suite.roots, &args.records).map_err(|error| {
+        let doing = format!("looking at the files of suite `{}`", plan.suite);
+        Failure::new(exits::harness(&error), doing, &error)
+    })?;
+    print(&format!("{}\n{}", text(plan), needs_text(&needs)))?;
     Ok(Exit::Done)
 }
 
@@ -75,14 +90,81 @@ fn text(plan: &Plan) -> String {
             .map_or_else(String::new, |n| format!(", first {n} samples"));
         let _ = writeln!(
             text,
-            "task {}: {} on {}{limit}\n  models: {}\n  metrics: {}",
+            "task {}: {} on {}{limit}{}\n  models: {}\n  metrics: {}",
             task.name,
             task.kind,
             task.dataset,
+            options(task),
             task.models.join(", "),
             task.metrics.join(", ")
         );
     }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// What a task says beside its dataset.
+fn options(task: &PlannedTask) -> String {
+    let mut text = String::new();
+    if let Some(train) = &task.train {
+        let _ = write!(text, ", learned from {train}");
+    }
+    if let Some(shown) = &task.demonstrations {
+        let by = shown.by.iter().map(|by| format!(" by {by}"));
+        let pool = shown.pool.iter().map(|pool| format!(" among {pool}"));
+        let _ = match (shown.shots, shown.texts) {
+            (0, texts) => write!(
+                text,
+                ", 0 shots and {} texts of {}",
+                texts.unwrap_or(0),
+                shown.dataset
+            ),
+            (shots, _) => write!(
+                text,
+                ", {shots} shots of {} ({}",
+                shown.dataset, shown.choice
+            ),
+        };
+        if shown.shots > 0 {
+            text.extend(by.chain(pool));
+            text.push(')');
+        }
+    }
+    if let Some(repeats) = task.repeats {
+        let _ = write!(text, ", shown {repeats} times again");
+    }
+    if let Some(likelihood) = &task.likelihood {
+        let _ = write!(text, ", likelihood by {likelihood}");
+    }
+    text
+}
+
+fn needs_text(needs: &Outlook) -> String {
+    let mut text = String::new();
+    for inputs in &needs.inputs {
+        let (owner, files, bytes) = (&inputs.owner, inputs.files, inputs.bytes);
+        let _ = write!(text, "{owner}: {files} files, {bytes} bytes");
+        let _ = match &inputs.missing[..] {
+            [] => writeln!(text),
+            missing => writeln!(text, "; missing: {}", missing.join(", ")),
+        };
+    }
+    let recorded = needs.work.iter().filter(|work| work.is_recorded).count();
+    let _ = writeln!(
+        text,
+        "recorded before: {recorded} of {} pairs of a model and a task",
+        needs.work.len()
+    );
+    let (seconds, unknown) = needs.seconds();
+    let _ = match (seconds > 0.0, unknown) {
+        (false, 0) => writeln!(text, "time: nothing left to do"),
+        (false, unknown) => writeln!(text, "time: unknown, {unknown} pairs were never measured"),
+        (true, 0) => writeln!(text, "time: about {seconds:.0} s, by earlier records"),
+        (true, unknown) => writeln!(
+            text,
+            "time: about {seconds:.0} s by earlier records, and {unknown} pairs that were never measured"
+        ),
+    };
     text.truncate(text.trim_end().len());
     text
 }

@@ -99,7 +99,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
     })?;
     suite.fetch_checkpoints(args.offline)?;
     let stop = Stop::listen()?;
-    let lock = suite.lock(&Bar::default())?;
+    let lock = suite.lock(&Bar::default(), &args.device)?;
     let others = other_files(record, &lock);
     if !others.is_empty() {
         for file in &others {

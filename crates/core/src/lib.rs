@@ -28,6 +28,7 @@ pub mod sample;
 pub mod seed;
 pub mod statistics;
 pub mod text;
+pub mod theme;
 
 pub use deviation::PixelDeviation;
 pub use digest::Digest;

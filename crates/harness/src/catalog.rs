@@ -1,6 +1,6 @@
 //! The registries as plain data, for checking manifests.
 
-use sightline_manifest::{Catalog, FamilyInfo, FormFile, FormInfo, TaskInfo};
+use sightline_manifest::{Catalog, ENDPOINT, FamilyInfo, FormFile, FormInfo, PROCESS, TaskInfo};
 use sightline_models::{Capability, FAMILIES, Precision, Way};
 use sightline_preprocess::Mode;
 use sightline_shard::FORMATS;
@@ -24,6 +24,7 @@ pub fn catalog() -> Catalog {
                     .collect(),
                 needs_checkpoint: family.needs_checkpoint,
             })
+            .chain(outside())
             .collect(),
         tasks: TASKS
             .iter()
@@ -34,6 +35,7 @@ pub fn catalog() -> Catalog {
                 more_metrics: owned(task.more_metrics()),
                 forms: owned(task.forms()),
                 options: owned(task.options()),
+                needs_options: owned(task.needs_options()),
                 needs_classes: task.classes() == ClassUse::Needed,
             })
             .collect(),
@@ -60,6 +62,32 @@ pub fn catalog() -> Catalog {
         pixels: owned(&Mode::ALL.map(Mode::name)),
         weights: owned(&Precision::ALL.map(Precision::name)),
     }
+}
+
+/// Models outside the program: what any of them may offer. What one does is asked of it when a lock is made.
+fn outside() -> Vec<FamilyInfo> {
+    let family = |name: &str, capabilities: &[Capability]| FamilyInfo {
+        name: name.to_owned(),
+        capabilities: capabilities.iter().map(|it| it.name().to_owned()).collect(),
+        needs_checkpoint: false,
+    };
+    vec![
+        family(
+            PROCESS,
+            &[
+                Capability::Embed,
+                Capability::Classify,
+                Capability::Match,
+                Capability::Generate,
+                Capability::Score,
+                Capability::Answer,
+            ],
+        ),
+        family(
+            ENDPOINT,
+            &[Capability::Generate, Capability::Score, Capability::Answer],
+        ),
+    ]
 }
 
 /// Names of the capabilities by which a model can do `task`: those that it needs, and those from which one follows.
@@ -91,15 +119,26 @@ mod tests {
             kinds,
             [
                 "caption",
+                "detection",
+                "detection-lvis",
+                "episodes",
+                "few-shot-caption",
+                "few-shot-vqa",
                 "grounding",
+                "hallucination",
+                "linear-probe",
+                "linear-probe-sgd",
                 "matching",
+                "multiple-choice",
                 "nlvr2",
                 "pope",
                 "retrieval",
                 "snli-ve",
+                "svm-probe",
                 "vcr",
                 "vqa",
-                "zero-shot"
+                "zero-shot",
+                "zero-shot-multi-label"
             ]
         );
         assert!(

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use sightline_core::{Progress, SampleKey};
-use sightline_manifest::{Plan, PlannedTask, Roots};
+use sightline_manifest::{Lock, Plan, PlannedTask, Roots};
 use sightline_metrics::{Comparison, Observations, Resources, registry};
 use sightline_report::Stored;
 use sightline_report::record::{File, Record, TaskOutcome};
@@ -79,6 +79,16 @@ pub struct Flip {
     pub values: [f64; 2],
 }
 
+/// What a task asks.
+pub(crate) struct Asked {
+    /// The plan of that task alone, without models.
+    pub(crate) plan: Plan,
+    /// Its files.
+    pub(crate) lock: Lock,
+    /// Its annotations.
+    pub(crate) truth: Truth,
+}
+
 /// What is compared.
 #[derive(Clone, Copy)]
 pub struct Comparing<'a> {
@@ -124,8 +134,34 @@ impl Comparing<'_> {
                 tasks: [tasks(a), tasks(b)],
             });
         }
-        correct(&mut all);
+        correct(all.iter_mut());
         Ok(all)
+    }
+
+    /// As [`Self::records`], but what is wrong with one task does not keep the others from being compared.
+    pub fn each(
+        &self,
+        a: &Stored,
+        b: &Stored,
+        progress: &dyn Progress,
+    ) -> Vec<(String, Result<TaskComparison>)> {
+        let mut all = Vec::new();
+        for task in &self.plan.tasks {
+            let of = |stored: &Stored| {
+                let mut tasks = stored.record.tasks.iter();
+                tasks.find(|outcome| outcome.task == task.name).cloned()
+            };
+            if let (Some(of_a), Some(of_b)) = (of(a), of(b)) {
+                progress.message(&task.name);
+                let compared = self.task(task, [(a, &of_a), (b, &of_b)], progress);
+                all.push((task.name.clone(), compared));
+            }
+        }
+        correct(
+            all.iter_mut()
+                .filter_map(|(_, compared)| compared.as_mut().ok()),
+        );
+        all
     }
 
     fn task(
@@ -135,7 +171,18 @@ impl Comparing<'_> {
         progress: &dyn Progress,
     ) -> Result<TaskComparison> {
         self.check_protocols(task, both)?;
-        let truth = self.truth(task, both, progress)?;
+        let asked = self.asked(task, both[0], progress)?;
+        self.pair(task, both, &asked.truth)
+    }
+
+    /// Compares two outcomes of one task, whose annotations are `truth`. p-values are not corrected.
+    pub(crate) fn pair(
+        &self,
+        task: &PlannedTask,
+        both: [(&Stored, &TaskOutcome); 2],
+        truth: &Truth,
+    ) -> Result<TaskComparison> {
+        self.check_protocols(task, both)?;
         let kind = task::task(&task.kind)?;
         let mut readers = both
             .map(|(stored, outcome)| Reader::of_record(&stored.folder, &stored.record, outcome));
@@ -144,12 +191,12 @@ impl Comparing<'_> {
             return Err(failed.unwrap_or(Error::Stopped));
         };
 
-        let mut observers = [kind.observer(&truth), kind.observer(&truth)];
+        let mut observers = [kind.observer(truth), kind.observer(truth)];
         let (mut keys, mut failed) = (Vec::new(), [0; 2]);
         for (number, example) in (0..).zip(&truth.examples) {
             let lines = [
-                line_of(of_a, example, number, &truth)?,
-                line_of(of_b, example, number, &truth)?,
+                line_of(of_a, example, number, truth)?,
+                line_of(of_b, example, number, truth)?,
             ];
             for (line, failed) in lines.iter().zip(&mut failed) {
                 *failed += u64::from(matches!(line.outcome, Outcome::Failed(_)));
@@ -158,8 +205,8 @@ impl Comparing<'_> {
                 keys.push(key);
             }
         }
-        check_end(of_a, &truth)?;
-        check_end(of_b, &truth)?;
+        check_end(of_a, truth)?;
+        check_end(of_b, truth)?;
         for (reader, (stored, outcome)) in readers.into_iter().zip(both) {
             let reader = reader?;
             let path = reader.path().to_owned();
@@ -217,22 +264,30 @@ impl Comparing<'_> {
         Ok(())
     }
 
-    /// The annotations, from the files that the records name.
-    fn truth(
+    /// What `task` asks, from the files that the record of an outcome names.
+    pub(crate) fn asked(
         &self,
         task: &PlannedTask,
-        both: [(&Stored, &TaskOutcome); 2],
+        (stored, outcome): (&Stored, &TaskOutcome),
         progress: &dyn Progress,
-    ) -> Result<Truth> {
+    ) -> Result<Asked> {
+        if self.plan.protocol(task)? != outcome.protocol {
+            return Err(Error::OtherProtocol {
+                task: task.name.clone(),
+            });
+        }
         let mut plan = self.plan.clone();
         plan.models.clear();
+        // The annotations of what is asked about are all that scores need.
         plan.datasets.retain(|name, _| *name == task.dataset);
         plan.tasks = vec![PlannedTask {
             models: Vec::new(),
+            train: None,
+            demonstrations: None,
             ..task.clone()
         }];
         let lock = make_lock(&plan, self.roots, progress)?;
-        let recorded = files(&both[0].0.record, &task.dataset);
+        let recorded = files(&stored.record, &task.dataset);
         for file in &lock.files {
             let is_same = recorded
                 .get(file.name.as_str())
@@ -244,7 +299,8 @@ impl Comparing<'_> {
                 });
             }
         }
-        read_truth(&plan, &lock, self.roots, &plan.tasks[0])
+        let truth = read_truth(&plan, &lock, self.roots, &plan.tasks[0])?;
+        Ok(Asked { plan, lock, truth })
     }
 
     fn metric(
@@ -334,16 +390,19 @@ fn observe(
 }
 
 /// Corrects the p-values for their number.
-fn correct(tasks: &mut [TaskComparison]) {
-    let metrics = || tasks.iter().flat_map(|task| &task.metrics);
-    let tested: Vec<f64> = metrics()
+fn correct<'t>(tasks: impl Iterator<Item = &'t mut TaskComparison>) {
+    let mut tested: Vec<&mut MetricComparison> = tasks
+        .flat_map(|task| &mut task.metrics)
+        .filter(|one| one.comparison.p_randomisation.is_some())
+        .collect();
+    let p_values: Vec<f64> = tested
+        .iter()
         .filter_map(|one| one.comparison.p_randomisation)
         .collect();
-    let mut corrected = sightline_core::statistics::holm(&tested).into_iter();
-    for one in tasks.iter_mut().flat_map(|task| &mut task.metrics) {
-        one.p_corrected = one
-            .comparison
-            .p_randomisation
-            .and_then(|_| corrected.next());
+    for (one, p) in tested
+        .iter_mut()
+        .zip(sightline_core::statistics::holm(&p_values))
+    {
+        one.p_corrected = Some(p);
     }
 }

@@ -1,10 +1,11 @@
 //! A planned dataset on this machine: its locked files as one stream of examples, and its classes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use sightline_core::SampleKey;
 use sightline_core::registry::UnknownName;
 use sightline_manifest::{Lock, LockedFile, Place, Plan, PlannedDataset, PlannedTask, Roots};
 use sightline_models::VisualSpec;
@@ -13,7 +14,7 @@ use sightline_store::Folder;
 
 use crate::annotations::{Files, form};
 use crate::error::ClassesProblem;
-use crate::example::Example;
+use crate::example::{Class, Content, Example};
 use crate::task::ClassUse;
 use crate::visuals::{Library, field_for};
 use crate::{Error, Result};
@@ -26,6 +27,8 @@ pub(crate) const CLASSES: &str = "classes";
 pub(crate) const IMAGE: &str = "image";
 /// Role of a file of region features in a lock.
 pub(crate) const REGIONS: &str = "regions";
+/// Role of the list of keys in a lock.
+pub(crate) const IDS: &str = "ids";
 /// Role of a file of annotations in a lock, before what it is for.
 const ANNOTATIONS: &str = "annotations-";
 
@@ -37,6 +40,8 @@ pub(crate) struct Dataset {
     /// Its name.
     pub(crate) name: String,
     source: Source,
+    /// The samples of shards that are there, if not all are.
+    ids: Option<Ids>,
     images: Vec<PathBuf>,
     regions: Vec<PathBuf>,
     pub(crate) classes: Classes,
@@ -79,19 +84,42 @@ pub(crate) enum Name {
 }
 
 impl Dataset {
-    /// The dataset of `task`: its files are those of the lock, in the order of their names. Classes are read only for
-    /// tasks that use them.
+    /// The dataset of `task`.
     pub(crate) fn open(
         plan: &Plan,
         lock: &Lock,
         roots: &Roots,
         task: &PlannedTask,
     ) -> Result<Self> {
-        let planned = planned(plan, task)?;
+        Self::open_beside(plan, lock, roots, task, &task.dataset)
+    }
+
+    /// The dataset called `name`, which `task` reads: its files are those of the lock, in the order of their names.
+    /// Classes are read only for tasks that use them.
+    pub(crate) fn open_beside(
+        plan: &Plan,
+        lock: &Lock,
+        roots: &Roots,
+        task: &PlannedTask,
+        name: &str,
+    ) -> Result<Self> {
+        let planned = planned_beside(plan, task, name)?;
         let found = Found {
-            owner: owner(&task.dataset),
+            owner: owner(name),
             lock,
             roots,
+        };
+        let all = |role, place: &Option<Place>| match place {
+            Some(place) => found.paths(role, place),
+            None => Ok(Vec::new()),
+        };
+        let (images, regions) = (
+            all(IMAGE, &planned.images)?,
+            all(REGIONS, &planned.regions)?,
+        );
+        let ids = match &planned.ids {
+            Some(place) => Some(Ids::read(name, &found.one(IDS, place)?)?),
+            None => None,
         };
         let source = match (&planned.shards, &planned.format, &planned.annotations) {
             (Some(place), Some(name), _) => {
@@ -110,7 +138,11 @@ impl Dataset {
                 }
                 let form = form(&annotations.form)?;
                 let files = Files::new(form, annotations.split.as_deref(), paths);
-                Source::Annotations(form.read(&files)?)
+                let examples = form.read(&files.with_images(&images))?;
+                Source::Annotations(match &ids {
+                    Some(ids) => ids.only(examples)?,
+                    None => examples,
+                })
             }
             _ => {
                 return Err(Error::NotLocked {
@@ -119,14 +151,6 @@ impl Dataset {
                 });
             }
         };
-        let all = |role, place: &Option<Place>| match place {
-            Some(place) => found.paths(role, place),
-            None => Ok(Vec::new()),
-        };
-        let (images, regions) = (
-            all(IMAGE, &planned.images)?,
-            all(REGIONS, &planned.regions)?,
-        );
         let mut classes = Classes::default();
         let use_of_classes = crate::task::task(&task.kind)?.classes();
         if let Some(place) = planned
@@ -134,19 +158,18 @@ impl Dataset {
             .as_ref()
             .filter(|_| use_of_classes != ClassUse::No)
         {
-            let [file] = found.locked(CLASSES)[..] else {
-                return Err(Error::NotLocked {
-                    owner: found.owner,
-                    role: CLASSES.to_owned(),
-                });
-            };
-            let path = path_of(roots, place)?;
-            unchanged(&path, file)?;
+            let path = found.one(CLASSES, place)?;
             classes = Classes::read(planned.class_field.clone(), &path)?;
         }
+        if use_of_classes == ClassUse::Needed
+            && let Source::Annotations(examples) = &source
+        {
+            check_classes(name, examples, &classes)?;
+        }
         Ok(Self {
-            name: task.dataset.clone(),
+            name: name.to_owned(),
             source,
+            ids: ids.filter(|_| planned.shards.is_some()),
             images,
             regions,
             classes,
@@ -161,6 +184,7 @@ impl Dataset {
                 Source::Shards { shards, .. } => Rest::Shards {
                     shards: shards.iter(),
                     reader: None,
+                    missing: self.ids.as_ref().map(|ids| ids.keys.clone()),
                 },
                 Source::Annotations(examples) => Rest::Annotations(examples.iter()),
             },
@@ -168,11 +192,20 @@ impl Dataset {
         }
     }
 
+    fn not_there(&self, key: &SampleKey) -> Error {
+        Error::IdNotThere {
+            dataset: self.name.clone(),
+            key: key.to_string(),
+        }
+    }
+
     /// Its images as a model with this `input` takes them.
     pub(crate) fn library(&self, input: &VisualSpec) -> Result<Library> {
         match (input, &self.source) {
-            (VisualSpec::Pixels(_), Source::Shards { .. }) => Ok(Library::Shards),
-            (VisualSpec::Pixels(_), _) if !self.images.is_empty() => {
+            (VisualSpec::Pixels(_) | VisualSpec::Encoded, Source::Shards { .. }) => {
+                Ok(Library::Shards)
+            }
+            (VisualSpec::Pixels(_) | VisualSpec::Encoded, _) if !self.images.is_empty() => {
                 Library::files(&self.name, self.images.clone())
             }
             (VisualSpec::Regions { .. }, _) if !self.regions.is_empty() => {
@@ -193,7 +226,9 @@ pub(crate) fn check_visuals(
     input: &VisualSpec,
 ) -> Result<()> {
     let has = match input {
-        VisualSpec::Pixels(_) => dataset.shards.is_some() || dataset.images.is_some(),
+        VisualSpec::Pixels(_) | VisualSpec::Encoded => {
+            dataset.shards.is_some() || dataset.images.is_some()
+        }
         VisualSpec::Regions { .. } => dataset.regions.is_some(),
         _ => false,
     };
@@ -214,6 +249,7 @@ pub(crate) fn places(dataset: &PlannedDataset) -> Vec<(String, &Place)> {
         (CLASSES, &dataset.classes),
         (IMAGE, &dataset.images),
         (REGIONS, &dataset.regions),
+        (IDS, &dataset.ids),
     ]
     .into_iter()
     .filter_map(|(role, place)| Some((role.to_owned(), place.as_ref()?)))
@@ -221,8 +257,21 @@ pub(crate) fn places(dataset: &PlannedDataset) -> Vec<(String, &Place)> {
     .collect()
 }
 
-fn annotation_role(role: &str) -> String {
+/// How a lock names the role of a file of annotations.
+pub(crate) fn annotation_role(role: &str) -> String {
     format!("{ANNOTATIONS}{role}")
+}
+
+/// Where the files of `role` of a dataset are, which start from `place`; none may have changed its length.
+pub(crate) fn locked_paths(
+    lock: &Lock,
+    roots: &Roots,
+    dataset: &str,
+    role: &str,
+    place: &Place,
+) -> Result<Vec<PathBuf>> {
+    let owner = owner(dataset);
+    Found { owner, lock, roots }.paths(role, place)
 }
 
 /// The locked files of a dataset.
@@ -243,6 +292,19 @@ impl<'a> Found<'a> {
             .collect();
         files.sort_by(|a, b| a.name.cmp(&b.name));
         files
+    }
+
+    /// The one file of `role`, which is at `place`.
+    fn one(&self, role: &str, place: &Place) -> Result<PathBuf> {
+        let [file] = self.locked(role)[..] else {
+            return Err(Error::NotLocked {
+                owner: self.owner.clone(),
+                role: role.to_owned(),
+            });
+        };
+        let path = path_of(self.roots, place)?;
+        unchanged(&path, file)?;
+        Ok(path)
     }
 
     fn names(&self, role: &str) -> Vec<String> {
@@ -282,12 +344,14 @@ enum Rest<'a> {
     Shards {
         shards: std::slice::Iter<'a, String>,
         reader: Option<Box<dyn ShardReader>>,
+        /// Keys that are still to be found.
+        missing: Option<HashSet<SampleKey>>,
     },
     Annotations(std::slice::Iter<'a, Example>),
 }
 
 impl Examples<'_> {
-    fn read(&mut self) -> sightline_shard::Result<Option<Read>> {
+    fn read(&mut self) -> Result<Option<Read>> {
         let Source::Shards { folder, format, .. } = &self.dataset.source else {
             return Ok(match &mut self.rest {
                 Rest::Annotations(examples) => examples.next().map(|example| Read {
@@ -297,22 +361,38 @@ impl Examples<'_> {
                 Rest::Shards { .. } => None,
             });
         };
-        let Rest::Shards { shards, reader } = &mut self.rest else {
+        let Rest::Shards {
+            shards,
+            reader,
+            missing,
+        } = &mut self.rest
+        else {
             return Ok(None);
         };
         loop {
             if let Some(reader) = reader
-                && let Some(mut sample) = reader.next_sample()?
+                && let Some(mut sample) = reader.next_sample().map_err(shard)?
             {
+                let is_listed =
+                    (self.dataset.ids.as_ref()).is_none_or(|ids| ids.keys.contains(&sample.key));
+                if !is_listed {
+                    continue;
+                }
+                if let Some(missing) = missing {
+                    missing.remove(&sample.key);
+                }
                 let image = sample.image.take().map(|image| image.bytes);
                 let example = self.dataset.classes.example(sample);
                 return Ok(Some(Read { example, image }));
             }
-            let Some(shard) = shards.next() else {
+            let Some(name) = shards.next() else {
                 *reader = None;
-                return Ok(None);
+                return match missing.iter().flatten().min() {
+                    Some(key) => Err(self.dataset.not_there(key)),
+                    None => Ok(None),
+                };
             };
-            *reader = Some(format.open(folder, shard)?);
+            *reader = Some(format.open(folder, name).map_err(shard)?);
         }
     }
 }
@@ -327,9 +407,9 @@ impl Iterator for Examples<'_> {
         self.left -= 1;
         match self.read() {
             Ok(read) => read.map(Ok),
-            Err(source) => {
+            Err(error) => {
                 self.left = 0;
-                Some(Err(Error::Shard { source }))
+                Some(Err(error))
             }
         }
     }
@@ -388,15 +468,100 @@ impl Classes {
     }
 }
 
+/// Checks that every class is one of the list.
+fn check_classes(dataset: &str, examples: &[Example], classes: &Classes) -> Result<()> {
+    let listed = classes.names.len();
+    for example in examples {
+        let found = match &example.content {
+            Content::Sample {
+                class: Class::Known(class),
+                ..
+            } => *class as usize + 1,
+            Content::Labels(labels) => labels.len(),
+            Content::Boxes { categories, .. } => categories.is_seen.len(),
+            _ => continue,
+        };
+        let is_one = matches!(&example.content, Content::Sample { .. });
+        if found > listed || (!is_one && found != listed) {
+            return Err(Error::OtherClasses {
+                dataset: dataset.to_owned(),
+                found,
+                listed,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A list of keys.
+struct Ids {
+    dataset: String,
+    keys: HashSet<SampleKey>,
+}
+
+impl Ids {
+    /// Reads a list: UTF-8, one key a line; blank lines and what follows `#` say nothing.
+    fn read(dataset: &str, path: &Path) -> Result<Self> {
+        let refuse = |line, problem| Error::Classes {
+            path: path.to_owned(),
+            line,
+            problem,
+        };
+        let text = fs::read_to_string(path).map_err(|source| Error::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut keys = HashSet::new();
+        for (line, number) in text.lines().zip(1..) {
+            let name = line.split('#').next().unwrap_or_default().trim();
+            if name.is_empty() {
+                continue;
+            }
+            let key = SampleKey::new(name)
+                .map_err(|_| refuse(number, ClassesProblem::Key(name.to_owned())))?;
+            if !keys.insert(key) {
+                return Err(refuse(number, ClassesProblem::Twice(name.to_owned())));
+            }
+        }
+        if keys.is_empty() {
+            return Err(refuse(1, ClassesProblem::NoKey));
+        }
+        Ok(Self {
+            dataset: dataset.to_owned(),
+            keys,
+        })
+    }
+
+    /// The examples of the list, in the order of the dataset. Each key must be there.
+    fn only(&self, mut examples: Vec<Example>) -> Result<Vec<Example>> {
+        examples.retain(|example| self.keys.contains(&example.key));
+        let found: HashSet<&SampleKey> = examples.iter().map(|example| &example.key).collect();
+        match self.keys.iter().filter(|key| !found.contains(key)).min() {
+            None => Ok(examples),
+            Some(key) => Err(Error::IdNotThere {
+                dataset: self.dataset.clone(),
+                key: key.to_string(),
+            }),
+        }
+    }
+}
+
 /// The plan of a task's dataset.
 pub(crate) fn planned<'a>(plan: &'a Plan, task: &PlannedTask) -> Result<&'a PlannedDataset> {
-    plan.datasets
-        .get(&task.dataset)
-        .ok_or_else(|| Error::Unplanned {
-            task: task.name.clone(),
-            kind: "dataset",
-            name: task.dataset.clone(),
-        })
+    planned_beside(plan, task, &task.dataset)
+}
+
+/// The plan of the dataset called `name`, which a task reads.
+pub(crate) fn planned_beside<'a>(
+    plan: &'a Plan,
+    task: &PlannedTask,
+    name: &str,
+) -> Result<&'a PlannedDataset> {
+    plan.datasets.get(name).ok_or_else(|| Error::Unplanned {
+        task: task.name.clone(),
+        kind: "dataset",
+        name: name.to_owned(),
+    })
 }
 
 /// How a lock names a dataset.
@@ -447,6 +612,10 @@ pub(crate) fn unchanged(path: &Path, locked: &LockedFile) -> Result<()> {
             source,
         }),
     }
+}
+
+fn shard(source: sightline_shard::Error) -> Error {
+    Error::Shard { source }
 }
 
 fn format(name: &str) -> Result<&'static dyn ShardFormat> {

@@ -22,7 +22,7 @@ pub(crate) fn machine(device: &str) -> Machine {
 }
 
 /// Now, as RFC 3339 in UTC, to the second.
-pub(crate) fn now() -> String {
+pub fn now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     rfc_3339(since.map_or(0, |since| since.as_secs()))
 }

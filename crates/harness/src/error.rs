@@ -348,6 +348,141 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A model outside the program that cannot be used.
+    #[error("model `{model}` cannot be asked")]
+    Outside {
+        /// Its name.
+        model: String,
+        /// Why.
+        #[source]
+        source: Box<sightline_adapters::Error>,
+    },
+    /// A model outside the program that is another one than when the lock was made.
+    #[error("model `{model}` says something else about itself than when the lock was made")]
+    OtherAdapter {
+        /// Its name.
+        model: String,
+    },
+    /// A part of a task's predictions that is not there.
+    #[error("part {part} of {of} of task `{task}` is not there: `{}`", path.display())]
+    NoPart {
+        /// The task.
+        task: String,
+        /// Number of the part, from 1.
+        part: usize,
+        /// How many there are.
+        of: usize,
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// No part of a task's predictions is there.
+    #[error("there are no parts of the predictions of task `{task}` in `{}`", path.display())]
+    NoParts {
+        /// The task.
+        task: String,
+        /// Where they would be.
+        path: PathBuf,
+    },
+    /// Parts of a task's predictions that are none of one run.
+    #[error("part `{}` does not go with the others: {reason}", path.display())]
+    OtherPart {
+        /// The part.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A task without an example that a model could be asked about.
+    #[error("task `{task}` has no example that the model can be asked about")]
+    NothingToMeasure {
+        /// The task.
+        task: String,
+    },
+    /// A published file that is another one than the manifest says.
+    #[error("`{}` is not the published file: its {what} is {found}, it should be {expected}", path.display())]
+    OtherSource {
+        /// The file.
+        path: PathBuf,
+        /// What was compared.
+        what: &'static str,
+        /// As it is.
+        found: String,
+        /// As the manifest says.
+        expected: String,
+    },
+    /// An archive that cannot be unpacked.
+    #[error("`{}` cannot be unpacked: {reason}", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Training samples of which none has an image and a label.
+    #[error(
+        "dataset `{dataset}` holds no sample to learn from: none has an image and a label of the list"
+    )]
+    NothingToLearn {
+        /// The dataset.
+        dataset: String,
+    },
+    /// A training sample without features. A classifier of the others would be another one.
+    #[error("sample `{sample}` of dataset `{dataset}` cannot be learned from: {reason}")]
+    TrainingSample {
+        /// The dataset.
+        dataset: String,
+        /// Key of the sample.
+        sample: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Two lists of classes that should be one.
+    #[error("datasets `{train}` and `{test}` have different lists of classes")]
+    TrainingClasses {
+        /// The dataset that is learned from.
+        train: String,
+        /// The other one.
+        test: String,
+    },
+    /// Annotations with more classes than the list.
+    #[error(
+        "the annotations of dataset `{dataset}` have {found} classes or more, its list has {listed}"
+    )]
+    OtherClasses {
+        /// The dataset.
+        dataset: String,
+        /// Classes that there are at least.
+        found: usize,
+        /// Names of the list.
+        listed: usize,
+    },
+    /// A key that a list of keys names and no sample has.
+    #[error("dataset `{dataset}` has no sample `{key}`, which its list of ids names")]
+    IdNotThere {
+        /// The dataset.
+        dataset: String,
+        /// The key.
+        key: String,
+    },
+    /// Fewer samples than are to be shown.
+    #[error(
+        "dataset `{dataset}` has {found} samples that can be shown, needed are more than {wanted}"
+    )]
+    FewDemonstrations {
+        /// The dataset.
+        dataset: String,
+        /// How many there are.
+        found: usize,
+        /// How many are shown.
+        wanted: usize,
+    },
+    /// Images of demonstrations that do not fit into memory.
+    #[error("the images of dataset `{dataset}` that are shown have more than {limit} bytes")]
+    ManyDemonstrations {
+        /// The dataset.
+        dataset: String,
+        /// Most bytes.
+        limit: usize,
+    },
     /// Long work that was asked to stop.
     #[error("the run was stopped")]
     Stopped,
@@ -383,6 +518,15 @@ pub enum ClassesProblem {
     /// A line without a name.
     #[error("is empty")]
     Empty,
+    /// A list of keys without one.
+    #[error("holds no key")]
+    NoKey,
+    /// What cannot be the key of a sample.
+    #[error("`{0}` cannot be the key of a sample")]
+    Key(String),
+    /// A key that was there before.
+    #[error("`{0}` was there before")]
+    Twice(String),
     /// Bytes that are no text.
     #[error("is not UTF-8")]
     NotUtf8,
@@ -460,6 +604,26 @@ impl From<sightline_report::Error> for Error {
 }
 
 impl Error {
+    /// Whether a model outside the program did not answer about one request.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        let Self::Forward { source, .. } = self else {
+            return false;
+        };
+        matches!(**source, sightline_models::Error::Unanswered { .. })
+    }
+
+    /// Whether what is missing may be there when the same command runs again.
+    pub(crate) fn is_resumable(&self) -> bool {
+        match self {
+            Self::Shard { .. } | Self::NoPart { .. } | Self::NoParts { .. } => true,
+            Self::Forward { source, .. } => matches!(
+                **source,
+                sightline_models::Error::Unanswered { .. } | sightline_models::Error::Gone { .. }
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether a GPU's memory is full, so that fewer samples at a time may go well.
     pub(crate) fn is_out_of_memory(&self) -> bool {
         match self {
@@ -503,6 +667,16 @@ impl Hint for Error {
                 "Name the labels in the order of the model's outputs in a file, one a line, as `classes` of the dataset."
                     .to_owned()
             }
+            Self::OtherSource { path, .. } | Self::Archive { path, .. } => format!(
+                "Remove `{}` and get it again.",
+                path.display()
+            ),
+            Self::TrainingSample { dataset, .. } => format!(
+                "Repair the sample, or leave it out: list the keys of the others as `ids` of `datasets/{dataset}.toml`."
+            ),
+            Self::FewDemonstrations { .. } | Self::ManyDemonstrations { .. } => {
+                "Change `pool` of the task's `demonstrations`, or take another dataset.".to_owned()
+            }
             Self::NoTables { .. } => {
                 "Make the tables with `sightline metrics setup`, or leave the metric out.".to_owned()
             }
@@ -533,6 +707,15 @@ impl Hint for Error {
             }
             Self::OtherData { .. } => {
                 "Bring the file back, or make both records again.".to_owned()
+            }
+            Self::Outside { source, .. } => return source.hints(),
+            Self::OtherAdapter { .. } => {
+                "Run again: the lock is made anew, unless it is given with `--locked`.".to_owned()
+            }
+            Self::NoPart { part, of, .. } => format!("Run the suite with `--part {part}/{of}`."),
+            Self::NoParts { .. } => {
+                "Run the suite with `--part 1/N` to `--part N/N` first; --from names the records folders of other machines."
+                    .to_owned()
             }
             Self::InUse { .. } => {
                 "Wait for the other run to end, or choose another records folder.".to_owned()

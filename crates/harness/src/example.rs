@@ -1,11 +1,16 @@
 //! What a dataset says: the things that a task asks about, and what is right.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::Value;
 use sightline_core::{Sample, SampleKey};
 use sightline_manifest::{Lock, Plan, PlannedTask, Roots};
 use sightline_metrics::BoundingBox;
+use sightline_metrics::average_precision::Presence;
+use sightline_metrics::chair::ObjectNames;
+use sightline_metrics::detection::{Frequencies, GroundTruth};
 use sightline_models::TaggedText;
 
 use crate::Result;
@@ -42,6 +47,35 @@ pub enum Content {
         /// Its captions, see [`captions`].
         captions: Vec<String>,
     },
+    /// An image and the boxes of its objects.
+    Boxes {
+        /// The objects of categories that are evaluated.
+        truths: Vec<GroundTruth>,
+        /// Categories of which nothing is in the image, where annotations are federated.
+        absent: Vec<u32>,
+        /// Categories of which more may be in the image than is annotated.
+        not_exhaustive: Vec<u32>,
+        /// The categories of the dataset.
+        categories: Arc<Categories>,
+    },
+    /// An image and the objects in it, by the names of a list.
+    Objects {
+        /// The list.
+        names: Arc<ObjectNames>,
+        /// What is in the image.
+        present: BTreeSet<Box<str>>,
+    },
+    /// An image in which several classes are present or not.
+    Labels(Vec<Presence>),
+    /// Images that are shown with their texts, and a question about the last one (Tsimpoukelli et al. 2021).
+    Episode {
+        /// What is said of each image but the last.
+        texts: Vec<String>,
+        /// What is asked about the last one.
+        question: String,
+        /// The right answer.
+        answer: String,
+    },
     /// A question in plain words.
     Question {
         /// The question.
@@ -72,6 +106,17 @@ pub enum Content {
         /// Its phrases that have a box.
         phrases: Vec<Phrase>,
     },
+}
+
+/// The categories of a dataset of boxes, by their numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Categories {
+    /// How frequent each is; empty where nobody says it.
+    pub frequencies: Arc<Frequencies>,
+    /// Whether detectors are trained with boxes of it.
+    pub is_seen: Vec<bool>,
+    /// Whether it counts.
+    pub is_evaluated: Vec<bool>,
 }
 
 /// A question with candidates.

@@ -24,8 +24,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use sightline_adapters::side_by_side;
 use sightline_core::Progress;
-use sightline_models::{Capability, Embed, Error as ModelError, Model, Visual};
+use sightline_models::{Capability, Embed, Error as ModelError, Features, Model, Visual, Way};
 
 use crate::halves::in_halves;
 use crate::predictions::Outcome;
@@ -78,6 +79,66 @@ impl<'m> Forward<'m> {
         })
     }
 
+    /// What makes features of images, by this way.
+    pub(crate) fn featurer(self, way: Way) -> Result<Featurer<'m>> {
+        let features = self.found(way.features(self.model), Capability::Features)?;
+        Ok(Featurer {
+            forward: self,
+            features,
+        })
+    }
+
+    /// A row of `width` values for the one image of each of `works`, in order, of a batch that is filled up until a
+    /// row's numbers depend on its image alone.
+    fn rows(
+        &self,
+        works: &[Work],
+        width: usize,
+        call: impl Fn(&Visual) -> sightline_models::Result<Tensor>,
+    ) -> Result<Vec<Vec<f32>>> {
+        let mut rows: Vec<&Prepared> = works
+            .iter()
+            .filter_map(|work| work.images.first())
+            .collect();
+        let Some(&last) = rows.last() else {
+            return Ok(Vec::new());
+        };
+        let wanted = rows.len();
+        let least = if matches!(self.preparer, Preparer::Encoded) {
+            1
+        } else if width <= NARROW {
+            NARROW_ROWS
+        } else {
+            WIDE_ROWS
+        };
+        rows.resize(wanted.max(least), last);
+        let mut found = in_halves(&rows, &Error::is_out_of_memory, &|rows| {
+            let visual = self.visual(rows)?;
+            self.values(call(&visual), rows.len(), width)
+        })?;
+        found.truncate(wanted);
+        Ok(found)
+    }
+
+    /// The values of a model's output for so many samples.
+    fn values(
+        &self,
+        output: sightline_models::Result<Tensor>,
+        samples: usize,
+        width: usize,
+    ) -> Result<Vec<Vec<f32>>> {
+        let output = output.map_err(|source| self.broken(source))?;
+        let expected = [samples, width];
+        if output.dims() != expected {
+            return Err(Error::Output {
+                model: self.name.to_owned(),
+                found: output.dims().to_vec(),
+                expected: expected.to_vec(),
+            });
+        }
+        output.to_vec2().map_err(|e| self.broken(e.into()))
+    }
+
     /// What a model answers with, which it said that it has.
     pub(crate) fn found<T>(&self, found: Option<T>, capability: Capability) -> Result<T> {
         found.ok_or_else(|| Error::Capability {
@@ -93,15 +154,17 @@ impl<'m> Forward<'m> {
         works: &[Work],
         ask: impl Fn(&Work) -> Result<Answer> + Sync,
     ) -> Result<Vec<Outcome>> {
-        works
-            .par_iter()
-            .map(|work| {
-                if self.stop.load(Ordering::Relaxed) {
-                    return Err(Error::Stopped);
-                }
-                ask(work).map(|answer| answer.unwrap_or_else(|outcome| outcome))
-            })
-            .collect()
+        let one = |work: &Work| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            ask(work).map(|answer| answer.unwrap_or_else(|outcome| outcome))
+        };
+        match self.model.at_once() {
+            None => works.par_iter().map(one).collect(),
+            // They wait for something else than this machine's cores.
+            Some(at_once) => side_by_side(works, at_once, one),
+        }
     }
 
     /// Images of one example as a batch of one for each place.
@@ -136,6 +199,7 @@ impl<'m> Forward<'m> {
             Ok(said) => Ok(Ok(said)),
             Err(ModelError::Span { .. }) => failed("words beyond the model's context"),
             Err(ModelError::Region { .. }) => failed("words name a region that is not there"),
+            Err(ModelError::Unanswered { reason }) => Ok(Err(Outcome::unanswered(&reason))),
             Err(source) => Err(self.broken(source)),
         }
     }
@@ -187,29 +251,9 @@ pub(crate) struct Embedder<'m> {
 impl Embedder<'_> {
     /// One embedding for the one image of each of `works`, in order.
     pub(crate) fn images(&self, works: &[Work]) -> Result<Vec<Vec<f32>>> {
-        let mut rows: Vec<&Prepared> = works
-            .iter()
-            .filter_map(|work| work.images.first())
-            .collect();
-        let Some(&last) = rows.last() else {
-            return Ok(Vec::new());
-        };
-        let wanted = rows.len();
-        let least = if self.embed.width() <= NARROW {
-            NARROW_ROWS
-        } else {
-            WIDE_ROWS
-        };
-        rows.resize(wanted.max(least), last);
-        let mut embeddings = in_halves(&rows, &Error::is_out_of_memory, &|rows| {
-            let visual = self.forward.visual(rows)?;
-            let output = visual
-                .pixels()
-                .and_then(|pixels| self.embed.embed_images(pixels));
-            self.values(output, rows.len())
-        })?;
-        embeddings.truncate(wanted);
-        Ok(embeddings)
+        let embed = self.embed;
+        let call = |visual: &Visual| embed.embed_visual(visual);
+        self.forward.rows(works, embed.width(), call)
     }
 
     /// One embedding for each text of each unit, in order. A text's numbers depend on its unit alone.
@@ -218,7 +262,8 @@ impl Embedder<'_> {
             .par_iter()
             .map(|unit| {
                 let texts: Vec<&str> = unit.iter().map(String::as_str).collect();
-                self.values(self.embed.embed_texts(&texts), texts.len())
+                let output = self.embed.embed_texts(&texts);
+                self.forward.values(output, texts.len(), self.embed.width())
             })
             .collect()
     }
@@ -243,22 +288,23 @@ impl Embedder<'_> {
         self.forward.progress.finish();
         Ok(embeddings)
     }
+}
 
-    /// The values of a model's output for so many samples.
-    fn values(
-        &self,
-        output: sightline_models::Result<Tensor>,
-        samples: usize,
-    ) -> Result<Vec<Vec<f32>>> {
-        let output = output.map_err(|source| self.forward.broken(source))?;
-        let expected = [samples, self.embed.width()];
-        if output.dims() != expected {
-            return Err(Error::Output {
-                model: self.forward.name.to_owned(),
-                found: output.dims().to_vec(),
-                expected: expected.to_vec(),
-            });
-        }
-        output.to_vec2().map_err(|e| self.forward.broken(e.into()))
+/// A model that makes features of images, at a task.
+pub(crate) struct Featurer<'m> {
+    forward: Forward<'m>,
+    features: Box<dyn Features + 'm>,
+}
+
+impl Featurer<'_> {
+    /// Values of a feature.
+    pub(crate) fn width(&self) -> usize {
+        self.features.width()
+    }
+
+    /// The features of the one image of each of `works`, in order.
+    pub(crate) fn images(&self, works: &[Work]) -> Result<Vec<Vec<f32>>> {
+        let call = |visual: &Visual| self.features.features(visual.pixels()?);
+        self.forward.rows(works, self.features.width(), call)
     }
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use sightline_core::registry::UnknownName;
 use sightline_core::{Digest, PixelDeviation};
-use sightline_manifest::{Lock, LockedInput, Plan, PlannedModel, PlannedTask, Roots};
+use sightline_manifest::{
+    Lock, LockedAdapter, LockedInput, Plan, PlannedModel, PlannedTask, Roots,
+};
 use sightline_models::{
     Family, FileRole, Model, ModelSpec, Precision, TokenizerChoice, VisualSpec, Way, family,
 };
@@ -73,6 +75,11 @@ impl<'a> Planned<'a> {
         format!("model:{}", self.name)
     }
 
+    /// Whether it is a floor to compare with, and no trained model.
+    pub(crate) fn is_baseline(&self) -> Result<bool> {
+        Ok(self.model.outside.is_none() && !self.family()?.needs_checkpoint)
+    }
+
     /// Its family.
     pub(crate) fn family(&self) -> Result<&'static Family> {
         family(&self.model.family).map_err(|source| Error::UnknownName { source })
@@ -80,6 +87,9 @@ impl<'a> Planned<'a> {
 
     /// Every file that loading it reads.
     pub(crate) fn files(&self) -> Result<Vec<ModelFile>> {
+        if let Some(outside) = &self.model.outside {
+            return self.outside_files(outside);
+        }
         let spec = self.spec()?;
         let found = (self.family()?.files)(&spec).map_err(|source| self.load_error(source))?;
         let folder = spec.checkpoint.unwrap_or_default();
@@ -94,11 +104,20 @@ impl<'a> Planned<'a> {
     }
 
     /// How it does what the task `name` of the kind `kind` needs; an error if it cannot, though models of its family
-    /// can.
-    pub(crate) fn way(&self, kind: &dyn Task, name: &str) -> Result<Way> {
-        let offers = (self.family()?.offers)(&self.spec()?);
-        let offers = offers.map_err(|source| self.load_error(source))?;
-        Way::to(kind.needs(), offers).ok_or_else(|| {
+    /// can. What models outside the program offer, `adapters` say.
+    pub(crate) fn way(
+        &self,
+        kind: &dyn Task,
+        name: &str,
+        adapters: &[LockedAdapter],
+    ) -> Result<Way> {
+        let offers = if self.model.outside.is_some() {
+            self.locked_offers(adapters)?
+        } else {
+            let offers = (self.family()?.offers)(&self.spec()?);
+            offers.map_err(|source| self.load_error(source))?.to_vec()
+        };
+        Way::to(kind.needs(), &offers).ok_or_else(|| {
             let needs: Vec<&str> = kind.needs().iter().map(|need| need.name()).collect();
             Error::Capability {
                 model: self.name.to_owned(),
@@ -110,6 +129,9 @@ impl<'a> Planned<'a> {
 
     /// What it takes as visual input.
     pub(crate) fn visual_input(&self) -> Result<VisualSpec> {
+        if self.model.outside.is_some() {
+            return Ok(VisualSpec::Encoded);
+        }
         (self.family()?.input)(&self.spec()?).map_err(|source| self.load_error(source))
     }
 
@@ -136,6 +158,7 @@ impl<'a> Planned<'a> {
                 width: *width,
                 most: *regions,
             }),
+            VisualSpec::Encoded => Ok(Preparer::Encoded),
             _ => Err(Error::Input {
                 model: self.name.to_owned(),
             }),
@@ -190,6 +213,18 @@ impl<'a> Planned<'a> {
 
     /// Loads it from the files of `lock`.
     pub(crate) fn load(&self, lock: &Lock, device: &Device) -> Result<Loaded> {
+        if let Some(outside) = &self.model.outside {
+            let adapter = self.adapter(outside)?;
+            if !lock.adapters.contains(&self.locked_adapter(&adapter)?) {
+                return Err(Error::OtherAdapter {
+                    model: self.name.to_owned(),
+                });
+            }
+            return Ok(Loaded {
+                model: adapter.into_model(),
+                preparer: Preparer::Encoded,
+            });
+        }
         let spec = self.spec()?;
         let owner = self.owner();
         for file in lock.files.iter().filter(|file| file.owner == owner) {

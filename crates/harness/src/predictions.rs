@@ -25,9 +25,13 @@
 //! While it grows, the file is called `<task>.jsonl.part`; when every sample has its line it is flushed and
 //! renamed to `<task>.jsonl`, so that a file of this name is whole. A writer that finds a `.part` cuts it
 //! after its last whole line and continues; lines are appended in order only, so what was lost is the end.
+//! Where a model outside the program left examples without an answer, another run renames the whole file to
+//! `<task>.jsonl.before`, takes what is in it, and asks again for the rest. A part of several is called
+//! `<task>.2-of-4.jsonl`: it has the lines of every fourth example, from the second on.
 //! Readers MUST refuse a `schema` they do not know, a line without an end and keys in another order than the
 //! dataset's.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
@@ -82,6 +86,21 @@ pub enum Outcome {
     Skipped(String),
 }
 
+/// How reasons begin that lie with a model outside this process: asked again, it may answer.
+const UNANSWERED: &str = "adapter: ";
+
+impl Outcome {
+    /// A model outside this process did not answer, for this `reason`.
+    pub(crate) fn unanswered(reason: &str) -> Self {
+        Self::Failed(format!("{UNANSWERED}{reason}"))
+    }
+
+    /// Whether another run asks again.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Failed(reason) if reason.starts_with(UNANSWERED))
+    }
+}
+
 /// A line of a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
@@ -132,6 +151,105 @@ impl Line {
         }
         serde_json::to_string(&raw)
     }
+}
+
+/// Where whole predictions are that are made again in part.
+fn before_of(target: &Path) -> PathBuf {
+    target.with_added_extension("before")
+}
+
+/// Sets a whole predictions file aside if a model outside the program left some of its examples without an answer, and
+/// says whether that is so.
+pub(crate) fn set_aside_unanswered(target: &Path, header: &Header) -> Result<bool> {
+    let mut reader = Reader::open(target, header)?;
+    while let Some(line) = reader.next_line()? {
+        if line.outcome.is_unanswered() {
+            let before = before_of(target);
+            return match fs::rename(target, &before) {
+                Ok(()) => Ok(true),
+                Err(source) => Err(Error::Io {
+                    path: before,
+                    source,
+                }),
+            };
+        }
+    }
+    Ok(false)
+}
+
+/// What became of examples in a file that was set aside, but of those that were left without an answer.
+pub(crate) fn set_aside(target: &Path, header: &Header) -> Result<HashMap<SampleKey, Outcome>> {
+    let before = before_of(target);
+    let mut known = HashMap::new();
+    if !before.is_file() {
+        return Ok(known);
+    }
+    let mut reader = Reader::open(&before, header)?;
+    while let Some(line) = reader.next_line()? {
+        if !line.outcome.is_unanswered() {
+            // The first of two examples with one key; the second has failed for that.
+            known.entry(line.key).or_insert(line.outcome);
+        }
+    }
+    Ok(known)
+}
+
+/// Puts the lines of the whole files `parts` into the file `target`, which begins with the header that they share: line k
+/// of part i of n is line k n + i.
+pub(crate) fn merge(parts: &[PathBuf], target: &Path, header: &Header) -> Result<()> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Io { path, source }
+    };
+    let part = part_of(target);
+    if let Some(folder) = target.parent() {
+        fs::create_dir_all(folder).map_err(io(folder))?;
+    }
+    let mut file = BufWriter::with_capacity(1 << 16, File::create(&part).map_err(io(&part))?);
+    let mut all = Vec::with_capacity(parts.len());
+    let mut first: Option<Vec<u8>> = None;
+    for path in parts {
+        let opened = File::open(path).map_err(io(path))?;
+        let mut lines = Lines::new(BufReader::with_capacity(1 << 16, opened), path);
+        let text = lines.next_text()?.unwrap_or_default().to_vec();
+        check_header(&text, path, header)?;
+        if first.get_or_insert_with(|| text.clone()) != &text {
+            let reason = "it was asked otherwise";
+            return Err(Error::OtherPart {
+                path: path.clone(),
+                reason,
+            });
+        }
+        all.push(lines);
+    }
+    let mut put = |text: &[u8]| {
+        file.write_all(text)
+            .and_then(|()| file.write_all(b"\n"))
+            .map_err(io(&part))
+    };
+    put(&first.unwrap_or_default())?;
+    'rounds: loop {
+        for at in 0..all.len() {
+            if let Some(text) = all[at].next_text()? {
+                put(text)?;
+                continue;
+            }
+            // The examples end here; the parts behind and before this one have none left.
+            for other in (0..all.len()).filter(|&other| other != at) {
+                if all[other].next_text()?.is_some() {
+                    let (path, reason) = (parts[other].clone(), "it has more examples");
+                    return Err(Error::OtherPart { path, reason });
+                }
+            }
+            break 'rounds;
+        }
+        if all.is_empty() {
+            break;
+        }
+    }
+    file.flush().map_err(io(&part))?;
+    file.get_ref().sync_all().map_err(io(&part))?;
+    fs::rename(&part, target).map_err(io(target))
 }
 
 /// Appends to an unfinished predictions file.
@@ -210,6 +328,12 @@ impl Writer {
         let file = self.file.get_ref();
         file.sync_all().map_err(|source| self.io(source))?;
         fs::rename(&self.part, &self.target).map_err(|source| self.io(source))?;
+        match fs::remove_file(before_of(&self.target)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(self.io(source));
+            }
+            _ => {}
+        }
         match self.target.parent() {
             Some(folder) if cfg!(unix) => File::open(folder)
                 .and_then(|folder| folder.sync_all())

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use candle_core::Device;
 use sightline_models::{Visual, VisualSpec};
 use sightline_preprocess::Preprocessor;
@@ -31,6 +32,8 @@ pub(crate) enum Prepared {
     Pixels(Vec<f32>),
     /// Regions with their features.
     Regions(Regions),
+    /// The file as it is.
+    Encoded(Bytes),
 }
 
 /// What makes images of what a model takes.
@@ -44,6 +47,8 @@ pub(crate) enum Preparer {
         /// The most regions of an image.
         most: usize,
     },
+    /// Takes image files as they are.
+    Encoded,
 }
 
 impl Preparer {
@@ -59,7 +64,7 @@ impl Preparer {
                     .iter()
                     .filter_map(|image| match image {
                         Prepared::Pixels(row) => Some(row.clone()),
-                        Prepared::Regions(_) => None,
+                        _ => None,
                     })
                     .collect();
                 Ok(Visual::Pixels(preprocessor.stack(&rows, device)?))
@@ -69,7 +74,7 @@ impl Preparer {
                     .iter()
                     .filter_map(|image| match image {
                         Prepared::Regions(regions) => Some(regions.clone()),
-                        Prepared::Pixels(_) => None,
+                        _ => None,
                     })
                     .collect();
                 let found = images.iter().map(Regions::len).max().unwrap_or(0);
@@ -84,6 +89,13 @@ impl Preparer {
                     features: batch.visual_embeds,
                     present: batch.visual_attention_mask,
                 })
+            }
+            Self::Encoded => {
+                let files = images.iter().filter_map(|image| match image {
+                    Prepared::Encoded(file) => Some(file.clone()),
+                    _ => None,
+                });
+                Ok(Visual::Encoded(files.collect()))
             }
         }
     }

@@ -5,6 +5,7 @@
     reason = "what these helpers unwrap fails the test that calls them"
 )]
 
+mod protocols;
 mod support;
 
 use std::fs;
@@ -99,6 +100,7 @@ fn predictions_and_scores_have_the_same_bytes_for_every_batch_size() {
                 let throughput = Throughput::default();
                 let task = sightline_report::record::TaskOutcome {
                     throughput,
+                    cost: None,
                     ..task.clone()
                 };
                 all.push((suite.predictions(&record, number), task));
@@ -145,7 +147,7 @@ fn rounded_weights_are_told_in_the_record_and_kept_apart() {
     let exact_record = exact.record().remove(0);
     assert_eq!(exact_record.model.weights, None);
     let json = serde_json::to_string(&exact_record.model).unwrap();
-    assert!(!json.contains("weights"), "{json}");
+    assert!(!json.contains("\"weights\""), "{json}");
     for weights in ["bf16", "int8"] {
         let rounded = suite().with_weights(weights);
         let record = rounded.record().remove(0);

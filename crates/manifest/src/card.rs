@@ -14,7 +14,7 @@ use crate::check::{Checker, texts};
 use crate::error::{Error, Fault, Where};
 use crate::folder::Kind;
 use crate::rules;
-use crate::schema::{Model, WrittenPublished, WrittenTarget};
+use crate::schema::{Model, WrittenCompared, WrittenPublished, WrittenTarget};
 use crate::span::SourceFile;
 
 /// A model manifest, for people.
@@ -87,6 +87,22 @@ pub struct PaperTarget {
     pub source: String,
     /// Whether somebody looked it up there; one quoted from memory is not to be printed.
     pub verified: bool,
+    /// What here measures the same, if anything does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Compared>,
+}
+
+/// What here measures what a paper did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// Kind of task.
+    pub kind: String,
+    /// Name of the dataset's manifest.
+    pub dataset: String,
+    /// Metric id.
+    pub metric: String,
+    /// Demonstrations; `None` for kinds without any.
+    pub shots: Option<u32>,
 }
 
 /// Reads and checks the card in the model manifest `name` below the manifests `folder`.
@@ -121,11 +137,7 @@ impl Checker<'_> {
     ) -> (Option<Published>, Vec<PaperTarget>) {
         let published = written.published.as_ref();
         let published = published.and_then(|published| self.publication(file, published));
-        let targets = written.paper_target.iter();
-        let targets = targets
-            .filter_map(|target| self.target(file, target))
-            .collect();
-        (published, targets)
+        (published, self.targets(file, &written.paper_target))
     }
 
     fn publication(
@@ -164,6 +176,18 @@ impl Checker<'_> {
         })
     }
 
+    /// What others report, checked.
+    pub(crate) fn targets(
+        &mut self,
+        file: &Arc<SourceFile>,
+        written: &[WrittenTarget],
+    ) -> Vec<PaperTarget> {
+        let targets = written.iter();
+        targets
+            .filter_map(|target| self.target(file, target))
+            .collect()
+    }
+
     fn target(&mut self, file: &Arc<SourceFile>, written: &WrittenTarget) -> Option<PaperTarget> {
         for (field, text) in [
             ("task", &written.task),
@@ -175,6 +199,10 @@ impl Checker<'_> {
         }
         let value = *written.value.get_ref();
         let checked = rules::range("value", value, &(0.0..=f64::MAX));
+        let compare = match &written.compare {
+            Some(compare) => Some(self.compared(file, compare)?),
+            None => None,
+        };
         Some(PaperTarget {
             task: written.task.get_ref().clone(),
             dataset: written.dataset.get_ref().clone(),
@@ -182,11 +210,32 @@ impl Checker<'_> {
             value: self.keep(file, written.value.span(), checked)?,
             source: written.source.get_ref().clone(),
             verified: written.verified,
+            compare,
+        })
+    }
+
+    fn compared(&mut self, file: &Arc<SourceFile>, written: &WrittenCompared) -> Option<Compared> {
+        let tasks = &self.catalog.tasks;
+        let kinds: Vec<String> = tasks.iter().map(|task| task.kind.clone()).collect();
+        let kind = self.known("task kind", file, &written.kind, &kinds)?;
+        let task = self.catalog.tasks.iter().find(|task| task.kind == kind)?;
+        let metrics: Vec<String> = task
+            .metrics
+            .iter()
+            .chain(&task.more_metrics)
+            .cloned()
+            .collect();
+        self.filled("dataset", file, &written.dataset);
+        Some(Compared {
+            metric: self.known("metric", file, &written.metric, &metrics)?,
+            kind,
+            dataset: written.dataset.get_ref().clone(),
+            shots: written.shots,
         })
     }
 
     /// Checks that a text says something.
-    fn filled(
+    pub(crate) fn filled(
         &mut self,
         field: &'static str,
         file: &Arc<SourceFile>,
@@ -220,7 +269,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::catalog::FamilyInfo;
+    use crate::catalog::{FamilyInfo, TaskInfo};
 
     const CARD: &str = "schema = 1\nmodel = 'tiny'\nfamily = 'clip'\ndescription = 'Tiny.'\n\
                         [published]\nsource = 'hf:owner/tiny'\nfiles = ['config.json']\nlicence = 'MIT'\n\
@@ -238,6 +287,11 @@ mod tests {
                 capabilities: vec!["embed".to_owned()],
                 needs_checkpoint: true,
             }],
+            tasks: vec![TaskInfo {
+                kind: "retrieval".to_owned(),
+                metrics: vec!["recall@1".to_owned()],
+                ..TaskInfo::default()
+            }],
             ..Catalog::default()
         };
         load_card(folder.path(), "tiny", &catalog).map_err(|error| error.to_string())
@@ -252,6 +306,26 @@ mod tests {
         assert!((found.paper_targets[0].value - 63.2).abs() < 1e-9);
         let without = CARD.split("[published]").next().unwrap();
         assert_eq!(card(without).unwrap().published, None);
+    }
+
+    #[test]
+    fn what_measures_the_same_is_named_and_checked() {
+        let with = |metric: &str| {
+            let compare = format!(
+                "compare = {{ kind = 'retrieval', dataset = 'coco', metric = '{metric}' }}\n"
+            );
+            card(&format!("{CARD}{compare}"))
+        };
+        let found = with("recall@1").unwrap().paper_targets[0]
+            .compare
+            .clone()
+            .unwrap();
+        assert_eq!((found.metric.as_str(), found.shots), ("recall@1", None));
+        assert!(
+            with("recal@1")
+                .unwrap_err()
+                .contains("unknown metric `recal@1`")
+        );
     }
 
     #[test]

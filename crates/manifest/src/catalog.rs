@@ -69,8 +69,11 @@ pub struct TaskInfo {
     pub more_metrics: Vec<String>,
     /// Annotation forms that it reads; [`SHARDS`] stands for samples of shards.
     pub forms: Vec<String>,
-    /// Fields of a task that mean something for it: `templates`, `decode`, `prompt`.
+    /// Fields of a task that mean something for it: `templates`, `decode`, `prompt`, `train`, `demonstrations`, `repeats`,
+    /// `likelihood`.
     pub options: Vec<String>,
+    /// Fields of a task that it cannot do without.
+    pub needs_options: Vec<String>,
     /// Whether it compares images with the dataset's classes: then the dataset must say
     /// `class_field` and `classes`.
     pub needs_classes: bool,

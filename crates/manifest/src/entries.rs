@@ -68,6 +68,8 @@ impl Checker<'_> {
             .as_ref()
             .map(|annotations| self.annotations(file, annotations.get_ref()));
         self.source(file, &written);
+        // No part of a plan, but what is wrong with it is told.
+        self.dataset_published(file, &written.publication());
         let class_field = written.class_field.map(|field| {
             if field.get_ref().is_empty() {
                 let field_name = "class_field";
@@ -84,6 +86,10 @@ impl Checker<'_> {
             None if classes.is_some() => vec![DEFAULT_TEMPLATE.to_owned()],
             None => Vec::new(),
         };
+        let ids = written.ids.as_ref().map(|path| {
+            let place = rules::place(path.get_ref(), folder);
+            self.keep(file, path.span(), place)
+        });
         Some(PlannedDataset {
             description: written.description,
             format: whole(format)?,
@@ -94,6 +100,7 @@ impl Checker<'_> {
             class_field,
             classes,
             templates,
+            ids: whole(ids)?,
         })
     }
 
@@ -211,6 +218,8 @@ impl Checker<'_> {
             self.keep(file, path.span(), place)
         });
 
+        let outside = self.outside(file, &written);
+
         // No part of a plan, but what is wrong with it is told.
         self.published(file, &written);
 
@@ -257,6 +266,7 @@ impl Checker<'_> {
             tokenizer: tokenizer.unwrap_or_else(|| default.to_owned()),
             pixels: pixels.unwrap_or_default(),
             weights,
+            outside,
         })
     }
 }

@@ -233,6 +233,14 @@ pub enum Fault {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// An address of a server that cannot be used.
+    #[error("address `{}` {reason}", printable(url))]
+    Address {
+        /// As written.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A model that cannot do what a task needs.
     #[error("{lack}")]
     Capability {
@@ -322,6 +330,12 @@ pub enum Fault {
         /// What needs it.
         with: String,
     },
+    /// An objective that is not one of the family's.
+    #[error("{misfit}")]
+    Objective {
+        /// Which one, and which there are.
+        misfit: Box<Misfit>,
+    },
     /// A field that means nothing for the kind of task.
     #[error("`{field}` means nothing for a `{kind}` task")]
     Meaningless {
@@ -366,10 +380,33 @@ impl fmt::Display for Lack {
     }
 }
 
+/// An objective that does not fit a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The name and the nearest of the family's.
+    pub error: UnknownName,
+    /// The family.
+    pub family: String,
+    /// Its objectives.
+    pub objectives: Vec<String>,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, objectives) = (printable(&self.error.name), quote_any(&self.objectives));
+        let family = &self.family;
+        write!(
+            f,
+            "objective `{name}` does not fit the family `{family}`, which is trained by {objectives}"
+        )
+    }
+}
+
 impl Hint for Fault {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::UnknownName { error } => return error.hints(),
+            Self::Objective { misfit } => return misfit.error.hints(),
             Self::Unreadable { nearest, .. } if !nearest.is_empty() => did_you_mean(nearest),
             Self::UnknownField { nearest, known, .. } => {
                 if nearest.is_empty() {

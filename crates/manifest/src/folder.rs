@@ -9,15 +9,17 @@ use serde::de::DeserializeOwned;
 use sightline_core::registry::nearest;
 
 use crate::error::{Error, Fault, Problem, Where};
+use crate::nightly::is_nightly;
 use crate::schema::{self, Dataset, Model, Suite};
 use crate::span::{ReadError, SourceFile};
 
-/// The three kinds of manifest.
+/// The kinds of manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Dataset,
     Model,
     Suite,
+    Train,
 }
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
             Self::Dataset => "dataset",
             Self::Model => "model",
             Self::Suite => "suite",
+            Self::Train => "train",
         }
     }
 
@@ -36,6 +39,7 @@ impl Kind {
             Self::Dataset => "datasets",
             Self::Model => "models",
             Self::Suite => "suites",
+            Self::Train => "train",
         }
     }
 }
@@ -110,6 +114,8 @@ fn entries<T: DeserializeOwned>(
     for name in names {
         let path = path_of(folder, kind, &name);
         let parsed = match SourceFile::read(&path) {
+            // A list of suites stands among them.
+            Ok(file) if kind == Kind::Suite && is_nightly(file.text()) => continue,
             Ok(file) => schema::parse::<T>(&Arc::new(file), problems),
             Err(source) => {
                 problems.push(unreadable(&path, source));

@@ -10,6 +10,8 @@
 //! manifests/suites/quickstart.toml
 //! ```
 //!
+//! A fourth kind, a *training run*, stands by itself: [`load_train`].
+//!
 //! [`load_suite`] reads a suite with everything it refers to, checks all of it against a [`Catalog`]
 //! of registered names, and answers with a [`Plan`] in which every name is found and every default
 //! filled in; or with every problem found, each with the line it stands on. A [`Lock`] then holds the
@@ -28,28 +30,41 @@
 mod card;
 pub mod catalog;
 mod check;
+mod dataset_card;
 mod entries;
 mod error;
+mod export;
 mod folder;
 mod image_spec;
 pub mod lock;
+mod nightly;
+mod outside;
 pub mod plan;
 mod rules;
 mod schema;
 pub mod span;
+pub mod train;
 mod validate;
 
-pub use card::{ModelCard, PaperTarget, Published, RunWith, load_card};
+pub use card::{Compared, ModelCard, PaperTarget, Published, RunWith, load_card};
 pub use catalog::{Catalog, FamilyInfo, FormFile, FormInfo, SHARDS, TaskInfo};
+pub use dataset_card::{Access, DatasetCard, DatasetPublished, DatasetSource, load_dataset_card};
 pub use entries::{load_dataset, load_model};
-pub use error::{Error, Fault, Lack, Problem, Where};
+pub use error::{Error, Fault, Lack, Misfit, Problem, Where};
+pub use export::{Manifest, json_schema};
 pub use folder::{Entry, Listing, list, manifests_folder};
 pub use image_spec::{SpecFileError, image_spec_toml, read_image_spec};
-pub use lock::{Difference, Lock, LockedFile, LockedInput, LockedSource};
+pub use lock::{
+    Difference, Lock, LockedAdapter, LockedFile, LockedInput, LockedProgram, LockedSource,
+    LockedTask, LockedWeights,
+};
+pub use nightly::{Nightly, NightlySuite, load_nightly};
+pub use outside::{ENDPOINT, PROCESS, PlannedEndpoint, PlannedOutside, PlannedProcess};
 pub use plan::{
-    Bootstrap, Place, Plan, PlannedAnnotations, PlannedDataset, PlannedDecode, PlannedModel,
-    PlannedTask, Roots,
+    Bootstrap, Place, Plan, PlannedAnnotations, PlannedDataset, PlannedDecode,
+    PlannedDemonstrations, PlannedModel, PlannedTask, Roots, Variables,
 };
 pub use rules::{MAX_BATCH_SIZE, MAX_RESAMPLES};
 pub use schema::SCHEMA;
+pub use train::{TrainPlan, TrainableFamilies, load_train};
 pub use validate::{Overrides, load_suite};

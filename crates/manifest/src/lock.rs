@@ -36,9 +36,71 @@ pub struct Lock {
     /// How each model's images are prepared, sorted by owner.
     #[serde(default)]
     pub inputs: Vec<LockedInput>,
+    /// What each task asks and of which examples, in the order of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<LockedTask>,
+    /// In what each model's weights are kept, sorted by owner.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<LockedWeights>,
+    /// The program and what it computes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<LockedProgram>,
+    /// What models outside the program said about themselves, sorted by owner.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<LockedAdapter>,
     /// Checkpoints that are from the hub, sorted by owner.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<LockedSource>,
+}
+
+/// What a task asks, and of which examples.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LockedTask {
+    /// Its name.
+    pub task: String,
+    /// Digest of what stands before the model: templates, prompt and decoding.
+    pub prompts: Digest,
+    /// Metrics and the versions of their definitions: `cider-d@1`.
+    pub metrics: Vec<String>,
+    /// How many examples there are; `None` for a dataset that cannot be read to its end.
+    pub examples: Option<u64>,
+    /// Digest of their keys in their order, each followed by a line feed.
+    pub keys: Option<Digest>,
+}
+
+/// In what a model's weights are kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LockedWeights {
+    /// The model: `model:clip-vit-b32`.
+    pub owner: String,
+    /// `f32`, `bf16`, `f16` or `int8`.
+    pub dtype: String,
+}
+
+/// The program, and what it computes on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LockedProgram {
+    /// Its version.
+    pub version: String,
+    /// The commit that it was built from, if that is known.
+    pub commit: Option<String>,
+    /// Digest of the `Cargo.lock` that it was built with.
+    pub dependencies: Digest,
+    /// Kind of device: `cpu` or `cuda`.
+    pub device: String,
+}
+
+/// A model outside the program. Its files are among the others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LockedAdapter {
+    /// The model: `model:mine`.
+    pub owner: String,
+    /// Digest of how it is started, or where it is.
+    pub command: Digest,
+    /// Digest of what it said about itself.
+    pub hello: Digest,
+    /// What it offers to tasks.
+    pub offers: Vec<String>,
 }
 
 /// Where a checkpoint is from.
@@ -158,7 +220,8 @@ impl Lock {
                 .map(|file| ((file.owner.clone(), file.name.clone()), file.clone()))
                 .collect()
         };
-        let (inputs, sources) = (&found.inputs, &found.sources);
+        let more = self.compare_settings(found);
+        let (inputs, sources, adapters) = (&found.inputs, &found.sources, &found.adapters);
         let (mut locked, found) = (by_name(self), by_name(found));
         let mut of_files = Vec::new();
         for (key, found) in found {
@@ -174,8 +237,94 @@ impl Lock {
         of_files.sort_by(|(a, _), (b, _)| a.cmp(b));
         differences.extend(of_files.into_iter().map(|(_, difference)| difference));
         differences.extend(self.compare_inputs(inputs));
+        differences.extend(self.compare_adapters(adapters));
+        differences.extend(more);
         differences.extend(self.compare_sources(sources));
         differences
+    }
+
+    /// What a task, a model's weights or the program have otherwise. What an older lock does not say is not compared.
+    fn compare_settings(&self, found: &Self) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        let mut tell = |what: String, locked: String, now: String| {
+            if locked != now {
+                differences.push(Difference::Setting {
+                    what,
+                    locked,
+                    found: now,
+                });
+            }
+        };
+        for locked in &self.tasks {
+            let Some(now) = found.tasks.iter().find(|now| now.task == locked.task) else {
+                continue;
+            };
+            let of = |what: &str| format!("{what} of task `{}`", locked.task);
+            let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
+            let count = |task: &LockedTask| known(task.examples.map(|n| n.to_string()));
+            let keys = |task: &LockedTask| known(task.keys.map(|keys| keys.to_string()));
+            tell(
+                of("prompts and decoding"),
+                locked.prompts.to_string(),
+                now.prompts.to_string(),
+            );
+            tell(
+                of("metrics"),
+                locked.metrics.join(", "),
+                now.metrics.join(", "),
+            );
+            tell(of("number of examples"), count(locked), count(now));
+            tell(of("list of keys"), keys(locked), keys(now));
+        }
+        for locked in &self.weights {
+            if let Some(now) = found.weights.iter().find(|now| now.owner == locked.owner) {
+                let what = format!("type of the weights of {}", locked.owner);
+                tell(what, locked.dtype.clone(), now.dtype.clone());
+            }
+        }
+        if let (Some(locked), Some(now)) = (&self.program, &found.program) {
+            let commit = |program: &LockedProgram| {
+                program
+                    .commit
+                    .clone()
+                    .unwrap_or_else(|| "unknown".to_owned())
+            };
+            tell(
+                "version of the program".to_owned(),
+                locked.version.clone(),
+                now.version.clone(),
+            );
+            tell(
+                "commit of the program".to_owned(),
+                commit(locked),
+                commit(now),
+            );
+            tell(
+                "Cargo.lock of the program".to_owned(),
+                locked.dependencies.to_string(),
+                now.dependencies.to_string(),
+            );
+            tell(
+                "kind of device".to_owned(),
+                locked.device.clone(),
+                now.device.clone(),
+            );
+        }
+        differences
+    }
+
+    /// Models outside the program that say something else about themselves.
+    fn compare_adapters(&self, found: &[LockedAdapter]) -> Vec<Difference> {
+        let of = |owner: &str| found.iter().find(|adapter| adapter.owner == owner);
+        self.adapters
+            .iter()
+            .filter_map(|locked| Some((locked, of(&locked.owner)?)))
+            .filter(|(locked, found)| locked != found)
+            .map(|(locked, found)| Difference::Adapter {
+                locked: locked.clone(),
+                found: found.clone(),
+            })
+            .collect()
     }
 
     /// Models whose checkpoint is from elsewhere. One that was given as a folder this time has its files compared, and
@@ -212,6 +361,8 @@ impl Lock {
         let mut lock = self.clone();
         lock.files.sort();
         lock.inputs.sort();
+        lock.weights.sort();
+        lock.adapters.sort();
         lock.sources.sort();
         lock
     }
@@ -261,6 +412,22 @@ pub enum Difference {
         /// As it is.
         found: LockedFile,
     },
+    /// Something else that is locked is otherwise.
+    Setting {
+        /// What, with whose it is.
+        what: String,
+        /// As locked.
+        locked: String,
+        /// As it is.
+        found: String,
+    },
+    /// A model outside the program is another one.
+    Adapter {
+        /// As locked.
+        locked: LockedAdapter,
+        /// As it is.
+        found: LockedAdapter,
+    },
     /// A model's checkpoint is from elsewhere.
     Source {
         /// As locked.
@@ -303,6 +470,23 @@ impl fmt::Display for Difference {
                 name(locked),
                 bytes(locked),
                 bytes(found)
+            ),
+            Self::Setting {
+                what,
+                locked,
+                found,
+            } => {
+                write!(f, "the {what} changed: locked {locked}, now {found}")
+            }
+            Self::Adapter { locked, found } if locked.command != found.command => write!(
+                f,
+                "{} is started otherwise: locked command {}, now {}",
+                locked.owner, locked.command, found.command
+            ),
+            Self::Adapter { locked, found } => write!(
+                f,
+                "{} says something else about itself: locked hello {}, now {}",
+                locked.owner, locked.hello, found.hello
             ),
             Self::Source { locked, found } => write!(
                 f,
@@ -352,6 +536,24 @@ mod tests {
             plan: Digest::of(b"plan"),
             files: vec![file("00000.tar", "zero"), file("00001.tar", "one")],
             inputs: vec![input("spec", "pixels")],
+            tasks: vec![LockedTask {
+                task: "retrieval".to_owned(),
+                prompts: Digest::of(b"prompts"),
+                metrics: vec!["mrr@1".to_owned()],
+                examples: Some(7),
+                keys: Some(Digest::of(b"keys")),
+            }],
+            weights: vec![LockedWeights {
+                owner: "model:clip".to_owned(),
+                dtype: "f32".to_owned(),
+            }],
+            program: Some(LockedProgram {
+                version: "0.1.0".to_owned(),
+                commit: Some("0123456789ab".to_owned()),
+                dependencies: Digest::of(b"Cargo.lock"),
+                device: "cpu".to_owned(),
+            }),
+            adapters: Vec::new(),
             sources: Vec::new(),
         }
     }
@@ -407,6 +609,36 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             assert!(Lock::read(&path).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_lock_of_an_older_program_is_compared_in_what_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.lock");
+        let old = Lock {
+            tasks: Vec::new(),
+            weights: Vec::new(),
+            program: None,
+            ..lock()
+        };
+        old.write(&path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            !text.contains("program") && !text.contains("tasks"),
+            "{text}"
+        );
+        assert_eq!(Lock::read(&path).unwrap().compare(&lock()), []);
+        let mut now = lock();
+        now.weights[0].dtype = "bf16".to_owned();
+        let told: Vec<String> = lock()
+            .compare(&now)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            told,
+            ["the type of the weights of model:clip changed: locked f32, now bf16"]
+        );
     }
 
     #[test]

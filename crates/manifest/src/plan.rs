@@ -5,10 +5,14 @@
 //! written; [`Roots`] says where that is on this machine.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sightline_core::{Digest, Seed};
+
+use crate::outside::PlannedOutside;
 
 /// Version of the plan's layout.
 pub const SCHEMA: u32 = 1;
@@ -66,6 +70,15 @@ impl Plan {
                 task.decode.as_ref().map(serde_json::to_value).transpose()?,
             ),
             ("prompt", task.prompt.clone().map(Into::into)),
+            ("train", task.train.clone().map(Into::into)),
+            ("repeats", task.repeats.map(Into::into)),
+            ("likelihood", task.likelihood.clone().map(Into::into)),
+            (
+                "demonstrations",
+                (task.demonstrations.as_ref())
+                    .map(serde_json::to_value)
+                    .transpose()?,
+            ),
         ] {
             if let Some(value) = value {
                 asked[key] = value;
@@ -85,7 +98,7 @@ pub struct Bootstrap {
 }
 
 /// A dataset with its defaults filled in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlannedDataset {
     /// What it is, as written.
     pub description: String,
@@ -110,6 +123,9 @@ pub struct PlannedDataset {
     pub classes: Option<Place>,
     /// Prompts for zero-shot classification, each with one `{}` for the class name.
     pub templates: Vec<String>,
+    /// File with one key a line: only these samples are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Place>,
 }
 
 /// Annotation files.
@@ -139,10 +155,13 @@ pub struct PlannedModel {
     /// In what its weights are kept, if they are rounded: `bf16`, `f16` or `int8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
+    /// Where it is, if that is outside this program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<PlannedOutside>,
 }
 
 /// A task with its defaults filled in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlannedTask {
     /// Unique within the suite.
     pub name: String,
@@ -162,10 +181,55 @@ pub struct PlannedTask {
     /// What stands before the model beside images; `None` for the kind's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// Name of the dataset that the task learns from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<String>,
+    /// What stands before each question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demonstrations: Option<PlannedDemonstrations>,
+    /// How often the examples of an episode are shown again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u32>,
+    /// How the likelihood of a candidate is taken; `None` for the kind's own way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likelihood: Option<String>,
     /// Samples in a batch. Scores do not depend on it.
     pub batch_size: usize,
     /// Only the first so many samples, in shard order.
     pub limit: Option<u64>,
+}
+
+impl PlannedTask {
+    /// Names of the datasets that it reads beside its own.
+    pub fn other_datasets(&self) -> impl Iterator<Item = &String> {
+        let demonstrations = self.demonstrations.iter();
+        (self.train.iter()).chain(demonstrations.map(|shown| &shown.dataset))
+    }
+
+    /// Name of the model by whose embeddings demonstrations are chosen.
+    pub fn chooser(&self) -> Option<&String> {
+        self.demonstrations.as_ref()?.by.as_ref()
+    }
+}
+
+/// Demonstrations before each question: functions of the question's key and of seeds alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedDemonstrations {
+    /// Name of the dataset that they are from.
+    pub dataset: String,
+    /// How many.
+    pub shots: u32,
+    /// How many are shown as texts alone, of no shots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<u32>,
+    /// `random`, or `nearest`: the likest last.
+    pub choice: String,
+    /// Name of the model whose embeddings say what is near; there exactly for `nearest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Among how many samples of the dataset, drawn from the seed; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<u32>,
 }
 
 /// How texts are written. `width` is there exactly for `beam`, `p` exactly for `nucleus`.
@@ -209,6 +273,20 @@ pub struct Roots {
     pub checkpoints: BTreeMap<String, PathBuf>,
     /// Models whose checkpoint is from the hub, and where it is there: `hf:OWNER/NAME@COMMIT`.
     pub sources: BTreeMap<String, String>,
+    /// Variables of the environment, of which models outside this program get those that they may have.
+    pub variables: Variables,
+    /// Folder for what programs outside this one write to their standard error; `None` for nowhere.
+    pub logs: Option<PathBuf>,
+}
+
+/// Variables of the environment. Some hold keys: their values are never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Variables(pub BTreeMap<String, OsString>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl Roots {

@@ -13,20 +13,36 @@ use crate::check::{Checker, texts};
 use crate::error::{Error, Fault, Lack, Where};
 use crate::folder::{Kind, manifests_folder};
 use crate::plan::{
-    Bootstrap, Plan, PlannedDataset, PlannedDecode, PlannedModel, PlannedTask, SCHEMA,
+    Bootstrap, Plan, PlannedDataset, PlannedDecode, PlannedDemonstrations, PlannedModel,
+    PlannedTask, SCHEMA,
 };
 use crate::rules::{self, MAX_BATCH_SIZE, MAX_RESAMPLES};
-use crate::schema::{Decode, Names, Suite, Task};
+use crate::schema::{Decode, Demonstrations, Names, Suite, Task};
 use crate::span::{Location, SourceFile};
 
 const BEAM: &str = "beam";
 const NUCLEUS: &str = "nucleus";
 /// How tokens can be chosen.
-const STRATEGIES: [&str; 3] = ["greedy", BEAM, NUCLEUS];
+pub(crate) const STRATEGIES: [&str; 3] = ["greedy", BEAM, NUCLEUS];
 /// Most hypotheses of a beam: more than any published program has by orders of magnitude.
 const MAX_BEAM_WIDTH: u32 = 1 << 10;
 /// Most tokens of a text; families have limits of their own below it.
 const MAX_TOKENS: u32 = 1 << 16;
+
+const RANDOM: &str = "random";
+const NEAREST: &str = "nearest";
+/// How demonstrations can be chosen.
+pub(crate) const CHOICES: [&str; 2] = [RANDOM, NEAREST];
+/// How the likelihood of a candidate can be taken.
+pub(crate) const LIKELIHOODS: [&str; 3] = ["sum", "mean", "byte"];
+/// Most demonstrations before a question: no published protocol has more than 32.
+const MAX_SHOTS: u32 = 1 << 8;
+/// Most demonstrations that are shown as texts alone: those of OpenFlamingo's prompts.
+const MAX_TEXTS: u32 = 2;
+/// Most samples among which demonstrations are chosen.
+const MAX_POOL: u32 = 1 << 30;
+/// Most repetitions of an episode's examples: published ones have up to 5.
+const MAX_REPEATS: u32 = 100;
 
 const DEFAULT_BATCH_SIZE: u64 = 32;
 const DEFAULT_RESAMPLES: u32 = 1000;
@@ -68,6 +84,9 @@ struct Draft<'a> {
     metrics: Vec<String>,
     templates: Option<Vec<String>>,
     decode: Option<PlannedDecode>,
+    demonstrations: Option<PlannedDemonstrations>,
+    repeats: Option<u32>,
+    likelihood: Option<String>,
     batch_size: u64,
     limit: Option<u64>,
     written: &'a Task,
@@ -111,6 +130,7 @@ impl<'a> Checker<'a> {
         let mut tasks = Vec::new();
         for draft in &drafts {
             self.dataset_of(file, draft, &mut found);
+            self.others_of(file, draft, overrides, &mut found);
             let models = self.models_of(file, suite, draft, &listed, overrides, &mut found);
             if !models.is_empty() {
                 tasks.extend(planned_task(draft, models, &found, overrides.limit));
@@ -121,9 +141,14 @@ impl<'a> Checker<'a> {
         if tasks.is_empty() && self.problems.is_empty() {
             self.tell(Fault::NothingSelected, Where::Flag("--models"));
         }
-        let used: BTreeSet<&String> = tasks.iter().map(|task| &task.dataset).collect();
+        let datasets = |task| PlannedTask::other_datasets(task).chain([&task.dataset]);
+        let used: BTreeSet<&String> = tasks.iter().flat_map(datasets).collect();
         found.datasets.retain(|name, _| used.contains(name));
-        let used: BTreeSet<&String> = tasks.iter().flat_map(|task| &task.models).collect();
+        let models = |task: &'_ PlannedTask| -> Vec<String> {
+            let all = task.models.iter().chain(task.chooser());
+            all.cloned().collect()
+        };
+        let used: BTreeSet<String> = tasks.iter().flat_map(models).collect();
         found.models.retain(|name, _| used.contains(name));
         Some(Plan {
             schema: SCHEMA,
@@ -202,19 +227,7 @@ impl<'a> Checker<'a> {
                 }
             }
         }
-        let spans = [
-            ("templates", task.templates.as_ref().map(Spanned::span)),
-            ("decode", task.decode.as_ref().map(Spanned::span)),
-            ("prompt", task.prompt.as_ref().map(Spanned::span)),
-        ];
-        for (field, span) in spans {
-            if let (Some(span), Some(info)) = (span, info)
-                && !info.options.iter().any(|option| option == field)
-            {
-                let kind = info.kind.clone();
-                self.tell_at(file, span, Fault::Meaningless { field, kind });
-            }
-        }
+        self.options(file, task, info);
         let templates = task
             .templates
             .as_ref()
@@ -223,6 +236,17 @@ impl<'a> Checker<'a> {
             .decode
             .as_ref()
             .and_then(|decode| self.decode(file, decode.get_ref()));
+        let demonstrations = task
+            .demonstrations
+            .as_ref()
+            .and_then(|written| self.demonstrations(file, written.get_ref()));
+        let repeats = task.repeats.as_ref().and_then(|repeats| {
+            let checked = rules::range("repeats", *repeats.get_ref(), &(0..=MAX_REPEATS));
+            self.keep(file, repeats.span(), checked)
+        });
+        let likelihoods = LIKELIHOODS.map(str::to_owned);
+        let likelihood = (task.likelihood.as_ref())
+            .and_then(|written| self.known("likelihood", file, written, &likelihoods));
         let batch_size = task.batch_size.as_ref().and_then(|size| {
             let checked = rules::range("batch_size", *size.get_ref(), &(1..=MAX_BATCH_SIZE));
             self.keep(file, size.span(), checked)
@@ -230,7 +254,13 @@ impl<'a> Checker<'a> {
         if let Some(limit) = task.limit.as_ref().filter(|limit| *limit.get_ref() == 0) {
             self.tell_at(file, limit.span(), zero_limit());
         }
-        let default_name = || format!("{kind}-{}", task.dataset.get_ref());
+        let default_name = || {
+            let shown = demonstrations.as_ref().map(shots_name);
+            let repeats = repeats.map(|repeats| format!("-{repeats}-repeats"));
+            let likelihood = likelihood.as_ref().map(|how| format!("-by-{how}"));
+            let further: String = [shown, repeats, likelihood].into_iter().flatten().collect();
+            format!("{kind}-{}{further}", task.dataset.get_ref())
+        };
         Draft {
             name: task
                 .name
@@ -243,10 +273,106 @@ impl<'a> Checker<'a> {
             },
             templates,
             decode,
+            demonstrations: demonstrations.clone(),
+            repeats,
+            likelihood: likelihood.clone(),
             batch_size: batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
             limit: task.limit.as_ref().map(|limit| *limit.get_ref()),
             written: task,
         }
+    }
+
+    /// Checks that the fields of a task mean something for its kind, and that those are there which it needs.
+    fn options(&mut self, file: &Arc<SourceFile>, task: &Task, info: Option<&TaskInfo>) {
+        let kind = task.kind.get_ref();
+        let spans = [
+            ("templates", task.templates.as_ref().map(Spanned::span)),
+            ("decode", task.decode.as_ref().map(Spanned::span)),
+            ("prompt", task.prompt.as_ref().map(Spanned::span)),
+            ("train", task.train.as_ref().map(Spanned::span)),
+            (
+                "demonstrations",
+                task.demonstrations.as_ref().map(Spanned::span),
+            ),
+            ("repeats", task.repeats.as_ref().map(Spanned::span)),
+            ("likelihood", task.likelihood.as_ref().map(Spanned::span)),
+        ];
+        for (field, span) in &spans {
+            if let (Some(span), Some(info)) = (span, info)
+                && !info.options.iter().any(|option| option == field)
+            {
+                let kind = info.kind.clone();
+                self.tell_at(file, span.clone(), Fault::Meaningless { field, kind });
+            }
+        }
+        for (field, span) in spans {
+            if span.is_none()
+                && let Some(info) = info
+                && info.needs_options.iter().any(|needed| needed == field)
+            {
+                let with = format!("a task of the kind `{kind}`");
+                self.tell_at(file, task.kind.span(), Fault::MissingWith { field, with });
+            }
+        }
+    }
+
+    /// Demonstrations, checked.
+    fn demonstrations(
+        &mut self,
+        file: &Arc<SourceFile>,
+        written: &Demonstrations,
+    ) -> Option<PlannedDemonstrations> {
+        let choices = CHOICES.map(str::to_owned);
+        let choice = match &written.choice {
+            Some(choice) => self.known("choice", file, choice, &choices)?,
+            None => RANDOM.to_owned(),
+        };
+        let is_nearest = choice == NEAREST;
+        let with = || format!("the choice `{choice}`");
+        match &written.by {
+            Some(by) if !is_nearest => {
+                let fault = Fault::MeaninglessWith {
+                    field: "by",
+                    with: with(),
+                };
+                self.tell_at(file, by.span(), fault);
+            }
+            None if is_nearest => {
+                let fault = Fault::MissingWith {
+                    field: "by",
+                    with: with(),
+                };
+                self.tell_at(file, written.dataset.span(), fault);
+            }
+            _ => {}
+        }
+        let shots = *written.shots.get_ref();
+        if let Some(texts) = &written.texts
+            && shots > 0
+        {
+            let fault = Fault::MeaninglessWith {
+                field: "texts",
+                with: format!("{shots} shots"),
+            };
+            self.tell_at(file, texts.span(), fault);
+        }
+        let shots_checked = rules::range("shots", shots, &(0..=MAX_SHOTS));
+        let shots = self.keep(file, written.shots.span(), shots_checked)?;
+        let mut number = |field, written: &Option<Spanned<u32>>, most| {
+            let written = written.as_ref()?;
+            let checked = rules::range(field, *written.get_ref(), &(1..=most));
+            self.keep(file, written.span(), checked)
+        };
+        let texts = number("texts", &written.texts, MAX_TEXTS);
+        let pool = number("pool", &written.pool, MAX_POOL);
+        Some(PlannedDemonstrations {
+            dataset: written.dataset.get_ref().clone(),
+            shots,
+            texts,
+            choice,
+            by: written.by.as_ref().map(|by| by.get_ref().clone()),
+            pool,
+        })
     }
 
     /// How texts are written, checked.
@@ -340,7 +466,11 @@ impl<'a> Checker<'a> {
             return;
         }
         for (field, is_there) in [
-            ("class_field", dataset.class_field.is_some()),
+            // Annotations say the class of each image themselves.
+            (
+                "class_field",
+                form != SHARDS || dataset.class_field.is_some(),
+            ),
             ("classes", dataset.classes.is_some()),
         ] {
             if !is_there {
@@ -351,6 +481,59 @@ impl<'a> Checker<'a> {
                 };
                 self.tell(fault, place.clone());
             }
+        }
+    }
+
+    /// Reads the datasets and the model that a task needs beside its own.
+    fn others_of(
+        &mut self,
+        file: &Arc<SourceFile>,
+        draft: &Draft<'_>,
+        overrides: &Overrides,
+        found: &mut Found,
+    ) {
+        let shown = draft.written.demonstrations.as_ref().map(Spanned::get_ref);
+        let datasets = (draft.written.train.iter()).chain(shown.map(|shown| &shown.dataset));
+        for written in datasets {
+            let name = written.get_ref();
+            let place = Where::File(Location::new(file, written.span()));
+            if !found.datasets.contains_key(name) {
+                let dataset = self.dataset(name, &place);
+                found.datasets.insert(name.clone(), dataset);
+            }
+            let (Some(Some(other)), Some(info)) = (found.datasets.get(name), draft.info) else {
+                continue;
+            };
+            let annotations = other.annotations.as_ref();
+            let form = annotations.map_or(SHARDS, |annotations| &annotations.form);
+            if !info.forms.iter().any(|known| known == form) {
+                let fault = Fault::Form {
+                    dataset: name.clone(),
+                    form: form.to_owned(),
+                    kind: info.kind.clone(),
+                    forms: info.forms.clone(),
+                };
+                self.tell(fault, place);
+            }
+        }
+        let Some(by) = shown.and_then(|shown| shown.by.as_ref()) else {
+            return;
+        };
+        let name = by.get_ref();
+        let place = Where::File(Location::new(file, by.span()));
+        if !found.models.contains_key(name) {
+            let model = self.model(name, &place, &overrides.checkpoints);
+            found.models.insert(name.clone(), model);
+        }
+        let embeds = TaskInfo {
+            kind: "the choice of demonstrations".to_owned(),
+            needs: vec!["embed".to_owned()],
+            ..TaskInfo::default()
+        };
+        if let Some(Some(model)) = found.models.get(name)
+            && let Some(fault) = self.lacks(name, model, &draft.name, &embeds)
+        {
+            self.tell(fault, place);
         }
     }
 
@@ -523,6 +706,10 @@ fn planned_task(
             .prompt
             .as_ref()
             .map(|prompt| prompt.get_ref().clone()),
+        train: (draft.written.train.as_ref()).map(|train| train.get_ref().clone()),
+        demonstrations: draft.demonstrations.clone(),
+        repeats: draft.repeats,
+        likelihood: draft.likelihood.clone(),
         batch_size: usize::try_from(draft.batch_size).ok()?,
         limit: draft.limit.into_iter().chain(limit).min(),
     })
@@ -534,6 +721,15 @@ fn planned<T>(found: BTreeMap<String, Option<T>>) -> Option<BTreeMap<String, T>>
         .into_iter()
         .map(|(name, entry)| Some((name, entry?)))
         .collect()
+}
+
+/// What demonstrations add to the name of a task.
+fn shots_name(shown: &PlannedDemonstrations) -> String {
+    match (shown.shots, shown.texts) {
+        (0, Some(texts)) => format!("-0-shot-{texts}-texts"),
+        (0, None) => "-0-shot".to_owned(),
+        (shots, _) => format!("-{shots}-shot-{}", shown.choice),
+    }
 }
 
 fn zero_limit() -> Fault {

@@ -18,6 +18,39 @@ fn strings(items: &[&str]) -> Vec<String> {
     items.iter().map(|&item| item.to_owned()).collect()
 }
 
+/// Annotation forms.
+fn forms() -> Vec<FormInfo> {
+    let form = |name: &str, files: &[&str], has_splits| FormInfo {
+        name: name.to_owned(),
+        files: files
+            .iter()
+            .map(|&name| FormFile {
+                name: name.to_owned(),
+                // How files of images are called, and what few datasets need, may be left out.
+                is_required: !["images", "seen", "evaluated", "synsets", "map"].contains(&name),
+            })
+            .collect(),
+        has_splits,
+    };
+    vec![
+        form("coco-captions", &["captions"], false),
+        form("coco-instances", &["instances", "seen", "evaluated"], false),
+        form("flickr30k-entities", &["sentences", "boxes", "list"], false),
+        form("image-folders", &["synsets"], false),
+        form("imagenet-val", &["labels", "synsets", "map"], false),
+        form("karpathy", &["dataset"], true),
+        form("lvis", &["instances", "seen", "evaluated"], false),
+        form("nlvr2", &["examples"], false),
+        form("open-ended", &["questions"], false),
+        form("pope", &["questions"], false),
+        form("snli-ve", &["examples"], false),
+        form("valse", &["examples"], false),
+        form("vcr", &["examples"], false),
+        form("voc07", &["labels"], false),
+        form("vqa", &["questions", "answers", "images"], false),
+    ]
+}
+
 fn catalog() -> Catalog {
     let family = |name: &str, capabilities: &[&str], needs_checkpoint| FamilyInfo {
         name: name.to_owned(),
@@ -28,20 +61,12 @@ fn catalog() -> Catalog {
         kind: kind.to_owned(),
         needs: strings(needs),
         forms: strings(&[form]),
-        metrics: strings(&["vqa-official", "vqa-classifier"]),
+        metrics: strings(match kind {
+            "nlvr2" => &["nlvr2-accuracy", "nlvr2-consistency"],
+            "vcr" => &["vcr-q-a", "vcr-qa-r", "vcr-q-ar"],
+            _ => &["vqa-official", "vqa-classifier"],
+        }),
         ..TaskInfo::default()
-    };
-    let form = |name: &str, files: &[&str], has_splits| FormInfo {
-        name: name.to_owned(),
-        files: files
-            .iter()
-            .map(|&name| FormFile {
-                name: name.to_owned(),
-                // How files of images are called may be left out.
-                is_required: name != "images",
-            })
-            .collect(),
-        has_splits,
     };
     Catalog {
         families: vec![
@@ -104,17 +129,7 @@ fn catalog() -> Catalog {
             answers("vqa", &["classify", "generate", "embed"], "vqa"),
         ],
         formats: strings(&["webdataset"]),
-        forms: vec![
-            form("coco-captions", &["captions"], false),
-            form("flickr30k-entities", &["sentences", "boxes", "list"], false),
-            form("karpathy", &["dataset"], true),
-            form("nlvr2", &["examples"], false),
-            form("pope", &["questions"], false),
-            form("snli-ve", &["examples"], false),
-            form("valse", &["examples"], false),
-            form("vcr", &["examples"], false),
-            form("vqa", &["questions", "answers", "images"], false),
-        ],
+        forms: forms(),
         tokenizers: strings(&["checkpoint", "word-hash"]),
         pixels: strings(&["exact", "fast"]),
         weights: strings(&["f32", "bf16", "int8"]),
@@ -320,6 +335,84 @@ fn annotations_and_decoding_that_cannot_be_are_told_at_once() {
         "`annotations.files` has no `captions`, the form `coco-captions` needs it",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+}
+
+/// The catalog with tasks that read another dataset.
+fn catalog_with_learners() -> Catalog {
+    let mut catalog = catalog_with_captioner();
+    let task = |kind: &str, option: &str| TaskInfo {
+        kind: kind.to_owned(),
+        needs: strings(&["embed"]),
+        forms: strings(&["shards"]),
+        options: strings(&[option]),
+        needs_options: strings(&[option]),
+        metrics: strings(&["accuracy@1"]),
+        ..TaskInfo::default()
+    };
+    catalog.tasks.push(task("linear-probe", "train"));
+    catalog.tasks.push(task("few-shot", "demonstrations"));
+    catalog
+}
+
+/// The plan of the suite with these tasks.
+fn learned(tasks: &str) -> Result<Plan, String> {
+    let head = SUITE.split("[[task]]").next().unwrap();
+    let folder = folder(&[("suites/s.toml", &format!("{head}{tasks}"))]);
+    let path = folder.path().join("suites/s.toml");
+    load_suite(&path, &catalog_with_learners(), &given(&["clip"]))
+        .map_err(|error| shown(&folder, &error))
+}
+
+#[test]
+fn what_a_task_learns_from_and_shows_is_planned_and_in_its_name() {
+    let plan = learned(
+        "[[task]]\nkind = \"linear-probe\"\ndataset = \"scenes\"\ntrain = \"pairs\"\nmodels = [\"constant\"]\n\
+         [[task]]\nkind = \"few-shot\"\ndataset = \"scenes\"\nmodels = [\"constant\"]\n\
+         demonstrations = { dataset = \"pairs\", shots = 4, choice = \"nearest\", by = \"clip\" }\n\
+         [[task]]\nkind = \"few-shot\"\ndataset = \"scenes\"\nmodels = [\"constant\"]\n\
+         demonstrations = { dataset = \"pairs\", shots = 0, texts = 2 }\n",
+    )
+    .unwrap();
+    let names: Vec<&str> = plan.tasks.iter().map(|task| task.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "linear-probe-scenes",
+            "few-shot-scenes-4-shot-nearest",
+            "few-shot-scenes-0-shot-2-texts"
+        ]
+    );
+    assert!(plan.datasets.contains_key("pairs") && plan.models.contains_key("clip"));
+    let protocols: Vec<Digest> = plan
+        .tasks
+        .iter()
+        .map(|task| plan.protocol(task).unwrap())
+        .collect();
+    assert_ne!(protocols[1], protocols[2]);
+}
+
+#[test]
+fn what_a_task_learns_from_cannot_be_left_out_or_contradict_itself() {
+    for (task, message) in [
+        ("kind = \"linear-probe\"\n", "`train` is missing"),
+        ("kind = \"linear-probe\"\ntrain = \"paris\"\n", "paris"),
+        ("kind = \"zero-shot\"\ntrain = \"pairs\"\n", "`train`"),
+        (
+            "kind = \"few-shot\"\ndemonstrations = { dataset = \"pairs\", shots = 4, by = \"clip\" }\n",
+            "`by` means nothing",
+        ),
+        (
+            "kind = \"few-shot\"\ndemonstrations = { dataset = \"pairs\", shots = 4, choice = \"nearest\" }\n",
+            "`by` is missing",
+        ),
+        (
+            "kind = \"few-shot\"\ndemonstrations = { dataset = \"pairs\", shots = 4, texts = 2 }\n",
+            "`texts`",
+        ),
+    ] {
+        let text = learned(&format!("[[task]]\ndataset = \"scenes\"\n{task}")).unwrap_err();
+        assert!(text.contains(message), "{task}: {text}");
     }
 }
 

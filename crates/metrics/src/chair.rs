@@ -177,7 +177,7 @@ impl Metric for Chair {
 /// assert_eq!(names.object("PUPPY"), Some("dog"));
 /// # Ok::<(), sightline_metrics::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectNames {
     objects: Vec<Box<str>>,
     /// Index into `objects` by name: lower-case words, single spaces between.

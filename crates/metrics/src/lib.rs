@@ -33,6 +33,7 @@ pub mod comparison;
 pub mod conformance;
 pub mod detection;
 pub mod error;
+pub mod exact_match;
 pub mod grounding;
 pub mod keyed;
 mod lcs;

@@ -22,6 +22,8 @@ pub enum Input {
     Confidence,
     /// For each image, its annotated objects and those a model found, under COCO's protocol.
     Detection,
+    /// For each question, whether the answer is the right one.
+    Exact,
     /// For each image, its annotated objects and those a model found, under LVIS's protocol.
     FederatedDetection,
     /// For each phrase, the boxes it refers to and those a model gave, best first.
@@ -65,6 +67,7 @@ impl Input {
             Self::ClassRank => "class-rank",
             Self::Confidence => "confidence",
             Self::Detection => "detection",
+            Self::Exact => "exact",
             Self::FederatedDetection => "federated-detection",
             Self::Grounding => "grounding",
             Self::ImageToText => "image-to-text",

@@ -6,8 +6,8 @@ use crate::detection::{coco, lvis};
 use crate::metric::DynMetric;
 use crate::{
     accuracy, average_precision, bert_score, bleu, calibration, chair, cider, clip_score,
-    grounding, median_rank, meteor, nltk, pairs, perplexity, pope, recall, recall_per_class,
-    reciprocal_rank, rouge, rouge_score, sacrebleu, spice_tuples, vqa,
+    exact_match, grounding, median_rank, meteor, nltk, pairs, perplexity, pope, recall,
+    recall_per_class, reciprocal_rank, rouge, rouge_score, sacrebleu, spice_tuples, vqa,
 };
 
 /// Every metric, sorted by id. To add one, write its file and its line here; [`crate::conformance`]
@@ -42,6 +42,7 @@ pub static METRICS: &[&dyn DynMetric] = &[
     &coco::AR_MEDIUM,
     &coco::AR_SMALL,
     &calibration::ECE,
+    &exact_match::EXACT_MATCH,
     &grounding::AT_1_ANY_BOX,
     &grounding::AT_1_MERGED_BOXES,
     &grounding::AT_10_ANY_BOX,

@@ -65,6 +65,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// The form of the best published model.
 fn bicaptioning_r50_l1_h2048() -> VirTexConfig {
     VirTexConfig {
+        image_size: 224,
         objective: Objective::Bicaptioning,
         visual: ResNetSpec {
             block: ResNetBlock::Bottleneck,

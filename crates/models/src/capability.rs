@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sightline_core::ImageSpec;
@@ -16,6 +17,8 @@ use crate::{Error, Generate, Result, Score};
 pub enum Capability {
     /// Images and texts into one space: [`Embed`].
     Embed,
+    /// Features of images, for classifiers that are trained on them: [`Features`].
+    Features,
     /// Which of the model's own labels fits images and a text: [`Classify`].
     Classify,
     /// Which of several candidate texts answers a question about an image: [`Choose`].
@@ -38,6 +41,7 @@ impl Capability {
     /// Every capability.
     pub const ALL: &'static [Self] = &[
         Self::Embed,
+        Self::Features,
         Self::Classify,
         Self::Choose,
         Self::Match,
@@ -52,6 +56,7 @@ impl Capability {
     pub fn name(self) -> &'static str {
         match self {
             Self::Embed => "embed",
+            Self::Features => "features",
             Self::Classify => "classify",
             Self::Choose => "choose",
             Self::Match => "match",
@@ -67,6 +72,7 @@ impl Capability {
     pub fn is_answered_by(self, model: &dyn Model) -> bool {
         match self {
             Self::Embed => model.embed().is_some(),
+            Self::Features => model.features().is_some(),
             Self::Classify => model.classify().is_some(),
             Self::Choose => model.choose().is_some(),
             Self::Match => model.matching().is_some(),
@@ -92,6 +98,8 @@ pub enum VisualSpec {
         /// The most regions of an image that the model was made for; of more, the first ones are taken.
         regions: usize,
     },
+    /// Image files as they are, of models outside this process, which prepare them themselves.
+    Encoded,
 }
 
 /// The visual inputs of `B` samples, in the form that [`VisualSpec`] names.
@@ -107,6 +115,8 @@ pub enum Visual {
         /// `[B, R]`, 1 for a region, 0 for padding.
         present: Tensor,
     },
+    /// `B` image files.
+    Encoded(Vec<Bytes>),
 }
 
 impl Visual {
@@ -115,6 +125,7 @@ impl Visual {
         Ok(match self {
             Self::Pixels(pixels) => pixels.dim(0)?,
             Self::Regions { features, .. } => features.dim(0)?,
+            Self::Encoded(files) => files.len(),
         })
     }
 
@@ -130,6 +141,17 @@ impl Visual {
                 features: select(features)?,
                 present: select(present)?,
             },
+            Self::Encoded(files) => {
+                let select = |&sample: &u32| {
+                    let file = files.get(sample as usize);
+                    file.cloned().ok_or(Error::Count {
+                        what: "image files",
+                        found: files.len(),
+                        wanted: sample as usize + 1,
+                    })
+                };
+                Self::Encoded(samples.iter().map(select).collect::<Result<_>>()?)
+            }
         })
     }
 
@@ -137,9 +159,9 @@ impl Visual {
     pub fn pixels(&self) -> Result<&Tensor> {
         match self {
             Self::Pixels(pixels) => Ok(pixels),
-            Self::Regions { .. } => Err(Error::Visual {
+            other => Err(Error::Visual {
                 wanted: "pixels",
-                found: "regions",
+                found: other.name(),
             }),
         }
     }
@@ -148,10 +170,30 @@ impl Visual {
     pub fn regions(&self) -> Result<(&Tensor, &Tensor)> {
         match self {
             Self::Regions { features, present } => Ok((features, present)),
-            Self::Pixels(_) => Err(Error::Visual {
+            other => Err(Error::Visual {
                 wanted: "regions",
-                found: "pixels",
+                found: other.name(),
             }),
+        }
+    }
+
+    /// The image files, for models that take them.
+    pub fn encoded(&self) -> Result<&[Bytes]> {
+        match self {
+            Self::Encoded(files) => Ok(files),
+            other => Err(Error::Visual {
+                wanted: "image files",
+                found: other.name(),
+            }),
+        }
+    }
+
+    /// What it is, in words.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Pixels(_) => "pixels",
+            Self::Regions { .. } => "regions",
+            Self::Encoded(_) => "image files",
         }
     }
 }
@@ -162,8 +204,18 @@ pub trait Model: Send + Sync {
     /// What it takes as visual input.
     fn input(&self) -> &VisualSpec;
 
+    /// How many examples it is asked about at once, where that is not for this process's threads to say.
+    fn at_once(&self) -> Option<usize> {
+        None
+    }
+
     /// Images and texts into one space.
     fn embed(&self) -> Option<&dyn Embed> {
+        None
+    }
+
+    /// Images to features.
+    fn features(&self) -> Option<&dyn Features> {
         None
     }
 
@@ -211,11 +263,25 @@ pub trait Embed: Send + Sync {
     /// `pixels` `[B, 3, H, W]` as [`Model::input`] prepares them; returns `[B, D]`, unit length, f32.
     fn embed_images(&self, pixels: &Tensor) -> Result<Tensor>;
 
+    /// The same of images in the form that [`Model::input`] names.
+    fn embed_visual(&self, images: &Visual) -> Result<Tensor> {
+        self.embed_images(images.pixels()?)
+    }
+
     /// Returns `[B, D]` for `B` texts, unit length, f32.
     fn embed_texts(&self, texts: &[&str]) -> Result<Tensor>;
 
     /// Factor from cosine to logit (`exp(logit_scale)`).
     fn scale(&self) -> f32;
+}
+
+/// What a model sees in images, as linear classifiers take it.
+pub trait Features: Send + Sync {
+    /// Width `D` of a feature.
+    fn width(&self) -> usize;
+
+    /// `pixels` `[B, 3, H, W]` as [`Model::input`] prepares them; returns `[B, D]` of any length, f32.
+    fn features(&self, pixels: &Tensor) -> Result<Tensor>;
 }
 
 /// Chooses among labels that a model was trained for: answers to questions, true or false.

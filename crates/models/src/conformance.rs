@@ -8,12 +8,13 @@
 mod answer;
 mod detect;
 mod generate;
+pub mod gradients;
 mod score;
 mod visual;
 
 use candle_core::{Device, Tensor};
 
-use crate::{Capability, Embed, Family, Model, ModelSpec, Result, Visual};
+use crate::{Capability, Embed, Family, Features, Model, ModelSpec, Result, Visual};
 
 /// Largest difference between an answer in a batch and alone, for values up to 1 and in proportion above: sums of `f32`
 /// are taken in another order.
@@ -75,6 +76,9 @@ pub fn check(family: &Family, spec: &ModelSpec, device: &Device) -> Result<Vec<S
     if let Some(embed) = model.embed() {
         broken.extend(check_embed(model.as_ref(), embed, device)?);
     }
+    if let Some(features) = model.features() {
+        broken.extend(check_features(model.as_ref(), features, device)?);
+    }
     if let Some(classify) = model.classify() {
         broken.extend(answer::check_classify(model.as_ref(), classify, device)?);
     }
@@ -95,6 +99,40 @@ pub fn check(family: &Family, spec: &ModelSpec, device: &Device) -> Result<Vec<S
     }
     if let Some(detect) = model.detect() {
         broken.extend(detect::check_detect(model.as_ref(), detect, device)?);
+    }
+    Ok(broken)
+}
+
+/// Features have their width, are finite, and are those of the image alone.
+fn check_features(
+    model: &dyn Model,
+    features: &dyn Features,
+    device: &Device,
+) -> Result<Vec<String>> {
+    let mut broken = Vec::new();
+    let images = visual::samples(model.input(), 2, device)?;
+    let Visual::Pixels(pixels) = visual::stack(&images)? else {
+        broken.push("makes features of images and takes no pixels".to_owned());
+        return Ok(broken);
+    };
+    let both = features.features(&pixels)?;
+    if both.dims() != [2, features.width()] {
+        let (found, width) = (both.dims().to_vec(), features.width());
+        broken.push(format!(
+            "features have the shape {found:?}, and the width {width}"
+        ));
+        return Ok(broken);
+    }
+    let both: Vec<Vec<f32>> = both.to_vec2()?;
+    if both.iter().flatten().any(|value| !value.is_finite()) {
+        broken.push("features are not finite".to_owned());
+    }
+    let alone: Vec<Vec<f32>> = features.features(&pixels.narrow(0, 1, 1)?)?.to_vec2()?;
+    let largest = both[1].iter().fold(0.0f32, |a, v| a.max(v.abs()));
+    let pairs = both[1].iter().zip(&alone[0]);
+    let apart = pairs.fold(0.0f32, |a, (x, y)| a.max((x - y).abs()));
+    if apart > 1e-4 * largest.max(1e-3) {
+        broken.push(format!("features of an image alone differ by {apart}"));
     }
     Ok(broken)
 }

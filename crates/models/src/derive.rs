@@ -9,7 +9,8 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::{
-    Capability, Choose, Classify, Embed, Error, Match, Model, Question, Result, Score, Visual,
+    Capability, Choose, Classify, Embed, Error, Features, Match, Model, Question, Result, Score,
+    Visual,
 };
 
 /// One capability made from another.
@@ -25,6 +26,11 @@ pub struct Rule {
 
 /// Every rule; of two that give the same the first is taken.
 pub static RULES: &[Rule] = &[
+    Rule {
+        gives: Capability::Features,
+        from: Capability::Embed,
+        words: "the features of an image are its embedding",
+    },
     Rule {
         gives: Capability::Classify,
         from: Capability::Embed,
@@ -98,6 +104,14 @@ impl Way {
         }
     }
 
+    /// What makes features of images.
+    pub fn features(self, model: &dyn Model) -> Option<Box<dyn Features + '_>> {
+        if self.by.is_none() {
+            return Some(Box::new(model.features()?));
+        }
+        Some(Box::new(Embedded(model.embed()?)))
+    }
+
     /// What classifies `images` and a text. `labels` are those of a rule; a model's own head has its own.
     pub fn classify<'m>(
         self,
@@ -129,6 +143,29 @@ impl Way {
             return Some(Box::new(model.matching()?));
         }
         Some(Box::new(Best(self.judge(model)?)))
+    }
+}
+
+impl<T: Features + ?Sized> Features for &T {
+    fn width(&self) -> usize {
+        (**self).width()
+    }
+
+    fn features(&self, pixels: &Tensor) -> Result<Tensor> {
+        (**self).features(pixels)
+    }
+}
+
+/// Embeddings as features.
+struct Embedded<'m>(&'m dyn Embed);
+
+impl Features for Embedded<'_> {
+    fn width(&self) -> usize {
+        self.0.width()
+    }
+
+    fn features(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.0.embed_images(pixels)
     }
 }
 
@@ -273,7 +310,7 @@ impl Judge<'_> {
             Self::Nearness(embed) => {
                 let texts = embed.embed_texts(&flat)?;
                 let texts = texts.reshape((wanted, candidates, embed.width()))?;
-                let images = embed.embed_images(images.pixels()?)?.unsqueeze(1)?;
+                let images = embed.embed_visual(images)?.unsqueeze(1)?;
                 let cosines = texts.broadcast_mul(&images)?.sum(2)?;
                 Ok((cosines * f64::from(embed.scale()))?)
             }

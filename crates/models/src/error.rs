@@ -289,12 +289,69 @@ pub enum Error {
     /// A file could not be mapped or replaced.
     #[error(transparent)]
     Store(#[from] sightline_store::Error),
+    /// Settings of an objective that it does not have, or of another type.
+    #[error("the settings of the objective `{objective}` cannot be read")]
+    Options {
+        /// The objective.
+        objective: &'static str,
+        /// Which and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A text that the vocabulary cannot write.
+    #[error("the vocabulary of `{}` has nothing for `{word}` in `{text}`", folder.display())]
+    NotCovered {
+        /// The folder of the vocabulary.
+        folder: PathBuf,
+        /// What it lacks.
+        word: String,
+        /// The text.
+        text: String,
+    },
+    /// A batch without what its objective is about.
+    #[error("the objective `{objective}` needs {wanted}, which `{example}` does not have")]
+    Example {
+        /// The objective.
+        objective: &'static str,
+        /// What it needs.
+        wanted: &'static str,
+        /// The key of the example.
+        example: String,
+    },
+    /// A model that has no part for an objective.
+    #[error("the objective `{objective}` does not fit the model in `{}`: {why}", folder.display())]
+    Objective {
+        /// The objective.
+        objective: &'static str,
+        /// The model's folder.
+        folder: PathBuf,
+        /// What the model is or lacks.
+        why: String,
+    },
+    /// Tensors that cannot be trained.
+    #[error("{what} cannot be trained")]
+    Untrainable {
+        /// What, with the reason.
+        what: String,
+    },
     /// The tokenizer failed.
     #[error(transparent)]
     Text(#[from] sightline_text::Error),
     /// Weights could not be read, or a tower could not compute.
     #[error(transparent)]
     Nn(#[from] sightline_nn::Error),
+    /// A model outside this process did not answer, or answered what is no answer, about one request; others may go well.
+    #[error("{reason}")]
+    Unanswered {
+        /// Why, in few words, so that reasons can be counted.
+        reason: String,
+    },
+    /// A model outside this process cannot be asked any more.
+    #[error("{reason}")]
+    Gone {
+        /// Why.
+        reason: String,
+    },
     /// candle failed: out of memory, no such device, or a bug here.
     #[error("tensor arithmetic failed")]
     Tensor(#[from] candle_core::Error),

@@ -19,6 +19,11 @@ pub trait Generate: Send + Sync {
         true
     }
 
+    /// What stands behind a demonstration in a prompt.
+    fn end_of_shot(&self) -> &'static str {
+        "\n"
+    }
+
     /// A text for each of `prompts`, which name samples of `images`.
     fn generate(
         &self,

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod config;
+pub mod objective;
 
 use std::path::Path;
 
@@ -22,6 +23,8 @@ use candle_core::{Device, Tensor};
 use sightline_nn::{CausalTransformer, Linear, Precision, Weights};
 
 pub use config::LanguageConfig;
+
+pub(crate) use objective::TRAINABLE;
 
 use crate::folder::{self, CONFIG};
 use crate::{Error, Result};

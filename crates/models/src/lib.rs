@@ -29,6 +29,8 @@ pub mod family;
 mod folder;
 pub mod generate;
 pub mod language;
+pub mod loss;
+pub mod objective;
 pub mod publication;
 mod recognise;
 pub mod recorded;
@@ -39,8 +41,8 @@ pub use bert_config::BertConfig;
 /// Where a model's tensors are.
 pub use candle_core::Device;
 pub use capability::{
-    Capability, Choose, Classify, Embed, Ground, Match, Model, Phrases, Question, TaggedText,
-    Visual, VisualSpec,
+    Capability, Choose, Classify, Embed, Features, Ground, Match, Model, Phrases, Question,
+    TaggedText, Visual, VisualSpec,
 };
 pub use derive::{RULES, Rule, Way};
 pub use detect::Detect;
@@ -49,6 +51,7 @@ pub use families::{FAMILIES, family};
 pub use family::{CheckpointFile, Family, FileRole, ModelSpec, TokenizerChoice};
 pub use generate::{Decoding, Generate, Generated, Prompt, Segment, Strategy};
 pub use language::LanguageModel;
+pub use objective::Objective;
 pub use recognise::recognise;
 pub use score::Score;
 pub use sightline_nn::{DeviceName, Precision, device};

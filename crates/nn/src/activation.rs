@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::linear::{Activate, elements, elements_mut, is_fusable};
+use crate::tracked::{self, is_trainable};
 use crate::{Result, kernel};
 
 /// An activation, under the name that published configurations give it.
@@ -44,6 +45,9 @@ impl Activation {
 
     /// The same from candle's operations, through which gradients flow.
     pub(crate) fn composed(self, x: &Tensor) -> Result<Tensor> {
+        if is_trainable(&[x]) {
+            return tracked::activate(x, self);
+        }
         Ok(match self {
             Self::QuickGelu => (x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?,
             Self::Gelu => x.gelu_erf()?,

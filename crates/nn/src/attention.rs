@@ -10,6 +10,7 @@ use crate::kernel::{
     attention::{Attended, Positions, Sizes},
 };
 use crate::linear::{self, is_fusable, on_cpu, with_elements};
+use crate::tracked::{self, HeadShape, is_trainable};
 use crate::{Error, Linear, Mask, Precision, Result, Weights, at_places};
 
 /// What rotary positions do with queries or keys `[B, T, heads * head_dim]`.
@@ -283,8 +284,16 @@ impl Attention {
             && is_plain(&seen.vectors)
             && seen.vectors.dims()[0] == batch
             && mask.is_none_or(is_fusable);
+        let tensors: Vec<&Tensor> = [queries, &seen.vectors].into_iter().chain(mask).collect();
         let mixed = if fused {
             self.fused(queries, seen, mask)?
+        } else if seen.vectors.dims()[0] == batch && keys > 0 && is_trainable(&tensors) {
+            let heads = HeadShape {
+                heads: self.heads,
+                head_dim: self.head_dim,
+                scale: self.scale(),
+            };
+            tracked::attention(queries, &seen.vectors, mask, heads)?
         } else {
             self.composed(queries, seen, mask)?
         };

@@ -6,16 +6,22 @@ use crate::Result;
 
 /// `f` of the items of `x` `[B, ..]`, as many at a time as `items` or as there are threads, with the results one behind
 /// the other. What is made on the way then stays in the caches, and its memory is used again; the results are the same.
-/// On other devices all items are taken at once.
+/// On other devices all items are taken at once, and so are all but the first ones where a gradient is tracked: then what is
+/// made on the way is kept anyway, and every part would be steps of its own in the gradient.
 pub fn in_parts(x: &Tensor, items: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     let batch = x.dim(0)?;
     let most = items.max(rayon::current_num_threads());
     if batch <= most || !x.device().is_cpu() {
         return f(x);
     }
-    let part = |start| f(&x.narrow(0, start, most.min(batch - start))?);
-    let parts = (0..batch).step_by(most).map(part);
-    Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
+    let part = |start, len: usize| f(&x.narrow(0, start, len.min(batch - start))?);
+    let first = part(0, most)?;
+    let step = if first.track_op() { batch } else { most };
+    let mut parts = vec![first];
+    for start in (most..batch).step_by(step) {
+        parts.push(part(start, step)?);
+    }
+    Ok(Tensor::cat(&parts, 0)?)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use candle_core::Tensor;
 use crate::activation::add_activated;
 use crate::attention::KeysValues;
 use crate::{
-    Activation, Attention, AttentionSpec, LayerNorm, Linear, Mask, Result, Weights, at_places,
+    Activation, Attention, AttentionSpec, Dropout, LayerNorm, Linear, Mask, Result, Weights,
+    at_places, dropped,
 };
 
 /// What a block looks like. All blocks of a [`Stack`] share one.
@@ -59,6 +60,7 @@ pub struct Block {
     pub(crate) feed_forward_norm: LayerNorm,
     pub(crate) activation: Activation,
     pub(crate) norm_place: NormPlace,
+    pub(crate) dropout: Option<Dropout>,
 }
 
 impl Block {
@@ -75,6 +77,7 @@ impl Block {
             feed_forward_norm: norm(names.feed_forward_norm)?,
             activation: spec.activation,
             norm_place: spec.norm_place,
+            dropout: weights.dropout(),
         })
     }
 
@@ -86,6 +89,7 @@ impl Block {
         look: impl FnOnce(&Attention, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let looked = look(&self.attention, &self.attention_norm.forward(x)?)?;
+        let looked = dropped(self.dropout.as_ref(), looked, 0)?;
         let fed = self.feed_forward(&self.feed_forward_norm.forward(x)?)?;
         add_activated(add_activated(looked, &fed, None)?, x, None)
     }
@@ -110,6 +114,7 @@ impl Block {
             x.clone()
         };
         let looked = self.attention.forward_at(&seen, mask, places)?;
+        let looked = dropped(self.dropout.as_ref(), looked, 0)?;
         let sum = add_activated(looked, &at_places(x, places)?.unsqueeze(1)?, None)?;
         self.feed(&if is_pre {
             sum
@@ -124,7 +129,7 @@ impl Block {
         x: &Tensor,
         look: impl FnOnce(&Attention, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let look = |x: &Tensor| look(&self.attention, x);
+        let look = |x: &Tensor| dropped(self.dropout.as_ref(), look(&self.attention, x)?, 0);
         self.norm_place.residual(&self.attention_norm, x, look)
     }
 
@@ -136,7 +141,7 @@ impl Block {
 
     fn feed_forward(&self, x: &Tensor) -> Result<Tensor> {
         let expanded = self.expand.forward_activated(x, self.activation)?;
-        self.contract.forward(&expanded)
+        dropped(self.dropout.as_ref(), self.contract.forward(&expanded)?, 1)
     }
 }
 

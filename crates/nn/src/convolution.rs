@@ -12,6 +12,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
 use crate::kernel::map::{self, Sliding, Windows};
 use crate::linear::{elements, is_fusable, with_elements};
+use crate::tracked::{self, is_trainable};
 use crate::{Activation, Error, Linear, Result, Weights};
 
 /// What a convolution looks like. It has no bias of its own: a batch norm follows.
@@ -268,6 +269,10 @@ impl Convolution {
         let spec = &self.spec;
         let (weight, bias) = self.weight_and_bias()?;
         let x = &x.to_dtype(weight.dtype())?;
+        if spec.groups == 1 && is_trainable(&[x, &weight]) {
+            let sliding = sliding(x, spec.input, (spec.kernel, spec.stride), spec.padding)?;
+            return by_windows(x, &weight, bias.as_ref(), sliding, activation);
+        }
         let map = if spec.is_depthwise() {
             self.composed_by_channel(x, &weight)?
         } else {
@@ -335,6 +340,23 @@ impl Convolution {
             }
         })
     }
+}
+
+/// The convolution of `x` `[B, H, W, input]` with `weight` `[output, input, side, side]` as a linear map of what the window
+/// sees at each place, through which gradients flow; all MUST be [trainable](is_trainable).
+pub(crate) fn by_windows(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    sliding: Sliding,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    let (batch, output) = (x.dim(0)?, weight.dim(0)?);
+    let shape = (batch, sliding.out_height, sliding.out_width, output);
+    let rows = weight.permute((0, 2, 3, 1))?.contiguous()?;
+    let seen = tracked::windows(x, sliding)?;
+    let map = tracked::linear(&seen, &rows.flatten_from(1)?, bias, activation)?;
+    Ok(map.reshape(shape)?)
 }
 
 /// How a square window of `(side, stride)` slides over `x`, which MUST be `[B, H, W, channels]`.

@@ -9,6 +9,7 @@ use candle_core::Tensor;
 use crate::attention::KeysValues;
 use crate::{
     Attention, AttentionSpec, Block, BlockSpec, Error, LayerNorm, Mask, NormPlace, Result, Weights,
+    dropped,
 };
 
 /// What a decoder looks like. All layers share one form.
@@ -72,11 +73,23 @@ impl Decoder {
     /// `x` `[B, T, width]`, embedded tokens, beside `memory` `[B, S, its width]`; `mask` says which tokens see which.
     /// Returns the states behind the last layer and the last norm `[B, T, width]`.
     pub fn forward(&self, x: &Tensor, memory: &Tensor, mask: Option<&Mask>) -> Result<Tensor> {
+        self.forward_masked(x, memory, mask, None)
+    }
+
+    /// As [`Self::forward`], for memories of different lengths: `seen` `[B, 1, 1, S]` says what is no padding.
+    pub fn forward_masked(
+        &self,
+        x: &Tensor,
+        memory: &Tensor,
+        mask: Option<&Mask>,
+        seen: Option<&Mask>,
+    ) -> Result<Tensor> {
         let mut x = x.clone();
         for layer in &self.layers {
             let memory = layer.cross.keys_values(memory)?;
             let own = |attention: &Attention, x: &Tensor| attention.forward(x, None, mask);
-            x = layer.forward(&x, own, &memory, &vec![1; x.dim(0)?])?;
+            let cross = |x: &Tensor| layer.cross.look_at(x, &memory, seen);
+            x = layer.forward(&x, own, cross)?;
         }
         self.finish(x)
     }
@@ -111,7 +124,8 @@ impl Decoder {
                 *tokens = Some(seen);
                 Ok(y)
             };
-            x = layer.forward(&x, own, memory, &cache.rows)?;
+            let cross = |x: &Tensor| layer.look_at_memory(x, memory, &cache.rows);
+            x = layer.forward(&x, own, cross)?;
         }
         self.finish(x)
     }
@@ -201,22 +215,21 @@ impl Layer {
         })
     }
 
-    /// `x` `[rows, T, width]`; `own` is the attention to the tokens; `memory` has a sequence for each item and `rows`
-    /// says how many rows each has.
+    /// `x` `[rows, T, width]`; `own` is the attention to the tokens, `cross` that to the memory.
     fn forward(
         &self,
         x: &Tensor,
         own: impl FnOnce(&Attention, &Tensor) -> Result<Tensor>,
-        memory: &KeysValues,
-        rows: &[usize],
+        cross: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let x = self.block.attend(x, own)?;
-        let cross = |x: &Tensor| self.look_at_memory(x, memory, rows);
+        let cross = |x: &Tensor| dropped(self.block.dropout.as_ref(), cross(x)?, 2);
         let x = self.norm_place.residual(&self.cross_norm, &x, cross)?;
         self.block.feed(&x)
     }
 
-    /// All tokens of all rows of an item are queries to the same memory, so that they look at it at once.
+    /// `memory` has a sequence for each item, and `rows` says how many rows each has. All tokens of all rows of an item
+    /// are queries to the same memory, so that they look at it at once.
     fn look_at_memory(&self, x: &Tensor, memory: &KeysValues, rows: &[usize]) -> Result<Tensor> {
         let (all, len, width) = x.dims3()?;
         let most = rows.iter().copied().max().unwrap_or(0);

@@ -15,6 +15,7 @@
 pub(crate) mod attention;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
+pub(crate) mod gradient;
 pub(crate) mod map;
 pub(crate) mod product;
 

@@ -1,6 +1,6 @@
 //! A linear map, with its bias and the activation behind it computed in one pass.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
 
@@ -10,6 +10,7 @@ use crate::kernel::{
     self,
     product::{Finish, Matrix, Packed, Rows, multiply},
 };
+use crate::tracked::{self, is_trainable};
 use crate::{Activation, Error, Precision, Result, Weights};
 
 /// `y = x Wᵀ + b`.
@@ -23,9 +24,17 @@ pub struct Linear {
 #[derive(Clone, Debug)]
 enum Form {
     /// A weight that is not trained, prepared for products on the CPU, and the bias.
-    Packed(Arc<Packed>, Option<Tensor>),
+    Packed(Arc<Prepared>, Option<Tensor>),
     /// Weight `[output, input]` and bias of each part, whose outputs stand side by side, for candle's operations.
     Composed(Vec<(Tensor, Option<Tensor>)>),
+}
+
+#[derive(Debug)]
+struct Prepared {
+    packed: Packed,
+    /// `[output, input]`, made when a gradient flows through the map for the first time: frozen layers below which
+    /// something is trained.
+    plain: OnceLock<Tensor>,
 }
 
 impl Linear {
@@ -83,7 +92,8 @@ impl Linear {
             let packed = with_elements(&weights, |weights| {
                 Packed::from_columns(weights, input, precision)
             })?;
-            Form::Packed(Arc::new(packed), bias)
+            let plain = OnceLock::new();
+            Form::Packed(Arc::new(Prepared { packed, plain }), bias)
         } else if parts.len() > 1 && is_joinable(&weights) && is_joinable(&biases) {
             // One product on a GPU too. What stands in for missing tensors has no memory and stays apart.
             let bias = (!biases.is_empty()).then(|| Tensor::cat(&biases, 0));
@@ -120,7 +130,8 @@ impl Linear {
                 });
             }
         }
-        if let Form::Packed(packed, bias) = &self.form {
+        if let Form::Packed(prepared, bias) = &self.form {
+            let packed = &prepared.packed;
             let x = x.contiguous()?;
             if is_fusable(&x) {
                 let rows = x.elem_count() / self.input.max(1);
@@ -135,8 +146,16 @@ impl Linear {
         }
         // One matrix product over all rows: a product per batch item is several times slower.
         let flat = x.reshape(((), self.input))?;
+        let parts = self.composed()?;
+        let weights = parts.iter().map(|(weight, _)| weight);
+        let biases = parts.iter().filter_map(|(_, bias)| bias.as_ref());
+        let all: Vec<&Tensor> = weights.chain(biases).chain([&flat]).collect();
+        if is_trainable(&all) && all.iter().any(|tensor| tensor.track_op()) {
+            let (weight, bias) = self.weight_and_bias()?;
+            return Ok(tracked::linear(&flat, &weight, bias.as_ref(), activation)?.reshape(dims)?);
+        }
         let mut outputs = Vec::new();
-        for (weight, bias) in self.composed()? {
+        for (weight, bias) in parts {
             let y = flat.to_dtype(weight.dtype())?.matmul(&weight.t()?)?;
             #[cfg(feature = "cuda")]
             if self.is_one() && cuda::is_fusable(&y) && bias.as_ref().is_none_or(cuda::is_fusable) {
@@ -169,7 +188,8 @@ impl Linear {
         activation: Option<Activation>,
         dims: &[usize],
     ) -> Result<Tensor> {
-        if let Form::Packed(packed, bias) = &self.form {
+        if let Form::Packed(prepared, bias) = &self.form {
+            let packed = &prepared.packed;
             return product(packed, rows_of, rows, bias.as_ref(), activation, dims);
         }
         let mut elements = vec![0.0f32; rows * self.input];
@@ -197,10 +217,16 @@ impl Linear {
     /// Weights and biases of the parts as tensors.
     fn composed(&self) -> Result<Vec<(Tensor, Option<Tensor>)>> {
         Ok(match &self.form {
-            Form::Packed(packed, bias) => {
-                let shape = (packed.output(), packed.input());
-                let weight = Tensor::from_vec(packed.columns(), shape, &Device::Cpu)?;
-                vec![(weight, bias.clone())]
+            Form::Packed(prepared, bias) => {
+                let plain = if let Some(plain) = prepared.plain.get() {
+                    plain.clone()
+                } else {
+                    let packed = &prepared.packed;
+                    let shape = (packed.output(), packed.input());
+                    let plain = Tensor::from_vec(packed.columns(), shape, &Device::Cpu)?;
+                    prepared.plain.get_or_init(|| plain).clone()
+                };
+                vec![(plain, bias.clone())]
             }
             Form::Composed(parts) => parts.clone(),
         })
@@ -209,9 +235,12 @@ impl Linear {
     /// `W` `[output, input]` and `b` `[output]`.
     pub(crate) fn weight_and_bias(&self) -> Result<(Tensor, Option<Tensor>)> {
         let (weights, biases): (Vec<_>, Vec<_>) = self.composed()?.into_iter().unzip();
+        let joined = |tensors: Vec<Tensor>| match tensors.as_slice() {
+            [one] => Ok(one.clone()),
+            several => Tensor::cat(several, 0),
+        };
         let biases: Option<Vec<Tensor>> = biases.into_iter().collect();
-        let bias = biases.map(|biases| Tensor::cat(&biases, 0)).transpose()?;
-        Ok((Tensor::cat(&weights, 0)?, bias))
+        Ok((joined(weights)?, biases.map(joined).transpose()?))
     }
 }
 

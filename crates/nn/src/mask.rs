@@ -124,6 +124,11 @@ impl Mask {
         Ok(Self(self.0.broadcast_minimum(&other.0)?.contiguous()?))
     }
 
+    /// What both add to the scores: a bias beside a mask.
+    pub fn plus(&self, other: &Self) -> Result<Self> {
+        Ok(Self(self.0.broadcast_add(&other.0)?.contiguous()?))
+    }
+
     /// What is added to the scores of queries and keys, `[batch or 1, heads or 1, queries or 1, keys]`.
     pub fn values(&self) -> &Tensor {
         &self.0

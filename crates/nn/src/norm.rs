@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Shape, Tensor};
 
 use crate::kernel;
 use crate::linear::{elements, is_fusable};
+use crate::tracked::{self, is_trainable};
 use crate::{Result, Weights};
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias` over the last dimension.
@@ -58,6 +59,9 @@ impl LayerNorm {
                 &self.bias,
                 self.eps,
             )?);
+        }
+        if self.dtype == DType::F32 && is_trainable(&[&x, &self.weight, &self.bias]) {
+            return tracked::layer_norm(&x, &self.weight, &self.bias, self.eps);
         }
         // candle's own kernel for GPUs takes the variance in one pass, which a large mean swallows.
         let x = x.to_dtype(DType::F32)?;

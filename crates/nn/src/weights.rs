@@ -25,7 +25,7 @@
 //! ```
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -34,7 +34,8 @@ use candle_core::{DType, Device, Tensor};
 use sightline_core::Seed;
 
 use crate::checkpoint::Checkpoint;
-use crate::{Error, Precision, Result, TensorProblem};
+use crate::initial::initial;
+use crate::{Dropout, Error, Precision, Result, TensorProblem};
 
 /// Endings of names that hold no weights of the model: buffers that are computed anyway.
 const BUFFERS: &[&str] = &[
@@ -66,18 +67,33 @@ pub struct Weights {
     prefix: String,
     precision: Precision,
     dtype: DType,
+    dropout: Option<Dropout>,
 }
 
 struct Shared {
     source: Source,
     device: Device,
     asked: RefCell<BTreeSet<String>>,
+    /// Every tensor of an [`Initial`] source that was asked for.
+    begun: RefCell<BTreeMap<String, Tensor>>,
+    /// Those of them that no source holds as they are.
+    fresh: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<TensorProblem>>,
 }
 
 enum Source {
     Checkpoint(Checkpoint),
     Random(Seed),
+    /// Of a training: what is trained are variables.
+    Tensors(BTreeMap<String, Tensor>),
+    Initial(Initial),
+}
+
+/// What a training begins with.
+struct Initial {
+    seed: Seed,
+    /// What stands before their names, and where they are; the last one counts first.
+    sources: Vec<(String, Weights)>,
 }
 
 impl Weights {
@@ -108,18 +124,72 @@ impl Weights {
         Self::new(Source::Random(seed), device)
     }
 
+    /// These tensors, as they are: a [`Var`](candle_core::Var) stays the variable that gradients are computed for.
+    pub fn of_tensors(tensors: BTreeMap<String, Tensor>, device: &Device) -> Self {
+        Self::new(Source::Tensors(tensors), device)
+    }
+
+    /// What a training begins with: any tensor of any name, of the last of `sources` that holds it behind its prefix, else
+    /// one from which models learn, depending on `seed` and name only. A tensor of a source with fewer rows than it is
+    /// asked for is continued so. [`Self::begun`] returns what was asked for.
+    pub fn initial(seed: Seed, sources: Vec<(String, Self)>, device: &Device) -> Self {
+        Self::new(Source::Initial(Initial { seed, sources }), device)
+    }
+
+    /// Every tensor that was asked for of [`Self::initial`] weights so far, in any scope.
+    pub fn begun(&self) -> BTreeMap<String, Tensor> {
+        self.shared.begun.borrow().clone()
+    }
+
+    /// The names of those of [`Self::begun`] that no source holds, or not with all their rows.
+    pub fn fresh(&self) -> BTreeSet<String> {
+        self.shared.fresh.borrow().clone()
+    }
+
+    /// The same tensors without a gradient, as they are now: for what is computed beside a step and not learned from.
+    /// Nothing is left out of them. Of weights that are no tensors of a training these are the weights themselves.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let Source::Tensors(tensors) = &self.shared.source else {
+            return self.clone();
+        };
+        let detached = tensors
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.detach()));
+        Self {
+            prefix: self.prefix.clone(),
+            ..Self::of_tensors(detached.collect(), &self.shared.device)
+        }
+    }
+
     fn new(source: Source, device: &Device) -> Self {
         Self {
             shared: Rc::new(Shared {
                 source,
                 device: device.clone(),
                 asked: RefCell::default(),
+                begun: RefCell::default(),
+                fresh: RefCell::default(),
                 problems: RefCell::default(),
             }),
             prefix: String::new(),
             precision: Precision::F32,
             dtype: DType::F32,
+            dropout: None,
         }
+    }
+
+    /// The same, for a step of training in which blocks leave out elements: behind each of their halves, before what they
+    /// had is added. Each part has a seed of its own by its name.
+    #[must_use]
+    pub fn with_dropout(self, dropout: Dropout) -> Self {
+        let dropout = Some(dropout);
+        Self { dropout, ..self }
+    }
+
+    /// What the part whose scope this is leaves out.
+    pub fn dropout(&self) -> Option<Dropout> {
+        self.dropout.map(|dropout| dropout.of(&self.prefix))
     }
 
     /// The same, for a model that keeps its weights in `precision`; an error where its device cannot.
@@ -155,6 +225,7 @@ impl Weights {
             prefix: format!("{}{name}.", self.prefix),
             precision: self.precision,
             dtype: self.dtype,
+            dropout: self.dropout,
         }
     }
 
@@ -170,7 +241,26 @@ impl Weights {
         let found = match &self.shared.source {
             Source::Random(seed) => Ok(random(*seed, &name, shape)?),
             Source::Checkpoint(checkpoint) => checkpoint.tensor(&name, shape)?,
+            Source::Tensors(tensors) => match tensors.get(&name) {
+                Some(tensor) if tensor.dims() == shape => Ok(tensor.to_dtype(DType::F32)?),
+                found => Err(problem(&name, found.map(Tensor::dims), shape)),
+            },
+            Source::Initial(source) => {
+                let begun = self.shared.begun.borrow().get(&name).cloned();
+                match begun {
+                    Some(tensor) if tensor.dims() == shape => Ok(tensor),
+                    _ => source.tensor(&name, shape)?,
+                }
+            }
         };
+        if let (Source::Initial(source), Ok(tensor)) = (&self.shared.source, &found) {
+            if source.find(&name).is_none_or(|(_, _, held)| held != shape) {
+                self.shared.fresh.borrow_mut().insert(name.clone());
+            }
+            let tensor = tensor.to_device(&self.shared.device)?;
+            let mut begun = self.shared.begun.borrow_mut();
+            begun.insert(name.clone(), tensor);
+        }
         self.shared.asked.borrow_mut().insert(name);
         match found {
             Ok(tensor) => Ok(tensor.to_device(&self.shared.device)?),
@@ -185,19 +275,36 @@ impl Weights {
     /// The shape of the tensor called `name` in this scope, if the files hold one. Random weights have no shapes
     /// before they are asked for.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        let name = format!("{}{name}", self.prefix);
         match &self.shared.source {
             Source::Random(_) => None,
-            Source::Checkpoint(checkpoint) => checkpoint.shape(&format!("{}{name}", self.prefix)),
+            Source::Checkpoint(checkpoint) => checkpoint.shape(&name),
+            Source::Tensors(tensors) => tensors.get(&name).map(Tensor::dims),
+            Source::Initial(source) => source.find(&name).map(|(_, _, shape)| shape),
         }
     }
 
-    /// Whether the files hold no tensor in this scope; random weights hold every one.
+    /// Whether the files hold no tensor in this scope; random weights hold every one, and so do initial ones of which no
+    /// source holds the scopes above.
     pub fn is_empty(&self) -> bool {
+        self.has_none(&self.prefix)
+    }
+
+    fn has_none(&self, prefix: &str) -> bool {
         match &self.shared.source {
             Source::Random(_) => false,
-            Source::Checkpoint(checkpoint) => !checkpoint
-                .names()
-                .any(|name| name.starts_with(&self.prefix)),
+            Source::Checkpoint(checkpoint) => {
+                !checkpoint.names().any(|name| name.starts_with(prefix))
+            }
+            Source::Tensors(tensors) => !tensors.keys().any(|name| name.starts_with(prefix)),
+            Source::Initial(source) => {
+                let inside = |(of, weights): &(String, Self)| {
+                    let rest = prefix.strip_prefix(of.as_str());
+                    rest.map(|rest| weights.has_none(&format!("{}{rest}", weights.prefix)))
+                };
+                let mut sources = source.sources.iter().filter_map(inside).peekable();
+                sources.peek().is_some() && sources.all(|is_empty| is_empty)
+            }
         }
     }
 
@@ -254,29 +361,85 @@ impl Weights {
     /// returns the names of those, sorted. What holds no weights (`position_ids`, `num_batches_tracked`, an
     /// optimiser's state, …) is not among them.
     pub fn finish(&self) -> Result<Vec<String>> {
-        let Source::Checkpoint(checkpoint) = &self.shared.source else {
-            return Ok(Vec::new());
+        let (path, all): (&Path, Vec<(&str, &[usize])>) = match &self.shared.source {
+            Source::Random(_) => return Ok(Vec::new()),
+            Source::Initial(_) => (Path::new("what training begins with"), Vec::new()),
+            Source::Tensors(tensors) => {
+                let named = tensors.iter();
+                let named = named.map(|(name, tensor)| (name.as_str(), tensor.dims()));
+                (Path::new("the tensors of the training"), named.collect())
+            }
+            Source::Checkpoint(checkpoint) => {
+                let with_shape = |name| (name, checkpoint.shape(name).unwrap_or_default());
+                let named = checkpoint.names().map(with_shape);
+                (checkpoint.path(), named.collect())
+            }
         };
         let asked = self.shared.asked.borrow();
-        let unused: Vec<&str> = checkpoint
-            .names()
-            .filter(|name| !asked.contains(*name) && !is_no_weight(name))
-            .collect();
+        let is_unused =
+            |(name, _): &(&str, &[usize])| !asked.contains(*name) && !is_no_weight(name);
+        let unused = all.into_iter().filter(is_unused);
         let problems = self.shared.problems.borrow();
         if problems.is_empty() {
-            return Ok(unused.into_iter().map(str::to_owned).collect());
+            return Ok(unused.map(|(name, _)| name.to_owned()).collect());
         }
-        let with_shape = |name: &str| {
-            (
-                name.to_owned(),
-                checkpoint.shape(name).unwrap_or_default().to_vec(),
-            )
-        };
         Err(Error::Tensors {
-            path: checkpoint.path().to_owned(),
+            path: path.to_owned(),
             problems: problems.clone(),
-            unused: unused.into_iter().map(with_shape).collect(),
+            unused: unused
+                .map(|(name, shape)| (name.to_owned(), shape.to_vec()))
+                .collect(),
         })
+    }
+}
+
+impl Initial {
+    /// The last source that holds the tensor, its name there and its shape.
+    fn find(&self, name: &str) -> Option<(&Weights, String, &[usize])> {
+        self.sources.iter().rev().find_map(|(prefix, weights)| {
+            let rest = name.strip_prefix(prefix.as_str())?;
+            let shape = weights.shape(rest)?;
+            Some((weights, rest.to_owned(), shape))
+        })
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Result<Tensor, TensorProblem>> {
+        let Some((weights, rest, found)) = self.find(name) else {
+            return Ok(Ok(initial(self.seed, name, shape)?));
+        };
+        let is_continued = match (found, shape) {
+            ([rows, inner @ ..], [wanted, of_wanted @ ..]) => {
+                rows < wanted && !inner.is_empty() && inner == of_wanted
+            }
+            _ => false,
+        };
+        if found != shape && !is_continued {
+            return Ok(Err(problem(name, Some(found), shape)));
+        }
+        let before = weights.shared.problems.borrow().len();
+        let tensor = weights.tensor_f32(&rest, found)?.to_device(&Device::Cpu)?;
+        if let Some(problem) = weights.shared.problems.borrow().get(before) {
+            return Ok(Err(problem.clone()));
+        }
+        if !is_continued {
+            return Ok(Ok(tensor));
+        }
+        let all = initial(self.seed, name, shape)?;
+        let more = all.narrow(0, found[0], shape[0] - found[0])?;
+        Ok(Ok(Tensor::cat(&[&tensor, &more], 0)?))
+    }
+}
+
+/// A tensor that is not there, or of another shape.
+fn problem(name: &str, found: Option<&[usize]>, wanted: &[usize]) -> TensorProblem {
+    let (name, wanted) = (name.to_owned(), wanted.to_vec());
+    match found {
+        None => TensorProblem::Missing { name, wanted },
+        Some(found) => TensorProblem::Shape {
+            name,
+            found: found.to_vec(),
+            wanted,
+        },
     }
 }
 

@@ -3,6 +3,8 @@
 //! For each image the original, what the model sees, and — between two specifications — where the two
 //! differ. Pictures are inside the page, so that it can be moved and opened anywhere.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use minijinja::{Environment, Value, value::Serde};
@@ -12,13 +14,11 @@ use sightline_core::text::{count, counted, printable};
 
 use crate::error::Error;
 use crate::format::command;
-use crate::page::hash;
+use crate::page::{hash, style};
 
 const TEMPLATE: &str = include_str!("templates/contact_sheet.html");
-const STYLE: &str = concat!(
-    include_str!("templates/base.css"),
-    include_str!("templates/contact_sheet.css"),
-);
+static STYLE: LazyLock<String> =
+    LazyLock::new(|| style(include_str!("templates/contact_sheet.css")));
 
 /// What the page shows.
 #[derive(Clone, Debug)]
@@ -155,8 +155,8 @@ fn view(sheet: &ContactSheet<'_>) -> SheetView {
     let is_broken = |image: &&SheetImage<'_>| image.seen.iter().any(Result::is_err);
     let broken = sheet.images.iter().filter(is_broken).count();
     SheetView {
-        style: STYLE,
-        style_hash: hash(STYLE),
+        style: &STYLE,
+        style_hash: hash(&STYLE),
         version: printable(sheet.version),
         command: printable(&command(sheet.command)),
         images: counted(sheet.images.len(), "image"),
@@ -271,6 +271,6 @@ mod tests {
         assert!(!page.contains("<img onerror") && page.contains("&lt;img onerror"));
         assert!(page.contains("mean 0.250") && page.contains("12.5 %"));
         assert!(page.contains("file is empty"));
-        assert!(page.replace("&#x2f;", "/").contains(&hash(STYLE)));
+        assert!(page.replace("&#x2f;", "/").contains(&hash(&STYLE)));
     }
 }

@@ -1,6 +1,8 @@
 //! A page about a dataset that was fetched: what became of the rows, of which hosts and sizes the images are, how long
 //! servers took, and some of the images. Everything is inside the page, so that it can be moved and opened anywhere.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use minijinja::{Environment, Value, value::Serde};
@@ -9,13 +11,10 @@ use sightline_core::text::{count, counted, printable};
 
 use crate::error::Error;
 use crate::format::{bytes, command};
-use crate::page::hash;
+use crate::page::{hash, style};
 
 const TEMPLATE: &str = include_str!("templates/fetch.html");
-const STYLE: &str = concat!(
-    include_str!("templates/base.css"),
-    include_str!("templates/fetch.css"),
-);
+static STYLE: LazyLock<String> = LazyLock::new(|| style(include_str!("templates/fetch.css")));
 
 /// Width and height of a histogram's drawing, in its own units.
 const WIDTH: f64 = 480.0;
@@ -138,8 +137,8 @@ pub fn fetch_page(page: &FetchPage<'_>) -> Result<String, Error> {
 fn view(page: &FetchPage<'_>) -> PageView {
     let share = |part: u64| percent(part, page.rows);
     PageView {
-        style: STYLE,
-        style_hash: hash(STYLE),
+        style: &STYLE,
+        style_hash: hash(&STYLE),
         version: printable(page.version),
         command: printable(&command(page.command)),
         folder: printable(page.folder),

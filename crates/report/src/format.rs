@@ -72,6 +72,18 @@ impl Scale {
         }
     }
 
+    /// A difference of values as it is shown, with its sign and unit: points of a percentage are `pp`.
+    pub(crate) fn signed(&self, difference: f64) -> String {
+        let number = self.number(difference.abs());
+        let is_nothing = number.trim_matches(['0', '.']).is_empty();
+        let sign = match difference {
+            d if d < 0.0 && !is_nothing => "−",
+            _ => "+",
+        };
+        let unit = if self.unit == "%" { " pp" } else { "" };
+        format!("{sign}{number}{unit}")
+    }
+
     /// `value` as it is shown, without its unit.
     pub(crate) fn number(&self, value: f64) -> String {
         let text = format!("{:.*}", self.decimals, value * self.factor);
@@ -118,6 +130,26 @@ pub(crate) fn rate(value: f64) -> String {
     } else {
         format!("{value:.2}")
     }
+}
+
+/// A time with three digits that say something: `12.3 ms`.
+pub(crate) fn seconds(value: f64) -> String {
+    let (value, unit) = if value >= 1.0 {
+        (value, "s")
+    } else if value >= 1e-3 {
+        (value * 1e3, "ms")
+    } else {
+        (value * 1e6, "µs")
+    };
+    format!("{} {unit}", rate(value))
+}
+
+/// How many, in millions from one on: `151.3 M`.
+pub(crate) fn millions(n: u64) -> String {
+    if n < 1_000_000 {
+        return count(n);
+    }
+    format!("{:.1} M", n as f64 / 1e6)
 }
 
 /// A share of values inside an interval: `95 %`.
@@ -214,6 +246,11 @@ mod tests {
         );
         assert_eq!([0.123, 12.34, 1234.5].map(rate), ["0.12", "12.3", "1,235"]);
         assert_eq!([0.95, 0.999].map(confidence), ["95 %", "99.9 %"]);
+        assert_eq!(
+            [2.5, 0.0123, 0.000_045].map(seconds),
+            ["2.50 s", "12.3 ms", "45.0 µs"]
+        );
+        assert_eq!([999, 151_277_313].map(millions), ["999", "151.3 M"]);
     }
 
     #[test]

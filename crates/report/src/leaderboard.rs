@@ -1,13 +1,25 @@
-//! The static leaderboard: one page and its data, a pure function of records.
+//! The static leaderboard: a page, a page for each task, and the data, a pure function of records and evidence.
 //!
-//! [`board`] writes `index.html` (style and script inside, nothing loaded from anywhere, a content
-//! security policy that says so) and `board.json` with the same and more. The same records give the
-//! same bytes: there is no clock and no machine in them. The page works without its script, which only
-//! sorts columns and copies commands.
+//! [`board`] writes into a folder
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `index.html` | every table, the runs, how to make each again |
+//! | `pages/<suite>-<task>-<digest>.html` | comparisons two by two, trends, single samples, where there is evidence |
+//! | `board.json` | the same as the page and more |
+//! | `board.csv` | a line for each score |
+//!
+//! Style and script are inside the pages, nothing is loaded from anywhere, and a content security policy says so. The same
+//! records and evidence give the same bytes: there is no clock and no machine in them. The pages can be read without their
+//! scripts, which sort, filter, choose and copy.
+//!
+//! The page is never half of one board and half of another: pages of tasks have the digest of their content in their names,
+//! the index that names them is written last, as a whole, and what only an older index named is removed afterwards, one
+//! generation later.
 //!
 //! `board.json`: `schema` is 1. `records` holds every record with its id, path and standing (`shown`,
 //! `older` or `superseded`). `suites` holds the tables as shown: rows name their record by id and have
-//! one entry in `scores` for each of `columns` (`null` where the record has none).
+//! one entry in `scores` for each of `columns` (`null` where the record has none). `pages` names the pages of tasks.
 
 use std::fs;
 use std::io::{self, Read};
@@ -17,11 +29,14 @@ use serde::Serialize;
 use sightline_core::Digest;
 
 use crate::error::Error;
+use crate::evidence::TaskEvidence;
+use crate::export::Export;
 use crate::format::encode;
-use crate::page::{self, Hidden};
+use crate::page::{self, Hidden, Made};
 use crate::record::{Record, Score, TaskOutcome};
 use crate::standings::{Mark, Suite, Table, standings};
 use crate::store::{Stored, replace, sorted, superseded};
+use crate::task_page::task_page;
 
 /// Version of the layout of `board.json` and of [`Summary`].
 pub const SCHEMA: u32 = 1;
@@ -29,6 +44,9 @@ pub const SCHEMA: u32 = 1;
 /// Stands in the first bytes of every page, so that no other page is overwritten.
 const GENERATOR: &str = r#"<meta name="generator" content="sightline board">"#;
 const GENERATOR_WITHIN_BYTES: u64 = 1024;
+
+/// Folder of the pages of tasks.
+const PAGES: &str = "pages";
 
 /// What a board was made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +57,10 @@ pub struct Summary {
     pub page: PathBuf,
     /// The data.
     pub data: PathBuf,
+    /// Pages of tasks.
+    pub pages: usize,
+    /// Bytes of all pages.
+    pub page_bytes: u64,
     /// Records given.
     pub records: usize,
     /// Records with a row on the page.
@@ -55,8 +77,9 @@ pub struct Summary {
     pub incomparable: usize,
 }
 
-/// Writes the page and data for `records` into the folder `out`, which is made if it is not there.
-pub fn board(records: &[Stored], out: &Path) -> Result<Summary, Error> {
+/// Writes the pages and data for `records`, with what is known beside them, into the folder `out`, which is made if it is
+/// not there.
+pub fn board(records: &[Stored], evidence: &[TaskEvidence], out: &Path) -> Result<Summary, Error> {
     fs::create_dir_all(out).map_err(Error::io(out))?;
     let (page, data) = (out.join("index.html"), out.join("board.json"));
     if !may_replace(&page).map_err(Error::io(&page))? {
@@ -64,15 +87,120 @@ pub fn board(records: &[Stored], out: &Path) -> Result<Summary, Error> {
     }
     let board = Board::new(records);
     let links: Vec<Option<String>> = board
-        .records
+        .current
         .iter()
-        .map(|stored| link_to(out, &stored.folder))
+        .map(|&at| link_to(out, &board.records[at].folder))
         .collect::<Result<_, _>>()?;
-    let html = board.html(&links)?;
-    let json = board.json()?;
+    let current: Vec<&Stored> = board.current.iter().map(|&at| board.records[at]).collect();
+
+    let pages = board.pages(&current, evidence)?;
+    let folder = out.join(PAGES);
+    let before = named_pages(&data);
+    let mut page_bytes = 0;
+    if !pages.is_empty() {
+        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    }
+    for (_, _, name, html) in &pages {
+        let path = folder.join(name);
+        replace(&folder, &path, html.as_bytes()).map_err(Error::io(&path))?;
+        page_bytes += html.len() as u64;
+    }
+    let linked: Vec<(String, String, String)> = pages
+        .iter()
+        .map(|(suite, task, name, _)| (suite.clone(), task.clone(), format!("{PAGES}/{name}")))
+        .collect();
+    let mut made = Made {
+        suites: &board.suites,
+        records: &current,
+        links: &links,
+        hidden: Hidden {
+            older: board.count(Standing::Older),
+            superseded: board.count(Standing::Superseded),
+        },
+        evidence,
+        pages: &linked,
+        export: None,
+    };
+    let export = Export::of(&made);
+    let table = export.csv();
+    made.export = Some(&export);
+    let html = page::page(&made)?;
+    let names: Vec<&str> = pages.iter().map(|(_, _, name, _)| name.as_str()).collect();
+    let json = board.json(&names)?;
+    let csv_file = out.join("board.csv");
+    replace(out, &csv_file, table.as_bytes()).map_err(Error::io(&csv_file))?;
     replace(out, &data, json.as_bytes()).map_err(Error::io(&data))?;
     replace(out, &page, html.as_bytes()).map_err(Error::io(&page))?;
-    Ok(board.summary(page, data))
+    remove_old(&folder, &names, &before).map_err(Error::io(&folder))?;
+    let mut summary = board.summary(page, data);
+    summary.pages = pages.len();
+    summary.page_bytes = page_bytes + html.len() as u64;
+    Ok(summary)
+}
+
+/// The main tables of `records`, as the board has them: suite, task and rows, best first.
+pub fn main_tables(records: &[Stored]) -> Vec<MainTable<'_>> {
+    let board = Board::new(records);
+    let mut tables = Vec::new();
+    for suite in &board.suites {
+        for task in &suite.tasks {
+            let Some(table) = task.tables.first() else {
+                continue;
+            };
+            let rows = table.rows.iter();
+            tables.push(MainTable {
+                suite: suite.name.to_owned(),
+                task: task.name.to_owned(),
+                limit: table.limit(),
+                rows: rows
+                    .map(|row| (board.records[board.current[row.source]], row.outcome))
+                    .collect(),
+            });
+        }
+    }
+    tables
+}
+
+/// The outcomes that stand in the main table of a task.
+#[derive(Debug)]
+pub struct MainTable<'a> {
+    /// The suite.
+    pub suite: String,
+    /// The task.
+    pub task: String,
+    /// How many samples its outcomes are limited to, if they are.
+    pub limit: Option<u64>,
+    /// Best first.
+    pub rows: Vec<(&'a Stored, &'a TaskOutcome)>,
+}
+
+/// Names of the pages that the board in `data` has; none where there is no board.
+fn named_pages(data: &Path) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        #[serde(default)]
+        pages: Vec<String>,
+    }
+    let text = fs::read(data).unwrap_or_default();
+    serde_json::from_slice(&text).map_or_else(|_| Vec::new(), |named: Named| named.pages)
+}
+
+/// Removes the pages of ours that neither this board has nor the one before: somebody may still have that one open.
+fn remove_old(folder: &Path, now: &[&str], before: &[String]) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_named = now.contains(&name.as_str()) || before.contains(&name);
+        let path = entry.path();
+        if !is_named && path.extension().is_some_and(|e| e == "html") && may_replace(&path)? {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Records, and the tables they make.
@@ -130,17 +258,30 @@ impl<'a> Board<'a> {
         self.standing.iter().filter(|s| **s == standing).count()
     }
 
-    fn html(&self, links: &[Option<String>]) -> Result<String, Error> {
-        let records: Vec<&Stored> = self.current.iter().map(|&at| self.records[at]).collect();
-        let links: Vec<Option<String>> = self.current.iter().map(|&at| links[at].clone()).collect();
-        let hidden = Hidden {
-            older: self.count(Standing::Older),
-            superseded: self.count(Standing::Superseded),
-        };
-        page::page(&self.suites, &records, &links, hidden)
+    /// The pages of tasks: suite, task, name of the file, content.
+    fn pages(
+        &self,
+        current: &[&Stored],
+        evidence: &[TaskEvidence],
+    ) -> Result<Vec<(String, String, String, String)>, Error> {
+        let mut pages = Vec::new();
+        for suite in &self.suites {
+            for task in &suite.tasks {
+                let is_it = |one: &&TaskEvidence| one.suite == suite.name && one.task == task.name;
+                let none = TaskEvidence::default();
+                let evidence = evidence.iter().find(is_it).unwrap_or(&none);
+                let Some(html) = task_page(suite.name, task, current, evidence)? else {
+                    continue;
+                };
+                let digest = Digest::of(html.as_bytes()).short();
+                let name = format!("{}-{}-{digest}.html", plain(suite.name), plain(task.name));
+                pages.push((suite.name.to_owned(), task.name.to_owned(), name, html));
+            }
+        }
+        Ok(pages)
     }
 
-    fn json(&self) -> Result<String, Error> {
+    fn json(&self, pages: &[&str]) -> Result<String, Error> {
         let records = self
             .records
             .iter()
@@ -153,6 +294,7 @@ impl<'a> Board<'a> {
             });
         let data = BoardData {
             schema: SCHEMA,
+            pages,
             records: records.collect(),
             suites: self.suites.iter().map(|suite| self.suite(suite)).collect(),
         };
@@ -221,6 +363,8 @@ impl<'a> Board<'a> {
             schema: SCHEMA,
             page,
             data,
+            pages: 0,
+            page_bytes: 0,
             records: self.records.len(),
             shown: self.count(Standing::Shown),
             older: self.count(Standing::Older),
@@ -235,6 +379,7 @@ impl<'a> Board<'a> {
 #[derive(Serialize)]
 struct BoardData<'a> {
     schema: u32,
+    pages: &'a [&'a str],
     records: Vec<RecordData<'a>>,
     suites: Vec<SuiteData<'a>>,
 }
@@ -288,6 +433,14 @@ struct RowData<'a> {
 struct ScoreData<'a> {
     score: &'a Score,
     mark: Option<&'static str>,
+}
+
+/// `text` as a part of a file's name: letters, digits and hyphens, not longer than a name may be.
+fn plain(text: &str) -> String {
+    let plain = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+    plain.take(80).collect()
 }
 
 /// Whether nothing is at `page`, or a page of ours.
@@ -346,7 +499,7 @@ mod tests {
 
     fn made(records: &[Record]) -> (String, serde_json::Value, Summary) {
         let (folder, stored) = stored(records);
-        let summary = board(&stored, &folder.path().join("site")).unwrap();
+        let summary = board(&stored, &[], &folder.path().join("site")).unwrap();
         let html = fs::read_to_string(&summary.page).unwrap();
         let data = fs::read_to_string(&summary.data).unwrap();
         (html, serde_json::from_str(&data).unwrap(), summary)
@@ -369,20 +522,25 @@ mod tests {
             ),
             (3, 3, 1, 2, 0)
         );
-        assert_eq!(html.matches("<table ").count(), 2);
-        assert_eq!(html.matches("<caption").count(), 2);
-        assert_eq!(html.matches("scope=\"row\"").count(), 6);
-        assert_eq!(html.matches("scope=\"col\"").count(), (4 + 2) + (4 + 6));
+        // The two tasks, and both side by side.
+        assert_eq!(html.matches("<table ").count(), 3);
+        assert_eq!(html.matches("<caption").count(), 3);
+        assert_eq!(html.matches("scope=\"row\"").count(), 9);
         assert_eq!(
-            html.matches("<tr role=\"row\" class=\"baseline\">").count(),
-            4
+            html.matches("scope=\"col\"").count(),
+            (7 + 2) + (7 + 6) + (1 + 2)
         );
-        assert_eq!(html.matches("class=\"value best\"").count(), 2 + 6);
+        assert_eq!(
+            html.matches("<tr role=\"row\" class=\"baseline\"").count(),
+            6
+        );
+        assert_eq!(html.matches("class=\"value best\"").count(), 2 + 6 + 2);
         assert!(html.contains("1 failed"), "failures are on the page");
         assert!(html.contains("2 × no label"), "and their reasons");
         let command = "sightline run manifests/suites/quickstart.toml --data 'out/my data'";
         let html = html.replace("&#x2f;", "/").replace("&#x27;", "'");
         assert_eq!(html.matches(command).count(), 3);
+        assert_eq!(html.matches("sightline verify quickstart/").count(), 3);
         assert_eq!(data["schema"], 1);
         assert_eq!(data["records"].as_array().unwrap().len(), 3);
         let rows = &data["suites"][0]["tasks"][0]["tables"][0]["rows"];
@@ -397,7 +555,7 @@ mod tests {
         let (folder, mut stored) = stored(&three());
         let site = folder.path().join("site");
         let files = |stored: &[Stored]| {
-            let summary = board(stored, &site).unwrap();
+            let summary = board(stored, &[], &site).unwrap();
             (
                 fs::read(summary.page).unwrap(),
                 fs::read(summary.data).unwrap(),
@@ -423,7 +581,7 @@ mod tests {
         fs::create_dir_all(predictions.parent().unwrap()).unwrap();
         fs::write(&predictions, "{}\n").unwrap();
         let site = folder.path().join("public/my site");
-        let summary = board(&stored, &site).unwrap();
+        let summary = board(&stored, &[], &site).unwrap();
         let html = fs::read_to_string(summary.page)
             .unwrap()
             .replace("&#x2f;", "/");
@@ -540,7 +698,12 @@ mod tests {
             html.matches("Not comparable with the table above").count(),
             2
         );
-        assert_eq!(html.matches("<table ").count(), 4);
+        assert_eq!(html.matches("<table ").count(), 5);
+        assert_eq!(
+            html.matches(">not comparable<").count(),
+            2,
+            "in the table of all"
+        );
     }
 
     #[test]
@@ -559,9 +722,138 @@ mod tests {
             "<!doctype html><title>Home</title>",
         )
         .unwrap();
-        let error = board(&stored, folder.path()).unwrap_err();
+        let error = board(&stored, &[], folder.path()).unwrap_err();
         assert!(matches!(error, Error::ForeignPage { .. }), "{error}");
         assert!(!folder.path().join("board.json").exists());
+    }
+
+    fn evidence(stored: &[Stored]) -> TaskEvidence {
+        use crate::evidence::{Answer, Pair, PairMetric, Said, Shown, Thumbnail};
+        let metric = PairMetric {
+            metric: "accuracy@1".to_owned(),
+            higher_is_better: true,
+            values: [Some(0.41), Some(0.1)],
+            difference: Some(-0.31),
+            interval: Some([-0.34, -0.28]),
+            p: Some(0.001),
+            wins: 3,
+            losses: 313,
+            ties: 684,
+            flips: vec![("000001".to_owned(), [1.0, 0.0])],
+        };
+        let id = |model: &str| {
+            let mut stored = stored.iter();
+            stored
+                .find(|one| one.record.model.name == model)
+                .unwrap()
+                .id
+        };
+        TaskEvidence {
+            suite: "quickstart".to_owned(),
+            task: "zero-shot-scenes-test".to_owned(),
+            pairs: vec![Pair {
+                records: [id("clip-tiny-random"), id("random")],
+                paired: 1000,
+                metrics: vec![metric],
+            }],
+            samples: vec![Shown {
+                key: "000001".to_owned(),
+                differs: true,
+                images: vec![
+                    Ok(Thumbnail {
+                        jpeg: vec![0xff, 0xd8, 0xff],
+                        width: 2,
+                        height: 1,
+                    }),
+                    Err("truncated".to_owned()),
+                ],
+                asked: "what is <b>this</b>?".to_owned(),
+                references: vec!["a fox".to_owned()],
+                answers: vec![Answer {
+                    record: id("random"),
+                    said: Said::Failed("broken".to_owned()),
+                    values: Vec::new(),
+                }],
+            }],
+            of_samples: 1000,
+            chosen: "1 of 1000 samples.".to_owned(),
+            problems: vec!["The predictions of constant are gone.".to_owned()],
+        }
+    }
+
+    #[test]
+    fn what_predictions_say_is_on_the_page_and_on_one_of_its_own() {
+        let mut records = three();
+        records[2] = examples::measured("clip-tiny-random");
+        let (folder, stored) = stored(&records);
+        let evidence = [evidence(&stored)];
+        let site = folder.path().join("site");
+        let summary = board(&stored, &evidence, &site).unwrap();
+        let html = fs::read_to_string(&summary.page).unwrap();
+        for part in [
+            "The predictions of constant are gone.",
+            "−31.0 pp",
+            "differs</span>",
+            "paper 50.0",
+            "−9.0 pp",
+            "2.50 ms · 3.12 ms",
+            "1.0 GiB",
+            "151.3 M",
+        ] {
+            assert!(html.contains(part), "{part}");
+        }
+        assert_eq!(summary.pages, 1);
+        let page = fs::read_dir(site.join("pages"))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
+        let page = fs::read_to_string(page.path())
+            .unwrap()
+            .replace("&#x2f;", "/");
+        for part in [
+            "data:image/jpeg;base64,/9j/",
+            "truncated",
+            "what is &lt;b&gt;this&lt;/b&gt;?",
+            "failed: broken",
+            "href=\"#sample-0\"",
+            "data-differs",
+            "data-failed",
+            "[−34.0 pp, −28.0 pp]",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert_eq!(
+            fs::read_to_string(site.join("board.csv"))
+                .unwrap()
+                .lines()
+                .count(),
+            1 + 3 * 8
+        );
+
+        // The next board of other content keeps this page, the one after that does not.
+        let pages = || fs::read_dir(site.join("pages")).unwrap().count();
+        let mut other = evidence.clone();
+        other[0].chosen = "Others.".to_owned();
+        board(&stored, &other, &site).unwrap();
+        assert_eq!(pages(), 2);
+        board(&stored, &other, &site).unwrap();
+        assert_eq!(pages(), 1);
+    }
+
+    #[test]
+    fn limited_runs_are_said_not_to_be_ranked() {
+        let mut records = three();
+        for record in &mut records {
+            record.tasks[0].limit = Some(10);
+        }
+        let (html, ..) = made(&records);
+        assert_eq!(html.matches("Not ranked:").count(), 1);
+        assert_eq!(
+            html.matches("class=\"value best\"").count(),
+            6,
+            "those of the other task"
+        );
     }
 
     #[test]

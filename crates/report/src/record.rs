@@ -59,6 +59,19 @@ pub struct ModelInfo {
     /// Where its checkpoint is from, if that is the hub: `hf:OWNER/NAME@COMMIT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// How large it is; `None` for one without weights, and in records that were made before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<ModelSize>,
+}
+
+/// How large a model is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelSize {
+    /// Floating point numbers in its files of weights; `None` where their form does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<u64>,
+    /// Bytes of its files of weights.
+    pub weights_bytes: u64,
 }
 
 /// The program of a record.
@@ -123,8 +136,72 @@ pub struct TaskOutcome {
     /// are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixel_deviation: Option<PixelDeviation>,
+    /// Examples with their answers that stood before each question; `None` where the kind of task has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shots: Option<u32>,
+    /// Only the first so many samples were asked about. Such an outcome is never ranked. Records made before this was
+    /// kept do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// What others report of the model at this task.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paper_targets: Vec<Target>,
+    /// What came of asking some of its examples again in other ways; `None` where that was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_check: Option<SelfCheck>,
     /// How fast it went. Not part of what `verify` compares.
     pub throughput: Throughput,
+    /// What it cost; `None` where the predictions were there already. Not part of what `verify` compares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+}
+
+/// A value that others report, looked up where it is printed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Metric id.
+    pub metric: String,
+    /// In the unit of the metric: a share of 0.584 where 58.4 is printed.
+    pub value: f64,
+    /// Where it is printed.
+    pub source: String,
+}
+
+/// What a task cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Most samples of a batch.
+    pub batch_size: u64,
+    /// Batches that the model was given by this process.
+    pub batches: u64,
+    /// Seconds from a batch of prepared images to its predictions.
+    pub batch_seconds: Quantiles,
+    /// The same divided by the samples of the batch.
+    pub sample_seconds: Quantiles,
+    /// The most memory that the process had resident until the end of the task, in bytes: of everything it ran before,
+    /// too, and without what a card holds. `None` where the system does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// Values that so many hundredths of all do not exceed, by nearest rank.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// The median.
+    pub p50: f64,
+    /// Nine of ten are not above.
+    pub p90: f64,
+}
+
+/// Examples that were asked again, in ways that must change nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfCheck {
+    /// How many.
+    pub examples: u64,
+    /// The ways in words: batches, orders and numbers of threads.
+    pub ways: Vec<String>,
+    /// Keys of those whose answer was another one in some way.
+    pub differing: Vec<String>,
 }
 
 /// How a model was asked.
@@ -241,6 +318,7 @@ pub(crate) mod examples {
                 baseline,
                 weights: None,
                 source: None,
+                size: None,
             },
             created: "2026-11-23T17:04:11Z".to_owned(),
             supersedes: None,
@@ -301,6 +379,36 @@ pub(crate) mod examples {
         }
     }
 
+    /// The same as [`record`] with everything that later versions measure.
+    pub(crate) fn measured(model: &str) -> Record {
+        let mut record = record(model);
+        record.model.size = Some(ModelSize {
+            parameters: Some(151_277_313),
+            weights_bytes: 605_143_884,
+        });
+        let task = &mut record.tasks[0];
+        task.shots = Some(4);
+        task.paper_targets = vec![Target {
+            metric: "accuracy@1".to_owned(),
+            value: 0.5,
+            source: "a paper, table 1".to_owned(),
+        }];
+        task.cost = Some(Cost {
+            batch_size: 32,
+            batches: 32,
+            batch_seconds: Quantiles {
+                p50: 0.08,
+                p90: 0.1,
+            },
+            sample_seconds: Quantiles {
+                p50: 0.0025,
+                p90: 0.003_125,
+            },
+            peak_memory_bytes: Some(1 << 30),
+        });
+        record
+    }
+
     fn outcome(kind: &str, model: &str) -> TaskOutcome {
         TaskOutcome {
             task: format!("{kind}-scenes-test"),
@@ -321,10 +429,15 @@ pub(crate) mod examples {
             scores: Vec::new(),
             asked: None,
             pixel_deviation: None,
+            shots: None,
+            limit: None,
+            paper_targets: Vec::new(),
+            self_check: None,
             throughput: Throughput {
                 seconds: 3.25,
                 samples: 1000,
             },
+            cost: None,
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Outcomes of one task are ranked together only if they are of the same data: equal protocol (what the
 //! task asked) and equal digests of the dataset's files. Each such group is a table of its own. In a
-//! table a model has one row for each set of weights: its latest.
+//! table a model has one row: its latest, whatever its weights were before. Outcomes on the first samples alone are
+//! shown and never ranked: their tables come last, by name.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ pub(crate) struct Task<'a> {
     pub(crate) name: &'a str,
     pub(crate) kind: &'a str,
     pub(crate) dataset: &'a str,
-    /// The main table first: the one with the most rows, or else the latest.
+    /// The main table first: the one with the most rows, or else the latest; limited ones last.
     pub(crate) tables: Vec<Table<'a>>,
 }
 
@@ -43,6 +44,31 @@ pub(crate) struct Table<'a> {
     pub(crate) columns: Vec<Column>,
     /// Best first, by the first column.
     pub(crate) rows: Vec<Row<'a>>,
+}
+
+impl Table<'_> {
+    /// How many samples its outcomes are limited to, if they are.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        self.rows.iter().find_map(|row| row.outcome.limit)
+    }
+
+    /// Why its rows cannot stand in the table `main`.
+    pub(crate) fn why_apart(&self, main: &Self) -> String {
+        let mut reasons = Vec::new();
+        if self.data != main.data {
+            reasons.push("read other files of the dataset".to_owned());
+        }
+        match self.limit() {
+            Some(limit) => reasons.push(format!("looked at the first {limit} samples only")),
+            None if self.protocol != main.protocol => {
+                reasons.push(
+                    "were asked otherwise (dataset settings, prompt, decoding or seed)".to_owned(),
+                );
+            }
+            None => {}
+        }
+        format!("these runs {}", reasons.join(" and "))
+    }
 }
 
 /// A metric, in one version of its definition.
@@ -112,12 +138,11 @@ pub(crate) fn standings<'a>(records: &[&'a Record]) -> Vec<Suite<'a>> {
             });
             let data = files(record, "dataset", &outcome.dataset);
             let rows = tasks[at].1.entry((outcome.protocol, data)).or_default();
-            let model = |record: &Record| {
-                let name = record.model.name.clone();
-                (files(record, "model", &name), name)
-            };
-            // Later records come first, so an equal one is there already if there is any.
-            if !rows.iter().any(|row| model(row.record) == model(record)) {
+            // Later records come first: what a model was before is its trend.
+            if !rows
+                .iter()
+                .any(|row| row.record.model.name == record.model.name)
+            {
                 rows.push(Row {
                     source,
                     record,
@@ -153,8 +178,10 @@ fn finish<'a>(mut task: Task<'a>, tables: Rows<'a>) -> Task<'a> {
             .cloned()
     };
     // The sort is stable and the tables come by digest: the order never depends on chance.
-    task.tables
-        .sort_by_key(|table| Reverse((table.rows.len(), latest(table))));
+    task.tables.sort_by_key(|table| {
+        let is_limited = table.limit().is_some();
+        (is_limited, Reverse((table.rows.len(), latest(table))))
+    });
     task
 }
 
@@ -174,11 +201,15 @@ fn table<'a>(protocol: Digest, data: Digest, mut rows: Vec<Row<'a>>) -> Table<'a
         };
         row.cells = columns.iter().map(cell).collect();
     }
+    let is_ranked = rows.iter().all(|row| row.outcome.limit.is_none());
     for at in 0..columns.len() {
-        mark(&mut rows, at);
+        if is_ranked {
+            mark(&mut rows, at);
+        }
     }
     rows.sort_by(|a, b| {
         let by_score = match (a.score(0), b.score(0)) {
+            _ if !is_ranked => Ordering::Equal,
             (Some(a), Some(b)) => better_first(a, b),
             (a, b) => a.is_none().cmp(&b.is_none()),
         };
@@ -289,7 +320,7 @@ pub(crate) fn reasons(outcome: &TaskOutcome) -> Vec<(&str, u64)> {
 }
 
 /// Digest of the files that `kind:name` read in a record.
-fn files(record: &Record, kind: &str, name: &str) -> Digest {
+pub(crate) fn files(record: &Record, kind: &str, name: &str) -> Digest {
     let owner = format!("{kind}:{name}");
     let mut files: Vec<_> = record
         .files
@@ -394,7 +425,38 @@ mod tests {
             .iter()
             .map(|task| task.tables.iter().map(|table| table.rows.len()).collect())
             .collect();
-        assert_eq!(sizes, [vec![2, 1, 1], vec![3, 1]]);
+        // Other weights under one name are one row.
+        assert_eq!(sizes, [vec![1, 1, 1], vec![2, 1]]);
+    }
+
+    #[test]
+    fn limited_outcomes_come_last_and_are_not_ranked() {
+        let mut records = ["random", "clip", "constant", "other"].map(examples::record);
+        for record in &mut records[..3] {
+            record.tasks[0].protocol = Digest::of(b"the first ten");
+            record.tasks[0].limit = Some(10);
+        }
+        let records: Vec<&Record> = records.iter().collect();
+        let suites = standings(&records);
+        let [whole, limited] = &suites[0].tasks[0].tables[..] else {
+            panic!("not two tables");
+        };
+        assert_eq!((whole.rows.len(), whole.limit()), (1, None));
+        let names: Vec<&str> = limited
+            .rows
+            .iter()
+            .map(|row| row.record.model.name.as_str())
+            .collect();
+        assert_eq!(names, ["clip", "constant", "random"]);
+        assert!(
+            marks(limited, 0)
+                .iter()
+                .all(|(_, mark)| *mark == Mark::None)
+        );
+        assert_eq!(
+            limited.why_apart(whole),
+            "these runs looked at the first 10 samples only"
+        );
     }
 
     #[test]

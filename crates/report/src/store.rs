@@ -235,7 +235,13 @@ fn check(record: &Record) -> Result<(), Error> {
             let numbers = score.value.into_iter().chain(interval).chain(score.range);
             numbers.map(|number| (format!("score `{}`", score.metric), number))
         });
-        for (name, number) in numbers.chain([seconds]) {
+        let cost = task.cost.iter().flat_map(|cost| {
+            let [batch, sample] = [cost.batch_seconds, cost.sample_seconds];
+            [batch.p50, batch.p90, sample.p50, sample.p90].map(|n| ("cost".to_owned(), n))
+        });
+        let targets = task.paper_targets.iter();
+        let targets = targets.map(|target| ("paper target".to_owned(), target.value));
+        for (name, number) in numbers.chain([seconds]).chain(cost).chain(targets) {
             if !number.is_finite() {
                 let field = format!("{name} of task `{}`", task.task);
                 return refuse(&field, &number.to_string(), "must be finite");
@@ -340,6 +346,18 @@ mod tests {
             records,
             ["clip-tiny-random", "constant"].map(examples::record)
         );
+    }
+
+    #[test]
+    fn what_later_records_say_more_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = examples::measured("clip");
+        write_record(folder.path(), &record).unwrap();
+        assert_eq!(read_records(folder.path()).unwrap()[0].record, record);
+        let mut record = record;
+        record.tasks[0].cost.as_mut().unwrap().batch_seconds.p90 = f64::NAN;
+        let error = write_record(folder.path(), &record).unwrap_err();
+        assert!(error.to_string().contains("cost of task"), "{error}");
     }
 
     #[test]

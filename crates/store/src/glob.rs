@@ -11,7 +11,7 @@
 //! Every alternative that the braces make must match something: a gap in a range is an error, not a
 //! smaller dataset. Names come sorted by their bytes, each once.
 
-use std::path::{MAIN_SEPARATOR, Path};
+use std::path::{Component, MAIN_SEPARATOR, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
@@ -77,12 +77,18 @@ impl Folder {
         })?;
         let full = format!("{}/{pattern}", Pattern::escape(root));
         let paths = glob::glob_with(&full, OPTIONS).map_err(|e| unknown(pattern, e))?;
+        // What is listed below `./data` begins with `data`.
+        let parts = self.root().components();
+        let bare: PathBuf = parts.filter(|part| *part != Component::CurDir).collect();
         for path in paths {
             let path = path.map_err(|e| Error::file("list", e.path().to_owned())(e.into()))?;
             if path.is_dir() {
                 continue;
             }
-            let relative = path.strip_prefix(self.root()).unwrap_or(&path);
+            let relative = path.strip_prefix(self.root());
+            let relative = relative
+                .or_else(|_| path.strip_prefix(&bare))
+                .unwrap_or(&path);
             match relative.to_str() {
                 Some(name) => names.push(name.replace(MAIN_SEPARATOR, "/")),
                 None => return Err(Error::NotUtf8 { path }),
@@ -290,6 +296,16 @@ mod tests {
         }
         let folder = Folder::open(dir.path()).unwrap();
         (dir, folder)
+    }
+
+    /// Tests run in the folder of the crate.
+    #[test]
+    fn names_are_those_below_the_folder_however_it_is_written() {
+        for root in ["src", "./src", "././src/", "../store/src"] {
+            let folder = Folder::open(root).unwrap();
+            let names = folder.expand(&["backend/l*.rs"]).unwrap();
+            assert_eq!(names, ["backend/local.rs"], "{root}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod error;
 pub mod questions;
 mod record;
 pub mod regions;
+pub mod samples;
 pub mod scene;
 mod spec;
 pub mod splits;

@@ -1,7 +1,8 @@
-//! For tests only: golden files from reference programs, an HTTP server with faults, a hub of models, and devices that
+//! For tests only: golden files from reference programs, an HTTP server with faults, one that chats, a hub of models, and devices that
 //! are missing.
 
 pub mod cache;
+pub mod chat;
 mod compile;
 pub mod golden;
 pub mod gpu;

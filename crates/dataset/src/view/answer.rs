@@ -105,7 +105,7 @@ pub(super) fn answer(view: &View, path: &str, query: &str) -> Answer {
         "/view.css" => Answer::new(
             200,
             "text/css; charset=utf-8",
-            include_str!("page/view.css"),
+            [sightline_core::theme::STYLE, include_str!("page/view.css")].concat(),
         ),
         "/view.js" => Answer::new(
             200,

@@ -2,14 +2,21 @@
 //!
 //! | form | files | examples |
 //! | --- | --- | --- |
+//! | `chair` | `instances`, `names`; `captions` | an image and the objects in it |
+//! | `choices` | `questions` | a question with candidates |
 //! | `coco-captions` | `captions` | an image and its captions, for each of `images` |
+//! | `coco-instances`, `lvis` | `instances`; `seen`, `evaluated` | an image and the boxes of its objects |
 //! | `flickr30k-entities` | `sentences`, `boxes`, `list` | a caption and its phrases that have boxes |
+//! | `image-folders` | `synsets` (optional) | an image of the class that its folder names |
+//! | `imagenet-val` | `labels`, `synsets`; `map` (for the development kit's labels) | an image and its class |
 //! | `karpathy` | `dataset`; has splits | an image and its captions |
 //! | `nlvr2` | `examples` | a sentence and two images |
+//! | `open-ended` | `questions` | images with their names, and a question about another one |
 //! | `pope` | `questions` | a question whose answer is yes or no |
 //! | `snli-ve` | `examples` | a hypothesis and an image |
 //! | `valse` | `examples` | a caption and its foils |
 //! | `vcr` | `examples` | a question with four answers, and four rationales |
+//! | `voc07` | `labels` | an image and which classes are in it |
 //! | `vqa` | `questions`, `answers` (not for test sets) | a question and what ten people answered |
 //!
 //! Readers MUST refuse what would change a score without notice: an annotation of a question that is not there, a
@@ -17,15 +24,22 @@
 //!
 //! To add a form, write `annotations/<name>.rs`, add its `mod` line and its line in [`FORMS`].
 
+mod chair;
+mod choices;
 mod coco_captions;
 mod flickr30k_entities;
+mod image_folders;
+mod imagenet_val;
+mod instances;
 mod karpathy;
 pub(crate) mod nlvr2;
+mod open_ended;
 pub(crate) mod pope;
 mod read;
 pub(crate) mod snli_ve;
 mod valse;
 mod vcr;
+mod voc07;
 mod vqa;
 
 use sightline_core::registry::UnknownName;
@@ -38,14 +52,22 @@ pub use read::{AnnotationProblem, Spot};
 
 /// Every form, sorted by name.
 pub(crate) static FORMS: &[&dyn Form] = &[
+    &chair::Chair,
+    &choices::Choices,
     &coco_captions::CocoCaptions,
+    &instances::CocoInstances,
     &flickr30k_entities::Flickr30kEntities,
+    &image_folders::ImageFolders,
+    &imagenet_val::ImageNetVal,
     &karpathy::Karpathy,
+    &instances::Lvis,
     &nlvr2::Nlvr2,
+    &open_ended::OpenEnded,
     &pope::Pope,
     &snli_ve::SnliVe,
     &valse::Valse,
     &vcr::Vcr,
+    &voc07::Voc07,
     &vqa::Vqa,
 ];
 

@@ -21,9 +21,12 @@ pub(crate) struct Files {
     /// Which part of them is read.
     pub(crate) split: Option<String>,
     paths: Vec<(String, PathBuf)>,
+    /// The dataset's image files, in the order of their names.
+    pub(crate) images: Vec<PathBuf>,
 }
 
 /// A file of annotations.
+#[derive(Clone, Debug)]
 pub(crate) struct AnnotationFile {
     role: &'static Role,
     path: PathBuf,
@@ -107,7 +110,15 @@ impl Files {
             roles: form.files(),
             split: split.map(str::to_owned),
             paths,
+            images: Vec::new(),
         }
+    }
+
+    /// The same, of a dataset with these image files.
+    #[must_use]
+    pub(crate) fn with_images(mut self, images: &[PathBuf]) -> Self {
+        self.images = images.to_vec();
+        self
     }
 
     /// The files for `role`, in the order of their names.
@@ -127,6 +138,14 @@ impl Files {
 }
 
 impl AnnotationFile {
+    /// The file `path`, which is for `role`.
+    pub(crate) fn of(path: &Path, role: &'static Role) -> Self {
+        Self {
+            role,
+            path: path.to_owned(),
+        }
+    }
+
     /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path

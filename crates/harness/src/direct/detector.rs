@@ -1,11 +1,12 @@
 //! Objects of named classes in images.
 
+use candle_core::Device;
 use sightline_models::detect::{
     Class, Detection, Judged, Proposal, RegionBatch, RegionView, Seen, Vocabulary, crop_of,
 };
 use sightline_models::{Capability, Detect};
 use sightline_preprocess::regions::{BatchSpec, Regions, batch};
-use sightline_preprocess::{Canvas, PrepareError};
+use sightline_preprocess::{Canvas, PrepareError, Preprocessor};
 
 use super::{Direct, DirectError, PIXELS, REGIONS, Result};
 
@@ -17,8 +18,10 @@ const MOST: usize = 8192;
 
 /// A model that finds objects.
 pub struct Detector<'m> {
-    direct: &'m Direct,
     detect: &'m dyn Detect,
+    /// What prepares crops; `None` for a model of features.
+    preprocessor: Option<&'m Preprocessor>,
+    device: &'m Device,
 }
 
 impl Direct {
@@ -26,23 +29,50 @@ impl Direct {
     pub fn detector(&self) -> Result<Detector<'_>> {
         let detect = self.model.detect();
         let detect = detect.ok_or_else(|| self.cannot(&[Capability::Detect]))?;
-        Ok(Detector {
-            direct: self,
+        Ok(Detector::new(
             detect,
-        })
+            self.preprocessor.as_ref(),
+            &self.device,
+        ))
     }
 
     /// Decodes an image whose parts the model looks at.
     pub fn canvas(&self, bytes: &[u8]) -> Result<Result<Canvas, PrepareError>> {
-        let preprocessor = self.preprocessor.as_ref().ok_or(DirectError::Input {
-            wanted: REGIONS,
-            found: PIXELS,
-        })?;
-        Ok(preprocessor.canvas(bytes))
+        canvas(self.preprocessor.as_ref(), bytes)
+    }
+}
+
+fn canvas(
+    preprocessor: Option<&Preprocessor>,
+    bytes: &[u8],
+) -> Result<Result<Canvas, PrepareError>> {
+    let preprocessor = preprocessor.ok_or(DirectError::Input {
+        wanted: REGIONS,
+        found: PIXELS,
+    })?;
+    Ok(preprocessor.canvas(bytes))
+}
+
+impl<'m> Detector<'m> {
+    pub(crate) fn new(
+        detect: &'m dyn Detect,
+        preprocessor: Option<&'m Preprocessor>,
+        device: &'m Device,
+    ) -> Self {
+        Self {
+            detect,
+            preprocessor,
+            device,
+        }
     }
 }
 
 impl Detector<'_> {
+    /// Decodes an image whose parts the model looks at.
+    pub(crate) fn canvas(&self, bytes: &[u8]) -> Result<Result<Canvas, PrepareError>> {
+        canvas(self.preprocessor, bytes)
+    }
+
     /// The classes as the model reads them.
     pub fn vocabulary(&self, classes: &[Class<'_>]) -> Result<Vocabulary> {
         Ok(self.detect.vocabulary(classes)?)
@@ -63,8 +93,7 @@ impl Detector<'_> {
         };
         let size = canvas.size();
         self.judge(proposals, size, vocabulary, |part| {
-            let preprocessor = self.direct.preprocessor.as_ref();
-            let preprocessor = preprocessor.ok_or(DirectError::Input {
+            let preprocessor = self.preprocessor.ok_or(DirectError::Input {
                 wanted: PIXELS,
                 found: REGIONS,
             })?;
@@ -73,7 +102,7 @@ impl Detector<'_> {
                 let parts = proposals[part.clone()].iter();
                 let parts: Vec<[u32; 4]> = parts.map(|p| crop_of(p.edges, scale, size)).collect();
                 let rows = preprocessor.prepare_crops(canvas, &parts)?;
-                crops.push(preprocessor.stack(&rows, &self.direct.device)?);
+                crops.push(preprocessor.stack(&rows, self.device)?);
             }
             Ok(Seen::Crops(crops))
         })
@@ -107,7 +136,7 @@ impl Detector<'_> {
             width: Some(width),
             ..BatchSpec::default()
         };
-        let features = batch(std::slice::from_ref(regions), &spec, &self.direct.device)?;
+        let features = batch(std::slice::from_ref(regions), &spec, self.device)?;
         let features = features.visual_embeds.squeeze(0)?;
         self.judge(&proposals, size, vocabulary, |part| {
             Ok(Seen::Features(features.narrow(

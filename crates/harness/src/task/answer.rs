@@ -168,6 +168,8 @@ mod tests {
             }),
             prompt: Vqa.prompt().to_owned(),
             seed: Seed(1),
+            training: None,
+            task: &sightline_manifest::PlannedTask::default(),
         };
         let way = Way::to(Vqa.needs(), &[Capability::Answer]).unwrap();
         let mut predictor = Vqa.predictor(forward, way, &setting).unwrap();
@@ -176,6 +178,7 @@ mod tests {
             images: vec![Prepared::Regions(
                 Regions::new(key, RegionParts::default()).unwrap(),
             )],
+            files: Vec::new(),
             ask: Ask::text(question),
         };
         let works = vec![work("1", "What is it?"), work("2", "silence")];

@@ -21,6 +21,24 @@ use crate::example::{Content, Example, Truth};
 use crate::forward::{Forward, NOT_FINITE};
 use crate::predictions::Outcome;
 
+/// Forms whose examples have captions.
+pub(super) const FORMS: &[&str] = &[SHARDS, "coco-captions", "karpathy"];
+/// Metrics of captions.
+pub(super) const METRICS: &[&str] = &["cider-d", "bleu-1", "bleu-2", "bleu-3", "bleu-4", "rouge-l"];
+/// Metrics of captions that a suite has to ask for.
+pub(super) const MORE_METRICS: &[&str] = &[
+    "meteor",
+    "cider",
+    "rouge-score-1",
+    "rouge-score-2",
+    "rouge-score-l",
+    "rouge-score-lsum",
+    "sacrebleu-bleu",
+    "sacrebleu-chrf",
+    "sacrebleu-chrf++",
+    "sacrebleu-ter",
+];
+
 /// Captioning.
 pub(crate) struct Captioning;
 
@@ -34,7 +52,7 @@ impl Task for Captioning {
     }
 
     fn forms(&self) -> &'static [&'static str] {
-        &[SHARDS, "coco-captions", "karpathy"]
+        FORMS
     }
 
     fn options(&self) -> &'static [&'static str] {
@@ -42,22 +60,11 @@ impl Task for Captioning {
     }
 
     fn metrics(&self) -> &'static [&'static str] {
-        &["cider-d", "bleu-1", "bleu-2", "bleu-3", "bleu-4", "rouge-l"]
+        METRICS
     }
 
     fn more_metrics(&self) -> &'static [&'static str] {
-        &[
-            "meteor",
-            "cider",
-            "rouge-score-1",
-            "rouge-score-2",
-            "rouge-score-l",
-            "rouge-score-lsum",
-            "sacrebleu-bleu",
-            "sacrebleu-chrf",
-            "sacrebleu-chrf++",
-            "sacrebleu-ter",
-        ]
+        MORE_METRICS
     }
 
     fn ask(&self, _: &Content) -> Result<Ask, &'static str> {
@@ -99,15 +106,15 @@ impl Predictor for Captioner<'_> {
 
 /// What a prediction holds.
 #[derive(Serialize, Deserialize)]
-struct Written {
-    caption: String,
-    score: f64,
-    tokens: usize,
+pub(super) struct Written {
+    pub(super) caption: String,
+    pub(super) score: f64,
+    pub(super) tokens: usize,
 }
 
 /// Captions with their references.
 #[derive(Default)]
-struct Captions(Vec<(String, Vec<String>)>);
+pub(super) struct Captions(Vec<(String, Vec<String>)>);
 
 impl Observer for Captions {
     fn add(&mut self, prediction: Value, truth: &Example) -> Result<Verdict, LineProblem> {

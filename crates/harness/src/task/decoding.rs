@@ -84,6 +84,31 @@ impl<'m> Writer<'m> {
         self.forward
     }
 
+    /// What the model writes.
+    pub(crate) fn generate(&self) -> &'m dyn Generate {
+        self.generate
+    }
+
+    /// What the model writes behind `segments`, which name images of `work` by their numbers.
+    pub(crate) fn write_behind(
+        &self,
+        work: &Work,
+        segments: &[Segment<'_>],
+    ) -> Result<std::result::Result<sightline_models::Generated, Outcome>> {
+        let images: Vec<&crate::visuals::Prepared> = work.images.iter().collect();
+        let images = self.forward.visual(&images)?;
+        let prompt = Prompt {
+            segments,
+            seed: self.setting.seed.child(work.key.as_str(), 0),
+        };
+        let said = self.generate.generate(&images, &[prompt], &self.decoding);
+        let written = self.forward.said(said)?;
+        Ok(written.and_then(|mut texts| {
+            let nothing = || Outcome::Failed("the model wrote nothing".to_owned());
+            texts.pop().ok_or_else(nothing)
+        }))
+    }
+
     /// What the model writes about the one image of `work` behind the prompt, whose mark gives place to `text`, or which
     /// `text` follows.
     pub(crate) fn write(
@@ -91,24 +116,15 @@ impl<'m> Writer<'m> {
         work: &Work,
         text: &str,
     ) -> Result<std::result::Result<sightline_models::Generated, Outcome>> {
-        let [images] = &self.forward.visuals(&work.images)?[..] else {
+        if work.images.len() != 1 {
             return Ok(Err(Outcome::Failed("not one image".to_owned())));
-        };
+        }
         let asked = behind(&self.setting.prompt, text);
         let mut segments = vec![Segment::Image(0)];
         if !asked.is_empty() {
             segments.push(Segment::Text(&asked));
         }
-        let prompt = Prompt {
-            segments: &segments,
-            seed: self.setting.seed.child(work.key.as_str(), 0),
-        };
-        let said = self.generate.generate(images, &[prompt], &self.decoding);
-        let written = self.forward.said(said)?;
-        Ok(written.and_then(|mut texts| {
-            let nothing = || Outcome::Failed("the model wrote nothing".to_owned());
-            texts.pop().ok_or_else(nothing)
-        }))
+        self.write_behind(work, &segments)
     }
 }
 

@@ -3,23 +3,33 @@
 //! | kind | a model can | examples | predicts |
 //! | --- | --- | --- | --- |
 //! | `caption` | generate | images with captions | a caption |
+//! | `detection`, `detection-lvis` | detect | images with boxes | objects |
+//! | `episodes` | answer | images with their names, and another image | a name |
+//! | `few-shot-caption`, `few-shot-vqa` | answer | those of `caption` and `vqa`, behind demonstrations | a caption, an answer |
 //! | `grounding` | ground | captions whose phrases have boxes | for each phrase the regions, best first |
+//! | `hallucination` | generate | images with objects | a caption |
+//! | `linear-probe`, `linear-probe-sgd` | features | images of classes, and such to learn from | the best classes |
 //! | `matching` | match | a caption and foils | the odds of each text |
+//! | `multiple-choice` | score | a question with candidates | how likely each is |
 //! | `nlvr2` | classify | a statement and two images | true or false |
 //! | `pope` | classify, answer | questions about objects | yes or no |
 //! | `retrieval` | embed | images with captions | embeddings |
 //! | `snli-ve` | classify | a hypothesis and an image | entailment, neutral or contradiction |
+//! | `svm-probe` | features | images of several classes, and such to learn from | a score of each class |
 //! | `vcr` | choose | a question with answers and rationales | one of each |
 //! | `vqa` | classify, answer | questions | an answer |
 //! | `zero-shot` | embed | images of classes | the best classes |
+//! | `zero-shot-multi-label` | embed | images of several classes | a score of each class |
 //!
 //! To add a kind, write `task/<name>.rs`, add its `mod` line and its line in [`TASKS`].
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use serde_json::Value;
 use sightline_core::registry::UnknownName;
 use sightline_core::{SampleKey, Seed};
+use sightline_manifest::PlannedTask;
 use sightline_metrics::Observations;
 use sightline_models::{Capability, Decoding, Way};
 
@@ -27,35 +37,57 @@ use crate::error::LineProblem;
 use crate::example::{Choice, Content, Example, Truth};
 use crate::forward::Forward;
 use crate::predictions::Outcome;
+use crate::training::Training;
 use crate::visuals::Prepared;
 use crate::{Error, Result};
 
 mod answer;
 mod caption;
 pub(crate) mod decoding;
+mod detection;
+mod episodes;
+mod exact;
+mod few_shot;
 mod grounding;
+mod hallucination;
 mod label;
+mod linear_probe;
 mod matching;
+mod multiple_choice;
 mod nlvr2;
 mod pope;
+mod ranking;
 mod retrieval;
 mod snli_ve;
+mod svm_probe;
 mod vcr;
 mod vqa;
 mod zero_shot;
+mod zero_shot_multi_label;
 
 /// Every kind of task, sorted by kind.
 pub(crate) static TASKS: &[&dyn Task] = &[
     &caption::Captioning,
+    &detection::COCO,
+    &detection::LVIS,
+    &episodes::Episodes,
+    &few_shot::CAPTION,
+    &few_shot::VQA,
     &grounding::Grounding,
+    &hallucination::Hallucination,
+    &linear_probe::LBFGS,
+    &linear_probe::SGD,
     &matching::Matching,
+    &multiple_choice::MultipleChoice,
     &nlvr2::Nlvr2,
     &pope::Pope,
     &retrieval::Retrieval,
     &snli_ve::SnliVe,
+    &svm_probe::SvmProbe,
     &vcr::Vcr,
     &vqa::Vqa,
     &zero_shot::ZeroShot,
+    &zero_shot_multi_label::ZeroShotMultiLabel,
 ];
 
 /// A kind of task. Predictions are made sample by sample and never see the annotations; scores are made
@@ -75,9 +107,24 @@ pub(crate) trait Task: Sync {
         ClassUse::No
     }
 
+    /// Whether its predictor looks at the files of images itself, where a model takes pixels.
+    fn takes_files(&self) -> bool {
+        false
+    }
+
     /// Fields of a task in a suite that mean something for it.
     fn options(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Fields of a task that it cannot do without.
+    fn needs_options(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The text and the answer of an example that is shown as a demonstration; `None` for what cannot be one.
+    fn demonstration(&self, _: &Content) -> Option<Shot> {
+        None
     }
 
     /// What stands before the model beside images unless a suite says otherwise.
@@ -120,7 +167,7 @@ pub(crate) enum ClassUse {
 }
 
 /// What a task was planned with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Setting<'a> {
     /// Names of the dataset's classes.
     pub(crate) classes: &'a [String],
@@ -132,6 +179,10 @@ pub(crate) struct Setting<'a> {
     pub(crate) prompt: String,
     /// From which random choices are drawn, by example.
     pub(crate) seed: Seed,
+    /// What the task learns from.
+    pub(crate) training: Option<&'a Training<'a>>,
+    /// Further options of the task.
+    pub(crate) task: &'a PlannedTask,
 }
 
 /// What an example puts before the model beside its images.
@@ -143,6 +194,20 @@ pub(crate) struct Ask {
     pub(crate) phrases: Vec<Range<usize>>,
     /// Questions with candidates.
     pub(crate) choices: Vec<Choice>,
+    /// Of each class whether a detector has seen boxes of it.
+    pub(crate) is_seen: Vec<bool>,
+    /// What stands before the text, the first first. Those with an image have the first images of the example, in their
+    /// order; its own is the last.
+    pub(crate) shots: Vec<Shot>,
+}
+
+/// A demonstration: a text about an image, and what was to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shot {
+    /// A question, where the task has one.
+    pub(crate) text: String,
+    /// What is to be written.
+    pub(crate) answer: String,
 }
 
 impl Ask {
@@ -167,6 +232,8 @@ pub(crate) struct Work {
     pub(crate) key: SampleKey,
     /// Its images, in order.
     pub(crate) images: Vec<Prepared>,
+    /// The files of its images instead, for a task that takes these.
+    pub(crate) files: Vec<Bytes>,
     /// [`Task::ask`].
     pub(crate) ask: Ask,
 }

@@ -121,7 +121,7 @@ fn question(choice: &Choice, first: Option<usize>) -> Question<'_> {
 /// of something else.
 fn shown(image: &Prepared, choice: &Choice) -> Option<(Prepared, Option<usize>)> {
     let regions = match image {
-        Prepared::Pixels(_) => return Some((image.clone(), None)),
+        Prepared::Pixels(_) | Prepared::Encoded(_) => return Some((image.clone(), None)),
         Prepared::Regions(regions) => regions,
     };
     let first = match regions.len().checked_sub(choice.objects)? {

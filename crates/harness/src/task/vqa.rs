@@ -96,7 +96,7 @@ fn first_line(text: &str) -> &str {
 
 /// Answers of the model and of people.
 #[derive(Default)]
-struct Answers {
+pub(super) struct Answers {
     answers: Vec<AnswerItem>,
     soft: Vec<SoftAnswer>,
 }

@@ -52,10 +52,8 @@ impl Suite {
             models: models.iter().map(|&name| name.to_owned()).collect(),
             metrics: catalog.task(kind).unwrap().metrics.clone(),
             templates: templates.iter().map(|&text| text.to_owned()).collect(),
-            decode: None,
-            prompt: None,
             batch_size: 4,
-            limit: None,
+            ..PlannedTask::default()
         };
         let plan = Plan {
             schema: SCHEMA,
@@ -166,6 +164,7 @@ fn dataset() -> PlannedDataset {
         class_field: Some("class".to_owned()),
         classes: Some(Place::Manifests("datasets/classes.txt".to_owned())),
         templates: Vec::new(),
+        ids: None,
     }
 }
 
@@ -178,6 +177,7 @@ fn model(name: &str) -> PlannedModel {
         tokenizer: if is_clip { "word-hash" } else { "checkpoint" }.to_owned(),
         pixels: "exact".to_owned(),
         weights: None,
+        outside: None,
     }
 }
 

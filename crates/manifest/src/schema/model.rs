@@ -10,6 +10,8 @@
 //! pixels = "exact"                 # optional: or "fast", whose deviation is in the record
 //! weights = "f32"                  # optional: or "bf16", "f16", "int8": what is rounded is said in the record
 //!
+//! # [process], [endpoint]          # of models outside the program, see docs/adapters.md
+//!
 //! [published]                      # optional: for people, no part of a plan
 //! source = "hf:openai/clip-vit-base-patch32" # or the `https://` address of a page
 //! files = ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]
@@ -25,12 +27,16 @@
 //! value = 63.2
 //! source = "Radford et al. 2021, table 10"
 //! verified = false                 # whether somebody looked it up there; without that it is never printed
+//! # Optional: what here measures the same. Records then hold the value, in hundredths as papers print shares, and the
+//! # board the difference. `shots` is for kinds with demonstrations.
+//! compare = { kind = "zero-shot", dataset = "imagenet-val", metric = "accuracy@1" }
 //! ```
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::Names;
+use crate::outside::{WrittenEndpoint, WrittenProcess};
 
 /// A model as written.
 #[derive(Debug, Deserialize)]
@@ -54,6 +60,10 @@ pub(crate) struct Model {
     pub(crate) pixels: Option<Spanned<String>>,
     /// In what its weights are kept.
     pub(crate) weights: Option<Spanned<String>>,
+    /// The program that holds it.
+    pub(crate) process: Option<Spanned<WrittenProcess>>,
+    /// The server that holds it.
+    pub(crate) endpoint: Option<Spanned<WrittenEndpoint>>,
     /// How it was published.
     pub(crate) published: Option<WrittenPublished>,
     /// What others report of it.
@@ -95,4 +105,20 @@ pub(crate) struct WrittenTarget {
     pub(crate) source: Spanned<String>,
     /// Whether it was looked up there.
     pub(crate) verified: bool,
+    /// What here measures the same.
+    pub(crate) compare: Option<WrittenCompared>,
+}
+
+/// What here measures what a paper did, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenCompared {
+    /// Kind of task.
+    pub(crate) kind: Spanned<String>,
+    /// Dataset manifest.
+    pub(crate) dataset: Spanned<String>,
+    /// Metric id.
+    pub(crate) metric: Spanned<String>,
+    /// Demonstrations.
+    pub(crate) shots: Option<u32>,
 }

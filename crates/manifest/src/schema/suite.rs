@@ -24,6 +24,23 @@
 //! dataset = "coco-karpathy-test"
 //! decode = { strategy = "beam", width = 5, max_tokens = 20 } # optional: the family's own
 //! # prompt = "A photo of"          # optional, for tasks that put a text before the model
+//!
+//! [[task]]
+//! kind = "linear-probe"
+//! dataset = "scenes-test"
+//! train = "scenes-val"             # the dataset that the task learns from
+//!
+//! [[task]]
+//! kind = "few-shot-vqa"
+//! dataset = "scenes-questions-test"
+//! demonstrations = { dataset = "scenes-questions-val", shots = 4, choice = "random" }
+//! # choice = "nearest", by = "clip": the likest images by that model's embeddings; pool = 2048: among so many
+//! # shots = 0, texts = 2: the texts of two demonstrations without their images
+//!
+//! [[task]]
+//! kind = "episodes"
+//! dataset = "open-ended-mini-imagenet-2-way-1-shot"
+//! repeats = 1                      # optional: how often the examples are shown again
 //! ```
 
 use serde::Deserialize;
@@ -85,10 +102,36 @@ pub(crate) struct Task {
     pub(crate) decode: Option<Spanned<Decode>>,
     /// What stands before the model beside images.
     pub(crate) prompt: Option<Spanned<String>>,
+    /// Name of the dataset that the task learns from.
+    pub(crate) train: Option<Spanned<String>>,
+    /// What stands before each question.
+    pub(crate) demonstrations: Option<Spanned<Demonstrations>>,
+    /// How often the examples of an episode are shown again.
+    pub(crate) repeats: Option<Spanned<u32>>,
+    /// How the likelihood of a candidate is taken.
+    pub(crate) likelihood: Option<Spanned<String>>,
     /// Samples in a batch.
     pub(crate) batch_size: Option<Spanned<u64>>,
     /// Only the first so many samples.
     pub(crate) limit: Option<Spanned<u64>>,
+}
+
+/// What stands before each question, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Demonstrations {
+    /// Name of the dataset that they are from.
+    pub(crate) dataset: Spanned<String>,
+    /// How many.
+    pub(crate) shots: Spanned<u32>,
+    /// How many are shown as texts alone, of no shots.
+    pub(crate) texts: Option<Spanned<u32>>,
+    /// `random` or `nearest`.
+    pub(crate) choice: Option<Spanned<String>>,
+    /// Name of the model whose embeddings say what is near.
+    pub(crate) by: Option<Spanned<String>>,
+    /// Among how many samples of the dataset.
+    pub(crate) pool: Option<Spanned<u32>>,
 }
 
 /// How texts are written, as written.

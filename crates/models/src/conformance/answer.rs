@@ -99,7 +99,7 @@ pub(super) fn check_choose(
 fn tagged<'a>(text: &'a str, image: &Visual) -> TaggedText<'a> {
     let regions = match image {
         Visual::Regions { present, .. } => present.dims()[1],
-        Visual::Pixels(_) => 0,
+        Visual::Pixels(_) | Visual::Encoded(_) => 0,
     };
     let word = text.find(' ').unwrap_or(0);
     let is_named = regions > 0 && word > 0;
@@ -163,7 +163,7 @@ pub(super) fn check_ground(
         let alone = ground.ground(image, std::slice::from_ref(caption))?;
         let here = match image {
             Visual::Regions { present, .. } => present.dim(1)?,
-            Visual::Pixels(_) => 0,
+            Visual::Pixels(_) | Visual::Encoded(_) => 0,
         };
         let Some(alone) = alone.first().filter(|_| !caption.phrases.is_empty()) else {
             continue;

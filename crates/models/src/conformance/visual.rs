@@ -1,5 +1,6 @@
 //! Random visual inputs as a model takes them.
 
+use bytes::Bytes;
 use candle_core::{DType, Device, Tensor};
 use sightline_core::Seed;
 
@@ -20,13 +21,15 @@ pub(super) fn samples(input: &VisualSpec, count: usize, device: &Device) -> Resu
                     present: Tensor::ones((1, here), DType::F32, device)?,
                 })
             }
+            // Of models outside this process, which no family of this crate is.
+            VisualSpec::Encoded => Ok(Visual::Encoded(vec![Bytes::new()])),
         })
         .collect()
 }
 
 /// The samples as one batch, regions padded to the most of any and one more.
 pub(super) fn stack(samples: &[Visual]) -> Result<Visual> {
-    let mut pixels = Vec::new();
+    let (mut pixels, mut files) = (Vec::new(), Vec::new());
     let (mut features, mut present) = (Vec::new(), Vec::new());
     let mut most = 0;
     for sample in samples {
@@ -45,7 +48,11 @@ pub(super) fn stack(samples: &[Visual]) -> Result<Visual> {
                 features.push(one.pad_with_zeros(1, 0, padding)?);
                 present.push(here.pad_with_zeros(1, 0, padding)?);
             }
+            Visual::Encoded(file) => files.extend(file.iter().cloned()),
         }
+    }
+    if !files.is_empty() {
+        return Ok(Visual::Encoded(files));
     }
     if features.is_empty() {
         return Ok(Visual::Pixels(Tensor::cat(&pixels, 0)?));

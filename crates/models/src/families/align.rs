@@ -8,8 +8,10 @@
 //! an image and a text is their dot product divided by a learned temperature (equation 1 of the paper).
 
 pub mod config;
+mod objective;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use sightline_core::ImageSpec;
@@ -20,7 +22,10 @@ use sightline_text::{BertTokenizer, PairTokenizer, WordHash};
 
 pub use config::{AlignConfig, AlignVisionConfig};
 
+pub(crate) use self::objective::TRAINABLE;
+
 use crate::folder::{self, CONFIG, read_json};
+use crate::loss;
 use crate::{
     Capability, CheckpointFile, Embed, Error, Family, FileRole, Model, ModelSpec, Result,
     TokenizerChoice, VisualSpec,
@@ -42,6 +47,9 @@ pub static FAMILY: Family = Family {
     load: |spec, device| Ok(Box::new(Align::load(spec, device)?)),
 };
 
+/// Share of the target that the loss spreads over all pairs of a batch.
+const LABEL_SMOOTHING: f64 = 0.1;
+
 const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// An ALIGN model.
@@ -51,10 +59,12 @@ pub struct Align {
     embedding: BertEmbedding,
     encoder: BertEncoder,
     text_projection: Linear,
-    temperature: f32,
+    /// A scalar.
+    temperature: Tensor,
+    temperature_value: f32,
     context_length: usize,
     width: usize,
-    tokenizer: Box<dyn PairTokenizer>,
+    tokenizer: Arc<dyn PairTokenizer>,
     input: VisualSpec,
     device: Device,
 }
@@ -87,7 +97,7 @@ impl Align {
     fn assemble(
         config: &AlignConfig,
         weights: &Weights,
-        tokenizer: Box<dyn PairTokenizer>,
+        tokenizer: Arc<dyn PairTokenizer>,
         input: ImageSpec,
         device: &Device,
     ) -> Result<Self> {
@@ -96,13 +106,15 @@ impl Align {
         let vision = weights.scope("vision_model");
         weights.disregard("text_model.pooler");
         let projection = weights.scope("text_projection");
+        let temperature = weights.tensor_f32("temperature", &[])?;
         Ok(Self {
             vision: EfficientNet::load(&vision, &config.vision.spec())?,
             pooling: config.vision.pooling_type.into(),
             embedding: BertEmbedding::load(&text, &bert)?,
             encoder: BertEncoder::load(&text, &bert)?,
             text_projection: Linear::load(&projection, bert.width, width)?,
-            temperature: weights.tensor_f32("temperature", &[])?.to_scalar()?,
+            temperature_value: temperature.to_scalar()?,
+            temperature,
             context_length: bert.context_length,
             width,
             tokenizer,
@@ -139,6 +151,35 @@ impl Align {
         let first = last.narrow(1, 0, 1)?.squeeze(1)?;
         Ok(self.text_projection.forward(&first)?)
     }
+
+    /// The contrastive loss of as many images as texts, which belong together in their order (equation 1 of the paper);
+    /// the smoothing is that of its section 4.
+    pub fn contrastive_loss(
+        &self,
+        pixels: &Tensor,
+        texts: BertInput<'_>,
+        padding: Option<&Mask>,
+    ) -> Result<Tensor> {
+        let images = unit_length(&self.image_features(pixels)?)?;
+        let texts = unit_length(&self.text_features(texts, padding)?)?;
+        let logits = images
+            .matmul(&texts.t()?)?
+            .broadcast_div(&self.temperature)?;
+        loss::contrastive(&logits, LABEL_SMOOTHING)
+    }
+
+    /// The ids of texts, padded to the longest of them, and what is no padding.
+    fn ids(&self, texts: &[&str]) -> Result<(Vec<Vec<u32>>, Mask)> {
+        let encoded = texts
+            .iter()
+            .map(|text| self.tokenizer.encode(text, self.context_length))
+            .collect::<Result<Vec<_>, _>>()?;
+        let longest = encoded.iter().map(|text| text.len).max().unwrap_or(0);
+        let pad = self.tokenizer.pad();
+        let padded = encoded.into_iter().map(|text| text.padded(longest, pad));
+        let (present, ids): (Vec<_>, Vec<_>) = padded.map(|text| (text.mask(), text.ids)).unzip();
+        Ok((ids, Mask::padding(&present, &self.device)?))
+    }
 }
 
 impl Model for Align {
@@ -164,21 +205,13 @@ impl Embed for Align {
         if texts.is_empty() {
             return Ok(Tensor::zeros((0, self.width), DType::F32, &self.device)?);
         }
-        let encoded = texts
-            .iter()
-            .map(|text| self.tokenizer.encode(text, self.context_length))
-            .collect::<Result<Vec<_>, _>>()?;
-        let longest = encoded.iter().map(|text| text.len).max().unwrap_or(0);
-        let pad = self.tokenizer.pad();
-        let padded = encoded.into_iter().map(|text| text.padded(longest, pad));
-        let (present, ids): (Vec<_>, Vec<_>) = padded.map(|text| (text.mask(), text.ids)).unzip();
-        let padding = Mask::padding(&present, &self.device)?;
+        let (ids, padding) = self.ids(texts)?;
         let features = self.text_features(BertInput::new(&ids), Some(&padding))?;
         Ok(unit_length(&features)?)
     }
 
     fn scale(&self) -> f32 {
-        1.0 / self.temperature
+        1.0 / self.temperature_value
     }
 }
 
@@ -186,13 +219,13 @@ fn read_tokenizer(
     folder: &Path,
     config: &AlignConfig,
     choice: TokenizerChoice,
-) -> Result<Box<dyn PairTokenizer>> {
+) -> Result<Arc<dyn PairTokenizer>> {
     let rows = config.text.vocab_size;
-    let tokenizer: Box<dyn PairTokenizer> = match choice {
-        TokenizerChoice::Checkpoint => Box::new(BertTokenizer::from_folder(folder)?),
+    let tokenizer: Arc<dyn PairTokenizer> = match choice {
+        TokenizerChoice::Checkpoint => Arc::new(BertTokenizer::from_folder(folder)?),
         TokenizerChoice::WordHash => {
             let last = rows.saturating_sub(1) as u32;
-            Box::new(WordHash::new(rows, last.saturating_sub(1), last)?)
+            Arc::new(WordHash::new(rows, last.saturating_sub(1), last)?)
         }
     };
     folder::check_vocabulary(folder, tokenizer.vocabulary_size(), rows)?;

@@ -16,9 +16,11 @@
 
 pub mod config;
 mod layout;
+mod objective;
 pub mod open_clip;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
@@ -34,7 +36,9 @@ pub use open_clip::OpenClipConfig;
 
 use self::layout::{ClipSpec, Layout, VisionSpec, text_scope};
 pub(crate) use self::layout::{OPEN_CLIP_BLOCK, OPEN_CLIP_VISION};
+pub(crate) use self::objective::TRAINABLE;
 use crate::folder::{self, CONFIG, read_json};
+use crate::loss;
 use crate::{
     Capability, CheckpointFile, Embed, Error, Family, FileRole, Model, ModelSpec, Result,
     TokenizerChoice, VisualSpec,
@@ -59,6 +63,9 @@ pub static FAMILY: Family = Family {
 const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
 
+/// The most that cosines are multiplied by in training (section 2.5 of the paper).
+const LARGEST_SCALE: f64 = 100.0;
+
 /// Images that the transformer takes together.
 const PART_IMAGES: usize = 8;
 
@@ -67,11 +74,13 @@ pub struct Clip {
     vision: VisionTower,
     text: TextTransformer,
     text_projection: Linear,
-    scale: f32,
+    /// `exp(logit_scale)`, a scalar.
+    scale: Tensor,
+    scale_value: f32,
     end: TextEnd,
     context_length: usize,
     width: usize,
-    tokenizer: Box<dyn Tokenizer>,
+    tokenizer: Arc<dyn Tokenizer>,
     input: VisualSpec,
     device: Device,
 }
@@ -229,7 +238,7 @@ impl Clip {
     fn assemble(
         clip: &ClipSpec,
         weights: &Weights,
-        tokenizer: Box<dyn Tokenizer>,
+        tokenizer: Arc<dyn Tokenizer>,
         input: ImageSpec,
         device: &Device,
     ) -> Result<Self> {
@@ -244,11 +253,13 @@ impl Clip {
             ),
             VisionSpec::ResNet(net) => VisionTower::ResNet(ModifiedResNet::load(&vision, net)?),
         };
+        let scale = scale(weights)?;
         Ok(Self {
             vision,
             text: TextTransformer::load(&text, &clip.text)?,
             text_projection: text_projection(clip, weights)?,
-            scale: scale(weights)?,
+            scale_value: scale.to_scalar()?,
+            scale,
             end: clip.end,
             context_length: clip.text.context_length,
             width: clip.width,
@@ -294,6 +305,33 @@ impl Clip {
         Ok(at_places(sequence, &self.ends(ids))?)
     }
 
+    /// The ids of texts, padded to the longest of them.
+    fn ids(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
+        let encoded = texts
+            .iter()
+            .map(|text| self.tokenizer.encode(text, self.context_length))
+            .collect::<Result<Vec<_>, _>>()?;
+        let longest = encoded.iter().map(|text| text.len).max().unwrap_or(0);
+        let end = self.tokenizer.end();
+        let padded = encoded.into_iter().map(|text| text.padded(longest, end));
+        Ok(padded.map(|text| text.ids).collect())
+    }
+
+    /// The contrastive loss of as many images as texts, which belong together in their order (section 2.3 of the paper).
+    pub fn contrastive_loss(
+        &self,
+        pixels: &Tensor,
+        ids: &[Vec<u32>],
+        padding: Option<&Mask>,
+    ) -> Result<Tensor> {
+        let images = unit_length(&self.image_features(pixels)?)?;
+        let texts = unit_length(&self.text_features(ids, padding)?)?;
+        // The published training keeps the scale from growing beyond 100.
+        let scale = self.scale.minimum(LARGEST_SCALE)?;
+        let logits = images.matmul(&texts.t()?)?.broadcast_mul(&scale)?;
+        loss::contrastive(&logits, 0.0)
+    }
+
     fn ends(&self, ids: &[Vec<u32>]) -> Vec<usize> {
         ids.iter().map(|ids| self.end.position(ids)).collect()
     }
@@ -322,21 +360,11 @@ impl Embed for Clip {
         if texts.is_empty() {
             return Ok(Tensor::zeros((0, self.width), DType::F32, &self.device)?);
         }
-        let encoded = texts
-            .iter()
-            .map(|text| self.tokenizer.encode(text, self.context_length))
-            .collect::<Result<Vec<_>, _>>()?;
-        let longest = encoded.iter().map(|text| text.len).max().unwrap_or(0);
-        let end = self.tokenizer.end();
-        let padded = encoded
-            .into_iter()
-            .map(|text| text.padded(longest, end).ids);
-        let ids: Vec<Vec<u32>> = padded.collect();
-        Ok(unit_length(&self.text_features(&ids, None)?)?)
+        Ok(unit_length(&self.text_features(&self.ids(texts)?, None)?)?)
     }
 
     fn scale(&self) -> f32 {
-        self.scale
+        self.scale_value
     }
 }
 
@@ -374,30 +402,26 @@ fn text_projection(clip: &ClipSpec, weights: &Weights) -> Result<Linear> {
 }
 
 /// `exp(logit_scale)`, a scalar or, for some of `open_clip`'s training programs, a vector of one.
-fn scale(weights: &Weights) -> Result<f32> {
+fn scale(weights: &Weights) -> Result<Tensor> {
     let name = "logit_scale";
     let shape: &[usize] = match weights.shape(name) {
         Some([1]) => &[1],
         _ => &[],
     };
-    Ok(weights
-        .tensor_f32(name, shape)?
-        .exp()?
-        .max_all()?
-        .to_scalar()?)
+    Ok(weights.tensor_f32(name, shape)?.exp()?.reshape(())?)
 }
 
 fn read_tokenizer(
     folder: &Path,
     clip: &ClipSpec,
     choice: TokenizerChoice,
-) -> Result<Box<dyn Tokenizer>> {
+) -> Result<Arc<dyn Tokenizer>> {
     let rows = clip.text.vocabulary_size;
-    let tokenizer: Box<dyn Tokenizer> = match choice {
-        TokenizerChoice::Checkpoint => Box::new(ClipTokenizer::from_folder(folder)?),
+    let tokenizer: Arc<dyn Tokenizer> = match choice {
+        TokenizerChoice::Checkpoint => Arc::new(ClipTokenizer::from_folder(folder)?),
         TokenizerChoice::WordHash => {
             let (start, end) = clip.start_and_end;
-            Box::new(WordHash::new(rows, start, end)?)
+            Arc::new(WordHash::new(rows, start, end)?)
         }
     };
     folder::check_vocabulary(folder, tokenizer.vocabulary_size(), rows)?;

@@ -17,10 +17,12 @@
 pub mod config;
 mod layers;
 mod layout;
+mod objective;
 pub mod prompts;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use sightline_core::{ImageSpec, Seed};
@@ -33,6 +35,8 @@ use sightline_text::{Gpt2Tokenizer, PairTokenizer, WordHash};
 pub use config::FlamingoConfig;
 pub use layers::Resampler;
 
+pub(crate) use self::objective::TRAINABLE;
+
 use self::layers::{GatedLayer, Seen, visible};
 use self::layout::Layout;
 use self::prompts::{END_OF_CHUNK, IMAGE, Template};
@@ -40,6 +44,7 @@ use crate::check::Check;
 use crate::folder::{self, CONFIG};
 use crate::generate::{self, Room, Strategies};
 use crate::language::LanguageConfig;
+use crate::loss::{self, told};
 use crate::score::log_probabilities_of;
 use crate::{
     Capability, Decoding, Error, Family, Generate, Generated, LanguageModel, Model, ModelSpec,
@@ -81,9 +86,20 @@ pub struct Flamingo {
     language: LanguageModel,
     marks: Marks,
     /// `None`: ids are hashes of words, and are written as numbers.
-    tokenizer: Option<Gpt2Tokenizer>,
+    tokenizer: Tokenizing,
     input: VisualSpec,
     device: Device,
+}
+
+/// `None`: ids are hashes of words.
+type Tokenizing = Option<Arc<Gpt2Tokenizer>>;
+
+/// Parts that Flamingo did not train, where they are there before the rest.
+#[derive(Clone, Default)]
+struct Kept {
+    vision: Option<Vit>,
+    /// With its own table of tokens, for which the checkpoint's stands in.
+    language: Option<LanguageModel>,
 }
 
 /// Tokens that are no words.
@@ -130,17 +146,26 @@ impl Flamingo {
         let input = layout.input(&config)?;
         let weights = layout.checkpoint_weights(spec.precision, device)?;
         let own = layout.language_weights(spec.precision, device)?;
-        let vision = layout.load_vision(&config, &weights, device);
-        let model = Self::assemble(
-            config,
-            language,
-            &weights,
-            own.as_ref(),
-            vision,
-            tokenizer,
-            input,
-            device,
-        );
+        let load = || {
+            let own = own.as_ref();
+            let kept = Kept {
+                vision: Some(layout.load_vision(&config, &weights, device)?),
+                language: own
+                    .map(|own| LanguageModel::load(language.clone(), own))
+                    .transpose()?,
+            };
+            Self::assemble(
+                config.clone(),
+                language.clone(),
+                &weights,
+                kept,
+                None,
+                tokenizer,
+                input,
+                device,
+            )
+        };
+        let model = load();
         // Problems with tensors first: they are the cause of whatever else went wrong.
         folder::finish(&weights, &layout.checkpoint)?;
         if let Some(own) = &own {
@@ -162,11 +187,12 @@ impl Flamingo {
         let weights = Weights::random(seed, device);
         let language = config.lm_config.clone().unwrap_or_default();
         let language = LanguageConfig::parse(path, language)?;
-        let vision = layout::vit(&weights.scope("vision_encoder"), &config);
+        let kept = Kept {
+            vision: Some(layout::vit(&weights.scope("vision_encoder"), &config)?),
+            language: None,
+        };
         let input = layout::usual_input(&config, path)?;
-        Self::assemble(
-            config, language, &weights, None, vision, None, input, device,
-        )
+        Self::assemble(config, language, &weights, kept, None, None, input, device)
     }
 
     #[expect(
@@ -177,9 +203,9 @@ impl Flamingo {
         config: FlamingoConfig,
         language: LanguageConfig,
         weights: &Weights,
-        own: Option<&Weights>,
-        vision: Result<Vit>,
-        tokenizer: Option<Gpt2Tokenizer>,
+        kept: Kept,
+        rows: Option<usize>,
+        tokenizer: Tokenizing,
         input: ImageSpec,
         device: &Device,
     ) -> Result<Self> {
@@ -188,8 +214,9 @@ impl Flamingo {
         let names = language.spec.names;
         let (width, depth) = (language.spec.width, language.spec.depth);
         let table = format!("{}.weight", names.tokens);
-        let rows = body.shape(&table).and_then(|shape| shape.first().copied());
+        let found = body.shape(&table).and_then(|shape| shape.first().copied());
         // Random weights have no shapes.
+        let rows = rows.or(found);
         let rows = rows.unwrap_or(language.spec.vocabulary_size + 2);
         let marks = Marks::of(rows, config.pad_id);
         let resampler = Resampler::load(&weights.scope("perceiver"), &config)?;
@@ -202,21 +229,24 @@ impl Flamingo {
                 .transpose()
         };
         let gated = (0..depth).map(layer).collect::<sightline_nn::Result<_>>()?;
-        let language = match own {
+        let language = match kept.language {
             None => {
                 let mut language = language;
                 language.spec.vocabulary_size = rows;
                 LanguageModel::load(language, &inside)?
             }
-            Some(own) => {
+            Some(kept) => {
                 let embedding = language.spec.embedding_width;
                 let tokens = body.tensor(&table, &[rows, embedding])?;
                 let head = head(&inside, &language, rows)?;
-                LanguageModel::load(language, own)?.with_tokens(tokens, head)?
+                kept.with_tokens(tokens, head)?
             }
         };
         Ok(Self {
-            vision: vision?,
+            vision: match kept.vision {
+                Some(vision) => vision,
+                None => layout::vit(&weights.scope("vision_encoder"), &config)?,
+            },
             resampler,
             gated,
             language,
@@ -313,6 +343,24 @@ impl Flamingo {
     pub fn logits(&self, prompts: Tokens<'_>, present: &[Vec<u8>]) -> Result<Tensor> {
         let (_, hidden) = self.read_filled(prompts, Some(present))?;
         Ok(self.network().logits(&hidden)?)
+    }
+
+    /// The loss of training, the mean cross entropy of the tokens that [`labels`] names behind those before them, and of how
+    /// many. `prompts` are rows of one length, of which `present` says what is no padding.
+    pub fn text_loss(
+        &self,
+        prompts: Tokens<'_>,
+        present: &[Vec<u8>],
+        interleaved: bool,
+    ) -> Result<(Tensor, usize)> {
+        let next = prompts.ids.iter().flat_map(|ids| {
+            let labels = labels(self.marks, ids, interleaved).into_iter();
+            labels.skip(1).chain([None])
+        });
+        let next: Vec<Option<u32>> = next.collect();
+        let (_, hidden) = self.read_filled(prompts, Some(present))?;
+        let (states, next) = told(&hidden.flatten_to(1)?, &next)?;
+        loss::cross_entropy(&self.network().logits(&states)?, &next)
     }
 
     fn read_filled(
@@ -551,10 +599,14 @@ struct Asked {
 }
 
 impl Marks {
+    /// Rows that are added to a table of tokens.
+    fn added(pad: Option<u32>) -> usize {
+        if pad.is_some() { 2 } else { 3 }
+    }
+
     /// Those of a table of `rows`: the two marks were added last, and padding behind them if there was none.
     fn of(rows: usize, pad: Option<u32>) -> Self {
-        let added = if pad.is_some() { 2 } else { 3 };
-        let end = rows.saturating_sub(added) as u32;
+        let end = rows.saturating_sub(Self::added(pad)) as u32;
         Self {
             end,
             image: end + 1,
@@ -719,6 +771,10 @@ impl Generate for Flamingo {
             strategy: Strategy::Beam { width: 3 },
             max_tokens: None,
         }
+    }
+
+    fn end_of_shot(&self) -> &'static str {
+        "<|endofchunk|>\n"
     }
 
     /// An image alone is captioned behind the prompt of the published evaluation, `Output:`. What is written behind prompts

@@ -6,10 +6,13 @@
 //! for `nf_resnet50`, `mapper.*` is ours, `clip_project.model.*` is ClipCap's, `lm.*` holds the published names of the
 //! language model. A prompt is any row of images and texts.
 
+mod objective;
+
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sightline_core::image_spec::timm::from_timm;
 use sightline_nn::causal::{CausalNetwork, Next, continuation_log_probabilities, padded_left};
@@ -18,10 +21,13 @@ use sightline_nn::tower::{NfResNet, NfResNetSpec};
 use sightline_nn::{Linear, Weights};
 use sightline_text::{Gpt2Tokenizer, PairTokenizer, WordHash};
 
+pub(crate) use self::objective::TRAINABLE;
 use crate::check::{Check, limit};
 use crate::folder::{self, CONFIG, read_json};
 use crate::generate::{self, Room, Strategies};
 use crate::language::LanguageConfig;
+use crate::loss::{self, told};
+use crate::objective::filled;
 use crate::score::log_probabilities_of;
 use crate::{
     Capability, Decoding, Error, Family, Generate, Generated, LanguageModel, Model, ModelSpec,
@@ -108,7 +114,7 @@ pub enum Mapper {
 }
 
 /// What the model gets to see of images, for the paper's ablations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sight {
     /// The image.
@@ -143,8 +149,50 @@ pub struct Frozen {
     /// The token that ends a text.
     end: u32,
     /// `None`: ids are hashes of words, and are written as numbers.
-    tokenizer: Option<Gpt2Tokenizer>,
+    tokenizer: Option<Arc<Gpt2Tokenizer>>,
     input: VisualSpec,
+}
+
+/// What a folder says of a model besides its weights.
+#[derive(Clone)]
+struct Form {
+    config: FrozenConfig,
+    language: LanguageConfig,
+    /// `None`: ids are hashes of words.
+    tokenizer: Option<Arc<Gpt2Tokenizer>>,
+    input: VisualSpec,
+}
+
+impl Form {
+    fn read(spec: &ModelSpec) -> Result<Self> {
+        let folder = spec.folder(FAMILY.name)?;
+        let path = folder.join(CONFIG);
+        let config = FrozenConfig::read(&path)?;
+        let language = LanguageConfig::parse(&path, config.lm_config.clone())?;
+        let tokenizer = match spec.tokenizer {
+            TokenizerChoice::Checkpoint => Some(Arc::new(Gpt2Tokenizer::from_folder(folder)?)),
+            TokenizerChoice::WordHash => None,
+        };
+        let rows = language.spec.vocabulary_size;
+        if let Some(tokenizer) = &tokenizer {
+            folder::check_vocabulary(folder, tokenizer.vocabulary_size(), rows)?;
+        }
+        if language.eos.first().is_none_or(|&id| id as usize >= rows) {
+            let found = language
+                .eos
+                .first()
+                .map_or("absent".to_owned(), u32::to_string);
+            let wanted = format!("a token below {rows}, which ends a text");
+            let check = Check::new(&path).part("lm_config");
+            return Err(check.wrong("eos_token_id", &found, wanted));
+        }
+        Ok(Self {
+            input: config.input(&path)?,
+            config,
+            language,
+            tokenizer,
+        })
+    }
 }
 
 impl FrozenConfig {
@@ -184,41 +232,17 @@ impl Frozen {
     /// is written are ids.
     pub fn load(spec: &ModelSpec, device: &Device) -> Result<Self> {
         let folder = spec.folder(FAMILY.name)?;
-        let path = folder.join(CONFIG);
-        let config = FrozenConfig::read(&path)?;
-        let language = LanguageConfig::parse(&path, config.lm_config.clone())?;
-        let tokenizer = match spec.tokenizer {
-            TokenizerChoice::Checkpoint => Some(Gpt2Tokenizer::from_folder(folder)?),
-            TokenizerChoice::WordHash => None,
-        };
-        let rows = language.spec.vocabulary_size;
-        if let Some(tokenizer) = &tokenizer {
-            folder::check_vocabulary(folder, tokenizer.vocabulary_size(), rows)?;
-        }
-        if language.eos.first().is_none_or(|&id| id as usize >= rows) {
-            let found = language
-                .eos
-                .first()
-                .map_or("absent".to_owned(), u32::to_string);
-            let wanted = format!("a token below {rows}, which ends a text");
-            let check = Check::new(&path).part("lm_config");
-            return Err(check.wrong("eos_token_id", &found, wanted));
-        }
-        let input = config.input(&path)?;
+        let form = Form::read(spec)?;
         let weights = Weights::open(folder, device)?.with_precision(spec.precision)?;
-        let model = Self::assemble(config, language, &weights, tokenizer, input);
+        let model = Self::assemble(&form, &weights, None);
         // Problems with tensors first: they are the cause of whatever else went wrong.
         folder::finish(&weights, folder)?;
         model
     }
 
-    fn assemble(
-        config: FrozenConfig,
-        language: LanguageConfig,
-        weights: &Weights,
-        tokenizer: Option<Gpt2Tokenizer>,
-        input: VisualSpec,
-    ) -> Result<Self> {
+    /// A language model that is there already is taken as it is.
+    fn assemble(form: &Form, weights: &Weights, language: Option<LanguageModel>) -> Result<Self> {
+        let (config, spec) = (form.config.clone(), &form.language.spec);
         let (encoder, features) = match config.encoder {
             Encoder::NfResnet => {
                 let spec = NfResNetSpec {
@@ -231,7 +255,7 @@ impl Frozen {
             }
             Encoder::Precomputed => (None, config.feature_dim),
         };
-        let width = language.spec.embedding_width;
+        let width = spec.embedding_width;
         let all = config.prefix_tokens * width;
         let maps = match config.mapper {
             Mapper::Linear => vec![Linear::load(&weights.scope("mapper"), features, all)?],
@@ -246,10 +270,13 @@ impl Frozen {
             }
         };
         Ok(Self {
-            end: language.eos.first().copied().unwrap_or(0),
-            language: LanguageModel::load(language, &weights.scope("lm"))?,
-            tokenizer,
-            input,
+            end: form.language.eos.first().copied().unwrap_or(0),
+            language: match language {
+                Some(language) => language,
+                None => LanguageModel::load(form.language.clone(), &weights.scope("lm"))?,
+            },
+            tokenizer: form.tokenizer.clone(),
+            input: form.input.clone(),
             config,
             encoder,
             maps,
@@ -375,6 +402,19 @@ impl Frozen {
         ids: &[Vec<u32>],
         present: &[Vec<u8>],
     ) -> Result<Tensor> {
+        let (hidden, first) = self.caption_states(prefix, ids, present)?;
+        let hidden = hidden.narrow(1, first, hidden.dim(1)? - 1 - first)?;
+        Ok(self.language.transformer().logits(&hidden.contiguous()?)?)
+    }
+
+    /// The states `[B, n + L, width]` of images and captions, and the place of the state that predicts a caption's first
+    /// token.
+    fn caption_states(
+        &self,
+        prefix: &Tensor,
+        ids: &[Vec<u32>],
+        present: &[Vec<u8>],
+    ) -> Result<(Tensor, usize)> {
         let network = self.language.transformer();
         let tokens = prefix.dim(1)?;
         let words = network.embed(ids)?.to_dtype(DType::F32)?;
@@ -393,8 +433,27 @@ impl Frozen {
             positions: Some(&positions),
         };
         let hidden = network.advance(next, &mut network.start(ids.len()))?;
-        let hidden = hidden.narrow(1, tokens - 1, len - tokens)?;
-        Ok(network.logits(&hidden.contiguous()?)?)
+        Ok((hidden, tokens - 1))
+    }
+
+    /// The loss of training (equation 2 of the paper), the mean cross entropy of the tokens of `ids` behind the prefix of
+    /// an image each, padding left out, and of how many.
+    pub fn caption_loss(
+        &self,
+        prefix: &Tensor,
+        ids: &[Vec<u32>],
+        present: &[Vec<u8>],
+    ) -> Result<(Tensor, usize)> {
+        let (hidden, first) = self.caption_states(prefix, ids, present)?;
+        let len = ids.first().map_or(0, Vec::len);
+        let hidden = hidden.narrow(1, first, len)?.contiguous()?.flatten_to(1)?;
+        let there = present.iter().flatten();
+        let labels = ids.iter().flatten().zip(there);
+        let labels: Vec<Option<u32>> = labels
+            .map(|(&id, &there)| (there != 0).then_some(id))
+            .collect();
+        let (hidden, labels) = told(&hidden, &labels)?;
+        loss::cross_entropy(&self.language.transformer().logits(&hidden)?, &labels)
     }
 
     /// The beam search of Hugging Face's programs with sums divided by `length ^ length_penalty`.
@@ -427,8 +486,12 @@ impl Frozen {
 
     /// The vectors that stand for each of `images`, `[B, n, width]`. An image without a region is seen as zeros.
     fn prefixes(&self, images: &Visual) -> Result<Tensor> {
+        self.prefixes_in(images, self.config.sight)
+    }
+
+    fn prefixes_in(&self, images: &Visual, sight: Sight) -> Result<Tensor> {
         if self.encoder.is_some() {
-            return self.visual_prefix(images.pixels()?, self.config.sight);
+            return self.visual_prefix(images.pixels()?, sight);
         }
         let (features, present) = images.regions()?;
         let (batch, regions, found) = features.dims3()?;
@@ -443,7 +506,7 @@ impl Frozen {
             let first = features.narrow(1, 0, 1)?.squeeze(1)?.to_dtype(DType::F32)?;
             first.broadcast_mul(&present)?
         };
-        self.visual_prefix(&features, self.config.sight)
+        self.visual_prefix(&features, sight)
     }
 
     /// The parts of a prompt, texts as ids.
@@ -504,19 +567,7 @@ impl Score for Frozen {
             Ok(ids)
         };
         let texts = texts.iter().map(ended).collect::<Result<Vec<Vec<u32>>>>()?;
-        let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
-        let filled = |ids: &Vec<u32>| {
-            let mut row = ids.clone();
-            row.resize(longest, self.end);
-            row
-        };
-        let present = |ids: &Vec<u32>| {
-            let mut row = vec![1; ids.len()];
-            row.resize(longest, 0);
-            row
-        };
-        let rows: Vec<Vec<u32>> = texts.iter().map(filled).collect();
-        let present: Vec<Vec<u8>> = texts.iter().map(present).collect();
+        let (rows, present) = filled(&texts, self.end);
         let logits = self.caption_logits(&self.prefixes(images)?, &rows, &present)?;
         let of_row = |(row, ids): (usize, &Vec<u32>)| {
             Ok(log_probabilities_of(&logits.get(row)?.to_vec2()?, ids))
@@ -659,8 +710,13 @@ mod tests {
         check_config(Check::new(Path::new("c")), &config).unwrap();
         let language = LanguageConfig::parse(Path::new("c"), config.lm_config.clone()).unwrap();
         let weights = Weights::random(Seed(2), &Device::Cpu);
-        let input = config.input(Path::new("c")).unwrap();
-        Frozen::assemble(config, language, &weights, None, input).unwrap()
+        let form = Form {
+            input: config.input(Path::new("c")).unwrap(),
+            tokenizer: None,
+            config,
+            language,
+        };
+        Frozen::assemble(&form, &weights, None).unwrap()
     }
 
     fn ones(shape: &[usize]) -> Tensor {

@@ -10,6 +10,8 @@
 //! as published, or as `lm_config.json`, `lm.safetensors`, `lm_tokenizer/` and `clip_config.json`, `clip.safetensors`,
 //! `clip_tokenizer/`.
 
+mod objective;
+
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
@@ -21,6 +23,7 @@ use sightline_nn::decode::{
 use sightline_nn::{Weights, unit_length};
 use sightline_text::{ClipTokenizer, Gpt2Tokenizer};
 
+pub(crate) use self::objective::TRAINABLE;
 use super::clip::{self, Clip};
 use crate::check::{Check, limit};
 use crate::folder::{CONFIG, check_vocabulary, read_json};
@@ -195,6 +198,35 @@ fn files(folder: &Path) -> Result<Vec<CheckpointFile>> {
     Ok(files)
 }
 
+/// Where the language model is.
+struct LanguageFiles {
+    config: PathBuf,
+    weights: PathBuf,
+    vocabulary: PathBuf,
+    /// The file of its weights if they are written anew, counted from the folder.
+    file: &'static str,
+}
+
+impl LanguageFiles {
+    fn of(folder: &Path) -> Self {
+        let own = folder.join("lm");
+        if own.is_dir() {
+            return Self {
+                config: own.join(CONFIG),
+                weights: own.clone(),
+                vocabulary: own,
+                file: "lm/model.safetensors",
+            };
+        }
+        Self {
+            config: folder.join("lm_config.json"),
+            weights: folder.join("lm.safetensors"),
+            vocabulary: folder.join("lm_tokenizer"),
+            file: "lm.safetensors",
+        }
+    }
+}
+
 impl Magic {
     /// The models in the folder of `spec`. Both tokenizers are read, whichever it chooses.
     pub fn load(spec: &ModelSpec, device: &Device) -> Result<Self> {
@@ -202,16 +234,12 @@ impl Magic {
         let path = folder.join(CONFIG);
         let config = MagicConfig::read(&path)?;
         let check = Check::new(&path);
-        let own = folder.join("lm");
-        let (settings, weights, vocabulary) = if own.is_dir() {
-            (own.join(CONFIG), own.clone(), own)
-        } else {
-            (
-                folder.join("lm_config.json"),
-                folder.join("lm.safetensors"),
-                folder.join("lm_tokenizer"),
-            )
-        };
+        let LanguageFiles {
+            config: settings,
+            weights,
+            vocabulary,
+            ..
+        } = LanguageFiles::of(folder);
         let language = LanguageModel::open_in(&settings, &weights, spec.precision, device)?;
         let rows = language.config().spec.vocabulary_size;
         for (field, id) in [
@@ -555,44 +583,6 @@ impl Eye<'_> {
         let total: f32 = shares.iter().sum();
         Ok(shares.into_iter().map(|share| share / total).collect())
     }
-}
-
-/// The two losses of training (SimCTG, Su et al. 2022, arXiv 2202.06417, equation 2): mean cross entropy of the next
-/// tokens, and the mean over pairs of different positions of a text of `max(0, ρ - 1 + cos)`. `rows` are whole texts of
-/// ids, padded to the same length; padding counts for neither.
-pub fn losses(magic: &Magic, rows: &[Vec<u32>]) -> Result<(f32, f32)> {
-    let (network, pad) = (magic.language.transformer(), magic.config.pad_id);
-    let inputs: Vec<Vec<u32>> = rows
-        .iter()
-        .map(|row| row[..row.len().saturating_sub(1)].to_vec())
-        .collect();
-    let hidden = network.forward(&network.embed(&inputs)?, None)?;
-    let (mut entropy, mut targets, mut contrast, mut pairs) = (0f64, 0u32, 0f64, 0u32);
-    for (b, row) in rows.iter().enumerate() {
-        let states = hidden.get(b)?;
-        let logits = network.logits(&states)?.to_vec2::<f32>()?;
-        for (logits, &target) in logits.iter().zip(row.iter().skip(1)) {
-            if target != pad {
-                let total: f64 = logits.iter().map(|v| f64::from(*v).exp()).sum();
-                let own = logits.get(target as usize).copied().unwrap_or(f32::NAN);
-                entropy += total.ln() - f64::from(own);
-                targets += 1;
-            }
-        }
-        let states = unit_length(&states)?;
-        let cosines = states.matmul(&states.t()?)?.to_vec2::<f32>()?;
-        let real = |i: usize| row.get(i).is_some_and(|&id| id != pad);
-        for (i, cosines) in cosines.iter().enumerate().filter(|(i, _)| real(*i)) {
-            for (j, cosine) in cosines.iter().enumerate() {
-                if i != j && real(j) {
-                    contrast += f64::from((magic.config.margin - 1.0 + cosine).max(0.0));
-                    pairs += 1;
-                }
-            }
-        }
-    }
-    let mean = |sum: f64, count: u32| (sum / f64::from(count)) as f32;
-    Ok((mean(entropy, targets), mean(contrast, pairs)))
 }
 
 #[cfg(test)]

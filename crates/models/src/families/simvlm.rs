@@ -19,6 +19,10 @@
 mod body;
 pub mod config;
 pub mod image;
+mod objective;
+
+use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use sightline_core::image_spec::{CropRounding, Filter, Fit, Reference, Rescale, Size};
@@ -30,9 +34,13 @@ use sightline_text::{PairTokenizer, SentencePiece, WordHash};
 pub use config::{DecoderPositions, PrefixPolicy, SimVlmConfig, StemKind, Variant};
 pub use image::{Cells, Grid, ImageCells, RelativeBias};
 
+pub(crate) use self::objective::TRAINABLE;
+
 use self::body::{Body, Seen};
 use crate::folder::{self, CONFIG};
 use crate::generate::{self, Strategies};
+use crate::loss::{self, told};
+use crate::objective::filled;
 use crate::score::log_probabilities_of;
 use crate::{
     Capability, Classify, Decoding, Error, Family, Generate, Generated, Model, ModelSpec, Prompt,
@@ -51,7 +59,7 @@ pub static FAMILY: Family = Family {
     ],
     needs_checkpoint: true,
     files: |spec| {
-        let tokenizer = |folder: &std::path::Path| Ok(vec![SentencePiece::file(folder)?]);
+        let tokenizer = |folder: &Path| Ok(vec![SentencePiece::file(folder)?]);
         folder::files(spec, spec.folder(FAMILY.name)?, tokenizer)
     },
     offers: |spec| {
@@ -84,7 +92,7 @@ pub struct SimVlm {
     /// The head, and names of its labels.
     answers: Option<(Linear, Vec<String>)>,
     /// `None`: ids are hashes of words, and are written as numbers.
-    pieces: Option<SentencePiece>,
+    pieces: Option<Arc<SentencePiece>>,
     input: VisualSpec,
     device: Device,
 }
@@ -111,16 +119,7 @@ impl SimVlm {
     pub fn load(spec: &ModelSpec, device: &Device) -> Result<Self> {
         let folder = spec.folder(FAMILY.name)?;
         let config = SimVlmConfig::read(&folder.join(CONFIG))?;
-        let pieces = match spec.tokenizer {
-            TokenizerChoice::Checkpoint => {
-                Some(SentencePiece::from_file(&SentencePiece::file(folder)?)?)
-            }
-            TokenizerChoice::WordHash => None,
-        };
-        if let Some(pieces) = &pieces {
-            let ids = pieces.vocabulary_size();
-            folder::check_vocabulary(folder, ids, config.vocab_size)?;
-        }
+        let pieces = read_pieces(folder, &config, spec.tokenizer)?;
         let weights = Weights::open(folder, device)?.with_precision(spec.precision)?;
         let model = Self::assemble(config, &weights, pieces, device);
         // Problems with tensors first: they are the cause of whatever else went wrong.
@@ -137,7 +136,7 @@ impl SimVlm {
     fn assemble(
         config: SimVlmConfig,
         weights: &Weights,
-        pieces: Option<SentencePiece>,
+        pieces: Option<Arc<SentencePiece>>,
         device: &Device,
     ) -> Result<Self> {
         let width = config.d_model;
@@ -209,7 +208,68 @@ impl SimVlm {
         self.check_context(start + longest)?;
         let read = self.read(prefix)?;
         let embedded = self.embed(ids, start)?;
-        Ok(self.body.write_all(&embedded, read, lengths)?)
+        Ok(self.body.write_all(&embedded, read, lengths, None)?)
+    }
+
+    /// The states `[B, T, width]` behind prefixes of any lengths, at what [`Self::shifted`] makes of `targets`, and these
+    /// rows. `cells` are of an image for each row.
+    fn hidden_of_texts(
+        &self,
+        cells: Option<&Cells>,
+        prefixes: &[Vec<u32>],
+        targets: &[Vec<u32>],
+    ) -> Result<(Tensor, Vec<Vec<u32>>)> {
+        let lengths: Vec<usize> = targets.iter().map(Vec::len).collect();
+        let shifted = self.shifted(targets);
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let of_prefix = prefixes.iter().map(Vec::len).max().unwrap_or(0);
+        self.check_context(of_prefix + longest)?;
+        let (filled, present) = filled(prefixes, self.config.pad_id);
+        let text = (of_prefix > 0)
+            .then(|| self.embed(&filled, 0))
+            .transpose()?;
+        let sequence = join(cells, text, prefixes.len())?;
+        let grid = cells.map(|cells| cells.grid);
+        let before = grid.map_or(0, |(rows, columns)| rows * columns);
+        let is_even = present.iter().flatten().all(|&there| there != 0);
+        let present: Option<Vec<Vec<u8>>> = (!is_even).then(|| {
+            let row = |row: &Vec<u8>| [vec![1; before], row.clone()].concat();
+            present.iter().map(row).collect()
+        });
+        let present = present.as_deref();
+        let read = self.body.read(sequence, grid, present)?;
+
+        let words = self.words.forward(&shifted)?;
+        let positions = |row: &Vec<u32>| {
+            let start = match self.config.decoder_positions {
+                DecoderPositions::Continue => row.len(),
+                DecoderPositions::Zero => 0,
+            };
+            (start as u32..).take(longest).collect()
+        };
+        let positions: Vec<Vec<u32>> = prefixes.iter().map(positions).collect();
+        let embedded = (words + self.positions.rows("position", &positions)?)?;
+        let hidden = self.body.write_all(&embedded, read, &lengths, present)?;
+        Ok((hidden, shifted))
+    }
+
+    /// The loss of `PrefixLM` (equation 2 of the paper), the mean cross entropy of the tokens of `targets` behind their
+    /// prefixes, and of how many. `cells` are of an image for each row.
+    pub fn prefix_loss(
+        &self,
+        cells: Option<&Cells>,
+        prefixes: &[Vec<u32>],
+        targets: &[Vec<u32>],
+    ) -> Result<(Tensor, usize)> {
+        let (hidden, shifted) = self.hidden_of_texts(cells, prefixes, targets)?;
+        let labels = targets.iter().zip(&shifted).flat_map(|(target, row)| {
+            let told = target.iter().copied().map(Some);
+            told.chain(std::iter::repeat(None)).take(row.len())
+        });
+        let labels: Vec<Option<u32>> = labels.collect();
+        let states = hidden.flatten_to(1)?;
+        let (states, labels) = told(&states, &labels)?;
+        loss::cross_entropy(&self.output.forward(&states)?, &labels)
     }
 
     /// Writes behind each row of the prefixes by a search each; returns what they found, the best first.
@@ -305,22 +365,9 @@ impl SimVlm {
     fn read(&self, prefix: Prefix<'_>) -> Result<(Seen, Tensor)> {
         let has_text = prefix.ids.first().is_some_and(|row| !row.is_empty());
         let text = has_text.then(|| self.embed(prefix.ids, 0)).transpose()?;
-        let sequence = match (prefix.cells, text) {
-            (Some(cells), Some(text)) => Tensor::cat(&[&cells.tokens, &text], 1)?,
-            (Some(cells), None) => cells.tokens.clone(),
-            (None, Some(text)) => text,
-            (None, None) => return Err(empty_prompt()),
-        };
-        let rows = sequence.dim(0)?;
-        if rows != prefix.ids.len() {
-            return Err(Error::Count {
-                what: "images",
-                found: rows,
-                wanted: prefix.ids.len(),
-            });
-        }
-        self.body
-            .read(sequence, prefix.cells.map(|cells| cells.grid))
+        let sequence = join(prefix.cells, text, prefix.ids.len())?;
+        let grid = prefix.cells.map(|cells| cells.grid);
+        self.body.read(sequence, grid, None)
     }
 
     fn check_context(&self, tokens: usize) -> Result<()> {
@@ -372,6 +419,39 @@ impl SimVlm {
         }
         Ok((image, ids))
     }
+}
+
+/// Cells and behind them texts, as one sequence for each of `rows`.
+fn join(cells: Option<&Cells>, text: Option<Tensor>, rows: usize) -> Result<Tensor> {
+    let sequence = match (cells, text) {
+        (Some(cells), Some(text)) => Tensor::cat(&[&cells.tokens, &text], 1)?,
+        (Some(cells), None) => cells.tokens.clone(),
+        (None, Some(text)) => text,
+        (None, None) => return Err(empty_prompt()),
+    };
+    let found = sequence.dim(0)?;
+    if found != rows {
+        return Err(Error::Count {
+            what: "images",
+            found,
+            wanted: rows,
+        });
+    }
+    Ok(sequence)
+}
+
+/// `None` if ids are hashes of words.
+fn read_pieces(
+    folder: &Path,
+    config: &SimVlmConfig,
+    choice: TokenizerChoice,
+) -> Result<Option<Arc<SentencePiece>>> {
+    if choice != TokenizerChoice::Checkpoint {
+        return Ok(None);
+    }
+    let pieces = SentencePiece::from_file(&SentencePiece::file(folder)?)?;
+    folder::check_vocabulary(folder, pieces.vocabulary_size(), config.vocab_size)?;
+    Ok(Some(Arc::new(pieces)))
 }
 
 fn empty_prompt() -> Error {

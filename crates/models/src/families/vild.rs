@@ -17,6 +17,7 @@
 mod config;
 pub mod head;
 pub mod loss;
+mod objective;
 pub mod prompts;
 
 use candle_core::{Device, Tensor};
@@ -25,12 +26,15 @@ use sightline_nn::{Weights, unit_length};
 pub use config::{Mode, REGION_SIDE, VildConfig};
 pub use head::Heads;
 
-use self::head::{corrected, cosines, log_softmax};
+pub(crate) use self::objective::TRAINABLE;
+
+use self::head::{corrected, cosines};
 use crate::detect::{
     Class, Detect, Judged, Proposal, RegionBatch, RegionView, Seen, Selection, Vocabulary, clipped,
 };
 use crate::encoder::encoder;
 use crate::folder::{self, CONFIG};
+use crate::loss::log_softmax;
 use crate::{
     Capability, CheckpointFile, Embed, Error, Family, FileRole, Model, ModelSpec, Result,
     VisualSpec,

@@ -14,9 +14,11 @@
 //! [`NodeBeam`]: sightline_nn::decode::NodeBeam
 
 pub mod config;
+mod objective;
 mod textual;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use sightline_core::image_spec::{
@@ -31,28 +33,40 @@ use sightline_text::{Tokenizer, VirTexTokenizer, WordHash};
 pub use config::{DecoderConfig, Objective, TextualConfig, VirTexConfig};
 pub use textual::TextualHead;
 
+pub(crate) use self::objective::TRAINABLE;
+
 use crate::folder;
+use crate::loss::{self, told};
 use crate::score::log_probabilities_of;
 use crate::{
-    Capability, CheckpointFile, Decoding, Error, Family, FileRole, Generate, Generated, Model,
-    ModelSpec, Prompt, Result, Score, Segment, Strategy, TokenizerChoice, Visual, VisualSpec,
+    Capability, CheckpointFile, Decoding, Error, Family, Features, FileRole, Generate, Generated,
+    Model, ModelSpec, Prompt, Result, Score, Segment, Strategy, TokenizerChoice, Visual,
+    VisualSpec,
 };
 
 /// The registry's entry.
 pub static FAMILY: Family = Family {
     name: "virtex",
     paper: "https://arxiv.org/abs/2006.06666",
-    capabilities: &[Capability::Generate, Capability::Score],
+    capabilities: &[
+        Capability::Features,
+        Capability::Generate,
+        Capability::Score,
+    ],
     needs_checkpoint: true,
     files,
     offers: |spec| {
         let config = VirTexConfig::read(spec.folder(FAMILY.name)?)?;
         let writes = config.objective.writes_captions();
-        Ok(if writes { FAMILY.capabilities } else { &[] })
+        Ok(if writes {
+            FAMILY.capabilities
+        } else {
+            &[Capability::Features]
+        })
     },
     input: |spec| {
-        VirTexConfig::read(spec.folder(FAMILY.name)?)?;
-        Ok(VisualSpec::Pixels(input()))
+        let config = VirTexConfig::read(spec.folder(FAMILY.name)?)?;
+        Ok(VisualSpec::Pixels(input(config.image_size)))
     },
     load: |spec, device| Ok(Box::new(VirTex::load(spec, Parts::Captions, device)?)),
 };
@@ -99,7 +113,7 @@ pub struct VirTex {
     visual: ResNet,
     textual: TextualHead,
     /// `None`: ids are written as numbers.
-    tokenizer: Option<VirTexTokenizer>,
+    tokenizer: Option<Arc<VirTexTokenizer>>,
     input: VisualSpec,
 }
 
@@ -124,14 +138,7 @@ impl VirTex {
     pub fn load(spec: &ModelSpec, parts: Parts, device: &Device) -> Result<Self> {
         let folder = spec.folder(FAMILY.name)?;
         let config = VirTexConfig::read(folder)?;
-        let tokenizer = match spec.tokenizer {
-            TokenizerChoice::Checkpoint => Some(VirTexTokenizer::from_folder(folder)?),
-            TokenizerChoice::WordHash => None,
-        };
-        if let Some(tokenizer) = &tokenizer {
-            let ids = tokenizer.vocabulary_size();
-            folder::check_vocabulary(folder, ids, config.vocab_size)?;
-        }
+        let tokenizer = read_tokenizer(folder, &config, spec.tokenizer)?;
         let weights = Weights::open(folder, device)?.with_precision(spec.precision)?;
         let model = Self::assemble(config, &weights, parts, tokenizer);
         // Problems with tensors first: they are the cause of whatever else went wrong.
@@ -154,13 +161,13 @@ impl VirTex {
         config: VirTexConfig,
         weights: &Weights,
         parts: Parts,
-        tokenizer: Option<VirTexTokenizer>,
+        tokenizer: Option<Arc<VirTexTokenizer>>,
     ) -> Result<Self> {
         Ok(Self {
             visual: ResNet::load(&weights.scope(VISUAL), &config.visual)?,
             textual: TextualHead::load(weights, &config, parts == Parts::All)?,
             tokenizer,
-            input: VisualSpec::Pixels(input()),
+            input: VisualSpec::Pixels(input(config.image_size)),
             config,
         })
     }
@@ -258,6 +265,55 @@ impl VirTex {
         Ok(all)
     }
 
+    /// The loss of one direction (section 3 of the paper), the mean cross entropy of the next tokens of `ids`, `B` rows of
+    /// one length of which the first `lengths[b]` count, about the images of `memory`, and of how many; what no piece stands
+    /// for is left out. `None` if the model has no decoder of that direction.
+    pub fn caption_loss(
+        &self,
+        direction: Direction,
+        memory: &Tensor,
+        ids: &[Vec<u32>],
+        lengths: &[usize],
+    ) -> Result<Option<(Tensor, usize)>> {
+        let unknown = self.config.unk_index;
+        let labels = ids.iter().flat_map(|row| {
+            let next = row.iter().skip(1).map(|&id| (id != unknown).then_some(id));
+            next.chain([None])
+        });
+        let labels: Vec<Option<u32>> = labels.collect();
+        self.loss_at(direction, memory, (ids, lengths), &labels)
+    }
+
+    /// The loss of a masked language model, the mean cross entropy at those of `labels` that are not padding, and of how
+    /// many. `None` if the model has no decoder.
+    pub fn masked_loss(
+        &self,
+        memory: &Tensor,
+        ids: &[Vec<u32>],
+        lengths: &[usize],
+        labels: &[Vec<u32>],
+    ) -> Result<Option<(Tensor, usize)>> {
+        let unknown = self.config.unk_index;
+        let labels = labels.iter().flatten();
+        let labels: Vec<Option<u32>> = labels.map(|&id| (id != unknown).then_some(id)).collect();
+        self.loss_at(Direction::Forward, memory, (ids, lengths), &labels)
+    }
+
+    fn loss_at(
+        &self,
+        direction: Direction,
+        memory: &Tensor,
+        (ids, lengths): (&[Vec<u32>], &[usize]),
+        labels: &[Option<u32>],
+    ) -> Result<Option<(Tensor, usize)>> {
+        let hidden = self.textual.hidden(direction, ids, lengths, memory)?;
+        let Some(hidden) = hidden else {
+            return Ok(None);
+        };
+        let (hidden, labels) = told(&hidden.flatten_to(1)?, labels)?;
+        loss::cross_entropy(&self.textual.logits(&hidden)?, &labels).map(Some)
+    }
+
     /// Start, text, end, cut to the longest caption. Without a vocabulary ids are hashes of words.
     fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let (config, most) = (&self.config, self.config.max_caption_length);
@@ -283,6 +339,10 @@ impl Model for VirTex {
         &self.input
     }
 
+    fn features(&self) -> Option<&dyn Features> {
+        Some(self)
+    }
+
     fn generate(&self) -> Option<&dyn Generate> {
         let writes = self.config.objective.writes_captions();
         writes.then_some(self as &dyn Generate)
@@ -291,6 +351,18 @@ impl Model for VirTex {
     fn score(&self) -> Option<&dyn Score> {
         let writes = self.config.objective.writes_captions();
         writes.then_some(self as &dyn Score)
+    }
+}
+
+/// The mean over the cells of the last stage's map, as the paper's probes take it (section 4.1).
+impl Features for VirTex {
+    fn width(&self) -> usize {
+        self.config.visual.channels().last().copied().unwrap_or(0)
+    }
+
+    fn features(&self, pixels: &Tensor) -> Result<Tensor> {
+        let map = self.visual.forward(pixels)?.to_dtype(DType::F32)?;
+        Ok(map.flatten_from(2)?.mean(2)?)
     }
 }
 
@@ -391,11 +463,26 @@ impl Generate for VirTex {
     }
 }
 
+/// `None` if ids are hashes of words.
+fn read_tokenizer(
+    folder: &Path,
+    config: &VirTexConfig,
+    choice: TokenizerChoice,
+) -> Result<Option<Arc<VirTexTokenizer>>> {
+    if choice != TokenizerChoice::Checkpoint {
+        return Ok(None);
+    }
+    let tokenizer = VirTexTokenizer::from_folder(folder)?;
+    folder::check_vocabulary(folder, tokenizer.vocabulary_size(), config.vocab_size)?;
+    Ok(Some(Arc::new(tokenizer)))
+}
+
 /// What VirTex's programs do with a picture: OpenCV's reading, albumentations' `SmallestMaxSize(256)`,
-/// `CenterCrop(224)` and `Normalize`, in which the side of a smaller picture grows as well.
-fn input() -> ImageSpec {
+/// `CenterCrop(224)` and `Normalize`, in which the side of a smaller picture grows as well; in the same proportion for images of
+/// another `size`.
+fn input(size: usize) -> ImageSpec {
     let fit = Fit::SmallestMaxSize {
-        edge: 256,
+        edge: (size * 8).div_ceil(7) as u32,
         crop: CropRounding::Floor,
     };
     ImageSpec {
@@ -407,7 +494,12 @@ fn input() -> ImageSpec {
         },
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
-        ..ImageSpec::new(Size::square(224), fit, Filter::Bilinear, Reference::OpenCv)
+        ..ImageSpec::new(
+            Size::square(size as u32),
+            fit,
+            Filter::Bilinear,
+            Reference::OpenCv,
+        )
     }
 }
 

@@ -22,8 +22,10 @@ pub mod ask;
 pub mod config;
 pub mod embedding;
 pub mod head;
+mod objective;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use sightline_core::Seed;
@@ -34,6 +36,8 @@ use sightline_text::{BertTokenizer, PairTokenizer, WordHash};
 pub use config::{HeadKind, VisualBertConfig};
 pub use embedding::{Inputs, RegionInputs, VisualEmbedding};
 pub use head::{AnswerHead, Head, PhraseHead, PooledHead, PretrainingHead};
+
+pub(crate) use self::objective::TRAINABLE;
 
 use crate::folder::{self, CONFIG};
 use crate::{
@@ -128,7 +132,7 @@ pub struct VisualBert {
     head: Head,
     labels: Vec<String>,
     context_length: usize,
-    tokenizer: Box<dyn PairTokenizer>,
+    tokenizer: Arc<dyn PairTokenizer>,
     input: VisualSpec,
     kind: HeadKind,
     device: Device,
@@ -139,12 +143,7 @@ impl VisualBert {
     pub fn load(spec: &ModelSpec, device: &Device) -> Result<Self> {
         let folder = spec.folder(FAMILY.name)?;
         let config = VisualBertConfig::read(&folder.join(CONFIG))?;
-        let rows = config.bert.vocab_size;
-        let tokenizer: Box<dyn PairTokenizer> = match spec.tokenizer {
-            TokenizerChoice::Checkpoint => Box::new(BertTokenizer::from_folder(folder)?),
-            TokenizerChoice::WordHash => Box::new(word_hash(rows)?),
-        };
-        folder::check_vocabulary(folder, tokenizer.vocabulary_size(), rows)?;
+        let tokenizer = read_tokenizer(folder, &config, spec.tokenizer)?;
         let weights = open(folder, device)?.with_precision(spec.precision)?;
         let kind = config.head.unwrap_or_else(|| HeadKind::of(&weights));
         let model = Self::assemble(&config, kind, &weights, tokenizer, device);
@@ -160,7 +159,7 @@ impl VisualBert {
         seed: Seed,
         device: &Device,
     ) -> Result<Self> {
-        let tokenizer = Box::new(word_hash(config.bert.vocab_size)?);
+        let tokenizer = Arc::new(word_hash(config.bert.vocab_size)?);
         let weights = Weights::random(seed, device);
         Self::assemble(config, kind, &weights, tokenizer, device)
     }
@@ -169,7 +168,7 @@ impl VisualBert {
         config: &VisualBertConfig,
         kind: HeadKind,
         weights: &Weights,
-        tokenizer: Box<dyn PairTokenizer>,
+        tokenizer: Arc<dyn PairTokenizer>,
         device: &Device,
     ) -> Result<Self> {
         let spec = config.bert.spec();
@@ -302,6 +301,20 @@ fn input(config: &VisualBertConfig, kind: HeadKind) -> VisualSpec {
 
 fn numbered(labels: usize) -> Vec<String> {
     (0..labels).map(|i| format!("LABEL_{i}")).collect()
+}
+
+fn read_tokenizer(
+    folder: &Path,
+    config: &VisualBertConfig,
+    choice: TokenizerChoice,
+) -> Result<Arc<dyn PairTokenizer>> {
+    let rows = config.bert.vocab_size;
+    let tokenizer: Arc<dyn PairTokenizer> = match choice {
+        TokenizerChoice::Checkpoint => Arc::new(BertTokenizer::from_folder(folder)?),
+        TokenizerChoice::WordHash => Arc::new(word_hash(rows)?),
+    };
+    folder::check_vocabulary(folder, tokenizer.vocabulary_size(), rows)?;
+    Ok(tokenizer)
 }
 
 /// Ids for `rows` words, of which the last two are start and end.

@@ -15,8 +15,10 @@
 pub mod config;
 mod decoder;
 mod encoder;
+mod objective;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use sightline_core::Seed;
@@ -28,8 +30,11 @@ pub use config::{RegionPadding, VisualGptConfig};
 pub use decoder::{CaptionDecoder, Captions};
 pub use encoder::{Memory, RegionEncoder};
 
+pub(crate) use self::objective::TRAINABLE;
+
 use crate::folder::{self, CONFIG};
 use crate::generate::{self, Strategies};
+use crate::loss;
 use crate::score::log_probabilities_of;
 use crate::{
     Capability, Decoding, Error, Family, Generate, Generated, Model, ModelSpec, Prompt, Result,
@@ -69,7 +74,7 @@ pub struct VisualGpt {
     encoder: RegionEncoder,
     decoder: CaptionDecoder,
     /// `None`: ids are hashes of words, and are written as numbers.
-    tokenizer: Option<Gpt2Tokenizer>,
+    tokenizer: Option<Arc<Gpt2Tokenizer>>,
     input: VisualSpec,
 }
 
@@ -79,14 +84,7 @@ impl VisualGpt {
     pub fn load(spec: &ModelSpec, device: &Device) -> Result<Self> {
         let folder = spec.folder(FAMILY.name)?;
         let config = VisualGptConfig::read(&folder.join(CONFIG))?;
-        let tokenizer = match spec.tokenizer {
-            TokenizerChoice::Checkpoint => Some(Gpt2Tokenizer::from_folder(folder)?),
-            TokenizerChoice::WordHash => None,
-        };
-        if let Some(tokenizer) = &tokenizer {
-            let ids = tokenizer.vocabulary_size();
-            folder::check_vocabulary(folder, ids, config.vocab_size)?;
-        }
+        let tokenizer = read_tokenizer(folder, &config, spec.tokenizer)?;
         let weights = open(folder, device)?.with_precision(spec.precision)?;
         let model = Self::assemble(config, &weights, tokenizer);
         // Problems with tensors first: they are the cause of whatever else went wrong.
@@ -103,7 +101,7 @@ impl VisualGpt {
     fn assemble(
         config: VisualGptConfig,
         weights: &Weights,
-        tokenizer: Option<Gpt2Tokenizer>,
+        tokenizer: Option<Arc<Gpt2Tokenizer>>,
     ) -> Result<Self> {
         let decoder = weights.scope("decoder").scope("transformer");
         Ok(Self {
@@ -132,6 +130,17 @@ impl VisualGpt {
         self.check_context(longest)?;
         let logits = self.decoder.start(memory)?.advance(ids)?;
         Ok(logits.to_dtype(DType::F32)?)
+    }
+
+    /// The loss of training (section 3.4 of the paper), the mean cross entropy of what stands behind the start token in
+    /// each of `ids`, `B` rows of one length, padding left out, and of how many tokens.
+    pub fn caption_loss(&self, memory: &Memory, ids: &[Vec<u32>]) -> Result<(Tensor, usize)> {
+        let logits = self.logits(memory, ids)?;
+        let seen = logits.narrow(1, 0, logits.dim(1)?.saturating_sub(1))?;
+        let padding = self.config.pad_id;
+        let next = ids.iter().flat_map(|row| row.iter().skip(1));
+        let labels: Vec<Option<u32>> = next.map(|&id| (id != padding).then_some(id)).collect();
+        loss::cross_entropy(&seen.contiguous()?, &labels)
     }
 
     /// Writes about each image of `memory` by a search each; returns what they found, the best first.
@@ -227,6 +236,20 @@ fn open(folder: &Path, device: &Device) -> Result<Weights> {
         (!is_unused).then(|| name.to_owned())
     };
     Ok(Weights::open_renamed(folder, device, renamed)?)
+}
+
+/// `None` if ids are hashes of words.
+fn read_tokenizer(
+    folder: &Path,
+    config: &VisualGptConfig,
+    choice: TokenizerChoice,
+) -> Result<Option<Arc<Gpt2Tokenizer>>> {
+    if choice != TokenizerChoice::Checkpoint {
+        return Ok(None);
+    }
+    let tokenizer = Gpt2Tokenizer::from_folder(folder)?;
+    folder::check_vocabulary(folder, tokenizer.vocabulary_size(), config.vocab_size)?;
+    Ok(Some(Arc::new(tokenizer)))
 }
 
 /// Lower case, without the words that are marks and without marks at the ends of words.

@@ -22,14 +22,10 @@ use candle_core::{Device, Tensor};
 use sightline_nn::tower::BertInput;
 use sightline_nn::{Mask, unit_length};
 
-use super::loss::contrastive;
 use super::values::Values;
 use super::{Replay, Result, Tolerance};
 use crate::families::align::Align;
 use crate::{Embed, ModelSpec};
-
-/// Share of the target that the loss spreads over all pairs.
-const LABEL_SMOOTHING: f64 = 0.1;
 
 pub(super) fn load(spec: &ModelSpec, device: &Device) -> Result<Box<dyn Replay>> {
     Ok(Box::new(Align::load(spec, device)?))
@@ -67,7 +63,7 @@ impl Replay for Align {
                 let types = Some(&types[..]);
                 logits(self, &inputs, BertInput { types, ..plain })?
             }
-            "loss" => contrastive(&logits(self, &inputs, plain)?, LABEL_SMOOTHING)?,
+            "loss" => self.contrastive_loss(inputs.pixels, plain, padding)?,
             "text.embeddings" => self.text_states(plain, padding)?.0,
             "text.last_hidden_state" => self.text_states(plain, padding)?.1,
             _ => return vision(self, &inputs, output),

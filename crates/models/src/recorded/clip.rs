@@ -24,7 +24,6 @@
 use candle_core::{Device, Tensor};
 use sightline_nn::{Mask, unit_length};
 
-use super::loss::contrastive;
 use super::values::Values;
 use super::{Replay, Result, Tolerance, numbered};
 use crate::families::clip::{Clip, VisionTower};
@@ -79,7 +78,7 @@ impl Replay for Clip {
                 };
                 logits(&texts(two, None)?)?
             }
-            "loss" => contrastive(&logits(&texts(&ids, padding)?)?, 0.0)?,
+            "loss" => self.contrastive_loss(pixels, &ids, padding)?,
             "text.last_hidden_state" => self.text().forward(&ids, padding)?,
             "text.pooler_output" => {
                 let sequence = self.text().forward(&ids, padding)?;

@@ -25,7 +25,6 @@
 use candle_core::{DType, Device, Tensor};
 use sightline_nn::decode::Greedy;
 
-use super::loss::cross_entropy;
 use super::search::{ids_tensor, one, real, smallest_margin};
 use super::values::Values;
 use super::{RecordedError, Replay, Result, Tolerance};
@@ -154,7 +153,12 @@ impl Images {
     }
 }
 
-fn logits(model: &Flamingo, values: &Values) -> Result<Tensor> {
+/// Calls `f` with the recorded texts as the model reads them, and what of them is no padding.
+fn with_tokens<T>(
+    model: &Flamingo,
+    values: &Values,
+    f: impl FnOnce(Tokens<'_>, &[Vec<u8>]) -> Result<T>,
+) -> Result<T> {
     let images = Images::new(model, values)?;
     let ids: Vec<Vec<u32>> = values.rows("lang_x")?;
     let present: Vec<Vec<u8>> = values.rows("attention_mask")?;
@@ -170,7 +174,13 @@ fn logits(model: &Flamingo, values: &Values) -> Result<Tensor> {
         images: &named,
         latents: &images.latents,
     };
-    Ok(model.logits(tokens, &present)?)
+    f(tokens, &present)
+}
+
+fn logits(model: &Flamingo, values: &Values) -> Result<Tensor> {
+    with_tokens(model, values, |tokens, present| {
+        Ok(model.logits(tokens, present)?)
+    })
 }
 
 fn labels_of(model: &Flamingo, values: &Values, interleaved: bool) -> Result<Vec<Vec<i64>>> {
@@ -189,14 +199,9 @@ fn label_tensor(labels: Vec<Vec<i64>>) -> Result<Tensor> {
 }
 
 fn loss(model: &Flamingo, values: &Values, output: &str, interleaved: bool) -> Result<Tensor> {
-    let logits = logits(model, values)?;
-    let labels = labels_of(model, values, interleaved)?;
-    let next: Vec<i64> = labels
-        .iter()
-        .flat_map(|row| row.iter().skip(1).copied())
-        .collect();
-    let before = logits.narrow(1, 0, logits.dim(1)?.saturating_sub(1))?;
-    let loss = cross_entropy(&before.contiguous()?, "lang_x", &next, IGNORED)?;
+    let (loss, _) = with_tokens(model, values, |tokens, present| {
+        Ok(model.text_loss(tokens, present, interleaved)?)
+    })?;
     let shape = values.output(output).map_or(&[][..], Tensor::dims);
     Ok(loss.broadcast_as(shape)?)
 }

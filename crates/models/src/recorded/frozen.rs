@@ -24,15 +24,11 @@
 use candle_core::{Device, Tensor};
 use sightline_nn::decode::{self, Greedy, Hypothesis, Search};
 
-use super::loss::cross_entropy;
 use super::search::{ids_tensor, one, real, smallest_margin};
 use super::values::Values;
 use super::{RecordedError, Replay, Result, Tolerance};
 use crate::ModelSpec;
 use crate::families::frozen::{Frozen, Part};
-
-/// What stands in place of a label that is padding.
-const IGNORED: i64 = -100;
 
 pub(super) fn load(spec: &ModelSpec, device: &Device) -> Result<Box<dyn Replay>> {
     Ok(Box::new(Frozen::load(spec, device)?))
@@ -82,12 +78,9 @@ impl Replay for Frozen {
             "visual_prefix" => prefix(self, values)?,
             "caption_logits" => caption_logits(self, values)?,
             "caption_loss" => {
-                let mask = values.rows::<u8>("caption_mask")?.concat();
-                let ids = values.rows::<i64>("caption_ids")?.concat();
-                let label = |(id, mask)| if mask == 0 { IGNORED } else { id };
-                let labels: Vec<i64> = ids.into_iter().zip(mask).map(label).collect();
-                let logits = caption_logits(self, values)?;
-                let loss = cross_entropy(&logits, "caption_ids", &labels, IGNORED)?;
+                let ids: Vec<Vec<u32>> = values.rows("caption_ids")?;
+                let present: Vec<Vec<u8>> = values.rows("caption_mask")?;
+                let (loss, _) = self.caption_loss(&prefix(self, values)?, &ids, &present)?;
                 let shape = values.output(output).map_or(&[][..], Tensor::dims);
                 loss.broadcast_as(shape)?
             }

@@ -31,7 +31,8 @@ use super::search::{ids_tensor, one, real};
 use super::values::{Values, text_tensor};
 use super::{RecordedError, Replay, Result, Tolerance};
 use crate::ModelSpec;
-use crate::families::magic::{Found, Magic, losses};
+use crate::families::magic::{Found, Magic};
+use crate::language::objective::token_contrastive;
 
 pub(super) fn load(spec: &ModelSpec, device: &Device) -> Result<Box<dyn Replay>> {
     Ok(Box::new(Searches {
@@ -75,19 +76,19 @@ impl Replay for Searches {
     }
 
     fn compute(&self, values: &Values, output: &str) -> Result<Option<Tensor>> {
-        let of_shape = |value: f32| -> Result<Option<Tensor>> {
-            let shape = values.output(output).map_or(&[][..], Tensor::dims);
-            Ok(Some(Tensor::full(value, shape, &Device::Cpu)?))
-        };
         match output {
             "image_embeds" => Ok(Some(self.images(values)?)),
             "mle_loss" | "cl_loss" => {
-                let (entropy, contrast) = losses(&self.magic, &values.rows("train_ids")?)?;
-                of_shape(if output == "mle_loss" {
-                    entropy
-                } else {
-                    contrast
-                })
+                let rows: Vec<Vec<u32>> = values.rows("train_ids")?;
+                let (network, config) = (self.magic.language().transformer(), self.magic.config());
+                let ((likelihood, _), contrast) =
+                    token_contrastive(network, &rows, config.pad_id, config.margin)?;
+                let loss = match output {
+                    "mle_loss" => likelihood,
+                    _ => contrast,
+                };
+                let shape = values.output(output).map_or(&[][..], Tensor::dims);
+                Ok(Some(loss.broadcast_as(shape)?))
             }
             _ => self.searched(values, output),
         }

@@ -2,9 +2,9 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::loss::log_softmax;
 use super::values::Values;
 use super::{RecordedError, Result};
+use crate::loss::log_softmax;
 
 /// The most tokens of a recorded search, and the widest beam.
 const MOST: usize = 1 << 10;

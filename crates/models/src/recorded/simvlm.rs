@@ -61,25 +61,19 @@ impl Replay for SimVlm {
         if let Some(search) = output.strip_prefix("generate.") {
             return searched(self, values, search);
         }
-        let of_shape = |output: &str, value: f32| -> Result<Tensor> {
-            let shape = values.output(output).map_or(&[][..], Tensor::dims);
-            Ok(Tensor::full(value, shape, &values.device)?)
-        };
         Ok(Some(match output {
             "image_tokens" => self.cells(values.input("pixel_values")?)?.tokens,
             "logits" => logits(self, values)?,
             "loss" => {
                 let cells = self.cells(values.input("pixel_values")?)?;
                 let texts = texts(values)?;
-                let rows: Vec<usize> = (0..texts.len()).collect();
-                of_shape(output, loss(self, Some(&cells), &texts, &rows)?)?
+                loss(self, values, Some(&cells), &texts, output)?
             }
             "text_only_loss" => {
                 let texts = texts(values)?;
-                let rows: Vec<usize> = (0..texts.len())
-                    .take_while(|&row| !texts[row].prefix.is_empty())
-                    .collect();
-                of_shape(output, loss(self, None, &texts, &rows)?)?
+                let with_prefix = texts.iter().take_while(|texts| !texts.prefix.is_empty());
+                let rows = with_prefix.count();
+                loss(self, values, None, &texts[..rows], output)?
             }
             "answer_logits" => answers(self, values)?,
             _ => return Ok(None),
@@ -149,21 +143,19 @@ fn logits(model: &SimVlm, values: &Values) -> Result<Tensor> {
     Ok(Tensor::cat(&rows, 0)?)
 }
 
-fn loss(model: &SimVlm, cells: Option<&Cells>, texts: &[Texts], rows: &[usize]) -> Result<f32> {
-    let (mut sum, mut count) = (0.0, 0);
-    for &row in rows {
-        let cells = cells_of(cells, row)?;
-        let prefix = Prefix {
-            cells: cells.as_ref(),
-            ids: &[texts[row].prefix.clone()],
-        };
-        let target = [texts[row].target.clone()];
-        for value in model.log_probabilities(prefix, &target)?.concat() {
-            sum -= f64::from(value);
-            count += 1;
-        }
-    }
-    Ok((sum / f64::from(count)) as f32)
+/// The loss of training, of all texts at once.
+fn loss(
+    model: &SimVlm,
+    values: &Values,
+    cells: Option<&Cells>,
+    texts: &[Texts],
+    output: &str,
+) -> Result<Tensor> {
+    let prefixes: Vec<Vec<u32>> = texts.iter().map(|texts| texts.prefix.clone()).collect();
+    let targets: Vec<Vec<u32>> = texts.iter().map(|texts| texts.target.clone()).collect();
+    let (loss, _) = model.prefix_loss(cells, &prefixes, &targets)?;
+    let shape = values.output(output).map_or(&[][..], Tensor::dims);
+    Ok(loss.broadcast_as(shape)?)
 }
 
 fn answers(model: &SimVlm, values: &Values) -> Result<Tensor> {

@@ -30,11 +30,12 @@ use super::values::Values;
 use super::{RecordedError, Replay, Result, Tolerance};
 use crate::ModelSpec;
 use crate::detect::{Detection, Judged, Proposal};
-use crate::families::vild::head::{Outputs, corrected, log_softmax};
+use crate::families::vild::head::{Outputs, corrected};
 use crate::families::vild::loss::{Novel, distillation, training_logits};
 use crate::families::vild::{
     FAMILY, Heads, VildConfig, crop_probabilities, crop_scores, load_heads,
 };
+use crate::loss::log_softmax;
 
 /// Inputs of cases that do not mark them.
 pub(super) const INPUTS: &[&str] = &[

@@ -22,7 +22,6 @@
 use candle_core::{D, DType, Device, Tensor};
 use sightline_nn::decode::{Hypothesis, nucleus};
 
-use super::loss::cross_entropy;
 use super::values::Values;
 use super::{Replay, Result, Tolerance};
 use crate::ModelSpec;
@@ -104,10 +103,8 @@ fn captions(direction: Direction) -> &'static str {
 
 /// `None` if the model has no decoder of that direction.
 fn hidden(model: &VirTex, values: &Values, direction: Direction) -> Result<Option<Tensor>> {
-    let lengths: Vec<u32> = values.numbers("caption_lengths")?;
-    let lengths: Vec<usize> = lengths.iter().map(|&len| len as usize).collect();
-    let ids = values.rows(captions(direction))?;
-    let memory = memory(model, values)?;
+    let ids: Vec<Vec<u32>> = values.rows(captions(direction))?;
+    let (memory, lengths) = (memory(model, values)?, lengths(values)?);
     Ok(model.textual().hidden(direction, &ids, &lengths, &memory)?)
 }
 
@@ -120,19 +117,15 @@ fn logits(model: &VirTex, values: &Values, direction: Direction) -> Result<Optio
 
 /// Mean cross entropy of the next tokens, padding left out.
 fn loss(model: &VirTex, values: &Values, direction: Direction) -> Result<Option<Tensor>> {
-    let Some(logits) = logits(model, values, direction)? else {
-        return Ok(None);
-    };
-    let input = captions(direction);
-    let ids: Vec<Vec<i64>> = values.rows(input)?;
-    let targets: Vec<i64> = ids
-        .iter()
-        .filter_map(|row| row.get(1..))
-        .flatten()
-        .copied()
-        .collect();
-    let seen = logits.narrow(1, 0, logits.dim(1)?.saturating_sub(1))?;
-    cross_entropy(&seen, input, &targets, PADDING).map(Some)
+    let ids: Vec<Vec<u32>> = values.rows(captions(direction))?;
+    let memory = memory(model, values)?;
+    let loss = model.caption_loss(direction, &memory, &ids, &lengths(values)?)?;
+    Ok(loss.map(|(loss, _)| loss))
+}
+
+fn lengths(values: &Values) -> Result<Vec<usize>> {
+    let lengths: Vec<u32> = values.numbers("caption_lengths")?;
+    Ok(lengths.iter().map(|&len| len as usize).collect())
 }
 
 /// The loss of the forward direction from the log-probabilities that the model scores texts by, those of padding left out.
@@ -156,14 +149,17 @@ fn likelihood(model: &VirTex, values: &Values) -> Result<Tensor> {
 
 /// Of a masked language model: what stands for the words that were masked, 0 elsewhere, or the loss there.
 fn masked(model: &VirTex, values: &Values, output: &str) -> Result<Option<Tensor>> {
+    let input = "masked_labels";
+    if output == "loss" {
+        let ids: Vec<Vec<u32>> = values.rows("caption_tokens")?;
+        let labels: Vec<Vec<u32>> = values.rows(input)?;
+        let (memory, lengths) = (memory(model, values)?, lengths(values)?);
+        let loss = model.masked_loss(&memory, &ids, &lengths, &labels)?;
+        return Ok(loss.map(|(loss, _)| loss));
+    }
     let Some(logits) = logits(model, values, Direction::Forward)? else {
         return Ok(None);
     };
-    let input = "masked_labels";
-    if output == "loss" {
-        let labels: Vec<Vec<i64>> = values.rows(input)?;
-        return cross_entropy(&logits, input, &labels.concat(), PADDING).map(Some);
-    }
     let is_masked = values.input(input)?.ne(PADDING)?.to_dtype(DType::U32)?;
     let predicted = logits.argmax(D::Minus1)?.to_device(&Device::Cpu)?;
     Ok(Some((predicted * is_masked)?))

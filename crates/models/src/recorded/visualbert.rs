@@ -27,11 +27,12 @@
 use candle_core::{D, Device, Tensor};
 use sightline_nn::tower::BertInput;
 
-use super::loss::{cross_entropy, divergence, log_softmax};
+use super::loss::cross_entropy;
 use super::values::Values;
 use super::{Replay, Result, Tolerance, numbered};
 use crate::ModelSpec;
 use crate::families::visualbert::{Head, Inputs, RegionInputs, VisualBert};
+use crate::loss::{divergence, log_softmax};
 
 /// The label that counts for no loss.
 const IGNORED: i64 = -100;

@@ -20,12 +20,12 @@
 use candle_core::{Device, Tensor};
 use sightline_nn::decode::{Greedy, Hypothesis};
 
-use super::loss::{cross_entropy, log_softmax};
 use super::search::{ids_tensor, one, smallest_margin};
 use super::values::Values;
 use super::{RecordedError, Replay, Result, Tolerance};
 use crate::ModelSpec;
 use crate::families::visualgpt::{Memory, VisualGpt};
+use crate::loss::log_softmax;
 
 pub(super) fn load(spec: &ModelSpec, device: &Device) -> Result<Box<dyn Replay>> {
     Ok(Box::new(VisualGpt::load(spec, device)?))
@@ -53,13 +53,8 @@ impl Replay for VisualGpt {
             "encoder_out" => Tensor::stack(&memory(self, values)?.levels, 1)?,
             "log_probs" => log_softmax(&logits(self, values)?)?,
             "loss" => {
-                let logits = logits(self, values)?;
-                let ids: Vec<Vec<i64>> = values.rows("caption_ids")?;
-                let targets = ids.iter().filter_map(|row| row.get(1..));
-                let targets: Vec<i64> = targets.flatten().copied().collect();
-                let seen = logits.narrow(1, 0, logits.dim(1)?.saturating_sub(1))?;
-                let ignored = i64::from(self.config().pad_id);
-                let loss = cross_entropy(&seen, "caption_ids", &targets, ignored)?;
+                let ids: Vec<Vec<u32>> = values.rows("caption_ids")?;
+                let (loss, _) = self.caption_loss(&memory(self, values)?, &ids)?;
                 let shape = values.output(output).map_or(&[][..], Tensor::dims);
                 loss.broadcast_as(shape)?
             }

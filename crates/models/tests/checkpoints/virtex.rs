@@ -109,12 +109,16 @@ fn a_masked_language_model_offers_no_captions() {
     let checkpoint = Checkpoint::copy("virtex", "r50w2x_masked_lm_trainckpt");
     let spec = checkpoint.spec();
     let offers = family("virtex").unwrap().offers;
-    assert!(offers(&spec).unwrap().is_empty());
+    assert_eq!(offers(&spec).unwrap(), [Capability::Features]);
     assert!(checkpoint.load(&spec).unwrap().generate().is_none());
     let captioner = captioner();
     assert_eq!(
         offers(&captioner.spec()).unwrap(),
-        [Capability::Generate, Capability::Score]
+        [
+            Capability::Features,
+            Capability::Generate,
+            Capability::Score
+        ]
     );
 }
 

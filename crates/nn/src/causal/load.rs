@@ -99,6 +99,7 @@ fn layer(weights: &Weights, spec: &CausalSpec) -> Result<Block> {
             Arrangement::Post => NormPlace::Post,
             Arrangement::Pre | Arrangement::Parallel => NormPlace::Pre,
         },
+        dropout: weights.dropout(),
     })
 }
 

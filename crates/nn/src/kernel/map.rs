@@ -110,6 +110,37 @@ impl Rows for Windows<'_> {
     }
 }
 
+/// Calls `f` with the number of each row of `out`, as wide as `width`, and the row.
+pub(crate) fn for_windows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    for_rows(out, width, |rows, first| {
+        for (row, number) in rows.chunks_exact_mut(width).zip(first..) {
+            f(number, row);
+        }
+    });
+}
+
+/// Adds what windows see, rows as those of [`Windows`], to where they see it.
+pub(crate) fn put_back(x: &mut [f32], seen: &[f32], sliding: &Sliding) {
+    let map = sliding.height * sliding.width * sliding.channels;
+    let places = sliding.out_height * sliding.out_width;
+    let row = sliding.side * sliding.side * sliding.channels;
+    if map == 0 || places * row == 0 {
+        return;
+    }
+    let images = x.par_chunks_exact_mut(map);
+    images
+        .zip(seen.par_chunks_exact(places * row))
+        .for_each(|(x, seen)| {
+            for (place, seen) in seen.chunks_exact(row).enumerate() {
+                sliding.covered(place, |tap, start| {
+                    let to = &mut x[start..start + sliding.channels];
+                    let from = &seen[tap * sliding.channels..][..sliding.channels];
+                    to.iter_mut().zip(from).for_each(|(sum, v)| *sum += v);
+                });
+            }
+        });
+}
+
 /// A filter of its own for each channel: `taps` `[side * side, channels]`, `bias` `[channels]`.
 pub(crate) fn depthwise(
     out: &mut [f32],

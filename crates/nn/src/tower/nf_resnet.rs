@@ -4,7 +4,10 @@
 
 use candle_core::{D, Tensor};
 
-use crate::{Result, Weights};
+use crate::convolution::{by_windows, channels_first, channels_last, sliding};
+use crate::pool::max_pool;
+use crate::tracked::is_trainable;
+use crate::{Padding, Result, Weights};
 
 /// What keeps the variance behind a ReLU at 1: `sqrt(2 / (1 - 1 / π))`.
 const RELU_GAIN: f64 = 1.713_958_859_444_663_6;
@@ -76,9 +79,8 @@ impl NfResNet {
     /// `pixels` `[B, 3, H, W]`, normalised; returns the last map `[B, C, h, w]`, behind its ReLU.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let x = self.stem.forward(pixels)?;
-        // Repeated edges are in the window anyway, so they never change its maximum.
-        let x = x.pad_with_same(2, 1, 1)?.pad_with_same(3, 1, 1)?;
-        let mut x = x.max_pool2d_with_stride(3, 2)?;
+        let x = max_pool(&channels_last(&x)?, 3, 2)?;
+        let mut x = channels_first(&x)?.contiguous()?;
         for block in &self.blocks {
             x = block.forward(&x)?;
         }
@@ -168,6 +170,16 @@ impl Convolution {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.to_dtype(self.weight.dtype())?;
+        let is_tracked = x.track_op() || self.weight.track_op();
+        if is_tracked && is_trainable(&[&x, &self.weight, &self.bias]) {
+            let x = channels_last(&x)?;
+            let (output, input, side, _) = self.weight.dims4()?;
+            let padding = Padding::even(self.padding);
+            let sliding = sliding(&x, input, (side, self.stride), padding)?;
+            let bias = self.bias.reshape(output)?;
+            let map = by_windows(&x, &self.weight, Some(&bias), sliding, None)?;
+            return channels_first(&map);
+        }
         let y = x.conv2d(&self.weight, self.padding, self.stride, 1, 1)?;
         Ok(y.broadcast_add(&self.bias)?)
     }

@@ -11,25 +11,12 @@ const A: f32 = -0.75;
 /// centres are aligned, not corners, and nothing is smoothed when the grid shrinks. Returns
 /// `[rows * columns of the new grid, width]`.
 pub fn interpolate(table: &Tensor, from: (usize, usize), to: (usize, usize)) -> Result<Tensor> {
-    let width = table.dim(1)?;
-    let values = table
-        .to_dtype(DType::F32)?
-        .flatten_all()?
-        .to_vec1::<f32>()?;
     let (rows, columns) = (taps(from.0, to.0), taps(from.1, to.1));
-    let mut out = vec![0f32; to.0 * to.1 * width];
-    for (cell, vector) in out.chunks_exact_mut(width).enumerate() {
-        for (y, wy) in rows[cell / to.1] {
-            for (x, wx) in columns[cell % to.1] {
-                let source = &values[(y * from.1 + x) * width..][..width];
-                for (v, s) in vector.iter_mut().zip(source) {
-                    *v += wy * wx * s;
-                }
-            }
-        }
-    }
-    let out = Tensor::from_vec(out, (to.0 * to.1, width), table.device())?;
-    Ok(out.to_dtype(table.dtype())?)
+    resampled(table, from, to, |cell| {
+        let columns = columns[cell % to.1];
+        let row = move |(y, wy)| columns.into_iter().map(move |(x, wx)| (y, x, wy * wx));
+        rows[cell / to.1].into_iter().flat_map(row)
+    })
 }
 
 /// As [`interpolate`], but bilinear, as PyTorch's `interpolate(mode="bilinear", align_corners=False)`.
@@ -38,24 +25,49 @@ pub fn interpolate_bilinear(
     from: (usize, usize),
     to: (usize, usize),
 ) -> Result<Tensor> {
+    let (rows, columns) = (neighbours(from.0, to.0), neighbours(from.1, to.1));
+    resampled(table, from, to, |cell| {
+        let columns = columns[cell % to.1];
+        let row = move |(y, wy)| columns.into_iter().map(move |(x, wx)| (y, x, wy * wx));
+        rows[cell / to.1].into_iter().flat_map(row)
+    })
+}
+
+/// `parts` says for each new cell of which old rows and columns it is made, and how much each counts.
+fn resampled<P: Iterator<Item = (usize, usize, f32)>>(
+    table: &Tensor,
+    from: (usize, usize),
+    to: (usize, usize),
+    parts: impl Fn(usize) -> P,
+) -> Result<Tensor> {
     let width = table.dim(1)?;
+    let (old, new) = (from.0 * from.1, to.0 * to.1);
+    if table.track_op() {
+        // One product, so that a gradient flows back into the table.
+        let mut shares = vec![0f32; new * old];
+        for (cell, row) in shares.chunks_exact_mut(old.max(1)).enumerate() {
+            for (y, x, weight) in parts(cell) {
+                row[y * from.1 + x] += weight;
+            }
+        }
+        let shares = Tensor::from_vec(shares, (new, old), table.device())?;
+        let out = shares.matmul(&table.to_dtype(DType::F32)?.contiguous()?)?;
+        return Ok(out.to_dtype(table.dtype())?);
+    }
     let values = table
         .to_dtype(DType::F32)?
         .flatten_all()?
         .to_vec1::<f32>()?;
-    let (rows, columns) = (neighbours(from.0, to.0), neighbours(from.1, to.1));
-    let mut out = vec![0f32; to.0 * to.1 * width];
+    let mut out = vec![0f32; new * width];
     for (cell, vector) in out.chunks_exact_mut(width.max(1)).enumerate() {
-        for (y, wy) in rows[cell / to.1] {
-            for (x, wx) in columns[cell % to.1] {
-                let source = &values[(y * from.1 + x) * width..][..width];
-                for (v, s) in vector.iter_mut().zip(source) {
-                    *v += wy * wx * s;
-                }
+        for (y, x, weight) in parts(cell) {
+            let source = &values[(y * from.1 + x) * width..][..width];
+            for (v, s) in vector.iter_mut().zip(source) {
+                *v += weight * s;
             }
         }
     }
-    let out = Tensor::from_vec(out, (to.0 * to.1, width), table.device())?;
+    let out = Tensor::from_vec(out, (new, width), table.device())?;
     Ok(out.to_dtype(table.dtype())?)
 }
 
@@ -113,6 +125,22 @@ mod tests {
         let ones = Tensor::ones((12, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
         for value in flat(interpolate(&ones, (3, 4), (5, 2)).unwrap()) {
             assert!((value - 1.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_trained_table_gives_the_same_and_gets_a_gradient() {
+        let values: Vec<f32> = (0..24).map(|i| (i * i % 17) as f32).collect();
+        let table = candle_core::Var::from_vec(values, (12, 2), &Device::Cpu).unwrap();
+        for resample in [interpolate, interpolate_bilinear] {
+            let fixed = resample(&table.as_detached_tensor(), (3, 4), (5, 2)).unwrap();
+            let tracked = resample(table.as_tensor(), (3, 4), (5, 2)).unwrap();
+            let apart = (fixed - &tracked).unwrap().abs().unwrap();
+            assert!(apart.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-4);
+            let gradients = tracked.sum_all().unwrap().backward().unwrap();
+            // Every new cell is a mean of old ones, so that their shares sum to the number of new cells.
+            let sum = gradients.get(&table).unwrap().sum_all().unwrap();
+            assert!((sum.to_scalar::<f32>().unwrap() - 20.0).abs() < 1e-3);
         }
     }
 

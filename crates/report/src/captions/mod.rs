@@ -60,7 +60,7 @@
 mod cards;
 mod data;
 mod histogram;
-mod numbers;
+pub(crate) mod numbers;
 mod overlap;
 mod page;
 mod plot;

@@ -1,12 +1,12 @@
 //! How the numbers of the page are written.
 
 /// A value as it is on the terminal: four decimals.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     fixed(value, 4)
 }
 
 /// A difference, always with its sign.
-pub(super) fn signed(value: f64) -> String {
+pub(crate) fn signed(value: f64) -> String {
     let text = number(value);
     if text.starts_with(['-', '−']) {
         text
@@ -15,7 +15,7 @@ pub(super) fn signed(value: f64) -> String {
     }
 }
 
-pub(super) fn fixed(value: f64, decimals: usize) -> String {
+pub(crate) fn fixed(value: f64, decimals: usize) -> String {
     // Longer numbers are no scores; they are written so that they do not fill the page.
     if value.abs() >= 1e9 {
         return format!("{value:.3e}");
@@ -29,7 +29,7 @@ pub(super) fn fixed(value: f64, decimals: usize) -> String {
     }
 }
 
-pub(super) fn p_value(p: f64) -> String {
+pub(crate) fn p_value(p: f64) -> String {
     if p < 0.0001 {
         "< 0.0001".to_owned()
     } else {
@@ -38,7 +38,7 @@ pub(super) fn p_value(p: f64) -> String {
 }
 
 /// A number on an axis: no more digits than it needs.
-pub(super) fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let size = value.abs();
     if size >= 1e6 || (size > 0.0 && size < 1e-4) {
         return format!("{value:.0e}").replace('-', "−");

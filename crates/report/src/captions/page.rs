@@ -1,5 +1,7 @@
 //! What the page's template is filled in with, from the top to the scores.
 
+use std::sync::LazyLock;
+
 use minijinja::{Environment, Value, value::Serde};
 use serde::Serialize;
 use sightline_core::text::{count, counted, printable};
@@ -12,14 +14,11 @@ use super::numbers::{fixed, number, p_value, signed};
 use super::plot::{HistogramView, histogram_view};
 use crate::error::Error;
 use crate::format::{command, confidence};
-use crate::page::hash;
+use crate::page::{hash, style};
 
 /// The page, without its style and script.
 const TEMPLATE: &str = include_str!("../templates/captions.html");
-const STYLE: &str = concat!(
-    include_str!("../templates/base.css"),
-    include_str!("../templates/captions.css"),
-);
+static STYLE: LazyLock<String> = LazyLock::new(|| style(include_str!("../templates/captions.css")));
 const SCRIPT: &str = include_str!("../templates/captions.js");
 
 /// A corrected p-value below this one says that two values differ, as on the board.
@@ -124,8 +123,8 @@ fn page_view(report: &CaptionReport<'_>) -> Result<PageView, Error> {
     let baseline = report.baseline.as_ref();
     let frequencies = report.document_frequencies.as_ref();
     Ok(PageView {
-        style: STYLE,
-        style_hash: hash(STYLE),
+        style: &STYLE,
+        style_hash: hash(&STYLE),
         script: SCRIPT,
         script_hash: hash(SCRIPT),
         title: printable(report.title),

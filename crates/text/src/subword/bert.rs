@@ -200,6 +200,10 @@ impl Tokenizer for BertTokenizer {
     fn encode(&self, text: &str, context_length: usize) -> Result<Encoded> {
         Encoded::between(self.start, self.pieces(text)?, self.end, context_length)
     }
+
+    fn unknown_id(&self) -> Option<u32> {
+        Some(self.unknown)
+    }
 }
 
 impl PairTokenizer for BertTokenizer {

@@ -16,6 +16,11 @@ pub trait Tokenizer: Send + Sync {
     /// `text` between start and end, cut to `context_length` ids in all: the text's first ids stay
     /// and the end token is kept, as Hugging Face truncates.
     fn encode(&self, text: &str, context_length: usize) -> Result<Encoded>;
+
+    /// The id of what the vocabulary has no piece for; `None` where every text can be written.
+    fn unknown_id(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// The ids of one text.

@@ -17,6 +17,7 @@ pub mod bert;
 pub mod clip;
 pub mod encoded;
 pub mod gpt2;
+pub mod learn;
 mod merges;
 pub mod pair;
 pub mod sentencepiece;

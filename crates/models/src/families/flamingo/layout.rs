@@ -1,6 +1,7 @@
 //! Where the parts of a Flamingo model lie in its folder.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::json;
@@ -11,7 +12,7 @@ use sightline_nn::tower::{Vit, VitSpec};
 use sightline_nn::{AttentionSpec, BlockSpec, KeyValue, NormPlace, Precision, Weights};
 use sightline_text::Gpt2Tokenizer;
 
-use super::FlamingoConfig;
+use super::{FlamingoConfig, Tokenizing};
 use crate::check::Check;
 use crate::families::clip;
 use crate::folder::{self, CONFIG};
@@ -29,6 +30,17 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// As [`Self::of`], of a folder that need not have a checkpoint yet.
+    pub(super) fn beginning(folder: &Path) -> Self {
+        let paths = CHECKPOINTS.map(|name| folder.join(name));
+        let [first, ..] = &paths;
+        let found = paths.iter().find(|path| path.is_file());
+        Self {
+            checkpoint: found.unwrap_or(first).clone(),
+            folder: folder.to_owned(),
+        }
+    }
+
     pub(super) fn of(folder: &Path) -> Result<Self> {
         let paths = CHECKPOINTS.map(|name| folder.join(name));
         let checkpoint = paths.into_iter().find(|path| path.is_file());
@@ -78,10 +90,11 @@ impl Layout {
         self.folder.clone()
     }
 
-    pub(super) fn tokenizer(&self, choice: TokenizerChoice) -> Result<Option<Gpt2Tokenizer>> {
+    pub(super) fn tokenizer(&self, choice: TokenizerChoice) -> Result<Tokenizing> {
         Ok(match choice {
             TokenizerChoice::Checkpoint => {
-                Some(Gpt2Tokenizer::from_folder(&self.tokenizer_folder())?)
+                let tokenizer = Gpt2Tokenizer::from_folder(&self.tokenizer_folder())?;
+                Some(Arc::new(tokenizer))
             }
             TokenizerChoice::WordHash => None,
         })
@@ -120,24 +133,37 @@ impl Layout {
         weights: &Weights,
         device: &Device,
     ) -> Result<Vit> {
+        match self.own_vision(config, weights.precision(), device)? {
+            Some(vision) => Ok(vision),
+            None => vit(&weights.scope("vision_encoder"), config),
+        }
+    }
+
+    /// The image tower of its own file or folder, if it has one.
+    pub(super) fn own_vision(
+        &self,
+        config: &FlamingoConfig,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Option<Vit>> {
         let Some(path) = self.vision() else {
-            return vit(&weights.scope("vision_encoder"), config);
+            return Ok(None);
         };
         if path.is_dir() {
-            let (tower, width) = clip::image_tower(&path, weights.precision(), device)?;
+            let (tower, width) = clip::image_tower(&path, precision, device)?;
             if width != config.vision_width {
                 let path = self.folder.join(CONFIG);
                 let wanted = format!("{width}, as in the image tower of `vision`");
                 let check = Check::new(&path);
                 return Err(check.wrong("vision_width", &config.vision_width, wanted));
             }
-            return Ok(tower);
+            return Ok(Some(tower));
         }
-        let own = Weights::open(&path, device)?.with_precision(weights.precision())?;
+        let own = Weights::open(&path, device)?.with_precision(precision)?;
         let below = own.scope("visual");
         let tower = vit(if below.is_empty() { &own } else { &below }, config);
         folder::finish(&own, &path)?;
-        tower
+        tower.map(Some)
     }
 
     /// How images are prepared: as the tower's own folder says, else as for OpenAI's.

@@ -109,6 +109,16 @@ impl Template {
         FewShot(parts)
     }
 
+    /// The same for a model whose demonstrations end as `end` says.
+    #[must_use]
+    pub fn with_end(&self, end: &str) -> Self {
+        let published = format!("{END_OF_CHUNK}\n");
+        Self {
+            answer: self.answer.replace(&published, end),
+            ..self.clone()
+        }
+    }
+
     /// What counts of an answer.
     pub fn cut(&self, written: &str) -> String {
         let mut rest = written;

@@ -73,17 +73,28 @@ impl BiasedStack {
     }
 
     /// A prefix `[B, T, width]`, whose first positions are the cells of `grid`, if there is one.
-    fn read(&self, x: Tensor, grid: Option<Grid>, cache: &mut StackCache) -> crate::Result<Tensor> {
+    /// `padding` hides what fills texts up.
+    fn read(
+        &self,
+        x: Tensor,
+        grid: Option<Grid>,
+        padding: Option<&Mask>,
+        cache: &mut StackCache,
+    ) -> crate::Result<Tensor> {
         let len = x.dim(1)?;
-        let masks = match grid {
-            Some(grid) => self
-                .biases
-                .iter()
-                .map(|bias| bias.mask(grid, len - grid.0 * grid.1))
-                .collect::<crate::Result<_>>()?,
-            None => Vec::new(),
+        let bias = |(bias, grid): (&RelativeBias, Grid)| {
+            let mask = bias.mask(grid, len - grid.0 * grid.1)?;
+            Ok(match padding {
+                Some(padding) => mask.plus(padding)?,
+                None => mask,
+            })
         };
-        Ok(self.blocks.advance(x, cache, |block| masks.get(block))?)
+        let biased = grid
+            .into_iter()
+            .flat_map(|grid| self.biases.iter().zip(std::iter::repeat(grid)));
+        let masks = biased.map(bias).collect::<crate::Result<Vec<_>>>()?;
+        let mask = |block: usize| masks.get(block).or(padding);
+        Ok(self.blocks.advance(x, cache, mask)?)
     }
 }
 
@@ -114,20 +125,29 @@ impl Body {
     }
 
     /// Reads prefixes `[B, T, width]`, T at least 1, whose first positions are the cells of `grid`, if there is one.
-    pub(super) fn read(&self, prefix: Tensor, grid: Option<Grid>) -> crate::Result<(Seen, Tensor)> {
+    /// `present` says what is no padding: `B` rows of T.
+    pub(super) fn read(
+        &self,
+        prefix: Tensor,
+        grid: Option<Grid>,
+        present: Option<&[Vec<u8>]>,
+    ) -> crate::Result<(Seen, Tensor)> {
+        let padding = present.map(|present| Mask::padding(present, prefix.device()));
+        let padding = padding.transpose()?;
+        let padding = padding.as_ref();
         Ok(match self {
             Self::Apart {
                 encoder,
                 encoder_norm,
                 decoder,
             } => {
-                let states = encoder.read(prefix, grid, &mut encoder.blocks.start())?;
+                let states = encoder.read(prefix, grid, padding, &mut encoder.blocks.start())?;
                 let memory = encoder_norm.forward(&states)?;
                 (Seen::Apart(Box::new(decoder.start(&memory)?)), memory)
             }
             Self::Joined { blocks, .. } => {
                 let mut cache = blocks.blocks.start();
-                let states = blocks.read(prefix, grid, &mut cache)?;
+                let states = blocks.read(prefix, grid, padding, &mut cache)?;
                 (Seen::Joined(cache), states)
             }
         })
@@ -136,29 +156,36 @@ impl Body {
     /// States behind the last norm `[B, T, width]` of embedded tokens `x` `[B, T, width]` behind prefixes that were
     /// read, each of which sees the prefix, the tokens before it and itself. `read` is what [`Self::read`] returned.
     ///
-    /// Of row `b` nobody looks at what stands behind its first `lengths[b]` tokens.
+    /// Of row `b` nobody looks at what stands behind its first `lengths[b]` tokens. `present` is what [`Self::read`] was
+    /// given.
     pub(super) fn write_all(
         &self,
         x: &Tensor,
         read: (Seen, Tensor),
         lengths: &[usize],
+        present: Option<&[Vec<u8>]>,
     ) -> Result<Tensor> {
         let len = x.dim(1)?;
         let mask = |seen: usize| {
             let causal = Mask::causal_behind(seen, len, x.device())?;
-            if lengths.iter().all(|&length| length >= len) {
+            let before = present.filter(|_| seen > 0);
+            if before.is_none() && lengths.iter().all(|&length| length >= len) {
                 return Ok::<_, sightline_nn::Error>(causal);
             }
-            let present = |&length: &usize| {
-                let there = (0..seen + len).map(|key| u8::from(key < seen + length));
-                there.collect::<Vec<u8>>()
+            let present = |(row, &length): (usize, &usize)| {
+                let before = before.and_then(|before| before.get(row));
+                let before = before.cloned().unwrap_or_else(|| vec![1; seen]);
+                let there = (0..len).map(|key| u8::from(key < length));
+                before.into_iter().chain(there).collect::<Vec<u8>>()
             };
-            let present: Vec<Vec<u8>> = lengths.iter().map(present).collect();
+            let present: Vec<Vec<u8>> = lengths.iter().enumerate().map(present).collect();
             causal.and(&Mask::padding(&present, x.device())?)
         };
         match (self, read) {
             (Self::Apart { decoder, .. }, (_, memory)) => {
-                decoder.forward(x, &memory, Some(&mask(0)?))
+                let padding = present.map(|present| Mask::padding(present, x.device()));
+                let padding = padding.transpose()?;
+                decoder.forward_masked(x, &memory, Some(&mask(0)?), padding.as_ref())
             }
             (Self::Joined { blocks, norm }, (Seen::Joined(mut cache), _)) => {
                 let mask = mask(cache.len()?)?;

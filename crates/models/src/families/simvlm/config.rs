@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::check::{Check, limit};
@@ -106,7 +106,7 @@ pub enum DecoderPositions {
 }
 
 /// How a training text is cut into a prefix, which is read both ways, and the rest, which is predicted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrefixPolicy {
     /// A length drawn uniformly (section 3.1 of the paper).

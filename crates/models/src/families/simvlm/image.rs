@@ -148,6 +148,9 @@ impl RelativeBias {
         } else {
             interpolate_bilinear(&self.table, span(self.grid), span(grid))?
         };
+        if table.track_op() {
+            return self.tracked(&table, grid, others);
+        }
         let table = table.to_vec2::<f32>()?;
         let (rows, columns) = grid;
         let cells = rows * columns;
@@ -165,6 +168,27 @@ impl RelativeBias {
         let shape = (1, self.heads, len, len);
         let values = Tensor::from_vec(values, shape, self.table.device())?;
         Ok(Mask::bias(&values)?)
+    }
+
+    /// The same from candle's operations, through which gradients flow.
+    fn tracked(&self, table: &Tensor, grid: Grid, others: usize) -> Result<Mask> {
+        let (rows, columns) = grid;
+        let cells = rows * columns;
+        let place = |pair: usize| {
+            let (query, key) = (pair / cells, pair % cells);
+            let dy = query / columns + rows - 1 - key / columns;
+            let dx = query % columns + columns - 1 - key % columns;
+            (dy * (2 * columns - 1) + dx) as u32
+        };
+        let places: Vec<u32> = (0..cells * cells).map(place).collect();
+        let places = Tensor::from_vec(places, cells * cells, table.device())?;
+        let values = table.index_select(&places, 0)?;
+        let values = values
+            .t()?
+            .contiguous()?
+            .reshape((1, self.heads, cells, cells))?;
+        let values = values.pad_with_zeros(2, 0, others)?;
+        Ok(Mask::bias(&values.pad_with_zeros(3, 0, others)?)?)
     }
 }
 
@@ -210,6 +234,24 @@ mod tests {
         ];
         assert_eq!(found[..25], expected.concat());
         assert_eq!(found[25..30], [1.0, 1.0, 1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_trained_table_makes_the_same_mask() {
+        let fixed = bias(3);
+        let trained = candle_core::Var::from_tensor(&fixed.table).unwrap();
+        let trained = RelativeBias {
+            table: trained.as_tensor().clone(),
+            ..bias(3)
+        };
+        for (grid, others) in [((3, 3), 2), ((2, 4), 1)] {
+            for (a, b) in values(&fixed, grid, others)
+                .iter()
+                .zip(values(&trained, grid, others))
+            {
+                assert!((a - b).abs() < 1e-4);
+            }
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The heads of `ViLD`: a region's feature into CLIP's space, and how well it fits classes there.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Tensor};
 use sightline_nn::convolution::{channels_first, channels_last};
 use sightline_nn::{Activation, ConvNorm, Linear, Weights, unit_length};
 
 use super::config::{REGION_SIDE, VildConfig};
 use crate::detect::clipped;
+use crate::loss::log_softmax;
 use crate::{Error, Result};
 
 /// What box corrections were multiplied by in training: those of top, left, height and width.
@@ -170,13 +171,6 @@ pub(crate) fn cosines(rows: &Tensor, classes: &Tensor, temperature: f64) -> Resu
     Ok((rows.matmul(&classes.t()?)? * temperature)?)
 }
 
-/// Over the last dimension of `[R, K]`, in f32.
-pub(crate) fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    let logits = logits.to_dtype(DType::F32)?;
-    let normaliser = logits.log_sum_exp(D::Minus1)?.unsqueeze(D::Minus1)?;
-    Ok(logits.broadcast_sub(&normaliser)?)
-}
-
 /// `edges` (left, top, right, bottom) corrected by the head, within an image of `size` (width, height).
 pub fn corrected(edges: [f32; 4], correction: [f32; 4], size: [f32; 2]) -> [f32; 4] {
     let [left, top, right, bottom] = edges;
@@ -197,6 +191,28 @@ pub fn corrected(edges: [f32; 4], correction: [f32; 4], size: [f32; 2]) -> [f32;
         y + half_height,
     ];
     clipped(edges, size)
+}
+
+/// What the head is to say of a region with `edges` that shows the object with the box `object`; [`corrected`] takes it
+/// back.
+pub(super) fn box_target(edges: [f32; 4], object: [f32; 4]) -> [f32; 4] {
+    // Boxes of no size would have no logarithm.
+    let place = |[left, top, right, bottom]: [f32; 4]| {
+        let (width, height) = ((right - left).max(1.0), (bottom - top).max(1.0));
+        (left + width / 2.0, top + height / 2.0, width, height)
+    };
+    let (x, y, width, height) = place(edges);
+    let (to_x, to_y, to_width, to_height) = place(object);
+    let mut target = [
+        (to_y - y) / height,
+        (to_x - x) / width,
+        (to_height / height).ln(),
+        (to_width / width).ln(),
+    ];
+    for (value, scale) in target.iter_mut().zip(BOX_SCALES) {
+        *value *= scale;
+    }
+    target
 }
 
 #[cfg(test)]
@@ -222,6 +238,20 @@ mod tests {
         assert_eq!(
             corrected(edges, [0.0, 0.0, 1e9, 1e9], size).to_vec(),
             [0.0, 0.0, 100.0, 100.0]
+        );
+    }
+
+    #[test]
+    fn a_target_is_what_corrects_a_region_to_its_object() {
+        let (edges, object) = ([10.0, 20.0, 30.0, 60.0], [5.0, 30.0, 45.0, 50.0]);
+        let back = corrected(edges, box_target(edges, object), [100.0, 100.0]);
+        for (found, expected) in back.iter().zip(object) {
+            assert!((found - expected).abs() < 1e-4, "{back:?}");
+        }
+        assert!(
+            box_target(edges, [3.0; 4])
+                .iter()
+                .all(|value| value.is_finite())
         );
     }
 

@@ -1,12 +1,14 @@
 //! What the heads are trained for, as far as outputs are compared with it.
 
 use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
 use sightline_nn::unit_length;
 
 use crate::Result;
 
 /// What becomes of classes without boxes while the text head learns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Novel {
     /// They are left out of the softmax, as the paper says.
     #[default]
@@ -42,7 +44,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::families::vild::head::log_softmax;
+    use crate::loss::log_softmax;
 
     fn shares(novel: Novel) -> Vec<f32> {
         let logits = Tensor::new(&[[1.0f32, 1.0, 5.0]], &Device::Cpu).unwrap();

@@ -66,6 +66,8 @@ pub struct VirTexConfig {
     pub max_caption_length: usize,
     /// The most tokens of a caption.
     pub max_decoding_steps: usize,
+    /// Height and width of an image; 224 in every published model.
+    pub image_size: usize,
     /// How captions are decoded.
     pub decoder: DecoderConfig,
     /// What is no word, and padding.
@@ -122,6 +124,8 @@ struct Written {
     max_caption_length: usize,
     #[serde(default = "Defaults::length")]
     max_decoding_steps: usize,
+    #[serde(default = "Defaults::image_size")]
+    image_size: usize,
     #[serde(default)]
     unk_index: u32,
     #[serde(default = "Defaults::sos_index")]
@@ -167,6 +171,10 @@ impl Defaults {
 
     fn length() -> usize {
         30
+    }
+
+    fn image_size() -> usize {
+        224
     }
 
     fn stem_channels() -> usize {
@@ -248,6 +256,7 @@ impl VirTexConfig {
             vocab_size: written.vocab_size,
             max_caption_length: written.max_caption_length,
             max_decoding_steps: written.max_decoding_steps,
+            image_size: written.image_size,
             decoder: Defaults::BEAM,
             unk_index: written.unk_index,
             sos_index: written.sos_index,
@@ -294,6 +303,7 @@ impl VirTexConfig {
             max_caption_length: read.number("DATA.MAX_CAPTION_LENGTH", Defaults::length())?,
             max_decoding_steps: read
                 .number("MODEL.DECODER.MAX_DECODING_STEPS", Defaults::length())?,
+            image_size: read.number("DATA.IMAGE_CROP_SIZE", Defaults::image_size())?,
             decoder,
             unk_index: read.number("DATA.UNK_INDEX", 0)?,
             sos_index: read.number("DATA.SOS_INDEX", Defaults::sos_index())?,
@@ -309,6 +319,7 @@ impl VirTexConfig {
         let length = self.max_caption_length;
         check.range("max_caption_length", length, 2, limit::CONTEXT)?;
         check.range("max_decoding_steps", self.max_decoding_steps, 1, length)?;
+        check.range("image_size", self.image_size, 1, limit::IMAGE)?;
         let sizes = check.part("textual");
         sizes.range("L", text.num_layers, 1, limit::DEPTH)?;
         sizes.range("H", text.hidden_size, 1, limit::WIDTH)?;

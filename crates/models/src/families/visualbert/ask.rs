@@ -25,7 +25,7 @@ use crate::capability::{Phrases, Question, TaggedText};
 use crate::{Choose, Classify, Error, Ground, Match, Result, Visual};
 
 /// Regions as the encoder reads them.
-struct Regions {
+pub(super) struct Regions {
     features: Tensor,
     present: Tensor,
     /// The types of one image's regions.
@@ -34,7 +34,7 @@ struct Regions {
 }
 
 impl Regions {
-    fn of(images: &Visual, count: usize) -> Result<Self> {
+    pub(super) fn of(images: &Visual, count: usize) -> Result<Self> {
         let (features, present) = images.regions()?;
         let found = features.dim(0)?;
         if found != count {
@@ -89,7 +89,7 @@ impl VisualBert {
         Ok(PairBatch::new(pairs, self.tokenizer.pad()))
     }
 
-    fn run(&self, texts: &PairBatch, regions: &Regions) -> Result<Tensor> {
+    pub(super) fn run(&self, texts: &PairBatch, regions: &Regions) -> Result<Tensor> {
         Self::with_inputs(texts, regions, |inputs| self.encode(inputs))
     }
 

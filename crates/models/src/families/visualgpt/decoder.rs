@@ -4,8 +4,8 @@ use candle_core::{Device, Tensor};
 use sightline_nn::attention::{AttentionNames, KeysValues};
 use sightline_nn::decode::Network;
 use sightline_nn::{
-    Activation, Attention, AttentionSpec, Embedding, KeyValue, LayerNorm, Linear, Mask, Result,
-    Weights,
+    Activation, Attention, AttentionSpec, Dropout, Embedding, KeyValue, LayerNorm, Linear, Mask,
+    Result, Weights, dropped,
 };
 
 use super::LEVELS;
@@ -34,6 +34,7 @@ struct Block {
     expand: Linear,
     contract: Linear,
     tau: f64,
+    dropout: Option<Dropout>,
 }
 
 /// Captions that are being written: what each row has seen.
@@ -173,6 +174,7 @@ impl Block {
             expand: Linear::load_transposed(&feed.scope("c_fc"), width, 4 * width)?,
             contract: Linear::load_transposed(&feed.scope("c_proj"), 4 * width, width)?,
             tau: config.tau,
+            dropout: weights.dropout(),
         })
     }
 
@@ -193,7 +195,7 @@ impl Block {
         let normed = self.norm.forward(x)?;
         let (looked, seen) = self.own.look_on(&normed, tokens.as_ref(), Some(causal))?;
         *tokens = Some(seen);
-        let a = (x + looked)?;
+        let a = (x + dropped(self.dropout.as_ref(), looked, 0)?)?;
 
         let queries = self.norm.forward(&a)?;
         let mut sum: Option<Tensor> = None;
@@ -214,7 +216,8 @@ impl Block {
         let fed = self
             .expand
             .forward_activated(&self.feed_norm.forward(&a)?, Activation::GeluTanh)?;
-        kept((&a + self.contract.forward(&fed)?)?)
+        let fed = dropped(self.dropout.as_ref(), self.contract.forward(&fed)?, 1)?;
+        kept((&a + fed)?)
     }
 }
 

@@ -1,0 +1,55 @@
+//! Scenes as samples in memory, for training without files.
+
+use rayon::prelude::*;
+use serde_json::Value;
+use sightline_core::{EncodedImage, Sample, SampleKey};
+
+use crate::Error;
+use crate::record::Record;
+use crate::spec::ScenesSpec;
+use crate::splits::{Pairs, Split};
+
+/// The scenes of a split with the images, captions and keys that [`crate::write_scenes`] would write; the metadata is what the split's
+/// `scenes_<split>.jsonl` says of each.
+///
+/// ```
+/// use sightline_synth::{ScenesSpec, samples::samples, splits::Split};
+///
+/// let spec = ScenesSpec { train: 3, ..ScenesSpec::default() };
+/// let scenes = samples(&spec, Split::Train)?;
+/// assert_eq!((scenes.len(), scenes[0].captions.len()), (3, 5));
+/// assert!(scenes[0].meta["questions"].is_array());
+/// # Ok::<(), sightline_synth::Error>(())
+/// ```
+pub fn samples(spec: &ScenesSpec, split: Split) -> Result<Vec<Sample>, Error> {
+    let spec = spec.checked()?;
+    let n = match split {
+        Split::Train => spec.train,
+        Split::Val => spec.val,
+        Split::Test => spec.test,
+    };
+    let pairs = Pairs::draw(spec.seed);
+    Record::of_split(split, n, &spec, &pairs)
+        .par_iter()
+        .map(|record| sample(record, &spec))
+        .collect()
+}
+
+fn sample(record: &Record, spec: &ScenesSpec) -> Result<Sample, Error> {
+    let name = || format!("scenes_{}.jsonl", record.split.name());
+    let line = serde_json::to_value(record.line()).map_err(Error::table(&name()))?;
+    let meta = match line {
+        Value::Object(meta) => meta,
+        _ => serde_json::Map::new(),
+    };
+    let key = SampleKey::new(record.key()).expect("six digits are a key");
+    Ok(Sample {
+        key,
+        image: Some(EncodedImage {
+            format: spec.format,
+            bytes: record.image(spec)?.into(),
+        }),
+        captions: record.captions.to_vec(),
+        meta,
+    })
+}

@@ -1,0 +1,469 @@
+//! Checkpoints: what a run needs to go on as if it had never stopped, and a folder that loads as a model of the family.
+//!
+//! ```text
+//! out/train/NAME/
+//!   run.json                 what was asked for, of which data, by which version: written first
+//!   assets/                  the model's folder but for weights: config.json, tokenizer, …
+//!   checkpoints/00000600/    the model's folder, and
+//!     model.safetensors        its weights: the moving average where there is one, in 32 or 16 bits
+//!     optimizer.safetensors    weights in 32 bits, moments, moving average
+//!     training.json            how far the run is
+//!   last -> checkpoints/…    the newest one
+//!   best -> checkpoints/…    the one with the smallest held-out loss
+//!   metrics.jsonl, speed.jsonl, loss.html, record.json
+//! ```
+//!
+//! A checkpoint is written under a temporary name, every file flushed, then renamed; then the link is renamed over the old one, then
+//! older checkpoints are removed. Whatever ends the process, `last` is whole. Other folders than those of `last` and `best` are leftovers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sightline_store::write_atomic;
+
+use crate::adamw::Moments;
+use crate::{Error, Result};
+
+/// Version of `training.json`.
+const SCHEMA: u32 = 1;
+
+const CHECKPOINTS: &str = "checkpoints";
+const OPTIMISER: &str = "optimizer.safetensors";
+const PROGRESS: &str = "training.json";
+
+/// A tensor of the model, and what the optimiser remembers of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its numbers, in row-major order.
+    pub values: Vec<f32>,
+    /// `None` while it is frozen.
+    pub moments: Option<Moments>,
+    /// The moving average of its values; `None` where there is none, or while it is frozen.
+    pub average: Option<Vec<f32>>,
+}
+
+impl Parameter {
+    /// What is measured and kept.
+    pub fn kept(&self) -> &[f32] {
+        self.average.as_deref().unwrap_or(&self.values)
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Steps that were done, of all stages.
+    pub step: u64,
+    /// Number of the stage, from 0.
+    pub stage: usize,
+    /// Steps of it that were done.
+    pub stage_step: u64,
+    /// Samples that were taken in all: the place in the endless row of epochs.
+    pub sample: u64,
+    /// Samples that were left out in all.
+    pub left_out: u64,
+    /// The best measurement of the stage.
+    pub best: Option<Best>,
+    /// Measurements since then.
+    pub since_best: u64,
+    /// Losses since the last line of metrics.
+    pub window: Window,
+    /// Bytes of `metrics.jsonl`.
+    pub metrics_len_bytes: u64,
+    /// Whether all is done.
+    pub is_complete: bool,
+}
+
+/// A measurement on held-out samples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Number of the stage, from 0.
+    pub stage: usize,
+    /// After which step.
+    pub step: u64,
+    /// The loss.
+    pub loss: f64,
+}
+
+/// Sums of losses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// How many were summed.
+    pub steps: u64,
+    /// The sum of the losses.
+    pub total: f64,
+    /// The sum of each term.
+    pub terms: BTreeMap<String, f64>,
+    /// The sum of the lengths of gradients.
+    pub gradient: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    schema: u32,
+    #[serde(flatten)]
+    position: Position,
+    /// Steps that each tensor's moments have seen.
+    moments: BTreeMap<String, u64>,
+}
+
+/// What a checkpoint has beside the state of the training.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    /// The folder whose files are copied.
+    pub assets: &'a Path,
+    /// The name of the file of weights.
+    pub file: &'a str,
+    /// Whether the weights are in 16 bits.
+    pub in_half: bool,
+}
+
+/// The folder of a run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+impl RunFolder {
+    /// The run in `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A file of it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Where the link `name` (`last`, `best`) leads, if it is there.
+    pub fn linked(&self, name: &str) -> Option<PathBuf> {
+        let to = fs::read_link(self.root.join(name)).ok()?;
+        Some(self.root.join(to))
+    }
+
+    /// The newest checkpoint, if there is one.
+    pub fn read_last(&self) -> Result<Option<(Position, Vec<Parameter>)>> {
+        match self.linked("last") {
+            Some(folder) => read(&folder).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes a checkpoint with copies of the files of `assets`, makes it `last`, and `best` too where `is_best`, and removes those that are
+    /// neither.
+    pub fn write(
+        &self,
+        position: &Position,
+        parameters: &[Parameter],
+        kept: &Kept<'_>,
+        is_best: bool,
+    ) -> Result<()> {
+        let all = self.root.join(CHECKPOINTS);
+        fs::create_dir_all(&all).map_err(Error::io("create", &all))?;
+        let name = format!("{:08}", position.step);
+        let whole = all.join(&name);
+        let begun = all.join(format!(".{name}.tmp"));
+        remove(&begun)?;
+        fs::create_dir(&begun).map_err(Error::io("create", &begun))?;
+        let assets = kept.assets;
+        for entry in fs::read_dir(assets).map_err(Error::io("read", assets))? {
+            let path = entry.map_err(Error::io("read", assets))?.path();
+            if let Some(file) = path.file_name().filter(|_| path.is_file()) {
+                let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+                write_atomic(begun.join(file), &bytes)?;
+            }
+        }
+        let path = begun.join(kept.file);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        }
+        write_atomic(&path, &weights(parameters, kept.in_half))?;
+        write_atomic(begun.join(OPTIMISER), &optimiser(parameters))?;
+        let written = Written {
+            schema: SCHEMA,
+            position: position.clone(),
+            moments: parameters
+                .iter()
+                .filter_map(|p| Some((p.name.clone(), p.moments.as_ref()?.steps)))
+                .collect(),
+        };
+        let path = begun.join(PROGRESS);
+        let mut text = serde_json::to_vec_pretty(&written)
+            .map_err(|error| Error::io("write", &path)(error.into()))?;
+        text.push(b'\n');
+        write_atomic(&path, &text)?;
+
+        // One of the same step is left from a process that was killed before it could say so, or marks a stage's end.
+        remove(&whole)?;
+        fs::rename(&begun, &whole).map_err(Error::io("rename", &begun))?;
+        flush(&all)?;
+        // Of the two links the newest is last: who reads it finds everything that came before.
+        if is_best {
+            self.link("best", &name)?;
+        }
+        self.link("last", &name)?;
+        self.remove_leftovers()
+    }
+
+    /// Says that the newest checkpoint is the last one: nothing was held out to choose by.
+    pub fn best_is_last(&self) -> Result<()> {
+        match self.linked("last").as_deref().and_then(Path::file_name) {
+            Some(name) => self.link("best", &name.to_string_lossy()),
+            None => Ok(()),
+        }
+    }
+
+    #[cfg(unix)]
+    fn link(&self, link: &str, checkpoint: &str) -> Result<()> {
+        let (path, begun) = (self.root.join(link), self.root.join(format!(".{link}.tmp")));
+        remove(&begun)?;
+        let to = Path::new(CHECKPOINTS).join(checkpoint);
+        std::os::unix::fs::symlink(to, &begun).map_err(Error::io("link", &path))?;
+        fs::rename(&begun, &path).map_err(Error::io("link", &path))?;
+        flush(&self.root)
+    }
+
+    #[cfg(not(unix))]
+    fn link(&self, link: &str, _checkpoint: &str) -> Result<()> {
+        let path = self.root.join(link);
+        Err(Error::io("link", path)(
+            std::io::ErrorKind::Unsupported.into(),
+        ))
+    }
+
+    fn remove_leftovers(&self) -> Result<()> {
+        let all = self.root.join(CHECKPOINTS);
+        let kept = ["last", "best"].map(|link| self.linked(link));
+        for entry in fs::read_dir(&all).map_err(Error::io("read", &all))? {
+            let path = entry.map_err(Error::io("read", &all))?.path();
+            if !kept
+                .iter()
+                .flatten()
+                .any(|kept| kept.file_name() == path.file_name())
+            {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a checkpoint of `parameters`, about.
+pub fn len_bytes(parameters: &[Parameter]) -> u64 {
+    let numbers: usize = parameters.iter().map(|p| p.values.len()).sum();
+    // Weights, weights again, two moments, an average.
+    numbers as u64 * 20 + (1 << 20)
+}
+
+/// Removes a file, a link or a folder, if it is there.
+fn remove(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    removed.map_err(Error::io("remove", path))
+}
+
+/// Flushes a folder's list of names.
+fn flush(folder: &Path) -> Result<()> {
+    if cfg!(unix) {
+        fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(Error::io("flush", folder))?;
+    }
+    Ok(())
+}
+
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
+}
+
+fn weights(parameters: &[Parameter], in_half: bool) -> Vec<u8> {
+    let named = parameters.iter().map(|p| {
+        let bytes = if in_half {
+            let halves = p.kept().iter().map(|value| f16::from_f32(*value));
+            halves.flat_map(f16::to_le_bytes).collect()
+        } else {
+            bytes_of(p.kept())
+        };
+        (p.name.clone(), p.shape.clone(), bytes)
+    });
+    let dtype = if in_half { Dtype::F16 } else { Dtype::F32 };
+    file(dtype, &named.collect::<Vec<_>>())
+}
+
+fn optimiser(parameters: &[Parameter]) -> Vec<u8> {
+    let mut named = Vec::new();
+    for p in parameters {
+        let mut put = |kind: &str, values: &[f32]| {
+            let name = format!("{kind}.{}", p.name);
+            named.push((name, p.shape.clone(), bytes_of(values)));
+        };
+        put("value", &p.values);
+        if let Some(moments) = &p.moments {
+            put("mean", &moments.mean);
+            put("square", &moments.square);
+        }
+        if let Some(average) = &p.average {
+            put("average", average);
+        }
+    }
+    file(Dtype::F32, &named)
+}
+
+/// A safetensors file. Hugging Face's loader asks for the metadata.
+fn file(dtype: Dtype, named: &[(String, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
+    let views: Vec<(&String, TensorView<'_>)> = named
+        .iter()
+        .map(|(name, shape, bytes)| {
+            let view = TensorView::new(dtype, shape.clone(), bytes);
+            (
+                name,
+                view.expect("a parameter has as many numbers as its shape says"),
+            )
+        })
+        .collect();
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata)).expect("names and shapes fit into a header")
+}
+
+fn read(folder: &Path) -> Result<(Position, Vec<Parameter>)> {
+    let damaged = |file: &str, reason: String| Error::Damaged {
+        path: folder.join(file),
+        reason,
+    };
+    let bytes = |file: &str| {
+        let path = folder.join(file);
+        fs::read(&path).map_err(Error::io("read", path))
+    };
+    let written: Written = serde_json::from_slice(&bytes(PROGRESS)?)
+        .map_err(|error| damaged(PROGRESS, error.to_string()))?;
+    if written.schema != SCHEMA {
+        let reason = format!("it has schema {}, known is {SCHEMA}", written.schema);
+        return Err(damaged(PROGRESS, reason));
+    }
+    let stored = bytes(OPTIMISER)?;
+    let tensors =
+        SafeTensors::deserialize(&stored).map_err(|error| damaged(OPTIMISER, error.to_string()))?;
+    let mut parameters: BTreeMap<String, Parameter> = BTreeMap::new();
+    let values = |view: &TensorView<'_>| -> Vec<f32> {
+        let (numbers, _) = view.data().as_chunks();
+        numbers
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect()
+    };
+    for (name, view) in tensors.tensors() {
+        if let Some(name) = name.strip_prefix("value.") {
+            let parameter = Parameter {
+                name: name.to_owned(),
+                shape: view.shape().to_vec(),
+                values: values(&view),
+                moments: None,
+                average: None,
+            };
+            parameters.insert(name.to_owned(), parameter);
+        }
+    }
+    for (name, view) in tensors.tensors() {
+        let Some((kind, name)) = name.split_once('.').filter(|(kind, _)| *kind != "value") else {
+            continue;
+        };
+        let Some(parameter) = parameters.get_mut(name) else {
+            return Err(damaged(OPTIMISER, format!("`{name}` has no value")));
+        };
+        let steps = written.moments.get(name).copied().unwrap_or_default();
+        let moments = || Moments {
+            steps,
+            ..Moments::default()
+        };
+        match kind {
+            "mean" => parameter.moments.get_or_insert_with(moments).mean = values(&view),
+            "square" => parameter.moments.get_or_insert_with(moments).square = values(&view),
+            _ => parameter.average = Some(values(&view)),
+        }
+    }
+    Ok((written.position, parameters.into_values().collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters() -> Vec<Parameter> {
+        vec![
+            Parameter {
+                name: "a".to_owned(),
+                shape: vec![2],
+                values: vec![1.0, 2.5],
+                moments: Some(Moments {
+                    steps: 3,
+                    mean: vec![0.5, 0.25],
+                    square: vec![0.1, 0.2],
+                }),
+                average: Some(vec![1.5, 2.0]),
+            },
+            Parameter {
+                name: "b.weight".to_owned(),
+                shape: vec![1, 1],
+                values: vec![7.0],
+                moments: None,
+                average: None,
+            },
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_only_last_and_best_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let assets = folder.path().join("assets");
+        fs::create_dir(&assets).unwrap();
+        fs::write(assets.join("config.json"), "{}").unwrap();
+        let run = RunFolder::new(folder.path());
+        assert!(run.read_last().unwrap().is_none());
+        let mut position = Position::default();
+        for (step, is_best) in [(1, false), (2, true), (3, false), (4, false), (4, false)] {
+            position.step = step;
+            position.window.terms.insert("loss".to_owned(), 0.1);
+            // What a killed process leaves.
+            fs::create_dir_all(run.file("checkpoints/.00000004.tmp/x")).unwrap();
+            let kept = Kept {
+                assets: &assets,
+                file: "model.safetensors",
+                in_half: true,
+            };
+            run.write(&position, &parameters(), &kept, is_best).unwrap();
+        }
+        let (read, found) = run.read_last().unwrap().unwrap();
+        assert_eq!((read, found), (position, parameters()));
+        let mut names: Vec<_> = fs::read_dir(run.file("checkpoints"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["00000002", "00000004"]);
+        let file = fs::read(run.file("best/model.safetensors")).unwrap();
+        let weights = SafeTensors::deserialize(&file).unwrap();
+        let a = weights.tensor("a").unwrap();
+        assert_eq!((a.dtype(), a.data().len()), (Dtype::F16, 4));
+        assert!(run.file("last/config.json").is_file());
+    }
+}

@@ -1,0 +1,234 @@
+//! What can end a training run, or keep it from beginning.
+
+use std::io;
+use std::path::PathBuf;
+
+use sightline_core::Hint;
+
+/// The result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a run did not begin, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] sightline_dataset::Error),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] sightline_store::Error),
+    /// Scenes cannot be drawn.
+    #[error(transparent)]
+    Synth(#[from] sightline_synth::Error),
+    /// The model or its objective.
+    #[error(transparent)]
+    Model(Box<sightline_models::Error>),
+    /// The network below.
+    #[error(transparent)]
+    Nn(#[from] sightline_nn::Error),
+    /// A tensor could not be computed.
+    #[error("cannot compute")]
+    Tensor(#[from] candle_core::Error),
+    /// Pixels cannot be made as the model wants them.
+    #[error(transparent)]
+    Prepare(#[from] sightline_preprocess::PrepareError),
+    /// The plot cannot be made.
+    #[error(transparent)]
+    Report(#[from] sightline_report::Error),
+    /// A file of the run cannot be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the run is not what was written.
+    #[error("`{}` is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Data without a sample.
+    #[error("`{name}` holds no samples")]
+    NoSamples {
+        /// The data.
+        name: String,
+    },
+    /// A name that no format's shards have.
+    #[error("`{name}` has the extension of no shard format")]
+    NoFormat {
+        /// The name.
+        name: String,
+    },
+    /// An objective that needs what the data do not have.
+    #[error(
+        "the objective `{objective}` needs {need}, and sample `{sample}` of `{shard}` has none"
+    )]
+    Lacks {
+        /// The objective.
+        objective: String,
+        /// What it needs.
+        need: String,
+        /// The first sample that lacks it.
+        sample: String,
+        /// Where it lies.
+        shard: String,
+    },
+    /// An objective that needs what neither shards nor scenes give here.
+    #[error(
+        "the objective `{objective}` needs {need}; training gives images, captions, questions and labels"
+    )]
+    Needs {
+        /// The objective.
+        objective: String,
+        /// What it needs.
+        need: String,
+    },
+    /// An objective that is not one of the family's.
+    #[error("the family `{family}` has no objective `{}`", error.name)]
+    Objective {
+        /// The name and the nearest ones.
+        error: Box<sightline_core::registry::UnknownName>,
+        /// The family.
+        family: String,
+    },
+    /// Tensors that the start has in another shape, or not at all.
+    #[error("`{}` does not fit the model: {problem}", path.display())]
+    Start {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What does not fit.
+        problem: String,
+    },
+    /// Patterns that leave nothing to train, or name nothing.
+    #[error("{what} `{pattern}` matches no tensor of the model")]
+    Pattern {
+        /// What it is for.
+        what: &'static str,
+        /// The pattern.
+        pattern: String,
+    },
+    /// Everything is frozen.
+    #[error("stage {stage} trains nothing: every tensor is frozen")]
+    NothingTrained {
+        /// Number of the stage, from 1.
+        stage: usize,
+    },
+    /// Another run lies there.
+    #[error("`{}` holds a run with other settings: {}", path.display(), list(changes))]
+    Changed {
+        /// The folder.
+        path: PathBuf,
+        /// `key: before → now`, each.
+        changes: Vec<String>,
+    },
+    /// Something else lies there.
+    #[error("`{}` is not empty and holds no training run", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process trains there.
+    #[error("`{}` is being written by another process", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Too little room for the checkpoints.
+    #[error("`{}` has {free_bytes} bytes left, checkpoints need up to {needed_bytes}", path.display())]
+    NoSpace {
+        /// The folder.
+        path: PathBuf,
+        /// What is free.
+        free_bytes: u64,
+        /// What is needed.
+        needed_bytes: u64,
+    },
+    /// Numbers that are none.
+    #[error("step {step}: {what} is not finite; the last good checkpoint is that of step {kept}")]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// What.
+        what: String,
+        /// The checkpoint.
+        kept: u64,
+    },
+    /// A batch of nothing.
+    #[error(
+        "step {step}: none of its {samples} samples can be used: images or captions are missing or broken"
+    )]
+    EmptyBatch {
+        /// The step.
+        step: u64,
+        /// How many.
+        samples: u64,
+    },
+    /// The thread that loads has ended.
+    #[error("the thread that prepares batches has ended")]
+    Loader,
+}
+
+fn list(changes: &[String]) -> String {
+    changes.join("; ")
+}
+
+impl Error {
+    /// An error of the system on the file `path`.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// Whether the run itself failed, not its surroundings nor its settings.
+    pub fn is_no(&self) -> bool {
+        matches!(self, Self::Diverged { .. } | Self::Damaged { .. })
+    }
+}
+
+impl From<sightline_models::Error> for Error {
+    fn from(error: sightline_models::Error) -> Self {
+        Self::Model(Box::new(error))
+    }
+}
+
+impl Hint for Error {
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Data(error) => return error.hints(),
+            Self::Store(error) => return error.hints(),
+            Self::Synth(error) => return error.hints(),
+            Self::Model(error) => return error.hints(),
+            Self::Nn(error) => return error.hints(),
+            Self::Objective { error, .. } => return error.hints(),
+            Self::Lacks { .. } => {
+                "`data.caption_column` names a column of metadata that holds captions; `sightline shards filter` leaves samples out."
+            }
+            Self::Changed { .. } => {
+                "Train into another folder with `--out`, or begin anew with `--overwrite`."
+            }
+            Self::NotARun { .. } => "Name an empty folder or a new one with `--out`.",
+            Self::NoSpace { .. } => "Make room, or name a folder on another disk with `--out`.",
+            Self::NoFormat { .. } => "Say which it is with `data.format`.",
+            Self::Diverged { .. } => {
+                "A smaller `lr`, a longer `warmup_steps` or a smaller `clip_grad_norm` helps; then train anew with `--overwrite`."
+            }
+            _ => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
+}

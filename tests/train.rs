@@ -1,0 +1,317 @@
+//! `sightline train`: models trained by the real program, stopped, killed and refused.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::util::{Outcome, Sandbox};
+
+/// A CLIP of one block on scenes of 32 pixels; a second's work.
+const MANIFEST: &str = r#"schema = 1
+train = "small"
+family = "clip"
+description = "Small."
+seed = 17
+
+[model]
+tokenizer = "words"
+
+[model.config]
+model_type = "clip"
+projection_dim = 16
+
+[model.config.text_config]
+vocab_size = 900
+hidden_size = 32
+intermediate_size = 32
+num_hidden_layers = 1
+num_attention_heads = 2
+max_position_embeddings = 40
+hidden_act = "gelu"
+bos_token_id = 0
+eos_token_id = 1
+
+[model.config.vision_config]
+hidden_size = 32
+intermediate_size = 32
+num_hidden_layers = 1
+num_attention_heads = 2
+image_size = 32
+patch_size = 16
+hidden_act = "gelu"
+
+[model.preprocessor]
+size = { shortest_edge = 32 }
+crop_size = { height = 32, width = 32 }
+image_mean = [0.5, 0.5, 0.5]
+image_std = [0.25, 0.25, 0.25]
+
+[data]
+scenes = { train = 80, val = 32, size = 32, max_objects = 2 }
+
+[[stage]]
+objective = "contrastive"
+steps = 24
+batch = 16
+
+[stage.optimiser]
+lr = 2e-3
+schedule = "cosine"
+warmup_steps = 2
+
+[evaluation]
+every = 8
+batches = 2
+
+[checkpoint]
+every = 3
+"#;
+
+fn manifest(sandbox: &Sandbox, changes: &[(&str, &str)]) {
+    let mut text = MANIFEST.to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    sandbox.write("small.toml", text);
+}
+
+fn train(sandbox: &Sandbox, out: &str) -> Outcome {
+    sandbox.sightline(&format!("train small.toml --out {out} --json"))
+}
+
+/// Every file that does not say how long something took.
+fn bytes(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    crate::util::files(root, |name| {
+        !matches!(name, "speed.jsonl" | "record.json" | ".lock")
+    })
+}
+
+#[test]
+fn a_trained_model_is_a_checkpoint_like_any_other() {
+    let sandbox = Sandbox::new();
+    manifest(&sandbox, &[]);
+    let plan = sandbox
+        .sightline("train small.toml --dry-run")
+        .expect(0)
+        .json();
+    assert_eq!(plan["stage"][0]["optimiser"]["betas"][1], 0.999);
+    let printed = train(&sandbox, "run").expect(0).json();
+    assert_eq!(printed["complete"], true);
+    assert_eq!(printed["record"]["steps"], 24);
+
+    let lines = fs::read_to_string(sandbox.path("run/metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let loss = |line: &Value| line["loss"].as_f64();
+    let losses: Vec<f64> = lines.iter().filter_map(loss).collect();
+    assert!(losses[losses.len() - 1] < losses[0], "{losses:?}");
+    let held_out = lines.iter().filter(|line| line["held_out"].is_object());
+    assert_eq!(held_out.count(), 3);
+    let page = fs::read_to_string(sandbox.path("run/loss.html")).unwrap();
+    assert!(page.contains("<svg") && !page.contains("http:"));
+
+    sandbox
+        .sightline("synth scenes --out scenes --train 0 --val 0 --test 3 --size 32")
+        .expect(0);
+    let embedded = sandbox
+        .sightline("embed run/best --images scenes/images/test/000000.jpg --out vectors.npy --json")
+        .expect(0);
+    assert_eq!(embedded.json()["rows"], 1, "{}", embedded.stdout);
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
+    let sandbox = Sandbox::new();
+    manifest(&sandbox, &[]);
+    train(&sandbox, "whole").expect(0);
+    let whole = bytes(&sandbox.path("whole"));
+    // Ends at places that no clock repeats: what they have in common is that nothing of them shows.
+    let mut killed = 0;
+    for attempt in 0..12u64 {
+        let mut child = sandbox
+            .command(["train", "small.toml", "--out", "killed"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_millis(60 + 83 * attempt));
+        child.kill().unwrap();
+        if !child.wait().unwrap().success() {
+            killed += 1;
+        }
+    }
+    assert!(killed > 0);
+    train(&sandbox, "killed").expect(0);
+    assert_eq!(
+        whole.keys().collect::<Vec<_>>(),
+        bytes(&sandbox.path("killed")).keys().collect::<Vec<_>>()
+    );
+    assert!(whole == bytes(&sandbox.path("killed")));
+}
+
+#[test]
+fn a_signal_leaves_a_checkpoint_and_its_exit_code() {
+    let sandbox = Sandbox::new();
+    manifest(
+        &sandbox,
+        &[
+            ("steps = 24", "steps = 5000"),
+            ("every = 3", "every = 4000"),
+        ],
+    );
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let child = sandbox
+            .command(["train", "small.toml", "--out", "run", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        while !sandbox.path("run/metrics.jsonl").exists() {
+            thread::sleep(Duration::from_millis(20));
+        }
+        thread::sleep(Duration::from_millis(300));
+        let sent = Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        let outcome = Outcome::of(&child.wait_with_output().unwrap())
+            .expect(code)
+            .says(&["run the same command again to go on"]);
+        assert_eq!(outcome.json()["complete"], false);
+        assert!(sandbox.path("run/last/optimizer.safetensors").is_file());
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_both_sides_named() {
+    let sandbox = Sandbox::new();
+    let refused = |changes: &[(&str, &str)], parts: &[&str]| {
+        manifest(&sandbox, changes);
+        train(&sandbox, "refused").expect(2).says(parts);
+        assert!(!sandbox.path("refused/metrics.jsonl").exists());
+    };
+    refused(
+        &[("\"contrastive\"", "\"prefix-lm\"")],
+        &[
+            "objective `prefix-lm` does not fit the family `clip`",
+            "small.toml:44",
+        ],
+    );
+    refused(
+        &[("steps = 24", "stesp = 24")],
+        &["unknown field `stesp`", "Did you mean `steps`?"],
+    );
+    refused(
+        &[("family = \"clip\"", "family = \"asif\"")],
+        &["unknown trainable family `asif`"],
+    );
+    refused(
+        &[(
+            "size = { shortest_edge = 32 }\ncrop_size = { height = 32, width = 32 }",
+            "size = { shortest_edge = 16 }\ncrop_size = { height = 16, width = 16 }",
+        )],
+        &["16 x 16", "32 x 32"],
+    );
+    refused(&[("tokenizer = \"words\"\n", "")], &["tokenizer"]);
+
+    // A vocabulary that was made of other captions.
+    manifest(&sandbox, &[]);
+    train(&sandbox, "first").expect(0);
+    refused(
+        &[
+            ("vocab_size = 900", "vocab_size = 300"),
+            ("tokenizer = \"words\"", "tokenizer = \"first/best\""),
+        ],
+        &["the tokenizer of", "the token table 300 rows"],
+    );
+
+    // Shards whose samples have no captions.
+    sandbox
+        .sightline("synth scenes --out scenes --train 4 --val 0 --test 0 --size 32")
+        .expect(0);
+    sandbox.write(
+        "bare/000000.jpg",
+        fs::read(sandbox.path("scenes/images/train/000000.jpg")).unwrap(),
+    );
+    sandbox
+        .sightline("shards convert bare --format files --to webdataset --out shards")
+        .expect(0);
+    refused(
+        &[
+            (
+                "scenes = { train = 80, val = 32, size = 32, max_objects = 2 }",
+                "train = \"shards/*.tar\"",
+            ),
+            ("[evaluation]\nevery = 8\nbatches = 2\n", ""),
+        ],
+        &[
+            "the objective `contrastive` needs captions",
+            "`000000`",
+            ".tar` has none",
+        ],
+    );
+    refused(
+        &[
+            (
+                "scenes = { train = 80, val = 32, size = 32, max_objects = 2 }",
+                "train = \"nowhere/*.tar\"",
+            ),
+            ("[evaluation]\nevery = 8\nbatches = 2\n", ""),
+        ],
+        &["nowhere"],
+    );
+
+    // Another manifest in the folder of a run.
+    manifest(
+        &sandbox,
+        &[("lr = 2e-3", "lr = 3e-3"), ("steps = 24", "steps = 25")],
+    );
+    train(&sandbox, "first").expect(2).says(&[
+        "`stage[0].optimiser.lr`: 0.002 → 0.003",
+        "`stage[0].length.steps`: 24 → 25",
+        "--overwrite",
+    ]);
+    sandbox
+        .sightline("train small.toml --out first --overwrite")
+        .expect(0);
+    sandbox.write("mine/thesis.txt", "years of work");
+    train(&sandbox, "mine")
+        .expect(2)
+        .says(&["holds no training run"]);
+    sandbox
+        .sightline("train small.toml --out mine --overwrite")
+        .expect(2);
+    assert!(sandbox.path("mine/thesis.txt").exists());
+}
+
+#[test]
+fn numbers_that_are_none_end_with_one() {
+    let sandbox = Sandbox::new();
+    manifest(
+        &sandbox,
+        &[
+            ("lr = 2e-3", "lr = 1e30"),
+            (
+                "schedule = \"cosine\"\nwarmup_steps = 2",
+                "schedule = \"constant\"",
+            ),
+        ],
+    );
+    train(&sandbox, "run")
+        .expect(1)
+        .says(&["is not finite", "the last good checkpoint is that of step"]);
+}
+
+#[test]
+fn help_of_train_documents_every_flag() {
+    let help = Sandbox::new().sightline("train --help").expect(0);
+    insta::assert_snapshot!(help.stdout);
+}
