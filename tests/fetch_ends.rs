@@ -17,8 +17,10 @@ use crate::util::{Outcome, Sandbox, files};
 /// Rows of a shard, and shards of the table.
 const ROWS: usize = 10;
 const SHARDS: usize = 6;
-/// The request of every test here, but for its table and its output.
-const OPTIONS: &str = "--image-size 48 --number-sample-per-shard 10 --allow-private-addresses";
+/// The request of every test here, but for its table and its output. Nothing times out behind the gate, however busy the machine:
+/// rows that failed would end the shard that a test keeps waiting.
+const OPTIONS: &str =
+    "--image-size 48 --number-sample-per-shard 10 --allow-private-addresses --timeout 600";
 
 /// Holds back the answers to some requests until it is opened; it opens by itself when dropped, so that the server can end.
 #[derive(Clone, Default)]
