@@ -1,7 +1,9 @@
-//! The annotations of a split in the forms of COCO (captions, instances) and VQA v2.
+//! The annotations of a split in the forms of COCO (captions, instances), VQA v2 and VALSE.
 //!
 //! An image's id is its scene's. Ids of captions, objects and questions are ten times the image's id
 //! plus their place among its own, from 1: none is 0, which COCO's own tools take for "no match".
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -44,6 +46,16 @@ struct CocoCaption<'a> {
     id: u64,
     image_id: u64,
     caption: &'a str,
+}
+
+#[derive(Serialize)]
+struct Foiled<'a> {
+    dataset: &'static str,
+    original_split: &'static str,
+    linguistic_phenomena: &'static str,
+    image_file: String,
+    caption: &'a str,
+    foil: &'a str,
 }
 
 #[derive(Serialize)]
@@ -115,7 +127,17 @@ pub(crate) fn annotations(
 ) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let name = |kind: &str| format!("annotations/{kind}_{}.json", split.name());
     Ok(vec![
-        file(name("captions"), &captions(records, spec))?,
+        file(
+            name("captions"),
+            &captions(records, spec, |record| &record.captions),
+        )?,
+        file(
+            name("descriptions"),
+            &captions(records, spec, |record| {
+                std::slice::from_ref(&record.description)
+            }),
+        )?,
+        file(name("foils"), &foils(records, spec))?,
         file(
             name("instances"),
             &instances(records, spec, &shapes(), |object| object.shape as usize),
@@ -135,10 +157,13 @@ fn file(name: String, content: &impl Serialize) -> Result<(String, Vec<u8>), Err
     Ok((name, bytes))
 }
 
-fn captions<'a>(records: &'a [Record], spec: &ScenesSpec) -> CocoFile<'a, CocoCaption<'a>> {
+fn captions<'a>(
+    records: &'a [Record],
+    spec: &ScenesSpec,
+    texts: impl Fn(&'a Record) -> &'a [String],
+) -> CocoFile<'a, CocoCaption<'a>> {
     let of_record = |record: &'a Record| {
-        record
-            .captions
+        texts(record)
             .iter()
             .zip(ids(record))
             .map(|(caption, id)| CocoCaption {
@@ -154,6 +179,24 @@ fn captions<'a>(records: &'a [Record], spec: &ScenesSpec) -> CocoFile<'a, CocoCa
         annotations: records.iter().flat_map(of_record).collect(),
         categories: None,
     }
+}
+
+/// Descriptions with their foils, by what is wrong and the image's id.
+fn foils<'a>(records: &'a [Record], spec: &ScenesSpec) -> BTreeMap<String, Foiled<'a>> {
+    let foiled = |record: &'a Record| {
+        let (wrong, foil) = &record.foil;
+        let id = format!("{}_{:07}", wrong.name(), record.scene_id());
+        let entry = Foiled {
+            dataset: "synthetic-scenes",
+            original_split: record.split.name(),
+            linguistic_phenomena: wrong.name(),
+            image_file: record.file_name(spec),
+            caption: &record.description,
+            foil,
+        };
+        (id, entry)
+    };
+    records.iter().map(foiled).collect()
 }
 
 fn instances<'a>(

@@ -29,6 +29,12 @@ pub fn captions(scene: &Scene, rng: &mut Rng) -> [String; CAPTIONS] {
     .map(|text| sentence(&text))
 }
 
+/// The one description of `scene` in a fixed form: the large object and where it is seen from each other one. Whoever sees the scene can
+/// write it word for word, but for objects that lie as far apart in one direction as in the other.
+pub fn description(scene: &Scene) -> String {
+    sentence(&related(scene))
+}
+
 /// The English word for a number of objects.
 pub(crate) fn number_word(n: usize) -> &'static str {
     match n {
@@ -83,16 +89,30 @@ fn places(scene: &Scene, rng: &mut Rng) -> String {
             ),
         };
     }
+    match rng.below(3) {
+        0 => format!("{subject} is {}", others(scene)),
+        1 => format!("{subject} sits {}", others(scene)),
+        _ => related(scene),
+    }
+}
+
+/// The large object, and where it is seen from the others.
+fn related(scene: &Scene) -> String {
+    let subject = a(scene.large());
+    match scene.objects.len() {
+        1 => subject,
+        _ => format!("{subject} {}", others(scene)),
+    }
+}
+
+/// "above a small red star and to the left of a small blue cross".
+fn others(scene: &Scene) -> String {
+    let large = scene.large();
     let others: Vec<String> = scene.objects[1..]
         .iter()
         .map(|o| format!("{} {}", phrase(Relation::between(large, o)), a(o)))
         .collect();
-    let others = and(&others);
-    match rng.below(3) {
-        0 => format!("{subject} is {others}"),
-        1 => format!("{subject} sits {others}"),
-        _ => format!("{subject} {others}"),
-    }
+    and(&others)
 }
 
 fn listing(scene: &Scene, rng: &mut Rng) -> String {
@@ -219,6 +239,30 @@ mod tests {
                 assert!(!caption.contains(" a orange") && !caption.contains(" an large"));
             }
         }
+    }
+
+    #[test]
+    fn a_description_is_one_of_the_forms_of_the_main_caption() {
+        let pairs = Pairs::draw(Seed(4));
+        let (mut equal, mut related) = (0, 0);
+        for index in 0..600 {
+            let scene = Split::Test.scene(index, Seed(4), &pairs, 3);
+            let description = description(&scene);
+            let main = captions(&scene, &mut Seed(4).child("c", u64::from(index)).rng())[0].clone();
+            if scene.objects.len() > 1 {
+                related += 1;
+                let plain = main.replacen(" is ", " ", 1).replacen(" sits ", " ", 1);
+                assert_eq!(plain, description);
+                equal += u32::from(main == description);
+            } else {
+                let start = description.trim_end_matches('.');
+                assert!(main.starts_with(start), "{main} {description}");
+            }
+        }
+        assert!(
+            (related / 4..related / 2).contains(&equal),
+            "{equal} of {related}"
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod annotations;
 pub mod captions;
 pub mod draw;
 mod error;
+mod foils;
 pub mod questions;
 mod record;
 pub mod regions;

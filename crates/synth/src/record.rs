@@ -5,8 +5,9 @@ use serde::Serialize;
 use sightline_imaging::Pixels;
 
 use crate::Error;
-use crate::captions::{CAPTIONS, captions};
+use crate::captions::{CAPTIONS, captions, description};
 use crate::draw::{Drawn, draw};
+use crate::foils::{Wrong, foil};
 use crate::questions::{Question, questions};
 use crate::scene::{Object, Scene};
 use crate::spec::ScenesSpec;
@@ -19,6 +20,8 @@ pub(crate) struct Record {
     pub(crate) index: u32,
     pub(crate) scene: Scene,
     pub(crate) captions: [String; CAPTIONS],
+    pub(crate) description: String,
+    pub(crate) foil: (Wrong, String),
     pub(crate) questions: Vec<Question>,
     pub(crate) boxes: Vec<Boxed>,
 }
@@ -44,6 +47,8 @@ pub(crate) struct Line<'a> {
     scene: &'a Scene,
     boxes: Vec<[u32; 4]>,
     captions: &'a [String; CAPTIONS],
+    description: &'a str,
+    foil: &'a str,
     questions: &'a [Question],
 }
 
@@ -67,6 +72,8 @@ impl Record {
             split,
             index,
             captions: captions(&scene, &mut seed.child("captions", 0).rng()),
+            description: description(&scene),
+            foil: foil(&scene, &mut seed.child("foil", 0).rng()),
             questions: questions(&scene, known, &mut seed.child("questions", 0).rng()),
             boxes: scene
                 .objects
@@ -119,6 +126,8 @@ impl Record {
             scene: &self.scene,
             boxes: self.boxes.iter().map(|b| b.bbox).collect(),
             captions: &self.captions,
+            description: &self.description,
+            foil: &self.foil.1,
             questions: &self.questions,
         }
     }

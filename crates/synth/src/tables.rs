@@ -1,7 +1,7 @@
 //! The URL tables of a split: one row a scene, as CSV and as Parquet.
 //!
 //! Columns: `url`, `caption` (the main one), `captions` (a JSON array in CSV, a list of strings in
-//! Parquet), `class_label` (the line of `classes.txt`, from 0), `class_name`, `held_out`, `split`,
+//! Parquet), `description` (the one in a fixed form), `class_label` (the line of `classes.txt`, from 0), `class_name`, `held_out`, `split`,
 //! `scene_id`, `width`, `height`.
 
 use polars::prelude::{
@@ -13,10 +13,11 @@ use crate::record::Record;
 use crate::spec::ScenesSpec;
 use crate::splits::Split;
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "url",
     "caption",
     "captions",
+    "description",
     "class_label",
     "class_name",
     "held_out",
@@ -49,6 +50,7 @@ fn csv(records: &[Record], spec: &ScenesSpec) -> Result<Vec<u8>, csv::Error> {
             record.url(spec).as_str(),
             &record.captions[0],
             &captions,
+            &record.description,
             &class.index().to_string(),
             &class.to_string(),
             if record.is_held_out() {
@@ -90,13 +92,14 @@ fn parquet(
         texts(COLUMNS[0], &|r| r.url(spec)),
         texts(COLUMNS[1], &|r| r.captions[0].clone()),
         Series::new(COLUMNS[2].into(), captions).into_column(),
-        numbers(COLUMNS[3], &|r| r.class().index() as i64),
-        texts(COLUMNS[4], &|r| r.class().to_string()),
-        Series::new(COLUMNS[5].into(), held_out).into_column(),
-        texts(COLUMNS[6], &|_| split.name().to_owned()),
-        numbers(COLUMNS[7], &|r| r.scene_id() as i64),
-        numbers(COLUMNS[8], &|_| side),
+        texts(COLUMNS[3], &|r| r.description.clone()),
+        numbers(COLUMNS[4], &|r| r.class().index() as i64),
+        texts(COLUMNS[5], &|r| r.class().to_string()),
+        Series::new(COLUMNS[6].into(), held_out).into_column(),
+        texts(COLUMNS[7], &|_| split.name().to_owned()),
+        numbers(COLUMNS[8], &|r| r.scene_id() as i64),
         numbers(COLUMNS[9], &|_| side),
+        numbers(COLUMNS[10], &|_| side),
     ];
     let mut table = DataFrame::new(records.len(), columns)?;
     let mut bytes = Vec::new();
