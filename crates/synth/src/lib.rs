@@ -23,6 +23,7 @@ pub mod captions;
 pub mod draw;
 mod error;
 mod foils;
+pub mod proposals;
 pub mod questions;
 mod record;
 pub mod regions;

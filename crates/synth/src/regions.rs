@@ -80,28 +80,38 @@ fn base64(values: impl Iterator<Item = f32>) -> String {
 }
 
 impl Region {
-    fn new(pair: Pair, [x, y, width, height]: [u32; 4], pixels: &Pixels) -> Self {
-        let edges = [x, y, x + width, y + height].map(|edge| edge as f32);
-        let [left, top, right, bottom] = edges;
-        let side = pixels.width() as f32;
-        let mut feature = vec![0.0; FEATURE_WIDTH];
-        for number in 0..CELLS * CELLS {
-            let columns = cell(left, right, number % CELLS);
-            let rows = cell(top, bottom, number / CELLS);
-            // Sums of parts may end a little above 255.
-            let colours = mean(pixels, columns, rows);
-            let [red, green, blue] = colours.map(|v| (v / 127.5 - 1.0).min(1.0));
-            let [x, y] = [columns, rows].map(|[start, end]| (start + end) / side - 1.0);
-            for (channel, value) in [red, green, blue, x, y].into_iter().enumerate() {
-                feature[channel * CELLS * CELLS + number] = value;
-            }
-        }
+    fn new(pair: Pair, bbox: [u32; 4], pixels: &Pixels) -> Self {
+        let edges = edges(bbox);
         Self {
             pair,
             edges,
-            feature,
+            feature: feature(pixels, edges),
         }
     }
+}
+
+/// Left, top, right and bottom of a box of left, top, width and height.
+pub(crate) fn edges([x, y, width, height]: [u32; 4]) -> [f32; 4] {
+    [x, y, x + width, y + height].map(|edge| edge as f32)
+}
+
+/// The feature `[CHANNELS, CELLS, CELLS]` of the box with the edges left, top, right and bottom, which MUST lie within the square image
+/// `pixels` and have an area.
+pub fn feature(pixels: &Pixels, [left, top, right, bottom]: [f32; 4]) -> Vec<f32> {
+    let side = pixels.width() as f32;
+    let mut feature = vec![0.0; FEATURE_WIDTH];
+    for number in 0..CELLS * CELLS {
+        let columns = cell(left, right, number % CELLS);
+        let rows = cell(top, bottom, number / CELLS);
+        // Sums of parts may end a little above 255.
+        let colours = mean(pixels, columns, rows);
+        let [red, green, blue] = colours.map(|v| (v / 127.5 - 1.0).min(1.0));
+        let [x, y] = [columns, rows].map(|[start, end]| (start + end) / side - 1.0);
+        for (channel, value) in [red, green, blue, x, y].into_iter().enumerate() {
+            feature[channel * CELLS * CELLS + number] = value;
+        }
+    }
+    feature
 }
 
 /// From where to where the cell of that number lies between two edges.

@@ -5,7 +5,9 @@ use serde_json::Value;
 use sightline_core::{EncodedImage, Sample, SampleKey};
 
 use crate::Error;
+use crate::proposals::Proposal;
 use crate::record::Record;
+use crate::regions::Region;
 use crate::spec::ScenesSpec;
 use crate::splits::{Pairs, Split};
 
@@ -22,6 +24,25 @@ use crate::splits::{Pairs, Split};
 /// # Ok::<(), sightline_synth::Error>(())
 /// ```
 pub fn samples(spec: &ScenesSpec, split: Split) -> Result<Vec<Sample>, Error> {
+    each(spec, split, sample)
+}
+
+/// The objects of the scenes that [`samples`] gives, in its order: what the split's table of regions says.
+pub fn regions(spec: &ScenesSpec, split: Split) -> Result<Vec<Vec<Region>>, Error> {
+    each(spec, split, crate::regions::regions)
+}
+
+/// Boxes that nobody annotated in the scenes that [`samples`] gives, in its order.
+pub fn proposals(spec: &ScenesSpec, split: Split) -> Result<Vec<Vec<Proposal>>, Error> {
+    each(spec, split, crate::proposals::proposals)
+}
+
+/// What `make` makes of each scene of a split.
+fn each<T: Send>(
+    spec: &ScenesSpec,
+    split: Split,
+    make: impl Fn(&Record, &ScenesSpec) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
     let spec = spec.checked()?;
     let n = match split {
         Split::Train => spec.train,
@@ -31,7 +52,7 @@ pub fn samples(spec: &ScenesSpec, split: Split) -> Result<Vec<Sample>, Error> {
     let pairs = Pairs::draw(spec.seed);
     Record::of_split(split, n, &spec, &pairs)
         .par_iter()
-        .map(|record| sample(record, &spec))
+        .map(|record| make(record, &spec))
         .collect()
 }
 
