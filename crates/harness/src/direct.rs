@@ -26,7 +26,7 @@ use sightline_models::{
     Capability, Decoding, Embed, FAMILIES, Family, Generated, Model, ModelSpec, Prompt, Question,
     Rule, Segment, Visual, VisualSpec, Way,
 };
-use sightline_preprocess::regions::{BatchSpec, Regions, RegionsError, batch};
+use sightline_preprocess::regions::{Regions, RegionsError, stack};
 use sightline_preprocess::{Limits, PrepareError, Preprocessor};
 
 pub use detector::Detector;
@@ -424,13 +424,7 @@ impl Direct {
                 },
                 _,
             ) if rows.is_empty() => {
-                let longest = regions.iter().map(Regions::len).max().unwrap_or(0);
-                let spec = BatchSpec {
-                    regions: longest.clamp(1, most.max(1)),
-                    width: Some(width),
-                    ..BatchSpec::default()
-                };
-                let batch = batch(&regions, &spec, &self.device)?;
+                let batch = stack(&regions, width, most, &self.device)?;
                 Ok(Visual::Regions {
                     features: batch.visual_embeds,
                     present: batch.visual_attention_mask,

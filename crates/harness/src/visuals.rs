@@ -1,10 +1,8 @@
 //! The images of a dataset as each model takes them: pixels of files, or region features.
 //!
-//! Annotation files name an image in one way and files of images and of region features in others: `139`,
-//! `COCO_val2014_000000000139.jpg`, `val2014/000000000139.jpg`. So both sides are brought to one name
-//! ([`canonical`]) before they are compared; two files with one name are refused.
+//! Annotation files name an image in one way and files of images and of region features in others, so both sides are brought to one name
+//! ([`sightline_preprocess::image_names`]) before they are compared; two files with one name are refused.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -12,18 +10,14 @@ use bytes::Bytes;
 use candle_core::Device;
 use sightline_models::{Visual, VisualSpec};
 use sightline_preprocess::Preprocessor;
-use sightline_preprocess::regions::{self, BatchSpec, RegionLimits, Regions, Source, batch};
+use sightline_preprocess::image_names::{ImageNames, SameName};
+use sightline_preprocess::regions::{self, RegionLimits, Regions, Source};
 
 use crate::predictions::Outcome;
 use crate::{Error, Result};
 
 /// Longest image file in bytes; decoders have limits of their own.
 const MAX_IMAGE_BYTES: u64 = 256 << 20;
-
-/// Ends of names that are not part of an image's name.
-const EXTENSIONS: [&str; 12] = [
-    "jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "npy", "npz", "tsv", "pt",
-];
 
 /// One image as a model takes it.
 #[derive(Clone, Debug)]
@@ -77,14 +71,7 @@ impl Preparer {
                         _ => None,
                     })
                     .collect();
-                let found = images.iter().map(Regions::len).max().unwrap_or(0);
-                let spec = BatchSpec {
-                    // A batch has one region at least, there or not.
-                    regions: found.clamp(1, *most),
-                    width: Some(*width),
-                    ..BatchSpec::default()
-                };
-                let batch = batch(&images, &spec, device)?;
+                let batch = regions::stack(&images, *width, *most, device)?;
                 Ok(Visual::Regions {
                     features: batch.visual_embeds,
                     present: batch.visual_attention_mask,
@@ -117,31 +104,9 @@ pub(crate) enum Library {
     /// In the dataset's shards.
     Shards,
     /// Files, each an image.
-    Files(Index, Vec<PathBuf>),
+    Files(ImageNames, Vec<PathBuf>),
     /// Files of region features.
-    Regions(Index, Box<dyn Source>),
-}
-
-/// Images by name.
-pub(crate) struct Index(HashMap<String, usize>);
-
-impl Index {
-    fn new<'n>(dataset: &str, names: impl IntoIterator<Item = &'n str>) -> Result<Self> {
-        let mut index = HashMap::new();
-        for (at, name) in names.into_iter().enumerate() {
-            if index.insert(canonical(name), at).is_some() {
-                return Err(Error::ImageTwice {
-                    dataset: dataset.to_owned(),
-                    image: name.to_owned(),
-                });
-            }
-        }
-        Ok(Self(index))
-    }
-
-    fn find(&self, name: &str) -> Option<usize> {
-        self.0.get(&canonical(name)).copied()
-    }
+    Regions(ImageNames, Box<dyn Source>),
 }
 
 impl Library {
@@ -151,7 +116,7 @@ impl Library {
             .iter()
             .map(|path| path.to_string_lossy().into_owned())
             .collect();
-        let index = Index::new(dataset, names.iter().map(String::as_str))?;
+        let index = index(dataset, names.iter().map(String::as_str))?;
         Ok(Self::Files(index, paths))
     }
 
@@ -163,7 +128,7 @@ impl Library {
                 source: Box::new(source),
             }
         })?;
-        let index = Index::new(dataset, source.ids().iter())?;
+        let index = index(dataset, source.ids().iter())?;
         Ok(Self::Regions(index, source))
     }
 
@@ -223,6 +188,13 @@ impl Library {
     }
 }
 
+fn index<'n>(dataset: &str, names: impl IntoIterator<Item = &'n str>) -> Result<ImageNames> {
+    ImageNames::new(names).map_err(|SameName { image }| Error::ImageTwice {
+        dataset: dataset.to_owned(),
+        image,
+    })
+}
+
 fn failed(why: &str) -> Outcome {
     Outcome::Failed(why.to_owned())
 }
@@ -235,66 +207,9 @@ pub(crate) fn field_for(input: &VisualSpec) -> &'static str {
     }
 }
 
-/// The name by which an image is found: the last part of its path, without the end of an image's file; of COCO's
-/// names (`COCO_val2014_000000000139`) and of plain numbers the number alone.
-///
-/// | written | name |
-/// | --- | --- |
-/// | `139`, `000000000139.jpg`, `val2014/COCO_val2014_000000000139.jpg` | `139` |
-/// | `flickr30k/1000092795.jpg` | `1000092795` |
-/// | `dev-850-0-img1.png` | `dev-850-0-img1` |
-/// | `movie/1234_00.01.02.345-00.01.05.678@0.jpg` | `1234_00.01.02.345-00.01.05.678@0` |
-pub(crate) fn canonical(written: &str) -> String {
-    let last = written.rsplit(['/', '\\']).next().unwrap_or(written);
-    let stem = match last.rsplit_once('.') {
-        Some((stem, end))
-            if EXTENSIONS
-                .iter()
-                .any(|known| end.eq_ignore_ascii_case(known)) =>
-        {
-            stem
-        }
-        _ => last,
-    };
-    let digits = match stem
-        .strip_prefix("COCO_")
-        .and_then(|rest| rest.split_once('_'))
-    {
-        Some((_, digits)) => digits,
-        None => stem,
-    };
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return stem.to_owned();
-    }
-    match digits.trim_start_matches('0') {
-        "" => "0".to_owned(),
-        number => number.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_one_image_are_one() {
-        for (written, name) in [
-            ("139", "139"),
-            ("000000000139.jpg", "139"),
-            ("val2014/COCO_val2014_000000000139.jpg", "139"),
-            ("COCO_test2015_000000000000.JPEG", "0"),
-            ("flickr30k/1000092795.jpg", "1000092795"),
-            ("dev-850-0-img1.png", "dev-850-0-img1"),
-            (
-                "m/12_00.01.02.345-00.01.05.678@0.jpg",
-                "12_00.01.02.345-00.01.05.678@0",
-            ),
-            ("v1.2", "v1.2"),
-            ("COCO_notes", "COCO_notes"),
-        ] {
-            assert_eq!(canonical(written), name, "{written}");
-        }
-    }
 
     #[test]
     fn two_files_of_one_name_are_refused_and_named() {

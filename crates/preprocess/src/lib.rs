@@ -33,6 +33,7 @@ mod element;
 mod error;
 mod fast;
 mod fingerprint;
+pub mod image_names;
 mod pipeline;
 mod plan;
 pub mod regions;

@@ -10,11 +10,11 @@
 use std::collections::{HashMap, HashSet};
 
 use sightline_metrics::BoundingBox;
+use sightline_preprocess::image_names::canonical;
 
 use super::{AnnotationFile, AnnotationProblem, Files, Form, Role, Spot, key, unique};
 use crate::Result;
 use crate::example::{Content, Example, Phrase};
-use crate::visuals::canonical;
 
 /// The form.
 pub(crate) struct Flickr30kEntities;

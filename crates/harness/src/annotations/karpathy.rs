@@ -7,11 +7,11 @@
 use std::collections::{BTreeSet, HashSet};
 
 use serde::Deserialize;
+use sightline_preprocess::image_names::canonical;
 
 use super::{AnnotationProblem, Files, Form, Role, Spot, key, unique};
 use crate::Result;
 use crate::example::{Class, Content, Example, captions};
-use crate::visuals::canonical;
 
 /// The form.
 pub(crate) struct Karpathy;

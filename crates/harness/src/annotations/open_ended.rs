@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::Value;
+use sightline_preprocess::image_names::canonical;
 
 use super::{AnnotationProblem, Files, Form, Role, Spot, key, unique};
 use crate::Result;
 use crate::example::{Content, Example};
-use crate::visuals::canonical;
 
 /// The form.
 pub(crate) struct OpenEnded;

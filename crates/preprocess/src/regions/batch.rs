@@ -1,5 +1,7 @@
 //! Regions of several images as tensors of one shape.
 
+use std::borrow::Borrow;
+
 use candle_core::{Device, Tensor};
 use sightline_core::image_spec::Size;
 
@@ -85,7 +87,7 @@ pub struct RegionBatch {
 
 /// Pads or cuts `regions`, of B images, to the shape of `spec`, on `device`.
 pub fn batch(
-    regions: &[Regions],
+    regions: &[impl Borrow<Regions>],
     spec: &BatchSpec,
     device: &Device,
 ) -> Result<RegionBatch, RegionsError> {
@@ -109,7 +111,7 @@ pub fn batch(
     }
     let mut all = Padded::default();
     for regions in regions {
-        let one = pad(regions, spec, width)?;
+        let one = pad(regions.borrow(), spec, width)?;
         all.embeds.extend(one.embeds);
         all.mask.extend(one.mask);
         all.boxes.extend(one.boxes);
@@ -124,6 +126,23 @@ pub fn batch(
         visual_token_type_ids: Tensor::full(spec.token_type, (b, r), device)?,
         boxes: boxes.transpose()?,
     })
+}
+
+/// A batch as models take it: as many regions as the image with the most of them has, one at least and `most` at most, each with a feature
+/// of `width` values.
+pub fn stack(
+    regions: &[impl Borrow<Regions>],
+    width: usize,
+    most: usize,
+    device: &Device,
+) -> Result<RegionBatch, RegionsError> {
+    let found = regions.iter().map(|regions| regions.borrow().len()).max();
+    let spec = BatchSpec {
+        regions: found.unwrap_or(0).clamp(1, most.max(1)),
+        width: Some(width),
+        ..BatchSpec::default()
+    };
+    batch(regions, &spec, device)
 }
 
 impl BatchSpec {
@@ -148,11 +167,9 @@ impl BatchSpec {
 }
 
 /// D of the first image that has a region.
-fn width_of(regions: &[Regions]) -> Option<usize> {
-    regions
-        .iter()
-        .find(|regions| !regions.is_empty())
-        .map(Regions::width)
+fn width_of(regions: &[impl Borrow<Regions>]) -> Option<usize> {
+    let mut all = regions.iter().map(Borrow::borrow);
+    all.find(|regions| !regions.is_empty()).map(Regions::width)
 }
 
 /// Rows of one image, or of several: `[R, D]`, `[R]`, `[R, 4 or 5]` or nothing.

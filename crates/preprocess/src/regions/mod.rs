@@ -53,7 +53,7 @@ mod safetensors;
 mod source;
 mod tsv;
 
-pub use batch::{BatchSpec, BoxForm, Order, RegionBatch, batch};
+pub use batch::{BatchSpec, BoxForm, Order, RegionBatch, batch, stack};
 pub use error::{Place, Problem, RegionsError};
 pub use export::{Exported, export};
 pub use ids::Ids;
