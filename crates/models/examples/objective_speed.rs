@@ -39,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         options: &json!({}),
         device: &device,
         reward: None,
+        keep: None,
     };
     let objective = (find("simvlm", "prefix-lm")?.open)(&spec)?;
     let mut tensors = start(objective.as_ref(), Vec::new(), Seed(1), &device)?.tensors;

@@ -13,14 +13,14 @@
 //! ```no_run
 //! use candle_core::{Device, Var};
 //! use serde_json::json;
-//! use sightline_core::Seed;
+//! use sightline_core::{Digest, Seed};
 //! use sightline_models::ModelSpec;
 //! use sightline_models::objective::{self, ObjectiveSpec, TrainingBatch, start};
 //! use sightline_nn::Weights;
 //!
 //! let model = ModelSpec { checkpoint: Some("tiny-clip".into()), ..ModelSpec::without_checkpoint(Seed(0)) };
 //! let entry = objective::find("clip", "contrastive")?;
-//! let spec = ObjectiveSpec { model: &model, options: &json!({}), device: &Device::Cpu, reward: None };
+//! let spec = ObjectiveSpec { model: &model, options: &json!({}), device: &Device::Cpu, reward: None, keep: None };
 //! let objective = (entry.open)(&spec)?;
 //! let mut tensors = start(objective.as_ref(), Vec::new(), Seed(17), &Device::Cpu)?.tensors;
 //! for (name, tensor) in &mut tensors {
@@ -43,8 +43,8 @@ use candle_core::{Device, Tensor};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sightline_core::Seed;
 use sightline_core::registry::UnknownName;
+use sightline_core::{Digest, Seed};
 use sightline_nn::Weights;
 
 use crate::families::{
@@ -84,6 +84,8 @@ pub struct ObjectiveEntry {
     pub name: &'static str,
     /// In a few words, for tables.
     pub about: &'static str,
+    /// Whether examples are asked something: a vocabulary that is made of what they say then has the words of questions too.
+    pub asks: bool,
     /// Reads the configuration and the tokenizer, and no weights.
     pub open: fn(&ObjectiveSpec<'_>) -> Result<Box<dyn Objective>>,
 }
@@ -99,6 +101,19 @@ pub struct ObjectiveSpec<'a> {
     pub device: &'a Device,
     /// What judges captions that are written in training, for the objectives that [need it](Need::Reward).
     pub reward: Option<&'a Arc<dyn Reward>>,
+    /// What keeps tensors that take long to compute; without it they are computed each time that the objective is opened.
+    pub keep: Option<&'a dyn Keep>,
+}
+
+/// Keeps what is computed once before the first step, for runs that go on.
+pub trait Keep {
+    /// The tensor called `name`, f32, that was made of what has the digest `from`: the one that was kept, or what `compute` gives.
+    fn tensor(
+        &self,
+        name: &'static str,
+        from: Digest,
+        compute: &dyn Fn() -> Result<Tensor>,
+    ) -> Result<Tensor>;
 }
 
 /// How good captions are.
@@ -221,6 +236,21 @@ pub trait Objective: Send {
     /// Fails if the vocabulary does not cover `text`. What is longer than the model's context is cut, as in the published
     /// programs.
     fn check_text(&self, text: &str) -> Result<()>;
+
+    /// What answers or classes of regions MUST be among; `None` where any name is good, or none is read.
+    fn names(&self) -> Option<Vec<String>> {
+        None
+    }
+
+    /// Values of a teacher's vector, for objectives that [need](Need::Teacher) one.
+    fn teacher_width(&self) -> Option<usize> {
+        None
+    }
+
+    /// How many examples, each of an image and a caption, one after the other make a document.
+    fn images_of_document(&self) -> usize {
+        1
+    }
 
     /// Every setting with its value, for the record.
     fn settings(&self) -> Value;

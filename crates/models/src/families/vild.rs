@@ -126,12 +126,7 @@ impl Vild {
         size: [f32; 2],
         classes: &Vocabulary,
     ) -> Result<Judged> {
-        let embed = embed(self.clip.as_ref())?;
-        let mut vectors = Vec::new();
-        for crops in crops {
-            vectors.push(embed.embed_images(crops)?);
-        }
-        let vectors = Tensor::stack(&vectors, 0)?.mean(0)?;
+        let vectors = crop_vectors(embed(self.clip.as_ref())?, crops)?;
         let temperature = self.config.temperature;
         let scores = crop_scores(&vectors, &classes.embeddings, temperature, proposals)?;
         let edges = proposals.iter().map(|p| clipped(p.edges, size));
@@ -156,6 +151,14 @@ pub(crate) fn load_heads(
     let heads = Heads::load(&weights, config);
     folder::finish(&weights, folder)?;
     heads.map(Some)
+}
+
+/// `[R, D]`: what an image encoder makes of regions (section 3.3), the mean over scales of its vectors of the crops `[R, 3, H, W]` of each scale
+/// ([`CROP_SCALES`]).
+pub fn crop_vectors(embed: &dyn Embed, crops: &[Tensor]) -> Result<Tensor> {
+    let vectors = crops.iter().map(|crops| embed.embed_images(crops));
+    let vectors = vectors.collect::<Result<Vec<Tensor>>>()?;
+    Ok(Tensor::stack(&vectors, 0)?.mean(0)?)
 }
 
 /// `[R, K]`: the square root of how likely each class is for a crop, times how likely an object is there. `vectors`

@@ -28,11 +28,13 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
         ObjectiveEntry {
             name: NEXT_TOKEN,
             about: "the next token of captions, perhaps behind random vectors",
+            asks: false,
             open: |spec| Ok(Box::new(NextToken::open(spec)?)),
         },
         ObjectiveEntry {
             name: TOKEN_CONTRASTIVE,
             about: "the next token, and states that are unlike each other",
+            asks: false,
             open: |spec| Ok(Box::new(TokenContrastive::of_folder(spec)?)),
         },
     ],

@@ -95,6 +95,7 @@ impl Case {
             options: &self.options,
             device: &device,
             reward: Some(&reward),
+            keep: None,
         };
         let entry = find(self.family, self.objective).unwrap();
         let objective = (entry.open)(&spec).unwrap();

@@ -25,6 +25,7 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
     objectives: &[ObjectiveEntry {
         name: CONTRASTIVE,
         about: "which text of the batch belongs to which image, with smoothed labels",
+        asks: false,
         open: |spec| Ok(Box::new(Contrastive::open(spec)?)),
     }],
 };

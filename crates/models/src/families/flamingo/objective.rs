@@ -6,6 +6,7 @@
 //! training; any other stands below `vision_encoder.` or `lang_encoder.` among them.
 
 use std::cell::RefCell;
+use std::num::NonZeroUsize;
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -32,11 +33,13 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
         ObjectiveEntry {
             name: INTERLEAVED,
             about: "texts behind the images of documents, and captions",
+            asks: false,
             open: |spec| Ok(Box::new(Interleaved::open(INTERLEAVED, spec)?)),
         },
         ObjectiveEntry {
             name: CAPTIONING,
             about: "captions",
+            asks: false,
             open: |spec| Ok(Box::new(Interleaved::open(CAPTIONING, spec)?)),
         },
     ],
@@ -51,12 +54,15 @@ const CAPTIONING: &str = "captioning";
 struct Settings {
     /// How much captions count beside documents, as in the released recipe.
     caption_weight: f64,
+    /// So many images with their captions, one behind the other, are a document; 1: captions alone.
+    images: NonZeroUsize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             caption_weight: 0.2,
+            images: NonZeroUsize::MIN,
         }
     }
 }
@@ -251,6 +257,14 @@ impl Objective for Interleaved {
     /// Pieces of bytes write every text.
     fn check_text(&self, _: &str) -> Result<()> {
         Ok(())
+    }
+
+    fn images_of_document(&self) -> usize {
+        if self.name == INTERLEAVED {
+            self.settings.images.get()
+        } else {
+            1
+        }
     }
 
     fn settings(&self) -> Value {

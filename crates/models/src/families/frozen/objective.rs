@@ -23,6 +23,7 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
     objectives: &[ObjectiveEntry {
         name: CAPTIONING,
         about: "captions through a language model that stays as it is",
+        asks: false,
         open: |spec| Ok(Box::new(Captioning::open(spec)?)),
     }],
 };

@@ -12,6 +12,7 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
     objectives: &[ObjectiveEntry {
         name: TOKEN_CONTRASTIVE,
         about: "captions without images, and states that are unlike each other",
+        asks: false,
         open: |spec| Ok(Box::new(open(spec)?)),
     }],
 };

@@ -26,11 +26,13 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
         ObjectiveEntry {
             name: PREFIX_LM,
             about: "the rest of a caption behind the image and a prefix of random length",
+            asks: false,
             open: |spec| Ok(Box::new(PrefixLm(Base::open(PREFIX_LM, spec)?))),
         },
         ObjectiveEntry {
             name: ANSWERS,
             about: "answers to questions by the answer head",
+            asks: true,
             open: |spec| Ok(Box::new(Answers::open(spec)?)),
         },
     ],
@@ -217,6 +219,10 @@ impl Objective for Answers {
 
     fn check_text(&self, text: &str) -> Result<()> {
         self.base.check_text(text)
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(self.labels.clone())
     }
 
     fn settings(&self) -> Value {

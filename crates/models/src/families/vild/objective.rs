@@ -1,12 +1,14 @@
 //! `ViLD`'s objective: softmax over the classes with boxes, and vectors like the teacher's (sections 3.2 and 3.3 of the
 //! paper).
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sightline_core::Seed;
+use sightline_core::digest::Hasher;
+use sightline_core::{Digest, Seed};
 use sightline_nn::Weights;
 
 use super::config::{Mode, REGION_SIDE};
@@ -28,6 +30,7 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
     objectives: &[ObjectiveEntry {
         name: DISTILLATION,
         about: "classes with boxes, and vectors like those of CLIP's image encoder",
+        asks: false,
         open: |spec| Ok(Box::new(Distillation::open(spec)?)),
     }],
 };
@@ -77,7 +80,6 @@ impl Distillation {
             });
         }
         let (family, of_clip) = encoder(spec.model, config.encoders(folder)?, FAMILY.name)?;
-        let clip = (family.load)(&of_clip, spec.device)?;
         let class = |is_base| move |name: &'_ String| (name.clone(), is_base);
         let named = settings.base.iter().map(class(true));
         let named: Vec<(String, bool)> = named
@@ -90,8 +92,32 @@ impl Distillation {
                 is_base: *is_base,
             })
             .collect();
+        let compute = || {
+            let clip = (family.load)(&of_clip, spec.device)?;
+            Ok(prompts::vocabulary(embed(clip.as_ref())?, &classes)?.embeddings)
+        };
+        let embeddings = match spec.keep {
+            Some(keep) => {
+                let mut hasher = Hasher::new();
+                for file in (family.files)(&of_clip)? {
+                    hasher.update(digest_of(&file.path)?.as_bytes());
+                }
+                hasher.update(json!([prompts::TEMPLATES, named]).to_string().as_bytes());
+                keep.tensor("classes", hasher.finish(), &compute)?
+            }
+            None => compute()?,
+        };
+        let width = embeddings.dim(1)?;
+        if width != config.clip_dim {
+            let found = format!("{}, that of `{}` is {width}", config.clip_dim, family.name);
+            return Err(VildConfig::wrong(folder, "clip_dim", &found));
+        }
+        let is_base = classes.iter().map(|class| class.is_base).collect();
         Ok(Self {
-            vocabulary: prompts::vocabulary(embed(clip.as_ref())?, &classes)?,
+            vocabulary: Vocabulary {
+                embeddings,
+                is_base,
+            },
             input: features(&config),
             folder: folder.to_owned(),
             device: spec.device.clone(),
@@ -112,6 +138,15 @@ impl Distillation {
     }
 }
 
+/// Of the bytes of the file at `path`.
+fn digest_of(path: &Path) -> Result<Digest> {
+    let read = || Ok(Digest::of_reader(File::open(path)?)?.0);
+    read().map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 impl Objective for Distillation {
     fn name(&self) -> &'static str {
         DISTILLATION
@@ -128,6 +163,15 @@ impl Objective for Distillation {
     /// The texts are the names of classes, which the teacher has read.
     fn check_text(&self, _: &str) -> Result<()> {
         Ok(())
+    }
+
+    fn teacher_width(&self) -> Option<usize> {
+        Some(self.config.clip_dim)
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        let Settings { base, novel, .. } = &self.settings;
+        Some([base.as_slice(), novel].concat())
     }
 
     fn settings(&self) -> Value {

@@ -25,16 +25,19 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
         ObjectiveEntry {
             name: "bicaptioning",
             about: "captions forwards and backwards",
+            asks: false,
             open: |spec| Ok(Box::new(Captions::open("bicaptioning", spec)?)),
         },
         ObjectiveEntry {
             name: "captioning",
             about: "captions forwards",
+            asks: false,
             open: |spec| Ok(Box::new(Captions::open("captioning", spec)?)),
         },
         ObjectiveEntry {
             name: "masked-lm",
             about: "words of captions that were masked",
+            asks: false,
             open: |spec| Ok(Box::new(Captions::open("masked-lm", spec)?)),
         },
     ],

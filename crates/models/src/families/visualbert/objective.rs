@@ -30,6 +30,7 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
         ObjectiveEntry {
             name: PRETRAINING,
             about: "masked words, and whether the text belongs to the image",
+            asks: false,
             open: |spec| {
                 let base = Base::open(PRETRAINING, HeadKind::Pretraining, spec)?;
                 Ok(Box::new(Pretraining(base)))
@@ -38,6 +39,7 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
         ObjectiveEntry {
             name: ANSWERS,
             about: "answers to questions, by their shares",
+            asks: true,
             open: |spec| {
                 let base = Base::open(ANSWERS, HeadKind::QuestionAnswering, spec)?;
                 Ok(Box::new(Labels(base)))
@@ -46,6 +48,7 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
         ObjectiveEntry {
             name: REASONING,
             about: "whether a statement about two images is true",
+            asks: false,
             open: |spec| {
                 let base = Base::open(REASONING, HeadKind::VisualReasoning, spec)?;
                 Ok(Box::new(Labels(base)))
@@ -281,6 +284,13 @@ impl Objective for Labels {
 
     fn check_text(&self, text: &str) -> Result<()> {
         self.0.check_text(text)
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        match self.0.kind {
+            HeadKind::QuestionAnswering => self.0.config.labels.clone(),
+            _ => None,
+        }
     }
 
     fn settings(&self) -> Value {

@@ -29,11 +29,13 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
         ObjectiveEntry {
             name: CROSS_ENTROPY,
             about: "captions of regions",
+            asks: false,
             open: |spec| Ok(Box::new(CrossEntropy(Base::open(CROSS_ENTROPY, spec)?))),
         },
         ObjectiveEntry {
             name: SELF_CRITICAL,
             about: "captions that a judge finds better than others of the same beam",
+            asks: false,
             open: |spec| Ok(Box::new(SelfCritical::open(spec)?)),
         },
     ],
