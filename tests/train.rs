@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::util::{Outcome, Sandbox};
+use crate::util::{Outcome, Sandbox, workspace};
 
 /// A CLIP of one block on scenes of 32 pixels; a second's work.
 const MANIFEST: &str = r#"schema = 1
@@ -314,4 +314,178 @@ fn numbers_that_are_none_end_with_one() {
 fn help_of_train_documents_every_flag() {
     let help = Sandbox::new().sightline("train --help").expect(0);
     insta::assert_snapshot!(help.stdout);
+}
+
+/// A VisualBERT of one block; the names of answers are those of `scenes-questions-test`, in its order.
+fn visualbert() -> String {
+    let answers = workspace().join("manifests/datasets/scenes-answers.txt");
+    let answers = fs::read_to_string(answers).unwrap();
+    let labels: Vec<String> = answers
+        .lines()
+        .enumerate()
+        .map(|(number, answer)| format!("{number} = \"{answer}\"\n"))
+        .collect();
+    let stage = |objective: &str, steps: u32| {
+        format!(
+            "[[stage]]\nobjective = \"{objective}\"\nsteps = {steps}\nbatch = 16\n[stage.optimiser]\nlr = 3e-3\n"
+        )
+    };
+    format!(
+        r#"schema = 1
+train = "small"
+family = "visualbert"
+description = "Small."
+seed = 17
+
+[model]
+tokenizer = "words"
+
+[model.config]
+model_type = "visual_bert"
+vocab_size = 400
+hidden_size = 32
+intermediate_size = 32
+num_hidden_layers = 1
+num_attention_heads = 2
+max_position_embeddings = 48
+visual_embedding_dim = 245
+
+[model.config.id2label]
+{}
+[data]
+scenes = {{ train = 80, val = 32, size = 32, max_objects = 2 }}
+
+{}{}[checkpoint]
+every = 7
+"#,
+        labels.concat(),
+        stage("pretraining", 10),
+        stage("answers", 10)
+    )
+}
+
+#[test]
+fn a_head_that_was_trained_on_drawn_scenes_answers_the_questions_of_a_suite() {
+    let sandbox = Sandbox::new();
+    sandbox.write("small.toml", visualbert());
+    train(&sandbox, "run").expect(0);
+
+    // Killed in the second stage: to the same bytes.
+    let mut child = sandbox
+        .command(["train", "small.toml", "--out", "killed"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while child.try_wait().unwrap().is_none() && !sandbox.path("killed/last").exists() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    train(&sandbox, "killed").expect(0);
+    assert!(bytes(&sandbox.path("run")) == bytes(&sandbox.path("killed")));
+
+    sandbox
+        .sightline(
+            "synth scenes --out data/scenes --train 0 --val 0 --test 6 --size 32 --max-objects 2",
+        )
+        .expect(0);
+    for name in ["scenes-questions-test.toml", "scenes-answers.txt"] {
+        let manifest = format!("manifests/datasets/{name}");
+        sandbox.write(&manifest, fs::read(workspace().join(&manifest)).unwrap());
+    }
+    sandbox.write(
+        "manifests/models/small.toml",
+        "schema = 1\nmodel = \"small\"\nfamily = \"visualbert\"\ndescription = \"Small.\"\ntokenizer = \"checkpoint\"\n",
+    );
+    sandbox.write(
+        "manifests/suites/s.toml",
+        "schema = 1\nsuite = \"s\"\ndescription = \"A suite.\"\nseed = 17\nmodels = [\"small\"]\n\
+         [[task]]\nkind = \"vqa\"\ndataset = \"scenes-questions-test\"\nmetrics = [\"vqa-official\"]\n",
+    );
+    sandbox
+        .sightline(
+            "run manifests/suites/s.toml --data data --checkpoint small=run/best --records records",
+        )
+        .expect(0);
+    let records = crate::util::files(&sandbox.path("records"), |name| name.ends_with(".json"));
+    let record = records.values().next().unwrap();
+    let record: Value = serde_json::from_slice(record).unwrap();
+    let task = &record["tasks"][0];
+    assert_eq!(task["asked"]["capability"], "classify", "{task}");
+    assert_eq!(task["counts"]["failed"], 0, "{task}");
+}
+
+#[test]
+fn regions_that_do_not_fit_are_refused_with_both_sides_named() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .sightline("synth scenes --out scenes --train 4 --val 0 --test 0 --size 32")
+        .expect(0);
+    for number in 0..4 {
+        let image = fs::read(sandbox.path(&format!("scenes/images/train/{number:06}.jpg")));
+        sandbox.write(&format!("files/{number:06}.jpg"), image.unwrap());
+        sandbox.write(&format!("files/{number:06}.txt"), "A red circle.");
+    }
+    sandbox
+        .sightline("shards convert files --format files --to webdataset --out shards")
+        .expect(0);
+    let first = visualbert()
+        .split("[[stage]]\nobjective = \"answers\"")
+        .next()
+        .unwrap()
+        .to_owned();
+    let scenes = "scenes = { train = 80, val = 32, size = 32, max_objects = 2 }";
+    let refused = |data: &str, changes: &[(&str, &str)], parts: &[&str]| {
+        let mut text = first.replace(scenes, &format!("train = \"shards/*.tar\"\n{data}"));
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        sandbox.write("small.toml", text);
+        train(&sandbox, "refused").expect(2).says(parts);
+        assert!(!sandbox.path("refused/metrics.jsonl").exists());
+    };
+    refused(
+        "",
+        &[],
+        &[
+            "`pretraining` needs regions with features",
+            "`data.train_regions`",
+            "shards",
+        ],
+    );
+    let table = "train_regions = \"scenes/regions/train.tsv\"";
+    refused(
+        table,
+        &[("visual_embedding_dim = 245", "visual_embedding_dim = 2048")],
+        &["have 245 values, the model takes 2048"],
+    );
+    refused(
+        "train_objects = \"scenes/annotations/objects_train.json\"",
+        &[],
+        &["`train_objects` means nothing with no `train_regions`"],
+    );
+    // A table without the first sample of the shard.
+    let text = fs::read_to_string(sandbox.path("scenes/regions/train.tsv")).unwrap();
+    let rest: Vec<&str> = text.lines().skip(1).collect();
+    sandbox.write("rest.tsv", rest.join("\n") + "\n");
+    refused(
+        "train_regions = \"rest.tsv\"",
+        &[],
+        &[
+            "`pretraining` needs regions with features",
+            "`000000`",
+            "has none",
+        ],
+    );
+
+    // The rest trains, and another table afterwards is another run.
+    let text = first.replace(scenes, &format!("train = \"shards/*.tar\"\n{table}"));
+    sandbox.write("small.toml", text);
+    train(&sandbox, "trained").expect(0);
+    sandbox.write("scenes/regions/train.tsv", rest.join("\n") + "\n");
+    train(&sandbox, "trained")
+        .expect(2)
+        .says(&["`data.train_regions`"]);
 }

@@ -129,8 +129,8 @@ fn execute(
             Some(env!("CARGO_PKG_VERSION")),
             option_env!("SIGHTLINE_COMMIT"),
         ],
-        open: &|stage, folder, reward| {
-            objective::open(&plan.family, stage, folder, &device, reward)
+        open: &|stage, folder, support| {
+            objective::open(&plan.family, stage, folder, &device, support)
         },
     };
     train(&spec, watch, &stop.flag()).map_err(|error| {

@@ -1,5 +1,7 @@
 //! Training runs: from what is written to a plan in which every default is filled in.
 
+mod data;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,17 +19,16 @@ use crate::folder::Kind;
 use crate::plan::Place;
 use crate::rules::{self, MAX_BATCH_SIZE};
 use crate::schema::{
-    SCHEMA, Train, WrittenData, WrittenGroup, WrittenOptimiser, WrittenScenes, WrittenStage,
-    WrittenTrainModel,
+    SCHEMA, Train, WrittenGroup, WrittenOptimiser, WrittenStage, WrittenTrainModel,
 };
 use crate::span::SourceFile;
+
+pub use data::{PlannedData, PlannedRegions, PlannedSource};
 
 /// What says that the vocabulary is made of the captions.
 const WORDS: &str = "words";
 /// How the learning rate changes after its warm-up.
 const SCHEDULES: [&str; 3] = ["constant", "linear", "cosine"];
-/// Which of a sample's captions a step sees.
-const CAPTIONS: [&str; 2] = ["random", "first"];
 /// Types of weights in checkpoints.
 const WEIGHTS: [&str; 2] = ["f32", "f16"];
 /// Most steps, epochs and so on: a mistyped number must not become a run of years.
@@ -79,6 +80,21 @@ pub struct PlannedStart {
     pub start: Option<Place>,
     /// Tensors of other checkpoints.
     pub take: Vec<PlannedTake>,
+    /// Whole checkpoints that the model's folder holds, by the name of their folder in it.
+    #[serde(default)]
+    pub parts: BTreeMap<String, Place>,
+    /// Whose vectors of regions are learned.
+    #[serde(default)]
+    pub teacher: Option<PlannedTeacher>,
+}
+
+/// A model whose vectors are learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedTeacher {
+    /// Its family, which embeds.
+    pub family: String,
+    /// Its folder.
+    pub checkpoint: Place,
 }
 
 /// Where the vocabulary is from.
@@ -102,49 +118,6 @@ pub struct PlannedTake {
     pub tensors: Vec<String>,
     /// What is put before the names.
     pub into: String,
-}
-
-/// What is learned from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlannedData {
-    /// Where samples are from.
-    pub source: PlannedSource,
-    /// Whether a step sees one of a sample's captions at random, or the first.
-    pub random_captions: bool,
-    /// A column of metadata instead of the captions.
-    pub caption_column: Option<String>,
-    /// Runs of shards read side by side.
-    pub lanes: u32,
-    /// Shards of a lane whose samples are shuffled together.
-    pub window: u32,
-}
-
-/// Where samples are from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PlannedSource {
-    /// Shards.
-    Shards {
-        /// To learn from.
-        train: Place,
-        /// To measure on.
-        validation: Option<Place>,
-        /// Their format, where it is said.
-        format: Option<String>,
-    },
-    /// Scenes that are drawn when the run begins.
-    Scenes {
-        /// To learn from.
-        train: u32,
-        /// To measure on.
-        val: u32,
-        /// Pixels of a side.
-        size: u32,
-        /// Most objects.
-        max_objects: u32,
-        /// What they are drawn from.
-        seed: Seed,
-    },
 }
 
 /// A stage.
@@ -400,6 +373,18 @@ impl Checker<'_> {
                 into: other.into.clone().unwrap_or_default(),
             });
         }
+        let mut parts = BTreeMap::new();
+        for (name, path) in &written.parts {
+            self.keep(file, path.span(), rules::name(name));
+            parts.insert(name.clone(), self.path_of(file, path)?);
+        }
+        let teacher = match &written.teacher {
+            Some(teacher) => Some(PlannedTeacher {
+                family: teacher.family.clone(),
+                checkpoint: self.path_of(file, &teacher.checkpoint)?,
+            }),
+            None => None,
+        };
         Some(PlannedStart {
             folder,
             config,
@@ -407,107 +392,8 @@ impl Checker<'_> {
             tokenizer,
             start,
             take,
-        })
-    }
-
-    fn data(
-        &mut self,
-        file: &Arc<SourceFile>,
-        written: &Spanned<WrittenData>,
-    ) -> Option<PlannedData> {
-        let (span, written) = (written.span(), written.get_ref());
-        let captions = match &written.captions {
-            Some(name) => self.known(
-                "choice of captions",
-                file,
-                name,
-                &CAPTIONS.map(str::to_owned),
-            )?,
-            None => CAPTIONS[0].to_owned(),
-        };
-        let formats = self.catalog.formats.clone();
-        let format = match &written.format {
-            Some(format) => Some(self.known("shard format", file, format, &formats)?),
-            None => None,
-        };
-        let source = match (&written.scenes, &written.train) {
-            (Some(scenes), None) => {
-                for (field, other) in [
-                    ("validation", &written.validation),
-                    ("format", &written.format),
-                    ("caption_column", &written.caption_column),
-                ] {
-                    if let Some(other) = other {
-                        let with = "scenes that are drawn".to_owned();
-                        self.tell_at(file, other.span(), Fault::MeaninglessWith { field, with });
-                    }
-                }
-                self.scenes(file, scenes.get_ref())?
-            }
-            (None, Some(train)) => {
-                let validation = match &written.validation {
-                    Some(path) => Some(self.path_of(file, path)?),
-                    None => None,
-                };
-                PlannedSource::Shards {
-                    train: self.path_of(file, train)?,
-                    validation,
-                    format,
-                }
-            }
-            (Some(scenes), Some(_)) => {
-                let fault = Fault::MeaninglessWith {
-                    field: "scenes",
-                    with: "shards: `train` names some".to_owned(),
-                };
-                self.tell_at(file, scenes.span(), fault);
-                return None;
-            }
-            (None, None) => {
-                let field = "train".to_owned();
-                self.tell_at(file, span, Fault::MissingField { field });
-                return None;
-            }
-        };
-        let mut small = |field, written: &Option<Spanned<u32>>, default| match written {
-            None => Some(default),
-            Some(number) => {
-                let checked = rules::range(field, *number.get_ref(), &(1..=65_536));
-                self.keep(file, number.span(), checked)
-            }
-        };
-        let lanes = small("lanes", &written.lanes, 8);
-        let window = small("window", &written.window, 4);
-        Some(PlannedData {
-            source,
-            random_captions: captions == CAPTIONS[0],
-            caption_column: written
-                .caption_column
-                .as_ref()
-                .map(|column| column.get_ref().clone()),
-            lanes: lanes?,
-            window: window?,
-        })
-    }
-
-    fn scenes(&mut self, file: &Arc<SourceFile>, written: &WrittenScenes) -> Option<PlannedSource> {
-        let mut number = |field, written: Option<&Spanned<u32>>, allowed, default| match written {
-            None => Some(default),
-            Some(number) => {
-                let checked = rules::range(field, *number.get_ref(), &allowed);
-                self.keep(file, number.span(), checked)
-            }
-        };
-        let train = number("train", Some(&written.train), 1..=200_000, 0);
-        let val = number("val", written.val.as_ref(), 0..=200_000, 0);
-        let size = number("size", written.size.as_ref(), 32..=512, 64);
-        let max_objects = number("max_objects", written.max_objects.as_ref(), 1..=4, 4);
-        Some(PlannedSource::Scenes {
-            train: train?,
-            val: val?,
-            size: size?,
-            max_objects: max_objects?,
-            seed: Seed(written.seed.unwrap_or(17)),
+            parts,
+            teacher,
         })
     }
 

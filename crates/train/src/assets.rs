@@ -1,16 +1,17 @@
 //! The folder of a model but for its weights: configuration, vocabulary, how images are prepared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sightline_core::Digest;
 use sightline_manifest::train::{PlannedStart, PlannedVocabulary};
-use sightline_store::write_atomic;
+use sightline_store::{digest_file, write_atomic};
 use sightline_text::subword::learn::{Form, learn};
 
 use crate::loader::captions;
+use crate::objective::questions;
 use crate::source::Samples;
 use crate::{Error, Result, Roots};
 
@@ -25,6 +26,8 @@ const WEIGHTS: [&str; 8] = [
     "index.json",
     "training.json",
 ];
+/// Files that a checkpoint has for its own training to go on.
+const TRAINING: [&str; 2] = ["optimizer.safetensors", "training.json"];
 /// The largest file that is copied; the largest published `tokenizer.json` has 35 MB.
 const LIMIT_BYTES: u64 = 128 << 20;
 /// Ids of a vocabulary whose configuration does not say how many there may be.
@@ -33,14 +36,19 @@ const DEFAULT_IDS: usize = 32_768;
 /// Files by name.
 pub type Assets = BTreeMap<String, Vec<u8>>;
 
-/// What `plan` says the folder of a model of `family` holds. A vocabulary is made of the captions of `samples`.
-pub fn assets(
-    family: &str,
-    plan: &PlannedStart,
-    roots: &Roots,
-    samples: &Samples,
-    caption_column: Option<&str>,
-) -> Result<Assets> {
+/// What a vocabulary is made of.
+#[derive(Clone, Copy)]
+pub struct Texts<'a> {
+    /// Samples with captions.
+    pub samples: &'a Samples,
+    /// The column of metadata that holds the captions.
+    pub caption_column: Option<&'a str>,
+    /// Whether the samples' questions are read too.
+    pub questions: bool,
+}
+
+/// What `plan` says the folder of a model of `family` holds, but for its parts. A vocabulary is made of `texts`.
+pub fn assets(family: &str, plan: &PlannedStart, roots: &Roots, from: Texts<'_>) -> Result<Assets> {
     let mut files = Assets::new();
     if let Some(folder) = &plan.folder {
         copy(&roots.path(folder), &mut files)?;
@@ -67,9 +75,15 @@ pub fn assets(
         PlannedVocabulary::Words => {
             // Equal captions give equal files in any order; a set is as good as all of them but for frequencies, which a count keeps.
             let mut texts: BTreeMap<String, u64> = BTreeMap::new();
-            for sample in samples.in_order(2) {
-                for caption in captions(&sample?, caption_column) {
-                    *texts.entry(caption).or_default() += 1;
+            for sample in from.samples.in_order(2) {
+                let sample = sample?;
+                let mut all = captions(&sample, from.caption_column);
+                if from.questions {
+                    let asked = questions(&sample.meta).into_iter();
+                    all.extend(asked.map(|(question, _)| question));
+                }
+                for text in all {
+                    *texts.entry(text).or_default() += 1;
                 }
             }
             let room = files
@@ -89,28 +103,65 @@ pub fn assets(
     Ok(files)
 }
 
-/// Writes `files` to `folder`, and removes what else is there.
-pub fn write(files: &Assets, folder: &Path) -> Result<()> {
+/// A file of another checkpoint, which the model's folder holds in a folder of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Where it goes, below the model's folder.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Of its bytes.
+    pub digest: Digest,
+}
+
+/// The files of the whole checkpoints that `plan` says the model's folder holds, without what only their own training needs.
+pub fn parts(plan: &PlannedStart, roots: &Roots) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    for (name, place) in &plan.parts {
+        let folder = roots.path(place);
+        for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
+            let path = entry.map_err(Error::io("read", &folder))?.path();
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_wanted = !TRAINING.contains(&&*file) && !file.starts_with('.');
+            if is_wanted && path.is_file() {
+                parts.push(Part {
+                    name: format!("{name}/{file}"),
+                    digest: digest_file(&path)?.sha256,
+                    path,
+                });
+            }
+        }
+    }
+    parts.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(parts)
+}
+
+/// Writes `files` and `parts` to `folder`, and removes what else is there.
+pub fn write(files: &Assets, parts: &[Part], folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(Error::io("remove", folder))?;
+    }
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    let mut there = BTreeSet::new();
-    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let entry = entry.map_err(Error::io("read", folder))?;
-        there.insert(entry.file_name().to_string_lossy().into_owned());
-    }
-    for name in there.iter().filter(|name| !files.contains_key(*name)) {
-        let path = folder.join(name);
-        fs::remove_file(&path).map_err(Error::io("remove", path))?;
-    }
     for (name, bytes) in files {
         write_atomic(folder.join(name), bytes)?;
+    }
+    for part in parts {
+        let to = folder.join(&part.name);
+        if let Some(inside) = to.parent() {
+            fs::create_dir_all(inside).map_err(Error::io("create", inside))?;
+        }
+        fs::copy(&part.path, &to).map_err(Error::io("write", &to))?;
     }
     Ok(())
 }
 
 /// The digest of each file.
-pub fn digests(files: &Assets) -> BTreeMap<String, Digest> {
-    let digest = |(name, bytes): (&String, &Vec<u8>)| (name.clone(), Digest::of(bytes));
-    files.iter().map(digest).collect()
+pub fn digests(files: &Assets, parts: &[Part]) -> BTreeMap<String, Digest> {
+    let of_files = files
+        .iter()
+        .map(|(name, bytes)| (name.clone(), Digest::of(bytes)));
+    let of_parts = parts.iter().map(|part| (part.name.clone(), part.digest));
+    of_files.chain(of_parts).collect()
 }
 
 /// Which vocabulary the family reads.
@@ -179,7 +230,7 @@ mod tests {
             ["config.json", "vocab.json"]
         );
         files.remove("vocab.json");
-        write(&files, &folder.path().join("assets")).unwrap();
+        write(&files, &[], &folder.path().join("assets")).unwrap();
         assert_eq!(
             vocabulary_size(&json!({ "text_config": { "vocab_size": 7 } })),
             Some(7)

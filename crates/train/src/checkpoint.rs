@@ -16,7 +16,7 @@
 //! A checkpoint is written under a temporary name, every file flushed, then renamed; then the link is renamed over the old one, then
 //! older checkpoints are removed. Whatever ends the process, `last` is whole. Other folders than those of `last` and `best` are leftovers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -124,6 +124,8 @@ pub struct Kept<'a> {
     pub file: &'a str,
     /// Whether the weights are in 16 bits.
     pub in_half: bool,
+    /// Names of the tensors that the stage's model has; of several stages some may have others.
+    pub tensors: &'a BTreeSet<String>,
 }
 
 /// The folder of a run.
@@ -178,19 +180,12 @@ impl RunFolder {
         let begun = all.join(format!(".{name}.tmp"));
         remove(&begun)?;
         fs::create_dir(&begun).map_err(Error::io("create", &begun))?;
-        let assets = kept.assets;
-        for entry in fs::read_dir(assets).map_err(Error::io("read", assets))? {
-            let path = entry.map_err(Error::io("read", assets))?.path();
-            if let Some(file) = path.file_name().filter(|_| path.is_file()) {
-                let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-                write_atomic(begun.join(file), &bytes)?;
-            }
-        }
+        copy(kept.assets, &begun)?;
         let path = begun.join(kept.file);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
-        write_atomic(&path, &weights(parameters, kept.in_half))?;
+        write_atomic(&path, &weights(parameters, kept))?;
         write_atomic(begun.join(OPTIMISER), &optimiser(parameters))?;
         let written = Written {
             schema: SCHEMA,
@@ -268,6 +263,32 @@ pub fn len_bytes(parameters: &[Parameter]) -> u64 {
     numbers as u64 * 20 + (1 << 20)
 }
 
+/// Copies the files of the folder `from` to the folder `to`. Those of its folders, which nobody writes again, become second names of the same
+/// bytes where the disk can do that: parts of a model may be large.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).map_err(Error::io("read", from))? {
+        let path = entry.map_err(Error::io("read", from))?.path();
+        let target = to.join(path.file_name().unwrap_or_default());
+        if !path.is_dir() {
+            let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+            write_atomic(target, &bytes)?;
+            continue;
+        }
+        fs::create_dir(&target).map_err(Error::io("create", &target))?;
+        for entry in fs::read_dir(&path).map_err(Error::io("read", &path))? {
+            let file = entry.map_err(Error::io("read", &path))?.path();
+            let target = target.join(file.file_name().unwrap_or_default());
+            if fs::hard_link(&file, &target).is_err() {
+                fs::copy(&file, &target).map_err(Error::io("write", &target))?;
+                let copied = fs::File::open(&target).and_then(|file| file.sync_all());
+                copied.map_err(Error::io("flush", &target))?;
+            }
+        }
+        flush(&target)?;
+    }
+    Ok(())
+}
+
 /// Removes a file, a link or a folder, if it is there.
 fn remove(path: &Path) -> Result<()> {
     let removed = match fs::symlink_metadata(path) {
@@ -296,9 +317,10 @@ fn bytes_of(values: &[f32]) -> Vec<u8> {
         .collect()
 }
 
-fn weights(parameters: &[Parameter], in_half: bool) -> Vec<u8> {
-    let named = parameters.iter().map(|p| {
-        let bytes = if in_half {
+fn weights(parameters: &[Parameter], kept: &Kept<'_>) -> Vec<u8> {
+    let own = parameters.iter().filter(|p| kept.tensors.contains(&p.name));
+    let named = own.map(|p| {
+        let bytes = if kept.in_half {
             let halves = p.kept().iter().map(|value| f16::from_f32(*value));
             halves.flat_map(f16::to_le_bytes).collect()
         } else {
@@ -306,7 +328,7 @@ fn weights(parameters: &[Parameter], in_half: bool) -> Vec<u8> {
         };
         (p.name.clone(), p.shape.clone(), bytes)
     });
-    let dtype = if in_half { Dtype::F16 } else { Dtype::F32 };
+    let dtype = if kept.in_half { Dtype::F16 } else { Dtype::F32 };
     file(dtype, &named.collect::<Vec<_>>())
 }
 
@@ -437,6 +459,9 @@ mod tests {
         let assets = folder.path().join("assets");
         fs::create_dir(&assets).unwrap();
         fs::write(assets.join("config.json"), "{}").unwrap();
+        fs::create_dir(assets.join("vision")).unwrap();
+        fs::write(assets.join("vision/config.json"), "{ }").unwrap();
+        let tensors = BTreeSet::from(["a".to_owned()]);
         let run = RunFolder::new(folder.path());
         assert!(run.read_last().unwrap().is_none());
         let mut position = Position::default();
@@ -449,6 +474,7 @@ mod tests {
                 assets: &assets,
                 file: "model.safetensors",
                 in_half: true,
+                tensors: &tensors,
             };
             run.write(&position, &parameters(), &kept, is_best).unwrap();
         }
@@ -464,6 +490,8 @@ mod tests {
         let weights = SafeTensors::deserialize(&file).unwrap();
         let a = weights.tensor("a").unwrap();
         assert_eq!((a.dtype(), a.data().len()), (Dtype::F16, 4));
+        assert!(weights.tensor("b.weight").is_err());
         assert!(run.file("last/config.json").is_file());
+        assert!(run.file("last/vision/config.json").is_file());
     }
 }

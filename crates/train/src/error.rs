@@ -81,15 +81,106 @@ pub enum Error {
         /// Where it lies.
         shard: String,
     },
-    /// An objective that needs what neither shards nor scenes give here.
+    /// Documents with their images inside.
     #[error(
-        "the objective `{objective}` needs {need}; training gives images, captions, questions and labels"
+        "sample `{sample}` of `{shard}` is a document of several images in MMC4's form (`text_list`, `image_info`), which training does not read"
     )]
-    Needs {
+    Mmc4 {
+        /// The sample.
+        sample: String,
+        /// Where it lies.
+        shard: String,
+    },
+    /// An objective that needs what the manifest names no source of.
+    #[error(
+        "the objective `{objective}` needs {need}, and `{field}` says nothing about those of `{data}`"
+    )]
+    Unnamed {
         /// The objective.
         objective: String,
         /// What it needs.
-        need: String,
+        need: &'static str,
+        /// The data that lack it.
+        data: String,
+        /// The key of the manifest that names it.
+        field: String,
+    },
+    /// Files of regions that cannot be read.
+    #[error(transparent)]
+    Regions(Box<sightline_preprocess::regions::RegionsError>),
+    /// Two images of one name among the files of regions.
+    #[error("`{name}` has the image `{image}` twice")]
+    SameName {
+        /// The files.
+        name: String,
+        /// The second one's name.
+        image: String,
+    },
+    /// Features of another detector.
+    #[error("features of regions in `{name}` have {found} values, the model takes {wanted}")]
+    FeatureWidth {
+        /// The data.
+        name: String,
+        /// Values of a feature.
+        found: usize,
+        /// What the model takes.
+        wanted: usize,
+    },
+    /// Regions without boxes.
+    #[error(
+        "the regions of `{sample}` in `{name}` have no boxes, by which it would be told what they show"
+    )]
+    NoBoxes {
+        /// The files.
+        name: String,
+        /// The sample.
+        sample: String,
+    },
+    /// A file of objects that is none.
+    #[error("`{}` holds no objects in COCO's form: {reason}", path.display())]
+    Objects {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Answers or classes that the model has no name for.
+    #[error(
+        "{what} `{found}` of `{data}` is none of the {known} that the objective `{objective}` knows"
+    )]
+    Unknown {
+        /// What it is.
+        what: &'static str,
+        /// Its name.
+        found: String,
+        /// Where it is from.
+        data: String,
+        /// The objective.
+        objective: String,
+        /// How many it knows.
+        known: usize,
+    },
+    /// A teacher that does not fit.
+    #[error("`{}` cannot be the teacher: {problem}", path.display())]
+    Teacher {
+        /// Its folder.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+    /// Documents that a batch does not hold whole.
+    #[error(
+        "stage {stage} has batches of {batch} samples, in parts of {part}, and documents of {images} images"
+    )]
+    Documents {
+        /// Number of the stage, from 1.
+        stage: usize,
+        /// Samples of a batch.
+        batch: u64,
+        /// Samples of a part of it.
+        part: u64,
+        /// Images of a document.
+        images: usize,
     },
     /// An objective that is not one of the family's.
     #[error("the family `{family}` has no objective `{}`", error.name)]
@@ -218,6 +309,17 @@ impl Hint for Error {
             Self::Lacks { .. } => {
                 "`data.caption_column` names a column of metadata that holds captions; `sightline shards filter` leaves samples out."
             }
+            Self::Mmc4 { .. } => {
+                "Documents are made of samples that are an image with a caption each: `options = { images = 3 }`."
+            }
+            Self::Unnamed { field, .. } => return vec![format!("Name them with `{field}`.")],
+            Self::Unknown { .. } => {
+                "Name it where the objective's answers or classes are listed: `id2label` of the configuration, `base` or `novel` of the options."
+            }
+            Self::Documents { .. } => {
+                "Make `batch` and, with `accumulate`, its parts a multiple of the objective's `images`."
+            }
+            Self::Regions(error) => return error.hints(),
             Self::Changed { .. } => {
                 "Train into another folder with `--out`, or begin anew with `--overwrite`."
             }

@@ -6,6 +6,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`source`], [`loader`] | the row of samples; batches of them made ahead |
+//! | [`regions`], [`objects`], [`teacher`], [`kept`] | what samples of models on regions have besides |
 //! | [`objective`] | what a step is to make small, by the crate `models` |
 //! | [`adamw`], [`schedule`] | how weights move |
 //! | [`assets`], [`start`] | configuration and vocabulary; the weights that a run begins with |
@@ -14,12 +15,16 @@
 
 pub mod adamw;
 pub mod assets;
+mod check;
 pub mod checkpoint;
 mod error;
+pub mod kept;
 pub mod loader;
 pub mod log;
 pub mod objective;
+pub mod objects;
 pub mod pattern;
+pub mod regions;
 pub mod reward;
 mod roots;
 pub mod run;
@@ -27,6 +32,7 @@ pub mod schedule;
 pub mod settings;
 pub mod source;
 pub mod start;
+pub mod teacher;
 
 pub use error::{Error, Result};
 pub use roots::Roots;

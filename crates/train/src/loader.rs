@@ -4,15 +4,19 @@
 //! [`QUEUE`]. What waits is thus bounded by `QUEUE + 2` batches of pixels and the encoded samples that the reader holds. How long steps wait for
 //! the queue is measured: [`Loader::waited`].
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
 use sightline_core::{Metadata, Sample, Seed};
 use sightline_models::objective::Need;
 use sightline_preprocess::Preprocessor;
 
-use crate::objective::has;
+use crate::objective::{has, questions};
+use crate::regions::{RegionFeed, Seen};
 use crate::source::Epochs;
 use crate::{Error, Result};
 
@@ -23,13 +27,17 @@ const QUEUE: usize = 3;
 #[derive(Clone)]
 pub struct Preparing {
     /// What makes pixels; `None` for objectives that see no images.
-    pub preprocessor: Option<std::sync::Arc<Preprocessor>>,
+    pub preprocessor: Option<Arc<Preprocessor>>,
     /// What samples are left out for lacking.
     pub needs: Vec<Need>,
     /// A column of metadata instead of the captions.
     pub caption_column: Option<String>,
     /// From which one of a sample's captions is chosen; `None` for the first.
     pub choose: Option<Seed>,
+    /// Where the samples' regions are from; `None` for objectives that see none.
+    pub regions: Option<Arc<RegionFeed>>,
+    /// Answers that questions are asked for; `None` for any.
+    pub answers: Option<Arc<HashSet<String>>>,
 }
 
 /// A sample without its image.
@@ -41,8 +49,10 @@ pub struct Example {
     pub captions: Vec<String>,
     /// Everything else.
     pub meta: Metadata,
-    /// Drawn for its place in the row of samples: which of several questions is asked.
-    pub choice: u64,
+    /// The one of its questions that is asked, and the answer.
+    pub question: Option<(String, String)>,
+    /// Its regions.
+    pub regions: Option<Arc<Seen>>,
 }
 
 /// Samples of a step.
@@ -52,25 +62,29 @@ pub struct Prepared {
     pub examples: Vec<Example>,
     /// Pixels of those, one after the other; empty for objectives that see none.
     pub pixels: Vec<f32>,
-    /// Samples that were left out: no image, a broken one, no caption.
+    /// Samples that were left out: no image, a broken one, no caption, no regions.
     pub left_out: u64,
 }
 
 impl Preparing {
     /// The samples of a batch, the first of which is at `position`; what is broken is left out and counted.
-    pub fn prepare(&self, samples: Vec<Sample>, position: u64) -> Prepared {
+    pub fn prepare(&self, samples: Vec<Sample>, position: u64) -> Result<Prepared> {
         let wanted = samples.len() as u64;
         let mut examples = Vec::with_capacity(samples.len());
         let mut images = Vec::with_capacity(samples.len());
-        for (sample, position) in samples.into_iter().zip(position..) {
-            let captions = self.captions(&sample, position);
+        let seen = |sample: &Sample| match &self.regions {
+            Some(regions) => regions.of(sample.key.as_str()),
+            None => Ok(None),
+        };
+        let regions: Vec<Option<Arc<Seen>>> =
+            samples.par_iter().map(seen).collect::<Result<_>>()?;
+        for ((sample, position), regions) in samples.into_iter().zip(position..).zip(regions) {
             let example = Example {
                 key: sample.key.to_string(),
-                captions,
+                captions: self.captions(&sample, position),
+                question: self.question(&sample, position),
                 meta: sample.meta,
-                choice: self
-                    .choose
-                    .map_or(0, |seed| seed.child("choice", position).0),
+                regions,
             };
             if !self.needs.iter().all(|need| has(&example, *need)) {
                 continue;
@@ -99,11 +113,28 @@ impl Preparing {
             });
             pixels.truncate(kept * each);
         }
-        Prepared {
+        Ok(Prepared {
             left_out: wanted - examples.len() as u64,
             examples,
             pixels,
+        })
+    }
+
+    /// One of the questions with a known answer. Without a choice it is another one each time that the sample comes, if not at random.
+    fn question(&self, sample: &Sample, position: u64) -> Option<(String, String)> {
+        if !self.needs.contains(&Need::Question) {
+            return None;
         }
+        let mut questions = questions(&sample.meta);
+        if let Some(answers) = &self.answers {
+            questions.retain(|(_, answer)| answers.contains(answer));
+        }
+        let choice = match self.choose {
+            Some(seed) => seed.child("choice", position).0,
+            None => position,
+        };
+        let count = questions.len().max(1) as u64;
+        questions.into_iter().nth((choice % count) as usize)
     }
 
     fn captions(&self, sample: &Sample, position: u64) -> Vec<String> {
@@ -189,7 +220,7 @@ fn load(
 ) {
     loop {
         let samples: Result<Vec<Sample>> = epochs.by_ref().take(batch).collect();
-        let made = samples.map(|samples| preparing.prepare(samples, position));
+        let made = samples.and_then(|samples| preparing.prepare(samples, position));
         position += batch as u64;
         let is_over = made.is_err();
         if sender.send(made).is_err() || is_over {
@@ -200,8 +231,6 @@ fn load(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
     use sightline_core::ImageSpec;
     use sightline_preprocess::Limits;
@@ -225,12 +254,14 @@ mod tests {
             needs: vec![Need::Caption],
             caption_column: None,
             choose: Some(Seed(1)),
+            regions: None,
+            answers: None,
         };
-        let whole = preparing.prepare(scenes.clone(), 0);
+        let whole = preparing.prepare(scenes.clone(), 0).unwrap();
         assert_eq!((whole.examples.len(), whole.left_out), (4, 0));
         scenes[0].captions.clear();
         scenes[1].image.as_mut().unwrap().bytes = b"no image"[..].into();
-        let rest = preparing.prepare(scenes.clone(), 0);
+        let rest = preparing.prepare(scenes.clone(), 0).unwrap();
         assert_eq!((rest.examples.len(), rest.left_out), (2, 2));
         assert_eq!(rest.examples, whole.examples[2..]);
         assert_eq!(rest.pixels, whole.pixels[2 * 3 * 32 * 32..]);
@@ -239,7 +270,7 @@ mod tests {
             caption_column: Some("class_name".to_owned()),
             ..preparing.clone()
         };
-        let prepared = column.prepare(scenes[2..3].to_vec(), 0);
+        let prepared = column.prepare(scenes[2..3].to_vec(), 0).unwrap();
         assert_eq!(prepared.examples[0].captions.len(), 1);
 
         let samples = Samples::memory("scenes", scenes);

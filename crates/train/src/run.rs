@@ -4,7 +4,7 @@
 //! epochs, random choices by the seed's child of the step. A run that goes on from a checkpoint therefore writes the bytes that it would have
 //! written undisturbed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -26,16 +26,20 @@ use sightline_shard::order::OrderSpec;
 use sightline_store::{digest_file, free_bytes, write_atomic};
 
 use crate::adamw::{AdamW, Moments, Rates, clip_factor, norm};
+use crate::assets::Texts;
 use crate::checkpoint::{Best, Kept, Parameter, Position, RunFolder, Window, len_bytes};
-use crate::loader::{Example, Loader, Prepared, Preparing, captions};
+use crate::kept::KeptTensors;
+use crate::loader::{Loader, Prepared, Preparing};
 use crate::log::{Lines, Speed, steps_line, total_speed, write_page};
-use crate::objective::{batch_of, has, words};
+use crate::objective::{Form, Support, asks, batch_of};
+use crate::regions::RegionFeed;
 use crate::reward::CiderReward;
 use crate::schedule::{Schedule, Shape};
 use crate::settings::Settings;
-use crate::source::{Data, Samples};
+use crate::source::Data;
 use crate::start::{digests as start_digests, parameters};
-use crate::{Error, Result, Roots, assets, pattern};
+use crate::teacher::{Asked, Teacher};
+use crate::{Error, Result, Roots, assets, check, pattern, teacher};
 
 /// Version of `record.json` and of what `--json` prints.
 const SCHEMA: u32 = 1;
@@ -43,14 +47,11 @@ const SCHEMA: u32 = 1;
 const LINES_OF_STAGE: u64 = 200;
 /// Checkpoints that are on the disk at once: the last, the best, the one that is being written.
 const CHECKPOINTS: u64 = 3;
-/// Samples whose captions are checked before the first step.
-const CHECKED_SAMPLES: usize = 4096;
 /// Threads that fetch samples of shards.
 const FETCHERS: usize = 2;
 
-/// Opens an objective, with what judges captions.
-pub type Open<'a> =
-    dyn Fn(&PlannedStage, &Path, &Arc<dyn Reward>) -> Result<Box<dyn Objective>> + 'a;
+/// Opens an objective, with what the run has for it.
+pub type Open<'a> = dyn Fn(&PlannedStage, &Path, Support<'_>) -> Result<Box<dyn Objective>> + 'a;
 
 /// What to train, where, and how it is watched.
 pub struct TrainSpec<'a> {
@@ -97,6 +98,8 @@ pub struct Record {
     pub settings: Digest,
     /// Digests of the data.
     pub data: BTreeMap<String, Digest>,
+    /// Digests of the checkpoints that it began with, and of the teacher.
+    pub start: BTreeMap<String, Digest>,
     /// Numbers of the model.
     pub parameters: u64,
     /// Steps of all stages.
@@ -131,29 +134,29 @@ pub fn train(spec: &TrainSpec<'_>, progress: &dyn Progress, stop: &AtomicBool) -
     let folder = RunFolder::new(spec.out);
     let _lock = take(spec.out, spec.overwrite)?;
     let data = Data::open(&spec.plan.data, spec.roots, progress)?;
-    let column = spec.plan.data.caption_column.as_deref();
-    let files = assets::assets(
-        &spec.plan.family,
-        &spec.plan.model,
-        spec.roots,
-        &data.train,
-        column,
-    )?;
-    let mut digests = BTreeMap::from([("train".to_owned(), data.train.digest())]);
-    if let Some(validation) = &data.validation {
-        digests.insert("validation".to_owned(), validation.digest());
-    }
+    let plan = spec.plan;
+    let mut stages = plan.stages.iter();
+    let texts = Texts {
+        samples: &data.train,
+        caption_column: plan.data.caption_column.as_deref(),
+        questions: stages.any(|stage| asks(&plan.family, &stage.objective)),
+    };
+    let files = assets::assets(&plan.family, &plan.model, spec.roots, texts)?;
+    let parts = assets::parts(&plan.model, spec.roots)?;
     let settings = Settings {
         schema: crate::settings::SCHEMA,
-        plan: spec.plan.clone(),
-        data: digests,
-        assets: assets::digests(&files),
+        plan: plan.clone(),
+        data: data.digests()?,
+        assets: assets::digests(&files, &parts),
         start: start_digests(&spec.plan.model, spec.roots)?,
     };
     settle(&folder, &settings)?;
     let home = folder.file("assets");
-    assets::write(&files, &home)?;
-    let run = Run::prepare(spec, data, settings, folder, home)?;
+    assets::write(&files, &parts, &home)?;
+    let mut run = Run::prepare(spec, data, settings, folder, home)?;
+    if !run.teach(progress, stop)? {
+        return Ok(run.stopped());
+    }
     run.go(progress, stop)
 }
 
@@ -163,8 +166,8 @@ fn take(out: &Path, overwrite: bool) -> Result<File> {
     let path = out.join(".lock");
     let is_run = out.join("run.json").is_file();
     let mut entries = fs::read_dir(out).map_err(Error::io("read", out))?;
-    // What a run leaves that ended before its first step: the lock, assets, temporary files.
-    let is_ours = |name: &str| name.starts_with('.') || name == "assets";
+    // What a run leaves that ended before its first step: the lock, assets, a teacher's vectors, temporary files.
+    let is_ours = |name: &str| name.starts_with('.') || ["assets", teacher::FOLDER].contains(&name);
     let is_empty =
         entries.all(|entry| entry.is_ok_and(|e| is_ours(&e.file_name().to_string_lossy())));
     if !is_run && !is_empty {
@@ -223,11 +226,13 @@ fn settle(folder: &RunFolder, settings: &Settings) -> Result<()> {
 }
 
 /// A stage with its objective.
-struct Stage<'a> {
-    plan: &'a PlannedStage,
-    objective: Box<dyn Objective>,
+pub(crate) struct Stage<'a> {
+    pub(crate) plan: &'a PlannedStage,
+    pub(crate) objective: Box<dyn Objective>,
     steps: u64,
     log_every: u64,
+    /// Names of its model's tensors.
+    tensors: BTreeSet<String>,
 }
 
 struct Run<'a> {
@@ -238,6 +243,9 @@ struct Run<'a> {
     home: PathBuf,
     stages: Vec<Stage<'a>>,
     preprocessor: Option<Arc<Preprocessor>>,
+    /// Regions of what is learned from, and of what is measured on.
+    feeds: [Option<Arc<RegionFeed>>; 2],
+    teacher: Option<Teacher>,
     position: Position,
     parameters: Vec<Parameter>,
 }
@@ -284,8 +292,13 @@ impl<'a> Run<'a> {
         let mut stages = Vec::new();
         let cider = Arc::new(CiderReward::default());
         let reward: Arc<dyn Reward> = cider.clone();
+        let kept = KeptTensors::new(folder.file(teacher::FOLDER), spec.device);
         for plan in &spec.plan.stages {
-            let objective = (spec.open)(plan, &home, &reward)?;
+            let support = Support {
+                reward: &reward,
+                keep: &kept,
+            };
+            let objective = (spec.open)(plan, &home, support)?;
             if objective.needs().contains(&Need::Reward) {
                 cider.count(&data.train, spec.plan.data.caption_column.as_deref())?;
             }
@@ -300,9 +313,9 @@ impl<'a> Run<'a> {
                 objective,
                 steps,
                 log_every: (steps / LINES_OF_STAGE).max(1),
+                tensors: BTreeSet::new(),
             });
         }
-        check_samples(&stages, &data, spec.plan)?;
         let mut input = None;
         for stage in &stages {
             if let Some(VisualSpec::Pixels(image)) = stage.objective.input() {
@@ -310,6 +323,9 @@ impl<'a> Run<'a> {
                 debug_assert!(other == image, "a model takes images of one kind");
             }
         }
+        let feeds = check::feeds(&stages, &data)?;
+        check::data(&stages, &data, &feeds, spec.plan)?;
+        let teacher = check::teacher(&stages, spec)?;
         let prepare = |image| Preprocessor::new(image, Limits::default()).map(Arc::new);
         let preprocessor = input.map(prepare).transpose()?;
         let mut run = Self {
@@ -320,6 +336,8 @@ impl<'a> Run<'a> {
             home,
             stages,
             preprocessor,
+            feeds,
+            teacher,
             position: Position::default(),
             parameters: Vec::new(),
         };
@@ -329,6 +347,9 @@ impl<'a> Run<'a> {
             run.parameters = parameters;
         } else {
             run.parameters = run.fresh()?;
+        }
+        run.name_tensors()?;
+        if run.position.step == 0 && run.position.stage_step == 0 {
             run.enter_stage()?;
         }
         run.check_space()?;
@@ -355,18 +376,59 @@ impl<'a> Run<'a> {
         Ok(all.into_values().collect())
     }
 
+    /// Notes which tensors each stage's model has.
+    fn name_tensors(&mut self) -> Result<()> {
+        let all: Tensors = self
+            .parameters
+            .iter()
+            .map(|p| Ok((p.name.clone(), self.tensor(&p.values, &p.shape)?)))
+            .collect::<Result<_>>()?;
+        for stage in &mut self.stages {
+            let weights = Weights::of_tensors(all.clone(), self.spec.device);
+            let built = stage.objective.build(&weights);
+            let unused = weights.finish()?;
+            built?;
+            let names = all.keys().filter(|name| !unused.contains(name));
+            stage.tensors = names.cloned().collect();
+        }
+        Ok(())
+    }
+
+    /// Has the teacher look at every region, if there is one and that was not done before; whether it came to its end.
+    fn teach(&mut self, progress: &dyn Progress, stop: &AtomicBool) -> Result<bool> {
+        let Some(teacher) = self.teacher.take().filter(|_| !self.position.is_complete) else {
+            return Ok(true);
+        };
+        for ((name, samples, _), feed) in self.data.parts().zip(&mut self.feeds) {
+            let Some(regions) = feed.take() else { continue };
+            let asked = Asked {
+                samples,
+                regions: &regions,
+                digest: self.settings.data.get(&format!("{name}_regions")).copied(),
+                run: self.folder.root(),
+                name,
+            };
+            let Some(vectors) = teacher.vectors(asked, progress, stop)? else {
+                return Ok(false);
+            };
+            *feed = Arc::into_inner(regions).map(|feed| Arc::new(feed.with_vectors(vectors)));
+        }
+        Ok(true)
+    }
+
     /// Makes the parameters those of the stage that begins: what it trains has moments that have seen nothing.
     fn enter_stage(&mut self) -> Result<()> {
         let stage = &self.stages[self.position.stage];
         let plan = stage.plan;
         for group in &plan.optimiser.groups {
-            check_patterns("group", &group.tensors, &self.parameters)?;
+            check::patterns("group", &group.tensors, &self.parameters)?;
         }
-        check_patterns("trained", &plan.trained, &self.parameters)?;
+        check::patterns("trained", &plan.trained, &self.parameters)?;
         let mut is_any = false;
         for parameter in &mut self.parameters {
             let group = group_of(plan, &parameter.name);
-            let is_trained = stage.objective.is_trained(&parameter.name)
+            let is_trained = stage.tensors.contains(&parameter.name)
+                && stage.objective.is_trained(&parameter.name)
                 && pattern::any(&plan.trained, &parameter.name)
                 && !group.is_some_and(|group| group.frozen);
             is_any |= is_trained;
@@ -398,7 +460,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn preparing(&self, stage: &Stage<'_>) -> Preparing {
+    fn preparing(&self, stage: &Stage<'_>, regions: &Option<Arc<RegionFeed>>) -> Preparing {
         let needs = stage.objective.needs();
         Preparing {
             preprocessor: self
@@ -413,16 +475,19 @@ impl<'a> Run<'a> {
                 .data
                 .random_captions
                 .then(|| self.spec.plan.seed.child("captions", 0)),
+            regions: regions.clone().filter(|_| needs.contains(&Need::Regions)),
+            answers: check::answers(&*stage.objective),
         }
     }
 
     fn batch(&self, prepared: &Prepared, range: Range<usize>) -> Result<TrainingBatch> {
-        batch_of(
-            prepared,
-            range,
-            self.preprocessor.as_deref(),
-            self.spec.device,
-        )
+        let objective = &self.stages[self.position.stage].objective;
+        let form = Form {
+            preprocessor: self.preprocessor.as_deref(),
+            regions: self.feeds[0].as_ref().map(|feed| feed.wanted()),
+            images: objective.images_of_document(),
+        };
+        batch_of(prepared, range, form, self.spec.device)
     }
 
     fn steps(&self) -> u64 {
@@ -442,15 +507,19 @@ impl<'a> Run<'a> {
             self.write_page()?;
             if was_stopped {
                 progress.finish();
-                return Ok(Outcome::Stopped {
-                    step: self.position.step,
-                    steps: self.steps(),
-                });
+                return Ok(self.stopped());
             }
         }
         progress.finish();
         let record = self.record()?;
         Ok(Outcome::Complete(Box::new(record)))
+    }
+
+    fn stopped(&self) -> Outcome {
+        Outcome::Stopped {
+            step: self.position.step,
+            steps: self.steps(),
+        }
     }
 
     fn write_page(&self) -> Result<()> {
@@ -482,7 +551,7 @@ impl<'a> Run<'a> {
         };
         let from = self.position.sample;
         let epochs = self.data.train.epochs(order, from, FETCHERS);
-        let preparing = self.preparing(&self.stages[number]);
+        let preparing = self.preparing(&self.stages[number], &self.feeds[0]);
         let mut loader = Loader::start(epochs, from, plan.batch as usize, preparing);
         let mut variables = self.variables()?;
         let mut speed = Speed::default();
@@ -529,6 +598,7 @@ impl<'a> Run<'a> {
                 assets: &self.home,
                 file: self.stages[number].objective.file(),
                 in_half: self.spec.plan.weights == "f16",
+                tensors: &self.stages[number].tensors,
             };
             self.folder
                 .write(&self.position, &self.parameters, &kept, is_best)?;
@@ -590,7 +660,7 @@ impl<'a> Run<'a> {
         let seed = self.spec.plan.seed.child("step", number);
         let mut sums = Losses::default();
         let mut gradients: Vec<Option<Vec<f32>>> = vec![None; variables.trained.len()];
-        let part_len = count.div_ceil(stage.plan.accumulate as usize);
+        let part_len = part_len(count, stage);
         for (part, from) in (0..count).step_by(part_len).enumerate() {
             let piece = self.batch(prepared, from..count.min(from + part_len))?;
             let seed = seed.child("part", part as u64);
@@ -781,7 +851,7 @@ impl<'a> Run<'a> {
             tensors.insert(parameter.name.clone(), tensor);
         }
         let weights = Weights::of_tensors(tensors, self.spec.device);
-        let mut preparing = self.preparing(stage);
+        let mut preparing = self.preparing(stage, &self.feeds[1]);
         // Always the same captions.
         preparing.choose = None;
         let mut samples = samples.in_order(FETCHERS);
@@ -795,7 +865,7 @@ impl<'a> Run<'a> {
             if some.is_empty() || (number > 0 && some.len() < size) {
                 break;
             }
-            let prepared = preparing.prepare(some, number * stage.plan.batch);
+            let prepared = preparing.prepare(some, number * stage.plan.batch)?;
             if prepared.examples.is_empty() {
                 continue;
             }
@@ -846,13 +916,15 @@ impl<'a> Run<'a> {
             line.get("loss").is_some().then_some(line)
         });
         let [version, commit] = self.spec.tool.map(|part| part.map(str::to_owned));
-        let weights = digest_file(self.folder.file("best/model.safetensors"))?.sha256;
+        let file = self.stages[self.position.stage].objective.file();
+        let weights = digest_file(self.folder.file("best").join(file))?.sha256;
         let record = Record {
             schema: SCHEMA,
             train: self.spec.plan.name.clone(),
             family: self.spec.plan.family.clone(),
             settings: digest_file(self.folder.file("run.json"))?.sha256,
             data: self.settings.data.clone(),
+            start: self.settings.start.clone(),
             parameters: self.parameters.iter().map(|p| p.values.len() as u64).sum(),
             steps: self.position.step,
             samples: [self.position.sample, self.position.left_out],
@@ -887,6 +959,13 @@ struct Variables {
     trained: Vec<(usize, Var)>,
 }
 
+/// Samples of a part of a batch of `count`: documents stay whole.
+fn part_len(count: usize, stage: &Stage<'_>) -> usize {
+    let images = stage.objective.images_of_document();
+    let part = count.div_ceil(stage.plan.accumulate as usize);
+    part.next_multiple_of(images.max(1))
+}
+
 fn schedule(stage: &Stage<'_>) -> Schedule {
     Schedule {
         shape: Shape::named(&stage.plan.optimiser.schedule),
@@ -903,82 +982,8 @@ fn group_of<'p>(
     groups.find(|group| pattern::any(&group.tensors, name))
 }
 
-fn check_patterns(what: &'static str, patterns: &[String], parameters: &[Parameter]) -> Result<()> {
-    let is_idle = |pattern: &&String| {
-        let mut names = parameters.iter().map(|parameter| &parameter.name);
-        !names.any(|name| pattern::any(&[pattern], name))
-    };
-    match patterns.iter().find(is_idle) {
-        Some(pattern) => Err(Error::Pattern {
-            what,
-            pattern: pattern.clone(),
-        }),
-        None => Ok(()),
-    }
-}
-
 fn scalar(tensor: &Tensor) -> Result<f64> {
     Ok(f64::from(
         tensor.flatten_all()?.sum_all()?.to_scalar::<f32>()?,
     ))
-}
-
-/// Checks that the data have what the objectives need: the first sample of each shard, and the captions of the first samples.
-fn check_samples(stages: &[Stage<'_>], data: &Data, plan: &TrainPlan) -> Result<()> {
-    let column = plan.data.caption_column.as_deref();
-    for samples in [Some(&data.train), data.validation.as_ref()]
-        .into_iter()
-        .flatten()
-    {
-        let firsts = samples.first_of_each()?;
-        for stage in stages {
-            for (shard, sample) in &firsts {
-                check_sample(&*stage.objective, shard, sample, column)?;
-            }
-        }
-        check_captions(stages, samples, column)?;
-    }
-    Ok(())
-}
-
-fn check_sample(
-    objective: &dyn Objective,
-    shard: &str,
-    sample: &Sample,
-    column: Option<&str>,
-) -> Result<()> {
-    let example = Example {
-        key: sample.key.to_string(),
-        captions: captions(sample, column),
-        meta: sample.meta.clone(),
-        choice: 0,
-    };
-    let lacks = |need: &&Need| match need {
-        Need::Pixels => sample.image.is_none(),
-        need => !has(&example, **need),
-    };
-    match objective.needs().iter().find(lacks) {
-        Some(need) => Err(Error::Lacks {
-            objective: objective.name().to_owned(),
-            need: words(*need).to_owned(),
-            sample: example.key,
-            shard: shard.to_owned(),
-        }),
-        None => Ok(()),
-    }
-}
-
-fn check_captions(stages: &[Stage<'_>], samples: &Samples, column: Option<&str>) -> Result<()> {
-    let needs = |stage: &Stage<'_>| stage.objective.needs().contains(&Need::Caption);
-    if !stages.iter().any(needs) {
-        return Ok(());
-    }
-    for sample in samples.in_order(FETCHERS).take(CHECKED_SAMPLES) {
-        for text in captions(&sample?, column) {
-            for stage in stages.iter().filter(|stage| needs(stage)) {
-                stage.objective.check_text(&text)?;
-            }
-        }
-    }
-    Ok(())
 }

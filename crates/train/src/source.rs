@@ -3,6 +3,7 @@
 //! Training reads an endless row of epochs, each in an order of its own ([`sightline_shard::order`]); a step is a range of positions in it.
 //! What a step sees is therefore a function of the data, the seed and the number of the step.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,13 +20,19 @@ use sightline_synth::ScenesSpec;
 use sightline_synth::samples::samples as draw;
 use sightline_synth::splits::Split;
 
+use crate::regions::Place;
 use crate::{Error, Result, Roots};
 
 /// Bytes of encoded samples that wait to be decoded.
 const AHEAD_BYTES: u64 = 32 << 20;
 
 /// Shards that are digested byte for byte; of more only names, lengths and numbers of samples are.
-const DIGEST_LIMIT_BYTES: u64 = 1 << 30;
+pub(crate) const DIGEST_LIMIT_BYTES: u64 = 1 << 30;
+
+/// Name of what is learned from.
+pub const TRAIN: &str = "train";
+/// Name of what is measured on.
+pub const VALIDATION: &str = "validation";
 
 /// Samples of one split.
 #[derive(Clone)]
@@ -53,6 +60,8 @@ pub struct Data {
     pub train: Samples,
     /// To measure on.
     pub validation: Option<Samples>,
+    /// The regions of both, as far as something says where they are.
+    pub regions: [Option<Place>; 2],
 }
 
 impl Data {
@@ -66,9 +75,16 @@ impl Data {
             } => {
                 let format = format.as_deref();
                 let open = |place| Samples::shards(&roots.path(place), format, progress);
+                let regions = [&plan.train, &plan.validation].map(|files| {
+                    Some(Place::Files {
+                        regions: roots.path(files.regions.as_ref()?),
+                        objects: files.objects.as_ref().map(|place| roots.path(place)),
+                    })
+                });
                 Ok(Self {
                     train: open(train)?,
                     validation: validation.as_ref().map(open).transpose()?,
+                    regions,
                 })
             }
             PlannedSource::Scenes {
@@ -93,9 +109,31 @@ impl Data {
                 Ok(Self {
                     train: drawn(Split::Train)?,
                     validation: (*val > 0).then(|| drawn(Split::Val)).transpose()?,
+                    regions: [Split::Train, Split::Val]
+                        .map(|split| Some(Place::Drawn(spec.clone(), split))),
                 })
             }
         }
+    }
+
+    /// Both, with their names and where their regions are.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Samples, Option<&Place>)> {
+        let [of_train, of_validation] = &self.regions;
+        let validation = self.validation.as_ref();
+        std::iter::once((TRAIN, &self.train, of_train.as_ref()))
+            .chain(validation.map(|samples| (VALIDATION, samples, of_validation.as_ref())))
+    }
+
+    /// A digest of each part, and of the files about its regions.
+    pub fn digests(&self) -> Result<BTreeMap<String, Digest>> {
+        let mut digests = BTreeMap::new();
+        for (name, samples, regions) in self.parts() {
+            digests.insert(name.to_owned(), samples.digest());
+            if let Some(digest) = regions.map(Place::digest).transpose()?.flatten() {
+                digests.insert(format!("{name}_regions"), digest);
+            }
+        }
+        Ok(digests)
     }
 }
 

@@ -33,6 +33,12 @@ pub fn digests(plan: &PlannedStart, roots: &Roots) -> Result<BTreeMap<String, Di
     for (at, take) in plan.take.iter().enumerate() {
         digests.insert(format!("take[{at}]"), digest(roots.path(&take.from))?);
     }
+    if let Some(teacher) = &plan.teacher {
+        digests.insert(
+            "teacher".to_owned(),
+            crate::teacher::digest(teacher, roots)?,
+        );
+    }
     Ok(digests)
 }
 

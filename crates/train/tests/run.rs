@@ -15,6 +15,7 @@ use sightline_manifest::{TrainPlan, load_train};
 use sightline_models::objective::{Given, Loss, Need, TrainingBatch};
 use sightline_models::{Objective, VisualSpec};
 use sightline_nn::{Linear, Weights};
+use sightline_train::objective::Support;
 use sightline_train::{Error, Outcome, Roots, TrainSpec, train};
 
 /// Tells from its pixels how long a scene's caption is, by a line.
@@ -144,7 +145,7 @@ fn run(
         data: folder.to_owned(),
         manifest: folder.to_owned(),
     };
-    let open = |_: &_, home: &Path, _: &_| -> Result<Box<dyn Objective>, Error> {
+    let open = |_: &_, home: &Path, _: Support<'_>| -> Result<Box<dyn Objective>, Error> {
         assert!(home.join("config.json").is_file());
         let image = json!({ "size": 8, "crop_size": 8 });
         Ok(Box::new(Toy {

@@ -18,12 +18,22 @@
 //! tensors = ["*"]
 //! into = "lm."
 //!
+//! [model.parts]                    # optional: whole checkpoints that the model's folder holds, by their folder in it
+//! vision = "out/train/clip/best"
+//!
+//! [model.teacher]                  # for objectives that learn another model's vectors of regions
+//! family = "clip"
+//! checkpoint = "out/train/clip/best"
+//!
 //! [data]
 //! train = "shards/train/*.tar"     # shards of any format; or `scenes` instead of both
 //! validation = "shards/val/*.tar"  # optional
 //! # scenes = { train = 4000, val = 400, size = 32, max_objects = 2, seed = 17 }
 //! # captions = "first"             # optional: "random" (one of a sample's captions, the default) or "first"
 //! # caption_column = "title"       # optional: a column of metadata instead of the captions
+//! # train_regions = "r.tsv"        # for models on regions: boxes and features by the samples' keys, in any form of region features
+//! # train_objects = "i.json"       # boxes and classes, in the form of COCO's instances
+//! # validation_regions, validation_objects
 //! # lanes, window                  # optional: how shards are shuffled
 //!
 //! [[stage]]
@@ -49,6 +59,8 @@
 //! every = 200
 //! weights = "f16"
 //! ```
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -102,6 +114,21 @@ pub(crate) struct WrittenTrainModel {
     /// Tensors of other checkpoints.
     #[serde(default)]
     pub(crate) take: Vec<WrittenTake>,
+    /// Whole checkpoints by the name of their folder.
+    #[serde(default)]
+    pub(crate) parts: BTreeMap<String, Spanned<String>>,
+    /// Whose vectors are learned.
+    pub(crate) teacher: Option<WrittenTeacher>,
+}
+
+/// A teacher, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenTeacher {
+    /// Its family.
+    pub(crate) family: String,
+    /// Its folder.
+    pub(crate) checkpoint: Spanned<String>,
 }
 
 /// Tensors of another checkpoint, as written.
@@ -132,6 +159,14 @@ pub(crate) struct WrittenData {
     pub(crate) captions: Option<Spanned<String>>,
     /// A column instead of the captions.
     pub(crate) caption_column: Option<Spanned<String>>,
+    /// Regions of the samples to learn from.
+    pub(crate) train_regions: Option<Spanned<String>>,
+    /// Their objects.
+    pub(crate) train_objects: Option<Spanned<String>>,
+    /// Regions of the samples to measure on.
+    pub(crate) validation_regions: Option<Spanned<String>>,
+    /// Their objects.
+    pub(crate) validation_objects: Option<Spanned<String>>,
     /// Runs of shards read side by side.
     pub(crate) lanes: Option<Spanned<u32>>,
     /// Shards of a lane whose samples are shuffled together.
