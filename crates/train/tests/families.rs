@@ -54,10 +54,10 @@ weights = "f16"
 fn run(folder: &Path, name: &str, text: &str) -> Result<Vec<f64>, Error> {
     let outcome = run_until(folder, name, text, &AtomicBool::new(false), &Silent)?;
     assert!(matches!(outcome, Outcome::Complete(_)));
-    Ok(losses(&folder.join(name), 0))
+    Ok(losses(&folder.join(name), 1))
 }
 
-/// The losses of a stage.
+/// The losses of a stage, counted from 1.
 fn losses(run: &Path, stage: u64) -> Vec<f64> {
     let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let losses = lines.lines().filter_map(|line| {
@@ -285,7 +285,7 @@ fn visualbert_learns_words_of_regions_and_then_answers() {
     let first = manifest("visualbert", "visualbert", VISUALBERT, "pretraining");
     let text = then(&first, "answers");
     run(folder, "visualbert", &text).unwrap();
-    for stage in 0..2 {
+    for stage in 1..=2 {
         falls("visualbert", &losses(&folder.join("visualbert"), stage));
     }
     // The folder is that of the last stage's model: no part of the other head is left.
@@ -341,8 +341,8 @@ into = "decoder.""#;
         1,
     );
     run(folder, "visualgpt", &text).unwrap();
-    falls("visualgpt", &losses(&folder.join("visualgpt"), 0));
-    assert_eq!(losses(&folder.join("visualgpt"), 1).len(), 2);
+    falls("visualgpt", &losses(&folder.join("visualgpt"), 1));
+    assert_eq!(losses(&folder.join("visualgpt"), 2).len(), 2);
     loads(folder, "visualgpt", "visualgpt");
 }
 
