@@ -435,7 +435,6 @@ impl Checker<'_> {
                 for (field, other) in [
                     ("validation", &written.validation),
                     ("format", &written.format),
-                    ("caption_column", &written.caption_column),
                 ] {
                     if let Some(other) = other {
                         let with = "scenes that are drawn".to_owned();

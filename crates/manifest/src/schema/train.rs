@@ -23,7 +23,7 @@
 //! validation = "shards/val/*.tar"  # optional
 //! # scenes = { train = 4000, val = 400, size = 32, max_objects = 2, seed = 17 }
 //! # captions = "first"             # optional: "random" (one of a sample's captions, the default) or "first"
-//! # caption_column = "title"       # optional: a column of metadata instead of the captions
+//! # caption_column = "title"       # optional: a column of metadata instead of the captions (of scenes: "description")
 //! # lanes, window                  # optional: how shards are shuffled
 //!
 //! [[stage]]
