@@ -30,7 +30,7 @@
 //! validation = "shards/val/*.tar"  # optional
 //! # scenes = { train = 4000, val = 400, size = 32, max_objects = 2, seed = 17 }
 //! # captions = "first"             # optional: "random" (one of a sample's captions, the default) or "first"
-//! # caption_column = "title"       # optional: a column of metadata instead of the captions
+//! # caption_column = "title"       # optional: a column of metadata instead of the captions (of scenes: "description")
 //! # train_regions = "r.tsv"        # for models on regions: boxes and features by the samples' keys, in any form of region features
 //! # train_objects = "i.json"       # boxes and classes, in the form of COCO's instances
 //! # validation_regions, validation_objects
