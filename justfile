@@ -13,7 +13,7 @@ export INSTA_WORKSPACE_ROOT := justfile_directory()
 _default:
     @just --list --unsorted
 
-# The main job, offline: scenes → URLs → shards → models → scores → board, under out/quickstart/.
+# The main job, offline: scenes → URLs → shards → the tiny zoo → scores → board, under out/quickstart/ (docs/tutorial.md).
 bench: (_build)
     @benchmarks/quickstart.sh "{{ quickstart }}" "{{ port }}"
 

@@ -108,6 +108,112 @@ fn a_board_says_what_it_cannot_know_and_holds_what_it_can() {
     assert!(sandbox.path("plain/index.html").exists());
 }
 
+/// What the suite of [`Watch`] puts side by side.
+const COMPARISON: &str = "\n[[comparison]]\nname = 'sees'\ntitle = 'Who looks knows the <b>colour</b>.'\n\
+    metric = 'accuracy@1'\nrows = [\n\
+    { model = 'clip-tiny-random', task = 'zero-shot-colours', label = 'looks' },\n\
+    { model = 'random', task = 'zero-shot-colours', label = 'guesses' },\n]\n\
+    floor = { model = 'constant', task = 'zero-shot-colours', label = 'always the same' }\n";
+
+/// A run of the suite of `watch` with [`COMPARISON`], and the board of its records.
+fn compared(watch: &Watch) -> String {
+    let sandbox = &watch.sandbox;
+    let suite = fs::read_to_string(sandbox.path("manifests/suites/watch.toml")).unwrap();
+    sandbox.write("manifests/suites/watch.toml", suite + COMPARISON);
+    let run = sandbox
+        .sightline(
+            "run manifests/suites/watch.toml --data data --checkpoint clip-tiny-random=checkpoint",
+        )
+        .expect(0);
+    sandbox
+        .sightline("board records --data data --out site")
+        .expect(0);
+    run.stdout
+}
+
+#[test]
+fn comparisons_are_printed_and_drawn_and_lead_to_their_rows() {
+    let watch = Watch::new(20);
+    let printed = compared(&watch);
+    let sandbox = &watch.sandbox;
+    for part in [
+        "watch · sees: Who looks knows the <b>colour</b>.",
+        "looks",
+        "100.0",
+        "always the same",
+        "n 20",
+    ] {
+        assert!(printed.contains(part), "{part}\n{printed}");
+    }
+    let html = fs::read_to_string(sandbox.path("site/index.html")).unwrap();
+    assert!(html.contains("Who looks knows the &lt;b&gt;colour&lt;&#x2f;b&gt;."));
+    let links: Vec<&str> = html
+        .split("<figure ")
+        .nth(1)
+        .and_then(|rest| rest.split("</figure>").next())
+        .unwrap()
+        .split("href=\"#")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert_eq!(links.len(), 3, "two rows and the line");
+    for link in links {
+        assert_eq!(html.matches(&format!("id=\"{link}\"")).count(), 1, "{link}");
+    }
+    let text = fs::read(sandbox.path("site/board.json")).unwrap();
+    let data: Value = serde_json::from_slice(&text).unwrap();
+    let comparison = &data["suites"][0]["comparisons"][0];
+    assert_eq!(comparison["rows"][0]["score"]["value"], 1.0);
+    assert_eq!(comparison["line"]["label"], "always the same");
+
+    // Another title makes no record outdated, and without the manifest the tables are there alone.
+    let suite = fs::read_to_string(sandbox.path("manifests/suites/watch.toml")).unwrap();
+    sandbox.write(
+        "manifests/suites/watch.toml",
+        suite.replace("Who looks", "Whoever looks"),
+    );
+    let count = || files(&sandbox.path("records"), |name| name.ends_with(".json")).len();
+    let before = count();
+    let again = sandbox
+        .sightline(
+            "run manifests/suites/watch.toml --data data --checkpoint clip-tiny-random=checkpoint",
+        )
+        .expect(0);
+    assert_eq!(count(), before, "{}", again.stderr);
+    assert!(again.stdout.contains("Whoever looks"), "{}", again.stdout);
+    fs::rename(sandbox.path("manifests"), sandbox.path("away")).unwrap();
+    sandbox
+        .sightline("board records --out bare")
+        .expect(0)
+        .says(&["no comparisons of suite"]);
+    let bare = fs::read_to_string(sandbox.path("bare/index.html")).unwrap();
+    assert!(!bare.contains("<figure"));
+}
+
+#[test]
+fn a_browser_draws_comparisons() {
+    let watch = Watch::new(20);
+    compared(&watch);
+    let Some(mut browser) = Browser::start(&watch.sandbox.path("")) else {
+        return;
+    };
+    browser.open(&watch.sandbox.path("site/index.html"), "");
+    let labels = browser.texts("figure tbody th");
+    assert_eq!(labels, ["looks", "guesses", "always the same"]);
+    // The bar of the one that is always right is as wide as the track, and the other shorter.
+    let widths = browser.value(
+        "[...document.querySelectorAll('figure .fill')].map((it) => Math.round(it.getBoundingClientRect().width))",
+    );
+    let track = browser
+        .value("Math.round(document.querySelector('figure .track').getBoundingClientRect().width)");
+    assert_eq!(widths[0], track);
+    assert!(widths[1].as_u64() < widths[0].as_u64(), "{widths}");
+    assert!(track.as_u64().unwrap() > 100, "{track}");
+    browser.value("document.querySelector('figure tbody th a').click()");
+    let target = browser.value("document.querySelector(':target th .name').textContent");
+    assert_eq!(target, "clip-tiny-random");
+}
+
 #[test]
 fn the_same_records_make_the_same_site_and_old_pages_go() {
     let watch = Watch::new(12);

@@ -7,12 +7,12 @@ use sightline_testkit::http::Server;
 
 use crate::util::{Sandbox, files, workspace};
 
-/// Scenes fetched into `data/shards/test`, and the quickstart's command line.
-struct Quickstart {
+/// Scenes fetched into `data/shards/test`, and the command line of a suite on them.
+struct Scenes {
     sandbox: Sandbox,
 }
 
-impl Quickstart {
+impl Scenes {
     fn new(test: u32) -> Self {
         let sandbox = Sandbox::new();
         sandbox
@@ -39,9 +39,9 @@ impl Quickstart {
         Self { sandbox }
     }
 
-    /// The command line of `command` on the quickstart suite, with `more` arguments.
+    /// The command line of `command` on the suite, with `more` arguments.
     fn arguments(command: &str, more: &str) -> Vec<String> {
-        let suite = workspace().join("manifests/suites/quickstart.toml");
+        let suite = workspace().join("manifests/suites/scenes-embeddings.toml");
         let checkpoint = workspace().join("tests/fixtures/models/clip/hf_quickgelu_eos2");
         let mut arguments = vec![
             command.to_owned(),
@@ -65,10 +65,10 @@ fn records(folder: &Path) -> Vec<(String, Value)> {
 
 #[test]
 fn every_sample_is_accounted_for_from_url_to_board() {
-    let quickstart = Quickstart::new(40);
-    let sandbox = &quickstart.sandbox;
+    let scenes = Scenes::new(40);
+    let sandbox = &scenes.sandbox;
     let run = sandbox
-        .run(Quickstart::arguments("run", "--records records"))
+        .run(Scenes::arguments("run", "--records records"))
         .expect(0);
     for model in ["constant", "random", "clip-tiny-random"] {
         assert!(run.stdout.contains(model), "{}", run.stdout);
@@ -109,21 +109,18 @@ fn every_sample_is_accounted_for_from_url_to_board() {
 
 #[test]
 fn the_same_run_again_adds_no_record_and_another_batch_size_changes_no_score() {
-    let quickstart = Quickstart::new(20);
-    let sandbox = &quickstart.sandbox;
+    let scenes = Scenes::new(20);
+    let sandbox = &scenes.sandbox;
     for _ in 0..2 {
         sandbox
-            .run(Quickstart::arguments("run", "--records records"))
+            .run(Scenes::arguments("run", "--records records"))
             .expect(0);
     }
     let first = records(&sandbox.path("records"));
     assert_eq!(first.len(), 3, "the second run added a record");
 
     sandbox
-        .run(Quickstart::arguments(
-            "run",
-            "--records other --batch-size 7",
-        ))
+        .run(Scenes::arguments("run", "--records other --batch-size 7"))
         .expect(0);
     let scores = |records: &[(String, Value)]| -> Vec<Value> {
         let mut scores: Vec<(String, Value)> = records
@@ -144,24 +141,24 @@ fn the_same_run_again_adds_no_record_and_another_batch_size_changes_no_score() {
 
 #[test]
 fn a_lock_holds_a_run_to_its_bytes() {
-    let quickstart = Quickstart::new(20);
-    let sandbox = &quickstart.sandbox;
+    let scenes = Scenes::new(20);
+    let sandbox = &scenes.sandbox;
     sandbox
-        .run(Quickstart::arguments("lock", "--out suite.lock.json"))
+        .run(Scenes::arguments("lock", "--out suite.lock.json"))
         .expect(0);
     sandbox
-        .run(Quickstart::arguments(
+        .run(Scenes::arguments(
             "run",
             "--records records --locked suite.lock.json",
         ))
         .expect(0);
 
     sandbox
-        .run(Quickstart::arguments("lock", "--out suite.lock.json"))
+        .run(Scenes::arguments("lock", "--out suite.lock.json"))
         .expect(0);
     let lock = std::fs::read(sandbox.path("suite.lock.json")).unwrap();
     sandbox
-        .run(Quickstart::arguments(
+        .run(Scenes::arguments(
             "lock",
             "--models constant --out suite.lock.json",
         ))
@@ -178,7 +175,7 @@ fn a_lock_holds_a_run_to_its_bytes() {
     bytes[700] ^= 1;
     std::fs::write(&shard, bytes).unwrap();
     sandbox
-        .run(Quickstart::arguments(
+        .run(Scenes::arguments(
             "run",
             "--records records --locked suite.lock.json",
         ))
@@ -193,35 +190,77 @@ fn a_folder_whose_name_is_no_text_can_be_given() {
     use std::ffi::{OsStr, OsString};
     use std::os::unix::ffi::OsStrExt;
 
-    let quickstart = Quickstart::new(4);
+    let scenes = Scenes::new(4);
     let folder = OsStr::from_bytes(b"records-\xff");
-    let mut arguments: Vec<OsString> = Quickstart::arguments("run", "--models constant --records")
+    let mut arguments: Vec<OsString> = Scenes::arguments("run", "--models constant --records")
         .into_iter()
         .map(OsString::from)
         .collect();
     arguments.push(folder.to_owned());
-    quickstart.sandbox.run(&arguments).expect(0);
-    let records = records(&quickstart.sandbox.path("").join(folder));
+    scenes.sandbox.run(&arguments).expect(0);
+    let records = records(&scenes.sandbox.path("").join(folder));
     let command = records[0].1["command"].as_array().unwrap();
     assert_eq!(command.last().unwrap(), "records-\u{fffd}");
 }
 
 #[test]
 fn a_plan_is_the_same_whatever_the_machine() {
-    let quickstart = Quickstart::new(2);
-    let plan = quickstart
+    let scenes = Scenes::new(2);
+    let plan = scenes
         .sandbox
-        .run(Quickstart::arguments("plan", "--json"))
+        .run(Scenes::arguments("plan", "--json"))
         .expect(0);
     let text = plan.stdout.clone();
     assert!(!text.contains(workspace().to_str().unwrap()), "{text}");
-    assert_eq!(plan.json()["suite"], "quickstart");
+    assert_eq!(plan.json()["suite"], "scenes-embeddings");
+}
+
+#[test]
+fn the_quickstart_is_planned_without_a_flag_and_makes_its_points() {
+    let sandbox = Sandbox::new();
+    let suite = workspace().join("manifests/suites/quickstart.toml");
+    let suite = suite.display();
+    let plan = sandbox
+        .sightline(&format!("plan {suite} --json"))
+        .expect(0)
+        .json();
+    let models = plan["models"].as_object().unwrap();
+    for family in [
+        "asif",
+        "clip",
+        "constant",
+        "flamingo",
+        "frozen",
+        "magic",
+        "random",
+        "simvlm",
+        "vild",
+        "virtex",
+        "visualbert",
+        "visualgpt",
+    ] {
+        let mut of_family = models.values().filter(|model| model["family"] == family);
+        assert!(of_family.next().is_some(), "{family}");
+    }
+    let text = sandbox.sightline(&format!("plan {suite}")).expect(0).stdout;
+    for point in [
+        "frozen-sees",
+        "few-shot-captions",
+        "vild-novel",
+        "visualgpt-gates",
+        "low-data",
+        "asif-anchors",
+        "magic-judge",
+        "held-out",
+    ] {
+        assert!(text.contains(&format!("comparison {point}: ")), "{text}");
+    }
 }
 
 #[test]
 fn a_truncated_shard_is_named_and_the_run_is_incomplete() {
-    let quickstart = Quickstart::new(40);
-    let sandbox = &quickstart.sandbox;
+    let scenes = Scenes::new(40);
+    let sandbox = &scenes.sandbox;
     let shard = sandbox.path("data/shards/test/00001.tar");
     let bytes = std::fs::read(&shard).unwrap();
     std::fs::write(&shard, &bytes[..bytes.len() / 2]).unwrap();
@@ -230,7 +269,7 @@ fn a_truncated_shard_is_named_and_the_run_is_incomplete() {
         .expect(1);
     assert!(info.stdout.contains("00001.tar"), "{}", info.stdout);
     sandbox
-        .run(Quickstart::arguments(
+        .run(Scenes::arguments(
             "run",
             "--records records --models random",
         ))
@@ -243,7 +282,7 @@ fn a_truncated_shard_is_named_and_the_run_is_incomplete() {
 
     std::fs::write(&shard, bytes).unwrap();
     sandbox
-        .run(Quickstart::arguments(
+        .run(Scenes::arguments(
             "run",
             "--records records --models random",
         ))
@@ -253,12 +292,12 @@ fn a_truncated_shard_is_named_and_the_run_is_incomplete() {
 
 #[test]
 fn two_records_are_compared_sample_by_sample() {
-    let quickstart = Quickstart::new(40);
-    let sandbox = &quickstart.sandbox;
+    let scenes = Scenes::new(40);
+    let sandbox = &scenes.sandbox;
     sandbox
-        .run(Quickstart::arguments("run", "--records records"))
+        .run(Scenes::arguments("run", "--records records"))
         .expect(0);
-    let suite = workspace().join("manifests/suites/quickstart.toml");
+    let suite = workspace().join("manifests/suites/scenes-embeddings.toml");
     let suite = suite.display().to_string();
     let compare = |line: &str| {
         let given = ["--suite", &suite, "--data", "data"];
@@ -358,13 +397,13 @@ fn two_records_are_compared_sample_by_sample() {
 
 #[test]
 fn a_record_is_made_again_and_what_changed_is_told() {
-    let quickstart = Quickstart::new(20);
-    let sandbox = &quickstart.sandbox;
+    let scenes = Scenes::new(20);
+    let sandbox = &scenes.sandbox;
     sandbox
-        .run(Quickstart::arguments("run", "--records records --limit 18"))
+        .run(Scenes::arguments("run", "--records records --limit 18"))
         .expect(0);
     let suite = workspace()
-        .join("manifests/suites/quickstart.toml")
+        .join("manifests/suites/scenes-embeddings.toml")
         .display()
         .to_string();
     let checkpoint = workspace().join("tests/fixtures/models/clip/hf_quickgelu_eos2");

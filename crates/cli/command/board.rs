@@ -8,7 +8,7 @@ use sightline_report::{board, read_records};
 use crate::command::evidence::Sources;
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
-use crate::output::print_either;
+use crate::output::{note, print_either};
 
 /// Samples of a task that are shown unless a person says otherwise.
 pub(crate) const SAMPLES: usize = 60;
@@ -52,12 +52,16 @@ pub(crate) fn run(args: &BoardArgs) -> Result<Exit, Failure> {
         data: args.data.clone(),
         samples: args.samples,
     };
-    let evidence = if args.records_only {
-        Vec::new()
+    let (evidence, comparisons) = if args.records_only {
+        (Vec::new(), Vec::new())
     } else {
-        sources.evidence(&records)
+        let (comparisons, problems) = sources.comparisons(&records);
+        for problem in problems {
+            note(&problem);
+        }
+        (sources.evidence(&records), comparisons)
     };
-    let summary = board(&records, &evidence, &args.out).map_err(failure)?;
+    let summary = board(&records, &evidence, &comparisons, &args.out).map_err(failure)?;
     print_either(args.json, &summary, || {
         format!(
             "{}: records shown {} of {}, suites {}, tasks {}, pages of tasks {} ({} bytes in all)",

@@ -1,5 +1,6 @@
 //! What the board shows beside records: from the suites' manifests and data, as far as they are there.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sightline_core::image_spec::{Filter, Size};
@@ -7,9 +8,9 @@ use sightline_harness::{Looking, sentence};
 use sightline_imaging::resize::{PassOrder, resize_pillow};
 use sightline_imaging::sizes::thumbnail;
 use sightline_imaging::{DecodeOptions, EncodeSpec, decode_rgb, encode};
-use sightline_manifest::{Roots, manifests_folder};
+use sightline_manifest::{Plan, PlannedComparison, PlannedRow, Roots, manifests_folder};
 use sightline_report::evidence::{TaskEvidence, Thumbnail};
-use sightline_report::{MainTable, Stored, main_tables};
+use sightline_report::{ComparedRow, Comparison, Line, MainTable, Stored, main_tables};
 
 use crate::command::{compare, run};
 use crate::output::Bar;
@@ -36,6 +37,29 @@ impl Sources {
     pub(crate) fn evidence(&self, records: &[Stored]) -> Vec<TaskEvidence> {
         let tables = main_tables(records);
         tables.iter().map(|table| self.of_table(table)).collect()
+    }
+
+    /// What the suites of `records` put side by side, and why that of a suite is not known, each as a sentence.
+    pub(crate) fn comparisons(&self, records: &[Stored]) -> (Vec<Comparison>, Vec<String>) {
+        let (mut found, mut problems) = (Vec::new(), Vec::new());
+        let suites: BTreeSet<&str> = records
+            .iter()
+            .map(|stored| stored.record.suite.as_str())
+            .collect();
+        for suite in suites {
+            let (file, _) = self.suite(suite);
+            let records = records.iter().map(|stored| &stored.record);
+            let of_suite = records.filter(|record| record.suite == suite);
+            match compare::plan_of(&file, of_suite, None, None) {
+                Ok(plan) => found.extend(comparisons(&plan)),
+                Err(error) => problems.push(format!(
+                    "no comparisons of suite `{}`: {}",
+                    file.display(),
+                    sentence(&error)
+                )),
+            }
+        }
+        (found, problems)
     }
 
     fn of_table(&self, table: &MainTable<'_>) -> TaskEvidence {
@@ -90,6 +114,28 @@ impl Sources {
             None => (compare::suite_called(name), self.data.clone()),
         }
     }
+}
+
+/// What the suite of `plan` puts side by side.
+pub(crate) fn comparisons(plan: &Plan) -> Vec<Comparison> {
+    let row = |row: &PlannedRow| ComparedRow {
+        model: row.model.clone(),
+        task: row.task.clone(),
+        label: row.label.clone(),
+    };
+    let comparison = |one: &PlannedComparison| Comparison {
+        suite: plan.suite.clone(),
+        name: one.name.clone(),
+        title: one.title.clone(),
+        metric: one.metric.clone(),
+        rows: one.rows.iter().map(row).collect(),
+        line: match (one.chance, &one.floor) {
+            (Some(chance), _) => Some(Line::Chance(chance)),
+            (None, Some(floor)) => Some(Line::Floor(row(floor))),
+            (None, None) => None,
+        },
+    };
+    plan.comparisons.iter().map(comparison).collect()
 }
 
 fn small(bytes: &[u8]) -> Result<Thumbnail, String> {

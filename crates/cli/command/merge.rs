@@ -47,7 +47,7 @@ pub(crate) fn run(args: &MergeArgs) -> Result<Exit, Failure> {
         ..run::options(&suite, &args.records, &args.device)?
     };
     let outcome = run::execute(&suite, &lock, &options, &stop)?;
-    run::conclude(&outcome, args.json, &stop)
+    run::conclude(&suite.plan, &outcome, args.json, &stop)
 }
 
 /// The command that makes the same in one piece: a record says how it can be made again.

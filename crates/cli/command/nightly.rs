@@ -110,7 +110,12 @@ pub(crate) fn run(args: &NightlyArgs) -> Result<Exit, Failure> {
         samples: args.samples,
     };
     let making = |error| Failure::new(exits::report(&error), "making the board", &error);
-    board(&records, &sources.evidence(&records), &args.out).map_err(making)?;
+    let evidence = sources.evidence(&records);
+    let (comparisons, problems) = sources.comparisons(&records);
+    for problem in problems {
+        note(&problem);
+    }
+    board(&records, &evidence, &comparisons, &args.out).map_err(making)?;
 
     let last = nights.last(&list.name);
     for ran in &mut all {

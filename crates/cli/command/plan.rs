@@ -99,6 +99,20 @@ fn text(plan: &Plan) -> String {
             task.metrics.join(", ")
         );
     }
+    for comparison in &plan.comparisons {
+        let rows = comparison.rows.iter();
+        let rows: Vec<String> = rows
+            .map(|row| format!("{} at {}", row.model, row.task))
+            .collect();
+        let _ = writeln!(
+            text,
+            "comparison {}: {}\n  {} of {}",
+            comparison.name,
+            comparison.title,
+            comparison.metric,
+            rows.join(", ")
+        );
+    }
     text.truncate(text.trim_end().len());
     text
 }

@@ -10,10 +10,11 @@ use sightline_harness::{Options, Part, RunOutcome, State};
 use sightline_manifest::{Lock, Plan};
 use sightline_metrics::Resources;
 use sightline_report::record::{Record, Tool};
-use sightline_report::text_table;
+use sightline_report::{comparisons_text, text_table};
 
 use crate::args::SuiteArgs;
 use crate::cache;
+use crate::command::evidence::comparisons;
 use crate::command::model::DeviceArg;
 use crate::command::suite::Suite;
 use crate::command::{exits, metrics, suite};
@@ -144,11 +145,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         ..options(&suite, &args.records, &args.device)?
     };
     let outcome = execute(&suite, &lock, &options, &stop)?;
-    conclude(&outcome, args.json, &stop)
+    conclude(&suite.plan, &outcome, args.json, &stop)
 }
 
-/// Prints the records of `outcome`, says what is missing, and how the program ends.
-pub(crate) fn conclude(outcome: &RunOutcome, json: bool, stop: &Stop) -> Result<Exit, Failure> {
+/// Prints the records of `outcome` and what `plan` puts side by side, says what is missing, and how the program ends.
+pub(crate) fn conclude(
+    plan: &Plan,
+    outcome: &RunOutcome,
+    json: bool,
+    stop: &Stop,
+) -> Result<Exit, Failure> {
     let records: Vec<&Record> = outcome
         .models
         .iter()
@@ -163,7 +169,10 @@ pub(crate) fn conclude(outcome: &RunOutcome, json: bool, stop: &Stop) -> Result<
         records,
     };
     print_either(json, &printed, || {
-        text_table(printed.records.iter().copied())
+        let records = || printed.records.iter().copied();
+        let figures = comparisons_text(records(), &comparisons(plan));
+        let gap = if figures.is_empty() { "" } else { "\n" };
+        format!("{}{gap}{figures}", text_table(records()))
     })?;
     tell(outcome);
     Ok(if !outcome.is_complete() {

@@ -336,6 +336,14 @@ pub enum Fault {
         /// Which one, and which there are.
         misfit: Box<Misfit>,
     },
+    /// A metric that a compared task does not compute.
+    #[error("task `{}` does not compute `{}`", printable(task), printable(metric))]
+    NotComputed {
+        /// The task.
+        task: String,
+        /// The metric.
+        metric: String,
+    },
     /// A field that means nothing for the kind of task.
     #[error("`{field}` means nothing for a `{kind}` task")]
     Meaningless {
@@ -443,6 +451,9 @@ impl Hint for Fault {
                 format!(
                     "Give its folder with `--checkpoint {model}=DIR`, or as `checkpoint` in its manifest."
                 )
+            }
+            Self::NotComputed { metric, .. } => {
+                format!("Add `{}` to the task's `metrics`.", printable(metric))
             }
             Self::NoClasses { dataset, field, .. } => {
                 format!("Add `{field}` to `datasets/{dataset}.toml`.")

@@ -390,7 +390,11 @@ fn limits(path: &str, catalog: &Catalog) -> Value {
     let names = |names: Vec<String>| json!({ "enum": names });
     match path {
         "dataset.schema" | "model.schema" | "suite.schema" => json!({ "const": SCHEMA }),
-        "dataset.dataset" | "model.model" | "suite.suite" | "suite.task.name" => {
+        "dataset.dataset"
+        | "model.model"
+        | "suite.suite"
+        | "suite.task.name"
+        | "suite.comparison.name" => {
             json!({"pattern": "^[a-z0-9]+(-[a-z0-9]+)*$", "maxLength": 80})
         }
         "dataset.format" => names(catalog.formats.clone()),
@@ -408,6 +412,7 @@ fn limits(path: &str, catalog: &Catalog) -> Value {
         "suite.task.likelihood" => names(owned(&LIKELIHOODS)),
         "suite.task.batch_size" => json!({"minimum": 1, "maximum": MAX_BATCH_SIZE}),
         "suite.task.limit" => json!({ "minimum": 1 }),
+        "suite.comparison.rows" => json!({ "minItems": 2 }),
         "suite.bootstrap.resamples" => json!({"minimum": 1, "maximum": MAX_RESAMPLES}),
         "suite.bootstrap.confidence" => json!({"exclusiveMinimum": 0, "exclusiveMaximum": 1}),
         "suite.task.decode.p" => json!({"exclusiveMinimum": 0, "maximum": 1}),
@@ -617,6 +622,31 @@ const DESCRIBED: &[(&str, &str)] = &[
         "Share of the resampled values inside the interval.",
     ),
     ("suite.bootstrap.resamples", "Resamples drawn."),
+    (
+        "suite.comparison",
+        "Points that the suite makes: outcomes side by side in a figure.",
+    ),
+    (
+        "suite.comparison.chance",
+        "A line at this value, which guessing has.",
+    ),
+    (
+        "suite.comparison.floor",
+        "The row at whose value there is a line, instead of `chance`.",
+    ),
+    ("suite.comparison.floor.label", "What the line is called."),
+    ("suite.comparison.floor.model", "Name of the model."),
+    ("suite.comparison.floor.task", "Name of the task."),
+    (
+        "suite.comparison.metric",
+        "Metric id, which every row's task computes.",
+    ),
+    ("suite.comparison.name", "Unique within the suite."),
+    ("suite.comparison.rows", "What is compared: two at least."),
+    ("suite.comparison.rows.label", "What it is called."),
+    ("suite.comparison.rows.model", "Name of the model."),
+    ("suite.comparison.rows.task", "Name of the task."),
+    ("suite.comparison.title", "What it shows, in a sentence."),
     ("suite.description", "What it is for, for people."),
     (
         "suite.models",
@@ -632,8 +662,20 @@ const DESCRIBED: &[(&str, &str)] = &[
     ),
     ("suite.task.dataset", "Name of the dataset."),
     ("suite.task.decode", "How texts are written."),
+    (
+        "suite.task.decode.candidates",
+        "How many of the most likely tokens a contrastive search weighs.",
+    ),
+    (
+        "suite.task.decode.judgement",
+        "How much the image counts in a contrastive search.",
+    ),
     ("suite.task.decode.max_tokens", "Most tokens of a text."),
     ("suite.task.decode.p", "Probability of a nucleus."),
+    (
+        "suite.task.decode.penalty",
+        "How much it counts in a contrastive search that a token is unlike those before it.",
+    ),
     ("suite.task.decode.strategy", "How tokens are chosen."),
     ("suite.task.decode.width", "Hypotheses of a beam."),
     (

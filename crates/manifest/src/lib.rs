@@ -30,6 +30,7 @@
 mod card;
 pub mod catalog;
 mod check;
+mod comparison;
 mod dataset_card;
 mod entries;
 mod error;
@@ -61,8 +62,8 @@ pub use lock::{
 pub use nightly::{Nightly, NightlySuite, load_nightly};
 pub use outside::{ENDPOINT, PROCESS, PlannedEndpoint, PlannedOutside, PlannedProcess};
 pub use plan::{
-    Bootstrap, Place, Plan, PlannedAnnotations, PlannedDataset, PlannedDecode,
-    PlannedDemonstrations, PlannedModel, PlannedTask, Roots, Variables,
+    Bootstrap, Place, Plan, PlannedAnnotations, PlannedComparison, PlannedDataset, PlannedDecode,
+    PlannedDemonstrations, PlannedModel, PlannedRow, PlannedTask, Roots, Variables,
 };
 pub use rules::{MAX_BATCH_SIZE, MAX_RESAMPLES};
 pub use schema::SCHEMA;

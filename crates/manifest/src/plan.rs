@@ -36,6 +36,10 @@ pub struct Plan {
     pub models: BTreeMap<String, PlannedModel>,
     /// Tasks in the order of the suite.
     pub tasks: Vec<PlannedTask>,
+    /// What is shown side by side. That is no part of what is asked, and so of no digest: another title makes no record
+    /// outdated.
+    #[serde(skip)]
+    pub comparisons: Vec<PlannedComparison>,
 }
 
 impl Plan {
@@ -212,6 +216,34 @@ impl PlannedTask {
     }
 }
 
+/// Outcomes that stand side by side in a figure. Its rows are of the suite, whether or not the plan has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedComparison {
+    /// Unique within the suite.
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub title: String,
+    /// Metric id, which every row's task computes.
+    pub metric: String,
+    /// At least two.
+    pub rows: Vec<PlannedRow>,
+    /// The value of guessing, in the unit of the metric.
+    pub chance: Option<f64>,
+    /// The row whose value is drawn as a line; not there with `chance`.
+    pub floor: Option<PlannedRow>,
+}
+
+/// A model at a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedRow {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the task.
+    pub task: String,
+    /// What it is called in the figure.
+    pub label: String,
+}
+
 /// Demonstrations before each question: functions of the question's key and of seeds alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedDemonstrations {
@@ -232,10 +264,11 @@ pub struct PlannedDemonstrations {
     pub pool: Option<u32>,
 }
 
-/// How texts are written. `width` is there exactly for `beam`, `p` exactly for `nucleus`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How texts are written. `width` is there exactly for `beam`, `p` exactly for `nucleus`, and `candidates`, `penalty` and
+/// `judgement` exactly for `contrastive`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlannedDecode {
-    /// `greedy`, `beam` or `nucleus`.
+    /// `greedy`, `beam`, `nucleus` or `contrastive`.
     pub strategy: String,
     /// Hypotheses of a beam, at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -243,6 +276,15 @@ pub struct PlannedDecode {
     /// Probability of a nucleus, above 0 and at most 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p: Option<f64>,
+    /// How many of the most likely tokens are weighed, at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<u32>,
+    /// How much it counts that a token is unlike those before it, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<f64>,
+    /// How much the image counts, 0 for not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judgement: Option<f64>,
     /// Most tokens of a text, at least 1; `None` for as many as the family's published program writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use crate::catalog::{Catalog, SHARDS, TaskInfo};
 use crate::check::{Checker, texts};
+use crate::comparison::Comparable;
 use crate::error::{Error, Fault, Lack, Where};
 use crate::folder::{Kind, manifests_folder};
 use crate::plan::{
@@ -22,10 +23,15 @@ use crate::span::{Location, SourceFile};
 
 const BEAM: &str = "beam";
 const NUCLEUS: &str = "nucleus";
+const CONTRASTIVE: &str = "contrastive";
 /// How tokens can be chosen.
-pub(crate) const STRATEGIES: [&str; 3] = ["greedy", BEAM, NUCLEUS];
+pub(crate) const STRATEGIES: [&str; 4] = ["greedy", BEAM, NUCLEUS, CONTRASTIVE];
 /// Most hypotheses of a beam: more than any published program has by orders of magnitude.
 const MAX_BEAM_WIDTH: u32 = 1 << 10;
+/// Most candidates of a contrastive search: MAGIC's authors take 45.
+const MAX_CANDIDATES: u32 = 1 << 12;
+/// Most that an image may count beside probabilities: MAGIC's authors take 2.
+const MAX_JUDGEMENT: f64 = 1000.0;
 /// Most tokens of a text; families have limits of their own below it.
 const MAX_TOKENS: u32 = 1 << 16;
 
@@ -124,6 +130,8 @@ impl<'a> Checker<'a> {
         }
 
         let drafts = self.drafts(file, &suite.task);
+        let comparable: Vec<Comparable> = drafts.iter().map(|one| comparable(suite, one)).collect();
+        let comparisons = self.comparisons(file, &suite.comparison, &comparable);
         let drafts = self.select(drafts, overrides.tasks.as_deref());
         let listed = listed(suite);
         let mut found = Found::default();
@@ -159,6 +167,7 @@ impl<'a> Checker<'a> {
             datasets: planned(found.datasets)?,
             models: planned(found.models)?,
             tasks,
+            comparisons: comparisons?,
         })
     }
 
@@ -383,6 +392,21 @@ impl<'a> Checker<'a> {
         for (field, of, span) in [
             ("width", BEAM, written.width.as_ref().map(Spanned::span)),
             ("p", NUCLEUS, written.p.as_ref().map(Spanned::span)),
+            (
+                "candidates",
+                CONTRASTIVE,
+                written.candidates.as_ref().map(Spanned::span),
+            ),
+            (
+                "penalty",
+                CONTRASTIVE,
+                written.penalty.as_ref().map(Spanned::span),
+            ),
+            (
+                "judgement",
+                CONTRASTIVE,
+                written.judgement.as_ref().map(Spanned::span),
+            ),
         ] {
             match span {
                 Some(span) if strategy != of => {
@@ -409,6 +433,14 @@ impl<'a> Checker<'a> {
         };
         let width = number("width", &written.width, MAX_BEAM_WIDTH);
         let max_tokens = number("max_tokens", &written.max_tokens, MAX_TOKENS);
+        let candidates = number("candidates", &written.candidates, MAX_CANDIDATES);
+        let mut weight = |field, written: &Option<Spanned<f64>>, most| {
+            let written = written.as_ref()?;
+            let checked = rules::range(field, *written.get_ref(), &(0.0..=most));
+            self.keep(file, written.span(), checked)
+        };
+        let penalty = weight("penalty", &written.penalty, 1.0);
+        let judgement = weight("judgement", &written.judgement, MAX_JUDGEMENT);
         let p = written
             .p
             .as_ref()
@@ -417,6 +449,9 @@ impl<'a> Checker<'a> {
             strategy,
             width,
             p,
+            candidates,
+            penalty,
+            judgement,
             max_tokens,
         })
     }
@@ -662,6 +697,16 @@ fn choices<'a>(
         }
     }
     choices
+}
+
+/// A task, as comparisons refer to it.
+fn comparable(suite: &Suite, draft: &Draft<'_>) -> Comparable {
+    let models = draft.written.models.as_ref().or(suite.models.as_ref());
+    Comparable {
+        task: draft.name.clone(),
+        models: models.map_or_else(Vec::new, texts),
+        metrics: draft.metrics.clone(),
+    }
 }
 
 /// Every model that a suite names.

@@ -68,6 +68,15 @@ fn catalog() -> Catalog {
         }),
         ..TaskInfo::default()
     };
+    let behind = |kind: &str, form: &str, metrics: &[&str]| TaskInfo {
+        kind: kind.to_owned(),
+        needs: strings(&["generate"]),
+        forms: strings(&[form]),
+        metrics: strings(metrics),
+        options: strings(&["demonstrations", "prompt"]),
+        needs_options: strings(&["demonstrations"]),
+        ..TaskInfo::default()
+    };
     Catalog {
         families: vec![
             family("align", &["embed"], true),
@@ -75,12 +84,12 @@ fn catalog() -> Catalog {
             family("clip", &["embed"], true),
             family("constant", &["embed"], false),
             family("flamingo", &["generate"], true),
-            family("frozen", &["generate"], true),
+            family("frozen", &["generate", "score"], true),
             family("magic", &["embed", "generate"], true),
             family("random", &["embed"], false),
-            family("simvlm", &["generate"], true),
+            family("simvlm", &["generate", "score"], true),
             family("vild", &["detect"], true),
-            family("virtex", &["generate"], true),
+            family("virtex", &["generate", "score"], true),
             family(
                 "visualbert",
                 &["classify", "choose", "match", "ground"],
@@ -118,10 +127,29 @@ fn catalog() -> Catalog {
                 forms: strings(&["shards", "coco-captions", "karpathy"]),
                 options: strings(&["decode", "prompt"]),
                 metrics: strings(&["cider-d", "bleu-1", "bleu-2", "bleu-3", "bleu-4", "rouge-l"]),
-                more_metrics: strings(&["meteor"]),
+                more_metrics: strings(&[
+                    "meteor",
+                    "meteor-lite",
+                    "caption-exact",
+                    "words-in-place",
+                ]),
                 ..TaskInfo::default()
             },
-            answers("matching", &["match", "embed"], "valse"),
+            TaskInfo {
+                kind: "detection".to_owned(),
+                needs: strings(&["detect"]),
+                forms: strings(&["coco-instances"]),
+                metrics: strings(&["coco-ap", "coco-ap50", "coco-ap75"]),
+                needs_classes: true,
+                ..TaskInfo::default()
+            },
+            behind(
+                "few-shot-caption",
+                "coco-captions",
+                &["words-in-place", "caption-exact", "cider-d"],
+            ),
+            behind("few-shot-vqa", "vqa", &["vqa-official"]),
+            answers("matching", &["match", "embed", "score"], "valse"),
             answers("nlvr2", &["classify", "embed"], "nlvr2"),
             answers("pope", &["classify", "generate", "embed"], "pope"),
             answers("snli-ve", &["classify", "embed"], "snli-ve"),
@@ -291,6 +319,96 @@ metrics = "recall@1"
         &Overrides::default(),
     );
     insta::assert_snapshot!(text);
+}
+
+const COMPARISON: &str = r#"
+[[comparison]]
+name = "sees-or-not"
+title = "Whoever sees nothing is at the floor."
+metric = "accuracy@5"
+rows = [
+    { model = "clip", task = "zero-shot-scenes", label = "sees" },
+    { model = "constant", task = "zero-shot-scenes", label = "does not" },
+]
+chance = 0.1
+"#;
+
+#[test]
+fn comparisons_are_no_part_of_what_is_asked() {
+    let folder = folder(&[("suites/s.toml", &format!("{SUITE}{COMPARISON}"))]);
+    let plan = load(&folder, &given(&["clip"])).unwrap();
+    let [comparison] = &plan.comparisons[..] else {
+        panic!("{:?}", plan.comparisons);
+    };
+    assert_eq!(comparison.name, "sees-or-not");
+    assert_eq!(comparison.chance, Some(0.1));
+    let labels: Vec<&str> = comparison
+        .rows
+        .iter()
+        .map(|row| row.label.as_str())
+        .collect();
+    assert_eq!(labels, ["sees", "does not"]);
+    let without = self::folder(&[]);
+    let without = load(&without, &given(&["clip"])).unwrap();
+    assert_eq!(plan.digest().unwrap(), without.digest().unwrap());
+
+    // Rows that the command line leaves out are still of the suite.
+    let overrides = Overrides {
+        models: Some(strings(&["constant"])),
+        ..given(&["clip"])
+    };
+    let part = load(&folder, &overrides).unwrap();
+    assert_eq!(part.comparisons, plan.comparisons);
+}
+
+#[test]
+fn comparisons_of_what_is_not_there_are_refused() {
+    let suite = SUITE.to_owned()
+        + &COMPARISON
+            .replace("\"clip\", task", "\"clpi\", task")
+            .replace("label = \"does not\"", "label = \" \"")
+        + &COMPARISON
+            .replace("accuracy@5", "acuracy@5")
+            .replace("Whoever sees nothing is at the floor.", "")
+            .replace(
+                "chance = 0.1",
+                "chance = inf\nfloor = { model = \"constant\", task = \"pairs-onyl\", label = \"floor\" }",
+            )
+        + &COMPARISON
+            .replace("sees-or-not", "Sees_Or")
+            .replace("    { model = \"clip\", task = \"zero-shot-scenes\", label = \"sees\" },\n", "")
+            .replace("zero-shot-scenes", "pairs-only")
+            .replace("accuracy@5", "recall@1.image-to-text")
+        + &COMPARISON
+            .replace("sees-or-not", "mixed")
+            .replace("{ model = \"constant\", task = \"zero-shot-scenes\"", "{ model = \"constant\", task = \"pairs-only\"")
+        + &COMPARISON
+            .replace("sees-or-not", "twice")
+            .replace("model = \"constant\"", "model = \"clip\"")
+            .replace("\"does not\"", "\"sees\"");
+    let text = refused(&[("suites/s.toml", &suite)], &given(&["clip"]));
+    for part in [
+        "unknown model of the task `clpi`",
+        "`label` is empty",
+        "comparison `sees-or-not` is listed twice",
+        "unknown metric of the rows' tasks `acuracy@5`",
+        "`title` is empty",
+        "`chance` is inf, it must be a finite number",
+        "`chance` means nothing with `floor`: there is one line",
+        "unknown task `pairs-onyl`",
+        "`Sees_Or` is no name",
+        "`rows` is 1, it must be 2 or more",
+        "task `pairs-only` does not compute `accuracy@5`",
+        "row `clip at zero-shot-scenes` is listed twice",
+        "label `sees` is listed twice",
+        "Did you mean `clip`?",
+        "Did you mean `accuracy@5`?",
+        "Did you mean `pairs-only`?",
+        "Add `accuracy@5` to the task's `metrics`.",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(text.starts_with("error: 13 problems"), "{text}");
 }
 
 #[test]

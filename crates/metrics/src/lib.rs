@@ -25,6 +25,7 @@ pub mod bootstrap;
 pub mod boxes;
 pub mod calibration;
 pub mod caption;
+pub mod caption_exact;
 pub mod chair;
 pub mod cider;
 pub mod clip_score;
@@ -61,6 +62,7 @@ pub mod similarity;
 pub mod spice_tuples;
 pub mod vqa;
 mod words;
+pub mod words_in_place;
 
 pub use bootstrap::{Bootstrap, Interval, Method};
 pub use boxes::BoundingBox;

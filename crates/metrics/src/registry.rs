@@ -5,9 +5,10 @@ use sightline_core::registry::UnknownName;
 use crate::detection::{coco, lvis};
 use crate::metric::DynMetric;
 use crate::{
-    accuracy, average_precision, bert_score, bleu, calibration, chair, cider, clip_score,
-    exact_match, grounding, median_rank, meteor, nltk, pairs, perplexity, pope, recall,
+    accuracy, average_precision, bert_score, bleu, calibration, caption_exact, chair, cider,
+    clip_score, exact_match, grounding, median_rank, meteor, nltk, pairs, perplexity, pope, recall,
     recall_per_class, reciprocal_rank, rouge, rouge_score, sacrebleu, spice_tuples, vqa,
+    words_in_place,
 };
 
 /// Every metric, sorted by id. To add one, write its file and its line here; [`crate::conformance`]
@@ -24,6 +25,7 @@ pub static METRICS: &[&dyn DynMetric] = &[
     &bleu::BLEU_3,
     &bleu::BLEU_4,
     &calibration::BRIER,
+    &caption_exact::CAPTION_EXACT,
     &chair::INSTANCES,
     &chair::SENTENCES,
     &cider::CIDER,
@@ -130,6 +132,7 @@ pub static METRICS: &[&dyn DynMetric] = &[
     &vqa::CLASSIFIER,
     &vqa::EVALAI,
     &vqa::OFFICIAL,
+    &words_in_place::WORDS_IN_PLACE,
 ];
 
 /// The metric with this id.

@@ -19,7 +19,8 @@
 //!
 //! `board.json`: `schema` is 1. `records` holds every record with its id, path and standing (`shown`,
 //! `older` or `superseded`). `suites` holds the tables as shown: rows name their record by id and have
-//! one entry in `scores` for each of `columns` (`null` where the record has none). `pages` names the pages of tasks.
+//! one entry in `scores` for each of `columns` (`null` where the record has none); `comparisons`, where there are any, have
+//! the scores of their rows. `pages` names the pages of tasks.
 
 use std::fs;
 use std::io::{self, Read};
@@ -28,6 +29,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Serialize;
 use sightline_core::Digest;
 
+use crate::comparison::{Comparison, Figure, FigureData, figures};
 use crate::error::Error;
 use crate::evidence::TaskEvidence;
 use crate::export::Export;
@@ -77,9 +79,14 @@ pub struct Summary {
     pub incomparable: usize,
 }
 
-/// Writes the pages and data for `records`, with what is known beside them, into the folder `out`, which is made if it is
-/// not there.
-pub fn board(records: &[Stored], evidence: &[TaskEvidence], out: &Path) -> Result<Summary, Error> {
+/// Writes the pages and data for `records`, with what is known beside them and what their suites put side by side, into the
+/// folder `out`, which is made if it is not there.
+pub fn board(
+    records: &[Stored],
+    evidence: &[TaskEvidence],
+    comparisons: &[Comparison],
+    out: &Path,
+) -> Result<Summary, Error> {
     fs::create_dir_all(out).map_err(Error::io(out))?;
     let (page, data) = (out.join("index.html"), out.join("board.json"));
     if !may_replace(&page).map_err(Error::io(&page))? {
@@ -118,6 +125,7 @@ pub fn board(records: &[Stored], evidence: &[TaskEvidence], out: &Path) -> Resul
             superseded: board.count(Standing::Superseded),
         },
         evidence,
+        comparisons,
         pages: &linked,
         export: None,
     };
@@ -126,7 +134,7 @@ pub fn board(records: &[Stored], evidence: &[TaskEvidence], out: &Path) -> Resul
     made.export = Some(&export);
     let html = page::page(&made)?;
     let names: Vec<&str> = pages.iter().map(|(_, _, name, _)| name.as_str()).collect();
-    let json = board.json(&names)?;
+    let json = board.json(&names, comparisons)?;
     let csv_file = out.join("board.csv");
     replace(out, &csv_file, table.as_bytes()).map_err(Error::io(&csv_file))?;
     replace(out, &data, json.as_bytes()).map_err(Error::io(&data))?;
@@ -281,7 +289,7 @@ impl<'a> Board<'a> {
         Ok(pages)
     }
 
-    fn json(&self, pages: &[&str]) -> Result<String, Error> {
+    fn json(&self, pages: &[&str], comparisons: &[Comparison]) -> Result<String, Error> {
         let records = self
             .records
             .iter()
@@ -296,7 +304,11 @@ impl<'a> Board<'a> {
             schema: SCHEMA,
             pages,
             records: records.collect(),
-            suites: self.suites.iter().map(|suite| self.suite(suite)).collect(),
+            suites: self
+                .suites
+                .iter()
+                .map(|suite| self.suite(suite, comparisons))
+                .collect(),
         };
         let json = |source| Error::Json { source };
         let mut value = serde_json::to_value(data).map_err(json)?;
@@ -306,7 +318,7 @@ impl<'a> Board<'a> {
         Ok(text)
     }
 
-    fn suite(&self, suite: &Suite<'a>) -> SuiteData<'a> {
+    fn suite<'s>(&'s self, suite: &'s Suite<'a>, comparisons: &'s [Comparison]) -> SuiteData<'s> {
         let tasks = suite.tasks.iter().map(|task| TaskData {
             task: task.name,
             kind: task.kind,
@@ -316,6 +328,10 @@ impl<'a> Board<'a> {
         SuiteData {
             suite: suite.name,
             tasks: tasks.collect(),
+            comparisons: figures(suite, comparisons)
+                .iter()
+                .map(Figure::data)
+                .collect(),
         }
     }
 
@@ -396,6 +412,8 @@ struct RecordData<'a> {
 struct SuiteData<'a> {
     suite: &'a str,
     tasks: Vec<TaskData<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    comparisons: Vec<FigureData<'a>>,
 }
 
 #[derive(Serialize)]
@@ -499,7 +517,7 @@ mod tests {
 
     fn made(records: &[Record]) -> (String, serde_json::Value, Summary) {
         let (folder, stored) = stored(records);
-        let summary = board(&stored, &[], &folder.path().join("site")).unwrap();
+        let summary = board(&stored, &[], &[], &folder.path().join("site")).unwrap();
         let html = fs::read_to_string(&summary.page).unwrap();
         let data = fs::read_to_string(&summary.data).unwrap();
         (html, serde_json::from_str(&data).unwrap(), summary)
@@ -555,7 +573,7 @@ mod tests {
         let (folder, mut stored) = stored(&three());
         let site = folder.path().join("site");
         let files = |stored: &[Stored]| {
-            let summary = board(stored, &[], &site).unwrap();
+            let summary = board(stored, &[], &[], &site).unwrap();
             (
                 fs::read(summary.page).unwrap(),
                 fs::read(summary.data).unwrap(),
@@ -581,7 +599,7 @@ mod tests {
         fs::create_dir_all(predictions.parent().unwrap()).unwrap();
         fs::write(&predictions, "{}\n").unwrap();
         let site = folder.path().join("public/my site");
-        let summary = board(&stored, &[], &site).unwrap();
+        let summary = board(&stored, &[], &[], &site).unwrap();
         let html = fs::read_to_string(summary.page)
             .unwrap()
             .replace("&#x2f;", "/");
@@ -722,7 +740,7 @@ mod tests {
             "<!doctype html><title>Home</title>",
         )
         .unwrap();
-        let error = board(&stored, &[], folder.path()).unwrap_err();
+        let error = board(&stored, &[], &[], folder.path()).unwrap_err();
         assert!(matches!(error, Error::ForeignPage { .. }), "{error}");
         assert!(!folder.path().join("board.json").exists());
     }
@@ -788,7 +806,7 @@ mod tests {
         let (folder, stored) = stored(&records);
         let evidence = [evidence(&stored)];
         let site = folder.path().join("site");
-        let summary = board(&stored, &evidence, &site).unwrap();
+        let summary = board(&stored, &evidence, &[], &site).unwrap();
         let html = fs::read_to_string(&summary.page).unwrap();
         for part in [
             "The predictions of constant are gone.",
@@ -835,10 +853,48 @@ mod tests {
         let pages = || fs::read_dir(site.join("pages")).unwrap().count();
         let mut other = evidence.clone();
         other[0].chosen = "Others.".to_owned();
-        board(&stored, &other, &site).unwrap();
+        board(&stored, &other, &[], &site).unwrap();
         assert_eq!(pages(), 2);
-        board(&stored, &other, &site).unwrap();
+        board(&stored, &other, &[], &site).unwrap();
         assert_eq!(pages(), 1);
+    }
+
+    #[test]
+    fn comparisons_are_drawn_and_lead_to_their_rows() {
+        let (folder, stored) = stored(&three());
+        let comparison = crate::comparison::examples::comparison();
+        let site = folder.path().join("site");
+        let summary = board(&stored, &[], &[comparison], &site).unwrap();
+        let html = fs::read_to_string(&summary.page).unwrap();
+        let figure = html.split("<figure ").nth(1).unwrap();
+        let figure = figure.split("</figure>").next().unwrap();
+        for part in [
+            "Whoever sees nothing is no better than one who guesses.",
+            "accuracy@1, %",
+            "95 % bootstrap interval",
+            "<b>41.0</b>",
+            "[39.0, 43.0]",
+            "no record",
+            "10.4",
+        ] {
+            assert!(figure.contains(part), "{part}\n{figure}");
+        }
+        assert_eq!(figure.matches("class=\"fill\"").count(), 2, "bars");
+        assert_eq!(figure.matches("class=\"floor\"").count(), 4, "one line");
+        let links = figure.split("href=\"#").skip(1);
+        let links: Vec<&str> = links.filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(links.len(), 3, "two rows and the line");
+        for link in links {
+            assert_eq!(html.matches(&format!("id=\"{link}\"")).count(), 1, "{link}");
+        }
+        assert!(!html.contains(" style="), "the policy of the page");
+        let data = fs::read_to_string(&summary.data).unwrap();
+        let data: serde_json::Value = serde_json::from_str(&data).unwrap();
+        let comparisons = &data["suites"][0]["comparisons"];
+        let value = three()[2].tasks[0].scores[0].value;
+        assert_eq!(comparisons[0]["rows"][0]["score"]["value"].as_f64(), value);
+        assert!(comparisons[0]["rows"][2]["score"].is_null());
+        assert_eq!(comparisons[0]["line"]["label"], "a guess");
     }
 
     #[test]

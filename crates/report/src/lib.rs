@@ -12,12 +12,13 @@
 //! use sightline_report::{board, current, read_records, text_table};
 //!
 //! let records = read_records("records".as_ref())?;
-//! let summary = board(&records, &[], "site".as_ref())?;
+//! let summary = board(&records, &[], &[], "site".as_ref())?;
 //! let table = text_table(current(&records).into_iter().map(|stored| &stored.record));
 //! # Ok::<(), sightline_report::Error>(())
 //! ```
 
 pub mod captions;
+mod comparison;
 pub mod contact_sheet;
 mod error;
 pub mod evidence;
@@ -38,6 +39,7 @@ pub mod train_page;
 mod trend;
 
 pub use captions::caption_page;
+pub use comparison::{ComparedRow, Comparison, Line, comparisons_text};
 pub use contact_sheet::contact_sheet;
 pub use error::Error;
 pub use fetch_page::fetch_page;

@@ -11,6 +11,7 @@ use sightline_core::text::{count, counted};
 use sightline_core::{statistics::holm, theme};
 
 use crate::captions::numbers::p_value;
+use crate::comparison::{Comparison, FigureView, figures};
 use crate::error::Error;
 use crate::evidence::{Pair, PairMetric, TaskEvidence};
 use crate::export::Export;
@@ -59,6 +60,7 @@ pub(crate) struct Made<'a> {
     pub(crate) links: &'a [Option<String>],
     pub(crate) hidden: Hidden,
     pub(crate) evidence: &'a [TaskEvidence],
+    pub(crate) comparisons: &'a [Comparison],
     /// Links to the pages of tasks, by suite and task.
     pub(crate) pages: &'a [(String, String, String)],
     /// All tables, for the links that hold them.
@@ -126,6 +128,7 @@ struct SuiteView {
     id: String,
     name: String,
     matrix: Option<MatrixView>,
+    comparisons: Vec<FigureView>,
     tasks: Vec<TaskView>,
     runs: Vec<RunView>,
 }
@@ -319,6 +322,14 @@ fn suite_view(suite: &Suite<'_>, made: &Made<'_>) -> SuiteView {
     SuiteView {
         name: suite.name.to_owned(),
         matrix: matrix(suite, task_id),
+        comparisons: figures(suite, made.comparisons)
+            .iter()
+            .map(|figure| {
+                figure.view(&id, |task, source| {
+                    row_id(&task_id(task), &made.records[source].id.short())
+                })
+            })
+            .collect(),
         tasks: suite
             .tasks
             .iter()
@@ -331,6 +342,11 @@ fn suite_view(suite: &Suite<'_>, made: &Made<'_>) -> SuiteView {
             .collect(),
         id,
     }
+}
+
+/// The place on the page of a record's row in the section `task` of a task.
+fn row_id(task: &str, run: &str) -> String {
+    format!("{task}-row-{run}")
 }
 
 /// As the template names it.

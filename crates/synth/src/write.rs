@@ -11,6 +11,7 @@
 //! | `regions/<split>.tsv` | boxes and features of all objects, in bottom-up-attention's form |
 //! | `scenes_<split>.jsonl` | every scene in full, a line each |
 //! | `classes.txt` | all class names, a line each |
+//! | `classes_{seen,held_out}.txt` | those that training sees, and those that it never does |
 //! | `dataset.json` | what was asked for, counts and digests; written last |
 //!
 //! Rules: a folder with `dataset.json` is complete. While a dataset is being written the folder has
@@ -43,7 +44,7 @@ use crate::tables::tables;
 const SCHEMA: u32 = 1;
 
 /// Raised whenever the same spec would give other bytes.
-const GENERATOR: u32 = 3;
+const GENERATOR: u32 = 4;
 
 const COMPLETE: &str = "dataset.json";
 const PARTIAL: &str = "dataset.partial.json";
@@ -250,9 +251,14 @@ impl<'a> Writer<'a> {
                 splits.push(self.split(split, n, &bar)?);
             }
         }
-        let mut names: Vec<String> = Pair::all().iter().map(Pair::to_string).collect();
-        names.push(String::new());
-        self.put("classes.txt".to_owned(), names.join("\n").as_bytes())?;
+        for (name, pairs) in [
+            ("classes.txt", Pair::all().to_vec()),
+            ("classes_seen.txt", self.pairs.seen().to_vec()),
+            ("classes_held_out.txt", self.pairs.held_out().to_vec()),
+        ] {
+            let lines: String = pairs.iter().map(|pair| format!("{pair}\n")).collect();
+            self.put(name.to_owned(), lines.as_bytes())?;
+        }
         let description = Description {
             schema: begun.schema,
             name: begun.name,

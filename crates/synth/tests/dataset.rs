@@ -385,6 +385,17 @@ fn ids_are_consistent_and_the_tables_agree_with_the_annotations() {
     let classes = fs::read_to_string(dir.path().join("classes.txt")).unwrap();
     let classes: Vec<&str> = classes.lines().collect();
     assert_eq!(classes.len(), 48);
+    let list = |name: &str| -> Vec<String> {
+        let text = fs::read_to_string(dir.path().join(name)).unwrap();
+        text.lines().map(str::to_owned).collect()
+    };
+    let (seen, held_out) = (list("classes_seen.txt"), list("classes_held_out.txt"));
+    assert_eq!(held_out, summary.held_out_classes);
+    assert_eq!(seen.len() + held_out.len(), classes.len());
+    assert!(classes.iter().all(|class| {
+        let is_in = |list: &[String]| list.iter().any(|name| name == class);
+        is_in(&seen) != is_in(&held_out)
+    }));
     let mut image_ids = BTreeSet::new();
     for (split, counts) in SPLITS.into_iter().zip(&summary.splits) {
         let mut images = BTreeMap::new();

@@ -247,18 +247,12 @@ impl PairArgs {
 
 fn build(args: &BuildArgs) -> Result<Exit, Failure> {
     let (mut images, mut texts) = args.pairs.open()?;
-    // The configuration counts folders from its own place; a whole path means the same everywhere.
-    let whole = |path: &Path| {
-        fs::canonicalize(path).map(Some).map_err(|error| {
-            let doing = format!("looking for encoder `{}`", path.display());
-            Failure::io(doing, &error).with_exit(exits::io(&error))
-        })
-    };
+    let encoder = |path: &Path| encoder_of(&args.folder, path).map(Some);
     let config = AsifConfig {
         k: args.k,
         p: args.p,
-        image_encoder: whole(&args.image_encoder)?,
-        text_encoder: whole(&args.text_encoder)?,
+        image_encoder: encoder(&args.image_encoder)?,
+        text_encoder: encoder(&args.text_encoder)?,
         ..AsifConfig::default()
     };
     let spec = spec(None, args.tokenizer);
@@ -270,6 +264,29 @@ fn build(args: &BuildArgs) -> Result<Exit, Failure> {
     let anchors = asif::build(&args.folder, &config, &spec, precision, rows)
         .map_err(|error| failure("building", &args.folder, &error))?;
     tell(&args.folder, &anchors, args.json)
+}
+
+/// How the configuration of the model `folder` names the encoder at `path`. It counts folders from its own place: one that
+/// lies beside the model is named from there, so that both can be moved together; else a whole path means the same
+/// everywhere.
+fn encoder_of(folder: &Path, path: &Path) -> Result<PathBuf, Failure> {
+    let whole = fs::canonicalize(path).map_err(|error| {
+        let doing = format!("looking for encoder `{}`", path.display());
+        Failure::io(doing, &error).with_exit(exits::io(&error))
+    })?;
+    let above = match folder.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return Ok(whole),
+    };
+    // A folder that is not there yet has nothing beside it.
+    let above = fs::canonicalize(above).ok();
+    Ok(match (whole.parent(), whole.file_name()) {
+        (Some(parent), Some(name)) if Some(parent) == above.as_deref() => {
+            Path::new("..").join(name)
+        }
+        _ => whole,
+    })
 }
 
 fn add(args: &AddArgs) -> Result<Exit, Failure> {

@@ -37,6 +37,9 @@ pub(super) const MORE_METRICS: &[&str] = &[
     "sacrebleu-chrf",
     "sacrebleu-chrf++",
     "sacrebleu-ter",
+    "meteor-lite",
+    "caption-exact",
+    "words-in-place",
 ];
 
 /// Captioning.

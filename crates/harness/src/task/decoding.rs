@@ -20,6 +20,7 @@ pub(crate) fn of(planned: Option<&PlannedDecode>, generate: &dyn Generate) -> De
             width: width as usize,
         },
         ("nucleus", _, Some(p)) => Strategy::Nucleus { p: p as f32 },
+        ("contrastive", ..) => contrastive(planned).unwrap_or(own.strategy),
         // A plan has no others.
         _ => own.strategy,
     };
@@ -27,6 +28,14 @@ pub(crate) fn of(planned: Option<&PlannedDecode>, generate: &dyn Generate) -> De
         strategy,
         max_tokens: planned.max_tokens.map(|most| most as usize),
     }
+}
+
+fn contrastive(planned: &PlannedDecode) -> Option<Strategy> {
+    Some(Strategy::Contrastive {
+        candidates: planned.candidates? as usize,
+        penalty: planned.penalty? as f32,
+        judgement: planned.judgement? as f32,
+    })
 }
 
 /// The decoding in words, for records.
@@ -132,7 +141,7 @@ impl<'m> Writer<'m> {
 const MARK: &str = "{}";
 
 /// The prompt with `text` at its mark, or behind it.
-fn behind(prompt: &str, text: &str) -> String {
+pub(super) fn behind(prompt: &str, text: &str) -> String {
     if prompt.contains(MARK) {
         return prompt.replace(MARK, text);
     }

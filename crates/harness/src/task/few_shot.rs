@@ -7,7 +7,8 @@
 //!
 //! The end of a shot is the model's: `<|endofchunk|>` and a line's end for Flamingo, a line's end for others. Of 0 shots with
 //! `texts = 2` the texts of two demonstrations stand there without their images, as Flamingo's "0-shot" prompts have it;
-//! without `texts` nothing does. What counts of an answer is cut as OpenFlamingo cuts it: a caption before the word
+//! without `texts` nothing does. `prompt` stands in the place of `Output:` or of `Question:{} Short answer:`, for models that
+//! have never read these words; `""` puts the answers behind their images and nothing between. What counts of an answer is cut as OpenFlamingo cuts it: a caption before the word
 //! "Output", an answer before the first "Question", "Answer" or "Short", and then before the first ", ".
 //!
 //! Predictions are those of `caption` and `vqa`, uncut.
@@ -18,7 +19,7 @@ use sightline_models::families::flamingo::prompts::{Demonstration, Template};
 use sightline_models::{Capability, Way};
 
 use super::caption::{self, Captions};
-use super::decoding::Writer;
+use super::decoding::{Writer, behind};
 use super::vqa::Answers;
 use super::{Ask, Observer, Predictor, Setting, Shot, Task, Verdict, Work};
 use crate::error::LineProblem;
@@ -66,6 +67,19 @@ impl Writes {
             source: sightline_core::registry::UnknownName::among("prompt", name, []),
         })
     }
+
+    /// The published prompts, with `prompt` between an image and its answer: its `{}` gives place to the question, or the
+    /// question follows.
+    fn asked(self, prompt: &str) -> Result<Template> {
+        let query = match self {
+            Self::Captions => prompt.to_owned(),
+            Self::Answers => behind(prompt, "{text}"),
+        };
+        Ok(Template {
+            query,
+            ..self.template()?.clone()
+        })
+    }
 }
 
 impl Task for FewShot {
@@ -85,11 +99,18 @@ impl Task for FewShot {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        &["decode", "demonstrations"]
+        &["decode", "demonstrations", "prompt"]
     }
 
     fn needs_options(&self) -> &'static [&'static str] {
         &["demonstrations"]
+    }
+
+    fn prompt(&self) -> &'static str {
+        match self.writes {
+            Writes::Captions => "Output:",
+            Writes::Answers => "Question:{} Short answer:",
+        }
     }
 
     fn demonstration(&self, content: &Content) -> Option<Shot> {
@@ -138,7 +159,7 @@ impl Task for FewShot {
         let end = writer.generate().end_of_shot();
         let shown = setting.task.demonstrations.as_ref();
         Ok(Box::new(Prompted {
-            template: self.writes.template()?.with_end(end),
+            template: self.writes.asked(&setting.prompt)?.with_end(end),
             shots: shown.map_or(0, |shown| shown.shots as usize),
             writes: self.writes,
             writer,
@@ -225,6 +246,7 @@ impl Observer for Cut {
 #[cfg(test)]
 mod tests {
     use sightline_metrics::registry;
+    use sightline_models::Segment;
 
     use super::*;
     use crate::example::tests::example;
@@ -250,5 +272,31 @@ mod tests {
             ("What is it?", "a dog")
         );
         assert_eq!(CAPTION.demonstration(&content), None);
+    }
+
+    #[test]
+    fn a_prompt_stands_in_the_place_of_the_published_words() {
+        for task in [&CAPTION, &VQA] {
+            let published = task.writes.template().unwrap();
+            assert_eq!(task.writes.asked(task.prompt()).unwrap(), *published);
+        }
+        for (prompt, query) in [("Q: {} A:", "Q: {text} A:"), ("", "{text}")] {
+            assert_eq!(Writes::Answers.asked(prompt).unwrap().query, query);
+        }
+        let bare = Writes::Captions.asked("").unwrap().with_end("\n");
+        let demonstration = Demonstration {
+            image: 0,
+            text: "",
+            answer: "A red circle.",
+        };
+        let prompt = bare.few_shot(&[demonstration], 1, 1, "");
+        let texts = prompt
+            .segments()
+            .into_iter()
+            .filter_map(|segment| match segment {
+                Segment::Text(text) => Some(text.to_owned()),
+                _ => None,
+            });
+        assert_eq!(texts.collect::<String>(), "A red circle.\n");
     }
 }

@@ -264,9 +264,8 @@ fn few_shot(demonstrations: &PlannedDemonstrations) -> Suite {
         task.demonstrations = Some(demonstrations.clone());
         task.decode = Some(sightline_manifest::PlannedDecode {
             strategy: "greedy".to_owned(),
-            width: None,
-            p: None,
             max_tokens: Some(3),
+            ..sightline_manifest::PlannedDecode::default()
         });
         task.limit = Some(6);
     };
@@ -325,9 +324,8 @@ fn an_episode_shows_its_images_in_order_and_again() {
             task.prompt = induction.map(str::to_owned);
             task.decode = Some(sightline_manifest::PlannedDecode {
                 strategy: "greedy".to_owned(),
-                width: None,
-                p: None,
                 max_tokens: Some(2),
+                ..sightline_manifest::PlannedDecode::default()
             });
         });
         let data = suite.roots.data.clone();

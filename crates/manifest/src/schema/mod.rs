@@ -19,7 +19,7 @@ mod train;
 pub(crate) use dataset::{Annotations, Dataset, WrittenDatasetPublished, WrittenSource};
 pub(crate) use model::{Model, WrittenCompared, WrittenPublished, WrittenTarget};
 pub(crate) use read::{Parsed, parse};
-pub(crate) use suite::{Decode, Demonstrations, Suite, Task};
+pub(crate) use suite::{Comparison, ComparisonRow, Decode, Demonstrations, Suite, Task};
 pub(crate) use train::{
     Train, WrittenData, WrittenGroup, WrittenOptimiser, WrittenScenes, WrittenStage,
     WrittenTrainModel,

@@ -41,6 +41,17 @@
 //! kind = "episodes"
 //! dataset = "open-ended-mini-imagenet-2-way-1-shot"
 //! repeats = 1                      # optional: how often the examples are shown again
+//!
+//! [[comparison]]                   # any number: a point that the suite makes, as a figure
+//! name = "floors"
+//! title = "Whoever sees nothing is no better than one who guesses."
+//! metric = "accuracy@1"
+//! rows = [
+//!     { model = "constant", task = "zero-shot-scenes-test", label = "sees nothing" },
+//!     { model = "random", task = "zero-shot-scenes-test", label = "guesses" },
+//! ]
+//! chance = 0.02                    # optional: a line at this value; or
+//! # floor = { model = "random", task = "zero-shot-scenes-test", label = "a guess" } # at that of this row
 //! ```
 
 use serde::Deserialize;
@@ -70,6 +81,9 @@ pub(crate) struct Suite {
     /// The tasks.
     #[serde(default)]
     pub(crate) task: Vec<Spanned<Task>>,
+    /// What is shown side by side.
+    #[serde(default)]
+    pub(crate) comparison: Vec<Spanned<Comparison>>,
 }
 
 /// Settings of the intervals, as written.
@@ -134,16 +148,52 @@ pub(crate) struct Demonstrations {
     pub(crate) pool: Option<Spanned<u32>>,
 }
 
+/// Outcomes that stand side by side in a figure, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Comparison {
+    /// Unique within the suite.
+    pub(crate) name: Spanned<String>,
+    /// What it shows, in a sentence.
+    pub(crate) title: Spanned<String>,
+    /// Metric id.
+    pub(crate) metric: Spanned<String>,
+    /// What is compared.
+    pub(crate) rows: Spanned<Vec<Spanned<ComparisonRow>>>,
+    /// The value of guessing, drawn as a line.
+    pub(crate) chance: Option<Spanned<f64>>,
+    /// The row whose value is drawn as a line.
+    pub(crate) floor: Option<Spanned<ComparisonRow>>,
+}
+
+/// A model at a task, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ComparisonRow {
+    /// Name of the model.
+    pub(crate) model: Spanned<String>,
+    /// Name of the task.
+    pub(crate) task: Spanned<String>,
+    /// What it is called in the figure.
+    pub(crate) label: Spanned<String>,
+}
+
 /// How texts are written, as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Decode {
-    /// `greedy`, `beam` or `nucleus`.
+    /// `greedy`, `beam`, `nucleus` or `contrastive`.
     pub(crate) strategy: Spanned<String>,
     /// Hypotheses of a beam.
     pub(crate) width: Option<Spanned<u32>>,
     /// Probability of a nucleus.
     pub(crate) p: Option<Spanned<f64>>,
+    /// Candidates of a contrastive search.
+    pub(crate) candidates: Option<Spanned<u32>>,
+    /// How much it counts there that a token is unlike those before it.
+    pub(crate) penalty: Option<Spanned<f64>>,
+    /// How much the image counts there.
+    pub(crate) judgement: Option<Spanned<f64>>,
     /// Most tokens of a text.
     pub(crate) max_tokens: Option<Spanned<u32>>,
 }
