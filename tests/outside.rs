@@ -267,7 +267,7 @@ fn what_cannot_be_asked_is_refused_before_the_run() {
     outside
         .run("--records r")
         .expect(2)
-        .says(&["model `mine` cannot `embed`"]);
+        .says(&["model `mine` does not offer `embed`"]);
     outside.model(&["old"], "");
     outside
         .run("--records r")

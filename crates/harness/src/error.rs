@@ -78,7 +78,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A model that cannot do what a task needs, though its family says so.
-    #[error("model `{model}` cannot `{capability}`, which task `{task}` needs")]
+    #[error("model `{model}` does not offer `{capability}`, which task `{task}` needs")]
     Capability {
         /// Its name.
         model: String,

@@ -68,6 +68,14 @@ impl Capability {
         }
     }
 
+    /// What a model does that has it, in words after "can".
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Features => "give features",
+            other => other.name(),
+        }
+    }
+
     /// Whether `model` answers when asked for it.
     pub fn is_answered_by(self, model: &dyn Model) -> bool {
         match self {
