@@ -41,6 +41,13 @@ pub enum Error {
         #[from]
         source: sightline_store::Error,
     },
+    /// A prepared dataset that does not become shards.
+    #[error(transparent)]
+    Sharding {
+        /// Why not.
+        #[from]
+        source: crate::prepare::ShardingError,
+    },
     /// A shard that cannot be read further.
     #[error(transparent)]
     Shard {
@@ -639,6 +646,7 @@ impl Hint for Error {
             Self::Captions { source, .. } => return source.hints(),
             Self::Store { source } => return source.hints(),
             Self::Shard { source } => return source.hints(),
+            Self::Sharding { source } => return source.hints(),
             Self::Load { source, .. } | Self::Forward { source, .. } => return source.hints(),
             Self::Preprocess { source, .. } => return source.hints(),
             Self::UnknownName { source } => return source.hints(),

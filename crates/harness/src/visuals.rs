@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use candle_core::Device;
@@ -165,6 +165,14 @@ impl Library {
         })?;
         let index = Index::new(dataset, source.ids().iter())?;
         Ok(Self::Regions(index, source))
+    }
+
+    /// Where the image file called `name` is.
+    pub(crate) fn path(&self, name: &str) -> Option<&Path> {
+        match self {
+            Self::Files(index, paths) => Some(&paths[index.find(name)?]),
+            Self::Shards | Self::Regions(..) => None,
+        }
     }
 
     /// The bytes of the image file called `name`.
