@@ -153,6 +153,7 @@ fn a_drawn_list_of_ids_makes_a_small_dataset_and_its_shards() {
     let sandbox = sandbox(None, 2);
     sandbox.write("copy/tiny.tar.gz", members());
     let ids = |more: &str| sandbox.sightline(&format!("datasets ids tiny --data data {more}"));
+    fs::create_dir_all(sandbox.path("data")).unwrap();
     ids("--count 1 --out ids.txt")
         .expect(2)
         .says(&["has no examples", "datasets prepare"]);

@@ -35,14 +35,14 @@ fn the_likeliest_candidate_is_chosen_by_sum_mean_or_byte() {
     }
     tasks.sandbox.write("data/choices.jsonl", lines);
     tasks.dataset(
-        "choices",
+        "candidates",
         "images = \"scenes/images/test/*\"\n[annotations]\nform = \"choices\"\n[annotations.files]\n\
          questions = \"choices.jsonl\"\n",
     );
     let likelihoods = |how: &str, more: &str| {
         tasks.suite(
             &["captioner"],
-            &format!("[[task]]\nkind = \"multiple-choice\"\ndataset = \"choices\"\n{more}"),
+            &format!("[[task]]\nkind = \"multiple-choice\"\ndataset = \"candidates\"\n{more}"),
         );
         let record = tasks.records(how, "").remove("captioner").unwrap();
         let outcome = &record["tasks"][0];
