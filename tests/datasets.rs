@@ -97,6 +97,184 @@ fn what_needs_a_login_is_said_and_a_copy_is_taken() {
 }
 
 #[test]
+fn a_prepared_dataset_becomes_shards_that_suites_read_as_its_files() {
+    let sandbox = sandbox(None, 2);
+    sandbox.write("copy/tiny.tar.gz", members());
+    let prepare = |more: &str| {
+        let line = format!(
+            "datasets prepare tiny --data data --samples-per-shard 1 --shards data/shards {more}"
+        );
+        sandbox.sightline(&line)
+    };
+    // Nothing is made of what is not there.
+    prepare("").expect(3);
+    assert!(!sandbox.path("data/shards").exists());
+    let told = prepare("--from copy").expect(0);
+    let line = "shards: 2 of 2 samples in data/shards";
+    assert!(told.stdout.contains(line), "{told:?}");
+    let first = fs::read(sandbox.path("data/shards/00000.tar")).unwrap();
+    fs::remove_file(sandbox.path("data/shards/00000.tar")).unwrap();
+    let again = prepare("--json").expect(0).json();
+    assert_eq!(again["shards"]["complete"], true, "{again}");
+    assert_eq!(
+        fs::read(sandbox.path("data/shards/00000.tar")).unwrap(),
+        first
+    );
+    let told = sandbox.sightline("shards verify data/shards").expect(0);
+    assert!(told.stdout.contains('2'), "{told:?}");
+
+    // The same captions are asked about, under the same keys.
+    sandbox.write(
+        "manifests/datasets/tiny-shards.toml",
+        "schema = 1\ndataset = \"tiny-shards\"\ndescription = \"The same.\"\nformat = \"webdataset\"\n\
+         shards = \"shards/*.tar\"\n",
+    );
+    let model = "manifests/models/random.toml";
+    sandbox.write(model, fs::read(workspace().join(model)).unwrap());
+    let keys = |dataset: &str| {
+        sandbox.write(
+            "manifests/suites/s.toml",
+            format!(
+                "schema = 1\nsuite = \"s\"\ndescription = \"A suite.\"\nseed = 17\nmodels = [\"random\"]\n\
+                 [[task]]\nname = \"r\"\nkind = \"retrieval\"\ndataset = \"{dataset}\"\n"
+            ),
+        );
+        let lock = format!("{dataset}.lock");
+        let line = format!("lock manifests/suites/s.toml --data data --out {lock}");
+        sandbox.sightline(&line).expect(0);
+        let lock: Value = serde_json::from_slice(&fs::read(sandbox.path(&lock)).unwrap()).unwrap();
+        lock["tasks"][0]["keys"].clone()
+    };
+    assert_eq!(keys("tiny"), keys("tiny-shards"));
+}
+
+#[test]
+fn a_drawn_list_of_ids_makes_a_small_dataset_and_its_shards() {
+    let sandbox = sandbox(None, 2);
+    sandbox.write("copy/tiny.tar.gz", members());
+    let ids = |more: &str| sandbox.sightline(&format!("datasets ids tiny --data data {more}"));
+    fs::create_dir_all(sandbox.path("data")).unwrap();
+    ids("--count 1 --out ids.txt")
+        .expect(2)
+        .says(&["has no examples", "datasets prepare"]);
+    sandbox
+        .sightline("datasets prepare tiny --data data --from copy")
+        .expect(0);
+    let told = ids("--share 50% --out data/ids.txt --json")
+        .expect(0)
+        .json();
+    assert_eq!((&told["keys"], &told["of"]), (&1.into(), &2.into()));
+    let list = fs::read_to_string(sandbox.path("data/ids.txt")).unwrap();
+    assert!(list.starts_with("# 1 of 2 keys of tiny"), "{list}");
+    assert!(list.contains("--share 50% --seed 17"), "{list}");
+    ids("--count 1 --out data/ids.txt")
+        .expect(2)
+        .says(&["--force"]);
+    ids("--count 1 --out again.txt").expect(0);
+    let keys = |list: &str| list.lines().last().unwrap().to_owned();
+    let again = fs::read_to_string(sandbox.path("again.txt")).unwrap();
+    assert_eq!(keys(&list), keys(&again));
+
+    let manifest = "manifests/datasets/tiny.toml";
+    let text = fs::read_to_string(sandbox.path(manifest)).unwrap();
+    let few = text
+        .replace("dataset = \"tiny\"", "dataset = \"few\"\nids = \"ids.txt\"")
+        .replace("examples = 2", "examples = 1");
+    sandbox.write("manifests/datasets/few.toml", few);
+    let told = sandbox.sightline("datasets prepare few --data data --shards few --json");
+    let told = told.expect(0).json();
+    assert_eq!(told["shards"]["shards"][0]["samples"], 1, "{told}");
+}
+
+/// A shard as `clip_benchmark_export_wds` writes it: a class's number beside each image.
+fn exported(samples: &[(&str, u32)]) -> Vec<u8> {
+    let image = workspace().join("tests/fixtures/models/preprocess/tiny.png");
+    let image = fs::read(image).unwrap();
+    let mut builder = tar::Builder::new(Vec::new());
+    for (key, class) in samples {
+        let class = class.to_string();
+        for (end, bytes) in [("cls", class.as_bytes()), ("png", &image)] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o444);
+            header.set_cksum();
+            let name = format!("{key}.{end}");
+            builder.append_data(&mut header, name, bytes).unwrap();
+        }
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn exported_shards_are_classified_by_the_names_and_prompts_of_the_manifest() {
+    let sandbox = Sandbox::new();
+    for name in [
+        "datasets/cifar-10-test.toml",
+        "datasets/cifar-10-test.classes.txt",
+        "models/constant.toml",
+    ] {
+        let name = format!("manifests/{name}");
+        sandbox.write(&name, fs::read(workspace().join(&name)).unwrap());
+    }
+    sandbox.write(
+        "manifests/suites/s.toml",
+        "schema = 1\nsuite = \"s\"\ndescription = \"A suite.\"\nseed = 17\nmodels = [\"constant\"]\n\
+         [bootstrap]\nresamples = 20\n[[task]]\nkind = \"zero-shot\"\ndataset = \"cifar-10-test\"\n",
+    );
+    let samples = [("s0000000", 0), ("s0000001", 9), ("s0000002", 0)];
+    let shard = "data/zero-shot/cifar-10-test/test/0.tar";
+    sandbox.write(shard, exported(&samples));
+    let told = sandbox
+        .sightline("datasets prepare cifar-10-test --data data")
+        .expect(1);
+    let line = "samples: 3, expected are 10000";
+    assert!(told.stdout.contains(line), "{told:?}");
+    let told = sandbox.sightline("run manifests/suites/s.toml --data data --no-cache --json");
+    let record = told.expect(0).json()["records"][0]["tasks"][0].clone();
+    assert_eq!(record["counts"]["scored"], 3, "{record}");
+    let planned = sandbox.sightline("plan manifests/suites/s.toml --data data --json");
+    let planned = planned.expect(0).stdout;
+    assert!(
+        planned.contains("a low contrast photo of the {}."),
+        "{planned}"
+    );
+}
+
+#[test]
+fn every_dataset_of_the_repository_says_what_it_is() {
+    let folder = workspace().join("manifests");
+    let manifests = folder.display();
+    let sandbox = Sandbox::new();
+    let listed = sandbox.sightline(&format!("datasets list --manifests {manifests} --json"));
+    let listed = listed.expect(0).json();
+    let all = listed["datasets"].as_array().unwrap();
+    assert!(all.len() > 40, "{}", all.len());
+    for dataset in all {
+        let name = dataset["name"].as_str().unwrap();
+        let line = format!("datasets show {name} --manifests {manifests} --json");
+        let card = sandbox.sightline(&line).expect(0).json();
+        let is_own = name.starts_with("scenes-") || name == "photos";
+        assert_eq!(card["published"].is_null(), is_own, "{name}");
+    }
+    for (name, classes) in [
+        ("cifar-10-test", 10),
+        ("cifar-100-test", 100),
+        ("mnist-test", 10),
+        ("oxford-flowers-102-test", 102),
+        ("oxford-pets-test", 37),
+    ] {
+        let list = folder.join(format!("datasets/{name}.classes.txt"));
+        let text = fs::read_to_string(list).unwrap();
+        let names: std::collections::BTreeSet<&str> = text.lines().collect();
+        assert_eq!(
+            (names.len(), text.lines().count()),
+            (classes, classes),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn other_counts_and_other_files_are_an_answer_of_no() {
     let many = sandbox(None, 3);
     many.write("copy/tiny.tar.gz", members());

@@ -379,7 +379,7 @@ fn what_a_model_cannot_do_is_refused_with_who_can() {
         .sightline(&format!("embed {virtex} --images photos"))
         .expect(2)
         .says(&[
-            "can features, generate, score",
+            "can give features, generate, score",
             "can embed: `align`, `asif`, `clip`, `constant`, `magic`, `random`.",
         ]);
     // One checkpoint of a family may lack what another has.
@@ -387,7 +387,7 @@ fn what_a_model_cannot_do_is_refused_with_who_can() {
     sandbox
         .sightline(&format!("caption {masked} photos --tokenizer word-hash"))
         .expect(2)
-        .says(&["asked to generate, and can features"]);
+        .says(&["asked to generate, and can give features"]);
     ask(&sandbox, CLIP, &["photos/a.jpg", "what ?"])
         .expect(2)
         .says(&["asked to classify or choose or generate", "`visualbert`"]);

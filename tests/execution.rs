@@ -292,6 +292,11 @@ fn kept_answers_are_taken_for_the_same_question_to_the_same_model_only() {
         .run("--models constant --no-cache --records r")
         .expect(0);
     assert_eq!(kept(&suite.sandbox, "cache/predictions").1, 6);
+
+    // The limit holds when the run ends, and what the next one asks for is asked again.
+    assert_eq!(run("--models captioner --cache-limit 0"), (0, 0));
+    assert_eq!(run("--models captioner --cache-limit 1MiB"), (1, 6));
+    assert_eq!(made("r"), 6);
 }
 
 #[test]
@@ -571,6 +576,63 @@ fn performance_is_measured_apart_from_scores() {
         .sandbox
         .sightline("board records --out site")
         .expect(0);
+}
+
+#[test]
+fn a_model_alone_is_measured_at_everything_that_it_does() {
+    let suite = Suite::new(3);
+    let fixtures = workspace().join("tests/fixtures/models");
+    let captioner = fixtures.join("virtex/r18_captioning_prenorm");
+    let settings = "--seconds 0.05 --warm-up 0 --samples 3 --batch-size 2 --json";
+    let perf = |model: &str, more: &str| {
+        let line = format!("perf {model} {settings} {more}");
+        suite.sandbox.sightline(&line)
+    };
+    let given = format!("--checkpoint captioner={}", captioner.display());
+    let tasks = |told: &Value| -> Vec<String> {
+        let records = told["records"].as_array().unwrap();
+        let of =
+            |record: &Value| format!("{}/{}", record["model"], record["task"]).replace('"', "");
+        records.iter().map(of).collect()
+    };
+    let told = perf("captioner", &format!("{given} --scenario offline"));
+    let told = told.expect(0).json();
+    assert_eq!(
+        tasks(&told),
+        ["captioner/caption", "captioner/multiple-choice"]
+    );
+    assert_eq!(told["records"][0]["suite"], "alone");
+    assert_eq!(told["records"][0]["measured"]["preparation"]["samples"], 3);
+    assert_eq!(told["records"][0]["measured"]["failed"], 0);
+
+    // Images of one's own, and one kind of task.
+    let images = "--images data/scenes/images/test --tasks caption";
+    let told = perf("captioner", &format!("{given} {images}"))
+        .expect(0)
+        .json();
+    assert_eq!(tasks(&told), ["captioner/caption"]);
+
+    // A checkpoint folder needs no manifest.
+    let clip = fixtures.join("vild/crops");
+    let told = perf(&clip.display().to_string(), "--tasks detection");
+    told.expect(2).says(&["vocab"]);
+
+    perf("captoiner", "")
+        .expect(2)
+        .says(&["`captioner`", "hint: "]);
+    perf("captioner", &format!("{given} --tasks captoin"))
+        .expect(2)
+        .says(&["`caption`"]);
+    perf("captioner", &format!("{given} --tasks retrieval"))
+        .expect(2)
+        .says(&["nothing that can be asked without a suite"]);
+    let left = files(&suite.sandbox.path("records"), |_| true);
+    assert!(
+        left.keys()
+            .all(|name| name.starts_with("alone/captioner/performance/")),
+        "{:?}",
+        left.keys()
+    );
 }
 
 /// A disk that is full ends the run with what to do; what was written is taken up when there is room.

@@ -267,7 +267,7 @@ fn what_cannot_be_asked_is_refused_before_the_run() {
     outside
         .run("--records r")
         .expect(2)
-        .says(&["model `mine` cannot `embed`"]);
+        .says(&["model `mine` does not offer `embed`"]);
     outside.model(&["old"], "");
     outside
         .run("--records r")
@@ -299,6 +299,75 @@ fn what_cannot_be_asked_is_refused_before_the_run() {
 
     outside.model(&["good"], "");
     outside.run("--records r").expect(0);
+}
+
+#[test]
+fn a_run_costs_next_to_nothing_beside_its_model() {
+    let outside = Outside::new(40);
+    // It takes 50 ms for a sample, as a small model does, and leaves the processors to others.
+    outside.model(&["slow"], "");
+    // Other programs on this machine only add to what is measured, so that one of several tries has to do.
+    let tries = (0..4).map(|number| {
+        let records = format!("r{number}");
+        outside.run(&format!("--records {records}")).expect(0);
+        let cost = outside.records(&records)[0]["tasks"][0]["cost"].clone();
+        let seconds = |field: &str| cost[field].as_f64().unwrap();
+        assert!(seconds("model_seconds") > 40.0 * 0.05, "{cost}");
+        seconds("beside_seconds") / seconds("model_seconds")
+    });
+    let shares: Vec<f64> = tries.collect();
+    let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(least <= 0.02, "{shares:?}");
+}
+
+#[test]
+fn a_program_that_detects_does_the_task_of_detection() {
+    let outside = Outside::new(SCENES);
+    outside.sandbox.write(
+        "manifests/datasets/boxes.toml",
+        "schema = 1\ndataset = \"boxes\"\ndescription = \"Boxes.\"\nimages = \"scenes/images/test/*\"\n\
+         classes = \"./shapes.txt\"\n[annotations]\nform = \"coco-instances\"\n[annotations.files]\n\
+         instances = \"scenes/annotations/instances_test.json\"\n",
+    );
+    let folder = outside.sandbox.path("data/scenes");
+    let truth = std::fs::read(folder.join("annotations/instances_test.json")).unwrap();
+    let truth: Value = serde_json::from_slice(&truth).unwrap();
+    let names = truth["categories"].as_array().unwrap().iter();
+    let names: Vec<&str> = names.map(|one| one["name"].as_str().unwrap()).collect();
+    let classes = "manifests/datasets/shapes.txt";
+    outside.sandbox.write(classes, names.join("\n"));
+    outside.sandbox.write(
+        "manifests/suites/s.toml",
+        "schema = 1\nsuite = \"s\"\ndescription = \"A suite.\"\nseed = 17\nmodels = [\"mine\"]\n\
+         [bootstrap]\nresamples = 20\n\
+         [[task]]\nkind = \"detection\"\ndataset = \"boxes\"\nmetrics = [\"coco-ap\"]\nbatch_size = 8\n",
+    );
+    let folder = folder.to_str().unwrap();
+
+    // A program that says what the annotations say is right about everything, which shows that boxes, classes and
+    // scores arrive as they were sent.
+    outside.model(&["detects", folder], "at_once = 3\n");
+    outside.run("--records good").expect(0);
+    let record = outside.records("good").remove(0);
+    assert_eq!(record["tasks"][0]["asked"]["capability"], "detect");
+    let score = &record["tasks"][0]["scores"][0];
+    assert_eq!(
+        (&score["metric"], &score["value"]),
+        (&"coco-ap".into(), &1.0.into())
+    );
+
+    let bad = outside.bad_images();
+    outside.model(&["detects-nonsense", folder], "");
+    outside.run("--records bad").expect(3).says(&[
+        &format!("{bad} of {SCENES} failed"),
+        "adapter: answered a detection that is no box of a class",
+    ]);
+
+    outside.model(&["captions"], "");
+    outside
+        .run("--records none")
+        .expect(2)
+        .says(&["model `mine` does not offer `detect`"]);
 }
 
 #[test]

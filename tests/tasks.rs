@@ -1,6 +1,8 @@
 //! Suites on annotation files: captions, questions, pairs, choices and phrases, each through the whole program with a
 //! tiny model, and scored again by hand from its predictions.
 
+mod written;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

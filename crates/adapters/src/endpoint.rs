@@ -22,7 +22,7 @@ use crate::error::{Error, Result, Trouble};
 use crate::gate::Gate;
 use crate::http::{Http, Settings};
 use crate::model::{Backend, OwnedSegment, prompt_of};
-use crate::protocol::{Detected, Hello, Op, PROTOCOL, media_type};
+use crate::protocol::{Hello, Op, PROTOCOL, media_type};
 
 /// A server.
 pub(crate) struct Endpoint {
@@ -225,7 +225,7 @@ impl Backend for Endpoint {
         Err(cannot("classify"))
     }
 
-    fn detect(&self, _: &Bytes, _: &[Vec<String>]) -> Result<Vec<Detected>, Trouble> {
+    fn detect(&self, _: &Bytes, _: &[Vec<&str>]) -> Result<Value, Trouble> {
         Err(cannot("detect"))
     }
 }

@@ -34,7 +34,7 @@ use sightline_models::{Capability, Model};
 
 pub use error::{Error, Result};
 pub use gate::side_by_side;
-pub use protocol::{Detected, Hello};
+pub use protocol::Hello;
 
 use endpoint::Endpoint;
 use model::{Backend, Outside};
@@ -97,15 +97,6 @@ impl Adapter {
     /// The digest of how it is started, or where it is.
     pub fn command(&self) -> Digest {
         self.command
-    }
-
-    /// Objects of named classes in an image file; each class has one name or several.
-    pub fn detect(
-        &self,
-        image: &bytes::Bytes,
-        classes: &[Vec<String>],
-    ) -> sightline_models::Result<Vec<Detected>> {
-        self.backend.detect(image, classes).map_err(Into::into)
     }
 
     /// A vector of unit length for each text, of a program or server that embeds texts, whether or not it embeds images.

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use candle_core::{Device, Tensor};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sightline_models::detect::{Class, Detection};
 use sightline_models::{
-    Classify, Decoding, Embed, Error as ModelError, Generate, Generated, Match, Model, Prompt,
-    Result, Score, Segment, Strategy, Visual, VisualSpec,
+    Classify, Decoding, Embed, Error as ModelError, FindObjects, Generate, Generated, Match, Model,
+    Prompt, Result, Score, Segment, Strategy, Visual, VisualSpec,
 };
 
 use crate::error::Trouble;
@@ -41,7 +42,7 @@ pub(crate) trait Backend: Send + Sync {
     /// `images`: the k-th of all samples in the k-th place.
     fn classify(&self, images: &[&[Bytes]], texts: &[&str]) -> Result<Value, Trouble>;
 
-    fn detect(&self, image: &Bytes, classes: &[Vec<String>]) -> Result<Vec<Detected>, Trouble>;
+    fn detect(&self, image: &Bytes, classes: &[Vec<&str>]) -> Result<Value, Trouble>;
 }
 
 /// A part of a prompt, with its image.
@@ -201,6 +202,10 @@ impl Model for Outside {
         self.can(Op::Generate).then_some(self)
     }
 
+    fn find_objects(&self) -> Option<&dyn FindObjects> {
+        self.can(Op::Detect).then_some(self)
+    }
+
     fn score(&self) -> Option<&dyn Score> {
         self.can(Op::Logprob).then_some(self)
     }
@@ -304,6 +309,46 @@ impl Classify for Outside {
     }
 }
 
+impl FindObjects for Outside {
+    fn find_objects(&self, images: &Visual, classes: &[Class<'_>]) -> Result<Vec<Vec<Detection>>> {
+        let files = images.encoded()?;
+        let names: Vec<Vec<&str>> = classes.iter().map(|class| class.names.clone()).collect();
+        // One image a request, whatever the size of a batch: boxes are many, and a line has a limit.
+        let found = side_by_side(files, self.backend.at_once(), |file| {
+            objects(self.backend.detect(file, &names)?, classes.len())
+        })?;
+        Ok(found)
+    }
+}
+
+/// The objects that an answer has, the surest first; each is a box with an area of one of so many classes.
+fn objects(mut answer: Value, classes: usize) -> Result<Vec<Detection>, Trouble> {
+    let found = answer.get_mut("detections").map(Value::take);
+    let found = found.ok_or_else(|| Trouble::unanswered("answered without `detections`"))?;
+    let found: Vec<Detected> = serde_json::from_value(found)
+        .map_err(|_| Trouble::unanswered("answered `detections` of another form"))?;
+    let is_right = |one: &Detected| {
+        let [left, top, right, bottom] = one.edges;
+        let is_finite = one.edges.iter().all(|edge| edge.is_finite()) && one.score.is_finite();
+        one.class < classes && is_finite && left < right && top < bottom
+    };
+    if !found.iter().all(is_right) {
+        return Err(Trouble::unanswered(
+            "answered a detection that is no box of a class",
+        ));
+    }
+    let mut objects: Vec<Detection> = found
+        .into_iter()
+        .map(|one| Detection {
+            class: one.class,
+            score: one.score,
+            edges: one.edges,
+        })
+        .collect();
+    objects.sort_by(|a, b| b.score.total_cmp(&a.score));
+    Ok(objects)
+}
+
 impl Generate for Outside {
     fn decoding(&self) -> Decoding {
         Decoding {
@@ -382,6 +427,28 @@ mod tests {
             told(texts(json!({"texts": [1, 2]}))),
             "answered `texts` of another form"
         );
+    }
+
+    #[test]
+    fn objects_are_boxes_of_known_classes_the_surest_first() {
+        let one = |class: usize, score: f32, edges: [f32; 4]| json!({"class": class, "score": score, "box": edges});
+        let found = |all: Vec<Value>| objects(json!({ "detections": all }), 2);
+        let edges = [1.0, 2.0, 3.0, 4.0];
+        let both = found(vec![one(0, 0.25, edges), one(1, 0.5, edges)]).unwrap();
+        let classes: Vec<usize> = both.iter().map(|object| object.class).collect();
+        assert_eq!(classes, [1, 0]);
+        assert!(found(Vec::new()).unwrap().is_empty());
+        for wrong in [
+            one(2, 0.5, edges),
+            one(0, 0.5, [3.0, 2.0, 1.0, 4.0]),
+            one(0, 0.5, [1.0, 2.0, 3.0, 2.0]),
+        ] {
+            let told = told(found(vec![wrong]));
+            assert_eq!(told, "answered a detection that is no box of a class");
+        }
+        assert_eq!(told(objects(json!({}), 2)), "answered without `detections`");
+        let other = objects(json!({"detections": [{"box": [1]}]}), 2);
+        assert_eq!(told(other), "answered `detections` of another form");
     }
 
     #[test]

@@ -184,13 +184,13 @@ impl Hello {
         self.capabilities.contains(&op)
     }
 
-    /// What tasks can ask of it, in the order of [`Capability::ALL`]. Boxes are asked for apart from tasks
-    /// ([`Adapter::detect`](crate::Adapter::detect)).
+    /// What tasks can ask of it, in the order of [`Capability::ALL`].
     pub fn offers(&self) -> Vec<Capability> {
         let offers = |capability: &&Capability| match capability {
             Capability::Embed => self.can(Op::EmbedImage) && self.can(Op::EmbedText),
             Capability::Classify => self.can(Op::Classify),
             Capability::Match => self.can(Op::Score),
+            Capability::Detect => self.can(Op::Detect),
             Capability::Generate => self.can(Op::Generate),
             Capability::Score => self.can(Op::Logprob),
             Capability::Answer => self.can(Op::Generate) && self.reads_text,

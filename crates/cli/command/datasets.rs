@@ -1,12 +1,16 @@
 //! `sightline datasets`: what is known of published datasets, and getting their files to where suites read them.
 
+mod ids;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use sightline_harness::catalog;
-use sightline_harness::prepare::{Check, Preparation, Preparing, SourceState, prepare};
+use sightline_harness::prepare::{
+    Check, Preparation, Preparing, Sharding, ShardingError, Shards, SourceState, prepare,
+};
 use sightline_manifest::{DatasetCard, Error, Roots, list, load_dataset, load_dataset_card};
 
 use crate::command::exits;
@@ -25,9 +29,11 @@ pub(crate) enum DatasetsCommand {
     List(ListArgs),
     /// Where a dataset comes from, its licence, and what others report on it
     Show(ShowArgs),
-    /// Take a dataset's files from a copy or fetch them, check and unpack them, and count what is there; 1 if the
-    /// counts are wrong, 3 if something is missing
+    /// Take a dataset's files from a copy or fetch them, check and unpack them, count what is there, and make shards of them;
+    /// 1 if the counts are wrong, 3 if something is missing
     Prepare(PrepareArgs),
+    /// Draw a list of keys, for `ids` of a dataset of few examples
+    Ids(ids::IdsArgs),
 }
 
 /// Arguments of `sightline datasets list`.
@@ -75,6 +81,14 @@ pub(crate) struct PrepareArgs {
     #[arg(long)]
     offline: bool,
 
+    /// Also write the dataset as shards into this folder, once all is there; those that are whole are kept
+    #[arg(long, value_name = "DIR")]
+    shards: Option<PathBuf>,
+
+    /// Samples of a shard
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "shards", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    samples_per_shard: u64,
+
     /// Folder of the manifests
     #[arg(long, value_name = "DIR", default_value = "manifests")]
     manifests: PathBuf,
@@ -115,6 +129,8 @@ struct Prepared<'a> {
     complete: bool,
     #[serde(flatten)]
     preparation: &'a Preparation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shards: Option<&'a Shards>,
 }
 
 pub(crate) fn run(command: &DatasetsCommand) -> Result<Exit, Failure> {
@@ -130,6 +146,7 @@ pub(crate) fn run(command: &DatasetsCommand) -> Result<Exit, Failure> {
             Ok(Exit::Done)
         }
         DatasetsCommand::Prepare(args) => run_prepare(args),
+        DatasetsCommand::Ids(args) => ids::run(args),
     }
 }
 
@@ -191,22 +208,49 @@ fn run_prepare(args: &PrepareArgs) -> Result<Exit, Failure> {
         progress: &Bar::default(),
         stop: &stop.flag(),
     };
-    let preparation = prepare(&preparing).map_err(|error| {
+    let failed = |error: sightline_harness::Error| {
         let exit = match &error {
             sightline_harness::Error::Stopped => stop.exit(),
             sightline_harness::Error::OtherSource { .. } => Exit::No,
             sightline_harness::Error::Annotations { .. } => Exit::Usage,
+            sightline_harness::Error::Sharding { source } => match source {
+                ShardingError::Image { .. } => Exit::Incomplete,
+                _ => Exit::Usage,
+            },
             _ => Exit::Environment,
         };
         Failure::new(exit, format!("preparing `{}`", args.name), &error)
-    })?;
+    };
+    let preparation = prepare(&preparing).map_err(failed)?;
+    let shards = match &args.shards {
+        Some(folder) if preparation.is_complete() => {
+            let sharding = Sharding {
+                folder,
+                samples_per_shard: args.samples_per_shard,
+            };
+            Some(preparing.shards(&sharding).map_err(failed)?)
+        }
+        _ => None,
+    };
     let prepared = Prepared {
         schema: SCHEMA,
         dataset: &args.name,
         complete: preparation.is_complete(),
         preparation: &preparation,
+        shards: shards.as_ref(),
     };
-    print_either(args.json, &prepared, || outcome(&preparation))?;
+    print_either(args.json, &prepared, || {
+        let mut text = outcome(&preparation);
+        if let (Some(shards), Some(folder)) = (&shards, &args.shards) {
+            let (count, samples) = (shards.shards.len(), shards.samples());
+            let _ = write!(
+                text,
+                "\nshards: {count} of {samples} samples in {}",
+                folder.display()
+            );
+        }
+        text
+    })?;
     let is_missing = |state: &SourceState| matches!(state, SourceState::Missing { .. });
     let missing = preparation
         .sources

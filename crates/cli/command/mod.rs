@@ -29,6 +29,7 @@ pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod score;
 pub(crate) mod shards;
+pub(crate) mod size;
 pub(crate) mod suite;
 pub(crate) mod synth;
 pub(crate) mod target;

@@ -1,5 +1,7 @@
 //! `sightline perf`: how fast models answer, apart from what they answer.
 
+mod alone;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,16 +10,24 @@ use serde::Serialize;
 use sightline_harness::Options;
 use sightline_harness::perf::{Measure, measure};
 use sightline_report::performance::{Energy, Performance, Scenario};
+use tempfile::TempDir;
 
 use crate::args::SuiteArgs;
 use crate::command::model::DeviceArg;
+use crate::command::suite::Suite;
 use crate::command::{exits, run, suite};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
 use crate::signal::Stop;
 
+use alone::Alone;
+
 /// Arguments of `sightline perf`.
 #[derive(Debug, Args)]
+#[command(mut_arg("suite", |arg| arg
+    .value_name("SUITE|MODEL")
+    .help("Suite manifest or bundle, as `run` takes them; or one model alone: name of a model manifest, checkpoint folder, \
+           or hf:OWNER/NAME@REVISION, which is asked what it can do about scenes that are made here")))]
 pub(crate) struct PerfArgs {
     #[command(flatten)]
     suite: SuiteArgs,
@@ -41,6 +51,14 @@ pub(crate) struct PerfArgs {
     /// Different samples in memory, of which queries are drawn
     #[arg(long, value_name = "N", default_value_t = 256)]
     samples: u64,
+
+    /// Images for a model alone, instead of scenes: files, folders, patterns or shards
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    images: Vec<PathBuf>,
+
+    /// Folder of the manifests, for a model alone
+    #[arg(long, default_value = "manifests", value_name = "DIR")]
+    manifests: PathBuf,
 
     /// Folder for the records, beside those of scores
     #[arg(long, default_value = "records", value_name = "DIR")]
@@ -71,8 +89,7 @@ struct Printed {
 }
 
 pub(crate) fn run(args: &PerfArgs) -> Result<Exit, Failure> {
-    let mut suite = suite::load(&args.suite)?;
-    suite.fetch_checkpoints(args.suite.offline)?;
+    let (mut suite, _input) = suite_of(args)?;
     let stop = Stop::listen()?;
     suite.roots.logs = Some(args.records.clone());
     let lock = suite.lock(&Bar::default(), &args.device)?;
@@ -116,6 +133,43 @@ pub(crate) fn run(args: &PerfArgs) -> Result<Exit, Failure> {
             Err(Failure::new(exits::harness(&error), doing, &error))
         }
     }
+}
+
+/// The suite, or that of a model alone with the folder of its input.
+fn suite_of(args: &PerfArgs) -> Result<(Suite, Option<TempDir>), Failure> {
+    let named = &args.suite.suite;
+    if !alone::is_model(named) {
+        if !args.images.is_empty() {
+            let cause = "`--images` is for a model alone, and a suite has its own";
+            return Err(Failure::usage("choosing images", cause));
+        }
+        let mut suite = suite::load(&args.suite)?;
+        suite.fetch_checkpoints(args.suite.offline)?;
+        return Ok((suite, None));
+    }
+    if args.suite.models.is_some() {
+        let cause = format!(
+            "`{}` is the model, `--models` is for suites",
+            named.display()
+        );
+        return Err(Failure::usage("choosing models", cause));
+    }
+    let alone = Alone {
+        model: named,
+        manifests: &args.manifests,
+        data: &args.suite.data,
+        checkpoints: &args.suite.checkpoint,
+        images: &args.images,
+        samples: args
+            .suite
+            .limit
+            .map_or(args.samples, |limit| limit.min(args.samples)),
+        kinds: args.suite.tasks.as_deref(),
+        batch_size: args.suite.batch_size,
+        offline: args.suite.offline,
+    };
+    let (suite, input) = alone.plan()?;
+    Ok((suite, Some(input)))
 }
 
 fn text(records: &[Performance]) -> String {

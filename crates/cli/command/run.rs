@@ -16,6 +16,7 @@ use crate::args::SuiteArgs;
 use crate::cache;
 use crate::command::evidence::comparisons;
 use crate::command::model::DeviceArg;
+use crate::command::size::parse_size;
 use crate::command::suite::Suite;
 use crate::command::{exits, metrics, suite};
 use crate::exit::{Exit, Failure};
@@ -66,6 +67,10 @@ pub(crate) struct CacheArgs {
     /// [default: `predictions` in the cache folder]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+
+    /// Most bytes of kept answers, for example 2GiB; those used longest ago go first
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
+    cache_limit: u64,
 
     /// Keep no answers, and ask everything again
     #[arg(long, conflicts_with = "cache")]
@@ -139,6 +144,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let (cache, code) = args.cache.resolve()?;
     let options = Options {
         cache,
+        cache_limit: Some(args.cache.cache_limit),
         code,
         part: args.part,
         self_check: args.self_check,

@@ -26,7 +26,6 @@ mod filter;
 mod locate;
 mod read;
 mod reshard;
-mod size;
 mod split;
 mod subset;
 mod view;

@@ -87,7 +87,7 @@ impl Suite {
 }
 
 /// The environment, for models outside the program; names and values that are no text cannot be named in a manifest.
-fn variables() -> Variables {
+pub(crate) fn variables() -> Variables {
     let named = std::env::vars_os();
     Variables(
         named

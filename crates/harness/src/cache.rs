@@ -19,7 +19,9 @@
 //!
 //! `check` is the short digest of the answer. A process appends to the first file that no other one holds; all are read
 //! when a task begins. Lines that are torn or do not match their check are passed over. Only answers are kept: what failed
-//! or is empty is asked again.
+//! or is empty is asked again. Beside them an empty file `used` has the time of the last use, by which [`limit`] makes room.
+
+pub(crate) mod limit;
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -85,6 +87,9 @@ impl Cache {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                 Err(source) => return Err(Error::Io { path, source }),
             }
+        }
+        if !cache.files.is_empty() {
+            limit::mark_used(&cache.folder);
         }
         tracing::debug!(folder = %cache.folder.display(), answers = cache.index.len(), "kept answers read");
         Ok(cache)
@@ -209,14 +214,16 @@ impl Cache {
 
     /// The first file that no other process holds, behind its last whole line.
     fn own_file(&self) -> io::Result<File> {
-        fs::create_dir_all(&self.folder)?;
         for number in 0..MAX_FILES {
             let path = self.path(number);
+            // Each time: another process may make room at this moment.
+            fs::create_dir_all(&self.folder)?;
             let mut options = OpenOptions::new();
             let mut file = options.read(true).append(true).create(true).open(&path)?;
             if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
                 continue;
             }
+            limit::mark_used(&self.folder);
             let len = file.metadata()?.len();
             let mut last = [b'\n'];
             if len > 0 {

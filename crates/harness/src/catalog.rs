@@ -78,6 +78,7 @@ fn outside() -> Vec<FamilyInfo> {
                 Capability::Embed,
                 Capability::Classify,
                 Capability::Match,
+                Capability::Detect,
                 Capability::Generate,
                 Capability::Score,
                 Capability::Answer,

@@ -438,7 +438,7 @@ impl Classes {
     }
 
     /// Reads a list of names: UTF-8, one a line, none empty.
-    fn read(field: Option<String>, path: &Path) -> Result<Self> {
+    pub(crate) fn read(field: Option<String>, path: &Path) -> Result<Self> {
         let refuse = |line, problem| Error::Classes {
             path: path.to_owned(),
             line,
@@ -494,14 +494,15 @@ fn check_classes(dataset: &str, examples: &[Example], classes: &Classes) -> Resu
 }
 
 /// A list of keys.
-struct Ids {
+pub(crate) struct Ids {
     dataset: String,
     keys: HashSet<SampleKey>,
 }
 
 impl Ids {
-    /// Reads a list: UTF-8, one key a line; blank lines and what follows `#` say nothing.
-    fn read(dataset: &str, path: &Path) -> Result<Self> {
+    /// Reads a list: UTF-8, one key a line; blank lines say nothing, nor does what follows a `#` at the beginning of a line or
+    /// behind a blank (keys of published files have others).
+    pub(crate) fn read(dataset: &str, path: &Path) -> Result<Self> {
         let refuse = |line, problem| Error::Classes {
             path: path.to_owned(),
             line,
@@ -513,7 +514,7 @@ impl Ids {
         })?;
         let mut keys = HashSet::new();
         for (line, number) in text.lines().zip(1..) {
-            let name = line.split('#').next().unwrap_or_default().trim();
+            let name = uncommented(line).trim();
             if name.is_empty() {
                 continue;
             }
@@ -533,7 +534,7 @@ impl Ids {
     }
 
     /// The examples of the list, in the order of the dataset. Each key must be there.
-    fn only(&self, mut examples: Vec<Example>) -> Result<Vec<Example>> {
+    pub(crate) fn only(&self, mut examples: Vec<Example>) -> Result<Vec<Example>> {
         examples.retain(|example| self.keys.contains(&example.key));
         let found: HashSet<&SampleKey> = examples.iter().map(|example| &example.key).collect();
         match self.keys.iter().filter(|key| !found.contains(key)).min() {
@@ -544,6 +545,18 @@ impl Ids {
             }),
         }
     }
+}
+
+/// A line of a list of keys without its comment.
+fn uncommented(line: &str) -> &str {
+    let mut marks = line.match_indices('#').map(|(at, _)| at);
+    let begins = |at: &usize| {
+        line[..*at]
+            .chars()
+            .next_back()
+            .is_none_or(char::is_whitespace)
+    };
+    marks.find(begins).map_or(line, |at| &line[..at])
 }
 
 /// The plan of a task's dataset.
@@ -618,7 +631,7 @@ fn shard(source: sightline_shard::Error) -> Error {
     Error::Shard { source }
 }
 
-fn format(name: &str) -> Result<&'static dyn ShardFormat> {
+pub(crate) fn format(name: &str) -> Result<&'static dyn ShardFormat> {
     let found = FORMATS.iter().find(|format| format.name() == name);
     found.copied().ok_or_else(|| Error::UnknownName {
         source: UnknownName::among("shard format", name, FORMATS.iter().map(|f| f.name())),

@@ -111,7 +111,7 @@ pub enum DirectError {
 }
 
 fn names(capabilities: &[Capability], between: &str) -> String {
-    let names = capabilities.iter().map(|capability| capability.name());
+    let names = capabilities.iter().map(|capability| capability.verb());
     names.collect::<Vec<_>>().join(between)
 }
 
@@ -161,11 +161,11 @@ fn able(capability: Capability) -> String {
         .iter()
         .filter(|family| family.capabilities.contains(&capability));
     let able: Vec<String> = able.map(|family| format!("`{}`", family.name)).collect();
-    let name = capability.name();
+    let verb = capability.verb();
     if able.is_empty() {
-        format!("No family can {name} yet.")
+        format!("No family can {verb} yet.")
     } else {
-        format!("Families whose models can {name}: {}.", able.join(", "))
+        format!("Families whose models can {verb}: {}.", able.join(", "))
     }
 }
 

@@ -41,6 +41,13 @@ pub enum Error {
         #[from]
         source: sightline_store::Error,
     },
+    /// A prepared dataset that does not become shards.
+    #[error(transparent)]
+    Sharding {
+        /// Why not.
+        #[from]
+        source: crate::prepare::ShardingError,
+    },
     /// A shard that cannot be read further.
     #[error(transparent)]
     Shard {
@@ -78,7 +85,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A model that cannot do what a task needs, though its family says so.
-    #[error("model `{model}` cannot `{capability}`, which task `{task}` needs")]
+    #[error("model `{model}` does not offer `{capability}`, which task `{task}` needs")]
     Capability {
         /// Its name.
         model: String,
@@ -639,6 +646,7 @@ impl Hint for Error {
             Self::Captions { source, .. } => return source.hints(),
             Self::Store { source } => return source.hints(),
             Self::Shard { source } => return source.hints(),
+            Self::Sharding { source } => return source.hints(),
             Self::Load { source, .. } | Self::Forward { source, .. } => return source.hints(),
             Self::Preprocess { source, .. } => return source.hints(),
             Self::UnknownName { source } => return source.hints(),

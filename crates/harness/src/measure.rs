@@ -1,7 +1,7 @@
 //! What a task costs, measured while it runs, and how large its model is.
 //!
 //! Nothing here is part of what `verify` compares: it is the same outcome however long it took. Batches are timed around
-//! the model alone; reading and preparing images happens on other threads and shows only in the throughput. For figures
+//! the model alone; reading and preparing images happens on other threads, and shows where the model has to wait for it. For figures
 //! to compare machines by, with warm-up and a fixed duration, a run is the wrong place.
 
 use std::fs::{self, File};
@@ -28,6 +28,7 @@ const PRINTED: f64 = 100.0;
 pub(crate) struct Meter {
     batches: Vec<f64>,
     samples: Vec<f64>,
+    ready: f64,
 }
 
 impl Meter {
@@ -43,15 +44,34 @@ impl Meter {
         done
     }
 
+    /// Makes a model ready for a task, and adds how long it took.
+    pub(crate) fn ready<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = work();
+        self.ready += start.elapsed().as_secs_f64();
+        done
+    }
+
     /// What the task cost, with batches of at most `batch_size`; `None` if the model did nothing.
     pub(crate) fn cost(self, batch_size: usize) -> Option<Cost> {
         Some(Cost {
             batch_size: batch_size as u64,
             batches: self.batches.len() as u64,
+            model_seconds: Some(self.ready + self.batches.iter().sum::<f64>()),
+            beside_seconds: None,
             batch_seconds: quantiles(self.batches)?,
             sample_seconds: quantiles(self.samples)?,
             peak_memory_bytes: peak_memory(),
         })
+    }
+}
+
+/// `cost` with what of the task's `seconds` the model did not take.
+pub(crate) fn beside(cost: Cost, seconds: f64) -> Cost {
+    let model = cost.model_seconds;
+    Cost {
+        beside_seconds: model.map(|model| (seconds - model).max(0.0)),
+        ..cost
     }
 }
 
@@ -179,6 +199,7 @@ mod tests {
         let cost = meter.cost(8).unwrap();
         assert_eq!((cost.batches, cost.batch_size), (1, 8));
         assert!(cost.sample_seconds.p50 <= cost.batch_seconds.p50);
+        assert!(cost.model_seconds.unwrap() >= cost.batch_seconds.p50);
         assert!(Meter::default().cost(8).is_none());
     }
 

@@ -9,7 +9,8 @@ use sightline_manifest::{
     Lock, LockedAdapter, LockedInput, Plan, PlannedModel, PlannedTask, Roots,
 };
 use sightline_models::{
-    Family, FileRole, Model, ModelSpec, Precision, TokenizerChoice, VisualSpec, Way, family,
+    Capability, Family, FileRole, Model, ModelSpec, Precision, TokenizerChoice, VisualSpec, Way,
+    family,
 };
 use sightline_preprocess::{Limits, Mode, PrepareError, Preprocessor};
 
@@ -114,8 +115,7 @@ impl<'a> Planned<'a> {
         let offers = if self.model.outside.is_some() {
             self.locked_offers(adapters)?
         } else {
-            let offers = (self.family()?.offers)(&self.spec()?);
-            offers.map_err(|source| self.load_error(source))?.to_vec()
+            self.own_offers()?.to_vec()
         };
         Way::to(kind.needs(), &offers).ok_or_else(|| {
             let needs: Vec<&str> = kind.needs().iter().map(|need| need.name()).collect();
@@ -125,6 +125,12 @@ impl<'a> Planned<'a> {
                 task: name.to_owned(),
             }
         })
+    }
+
+    /// What a model within the program offers, by its files.
+    fn own_offers(&self) -> Result<&'static [Capability]> {
+        let offers = (self.family()?.offers)(&self.spec()?);
+        offers.map_err(|source| self.load_error(source))
     }
 
     /// What it takes as visual input.
@@ -271,6 +277,15 @@ impl<'a> Planned<'a> {
             model: self.name.to_owned(),
             source: Box::new(source),
         }
+    }
+}
+
+/// What the model called `name` in `plan` offers by itself. One outside the program is started and asked.
+pub fn offers(plan: &Plan, roots: &Roots, name: &str) -> Result<Vec<Capability>> {
+    let planned = Planned::find(plan, roots, name, "")?;
+    match &planned.model.outside {
+        Some(outside) => Ok(planned.adapter(outside)?.offers()),
+        None => Ok(planned.own_offers()?.to_vec()),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::execute::{At, PredictedPart};
+use crate::execute::At;
+use crate::outcome::PredictedPart;
 use crate::predictions::{Outcome, Reader};
 use crate::{Error, Result};
 

@@ -21,8 +21,9 @@ use sightline_report::performance::{
 };
 
 use crate::batches::{AHEAD, Feed};
+use crate::beside::Beside;
 use crate::dataset::Dataset;
-use crate::execute::{At, Beside, Options, Run};
+use crate::execute::{At, Options, Run};
 use crate::measure::peak_memory;
 use crate::models::{Loaded, Planned};
 use crate::predictions::Outcome;

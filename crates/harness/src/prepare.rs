@@ -5,7 +5,11 @@
 //! Length and digests are checked before anything is unpacked. What was done is noted in `.prepared/` of the data folder,
 //! so that the same command goes on where another one was stopped; each file is written under another name first.
 //!
-//! Then what the manifest promises is counted: files of images, and examples of the annotations.
+//! Then what the manifest promises is counted: files of images, and examples of the annotations. [`Preparing::shards`] makes
+//! shards of them.
+
+mod ids;
+mod shards;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,8 +27,12 @@ use sightline_store::{AtomicFile, Stores, digest_file};
 use zip::ZipArchive;
 
 use crate::annotations::{Files, form};
-use crate::dataset::{IMAGE, below, folder_of, places};
+use crate::dataset::{IDS, IMAGE, Ids, below, folder_of, places};
+use crate::example::Example;
 use crate::{Error, Result};
+
+pub use ids::{Amount, Drawn};
+pub use shards::{NOTE, Sharding, ShardingError, Shards};
 
 /// Folder of fetched files below the data folder.
 const DOWNLOADS: &str = "downloads";
@@ -34,6 +42,9 @@ const NOTES: &str = ".prepared";
 const SCHEMA: u32 = 1;
 /// Bytes that are copied between two looks at the stop flag.
 const PIECE: usize = 1 << 20;
+
+/// Files by their role.
+type Found = BTreeMap<String, Vec<PathBuf>>;
 
 /// What is prepared, and from what.
 pub struct Preparing<'a> {
@@ -433,9 +444,37 @@ impl Preparing<'_> {
 
     /// Counts what the manifest promises.
     fn checks(&self) -> Result<Vec<Check>> {
+        let (mut checks, found) = self.found()?;
+        let is_there = checks.iter().all(|check| check.found > 0);
+        if is_there && let Some(examples) = self.examples(&found)? {
+            let published = self.card.published.as_ref();
+            checks.push(Check {
+                what: "examples".to_owned(),
+                found: examples.len() as u64,
+                expected: published.and_then(|published| published.examples),
+            });
+        }
+        if is_there && self.dataset.shards.is_some() {
+            let published = self.card.published.as_ref();
+            let mut samples = 0;
+            self.each_shard(&found, |folder, format, name| {
+                samples += format.count(folder, name)?;
+                Ok(())
+            })?;
+            checks.push(Check {
+                what: "samples".to_owned(),
+                found: samples,
+                expected: published.and_then(|published| published.examples),
+            });
+        }
+        Ok(checks)
+    }
+
+    /// The files of each role, counted.
+    fn found(&self) -> Result<(Vec<Check>, Found)> {
         let published = self.card.published.as_ref();
         let mut checks = Vec::new();
-        let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        let mut found = Found::new();
         for (role, place) in places(self.dataset) {
             let folder = folder_of(self.roots, place)?;
             // What is not there is counted as none.
@@ -449,26 +488,28 @@ impl Preparing<'_> {
             let paths = names.iter().map(|name| folder.path_of(name));
             found.insert(role, paths.collect::<std::result::Result<_, _>>()?);
         }
-        let is_there = checks.iter().all(|check| check.found > 0);
-        if let Some(annotations) = &self.dataset.annotations
-            && is_there
-        {
-            let form = form(&annotations.form)?;
-            let files = annotations.files.keys().flat_map(|role| {
-                let paths = found.get(&crate::dataset::annotation_role(role));
-                let paths = paths.into_iter().flatten();
-                paths.map(|path| (role.clone(), path.clone()))
-            });
-            let files = Files::new(form, annotations.split.as_deref(), files.collect());
-            let images = found.remove(IMAGE).unwrap_or_default();
-            let examples = form.read(&files.with_images(&images))?;
-            checks.push(Check {
-                what: "examples".to_owned(),
-                found: examples.len() as u64,
-                expected: published.and_then(|published| published.examples),
-            });
-        }
-        Ok(checks)
+        Ok((checks, found))
+    }
+
+    /// What the annotations say about the samples that are there; `None` of a dataset of shards.
+    fn examples(&self, found: &Found) -> Result<Option<Vec<Example>>> {
+        let Some(annotations) = &self.dataset.annotations else {
+            return Ok(None);
+        };
+        let form = form(&annotations.form)?;
+        let files = annotations.files.keys().flat_map(|role| {
+            let paths = found.get(&crate::dataset::annotation_role(role));
+            let paths = paths.into_iter().flatten();
+            paths.map(|path| (role.clone(), path.clone()))
+        });
+        let files = Files::new(form, annotations.split.as_deref(), files.collect());
+        let images = found.get(IMAGE).map_or(&[][..], Vec::as_slice);
+        let examples = form.read(&files.with_images(images))?;
+        let ids = found.get(IDS).and_then(|paths| paths.first());
+        Ok(Some(match ids {
+            Some(path) => Ids::read(&self.card.name, path)?.only(examples)?,
+            None => examples,
+        }))
     }
 }
 

@@ -4,7 +4,7 @@
 //! ([`sightline_preprocess::image_names`]) before they are compared; two files with one name are refused.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use candle_core::Device;
@@ -130,6 +130,14 @@ impl Library {
         })?;
         let index = index(dataset, source.ids().iter())?;
         Ok(Self::Regions(index, source))
+    }
+
+    /// Where the image file called `name` is.
+    pub(crate) fn path(&self, name: &str) -> Option<&Path> {
+        match self {
+            Self::Files(index, paths) => Some(&paths[index.find(name)?]),
+            Self::Shards | Self::Regions(..) => None,
+        }
     }
 
     /// The bytes of the image file called `name`.

@@ -553,7 +553,7 @@ fn a_model_that_cannot_do_its_task_is_refused_before_anything_is_locked() {
     let error = make_lock(&suite.plan, &suite.roots, &Silent).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "model `regions` cannot `embed`, which task `retrieval-shapes` needs"
+        "model `regions` does not offer `embed`, which task `retrieval-shapes` needs"
     );
 }
 

@@ -383,7 +383,7 @@ impl fmt::Display for Lack {
         } = self;
         write!(
             f,
-            "model `{model}` cannot do task `{task}`: its family `{family}` can {can}, a `{kind}` task needs {needs}"
+            "model `{model}` cannot do task `{task}`: its family `{family}` offers {can}; a `{kind}` task needs {needs}"
         )
     }
 }
@@ -441,7 +441,7 @@ impl Hint for Fault {
                     .to_owned()
             }
             Self::Capability { lack } => format!(
-                "Use a model whose family can {}, or give the task a `models` list of its own.",
+                "Use a model whose family offers {}, or give the task a `models` list of its own.",
                 quote_any(&lack.needs)
             ),
             Self::NoModels { .. } => {

@@ -476,27 +476,17 @@ impl<'a> Checker<'a> {
 
     /// Reads the dataset of a task and checks that it has what the kind needs.
     fn dataset_of(&mut self, file: &Arc<SourceFile>, draft: &Draft<'_>, found: &mut Found) {
-        let name = draft.written.dataset.get_ref();
-        let place = Where::File(Location::new(file, draft.written.dataset.span()));
-        if !found.datasets.contains_key(name) {
-            let dataset = self.dataset(name, &place);
-            found.datasets.insert(name.clone(), dataset);
-        }
-        let (Some(Some(dataset)), Some(info)) = (found.datasets.get(name), draft.info) else {
+        let written = &draft.written.dataset;
+        let (Some(info), Some((dataset, form))) = (
+            draft.info,
+            self.dataset_with_form(file, draft, written, found),
+        ) else {
             return;
         };
-        let annotations = dataset.annotations.as_ref();
-        let form = annotations.map_or(SHARDS, |annotations| &annotations.form);
-        if !info.forms.iter().any(|known| known == form) {
-            let fault = Fault::Form {
-                dataset: name.clone(),
-                form: form.to_owned(),
-                kind: info.kind.clone(),
-                forms: info.forms.clone(),
-            };
-            self.tell(fault, place);
-            return;
-        }
+        let (name, place) = (
+            written.get_ref(),
+            Where::File(Location::new(file, written.span())),
+        );
         if !info.needs_classes {
             return;
         }
@@ -519,6 +509,38 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Reads a dataset of a task, and returns it with its form if that is one of the kind's.
+    fn dataset_with_form<'f>(
+        &mut self,
+        file: &Arc<SourceFile>,
+        draft: &Draft<'_>,
+        written: &Spanned<String>,
+        found: &'f mut Found,
+    ) -> Option<(&'f PlannedDataset, &'f str)> {
+        let name = written.get_ref();
+        let place = Where::File(Location::new(file, written.span()));
+        if !found.datasets.contains_key(name) {
+            let dataset = self.dataset(name, &place);
+            found.datasets.insert(name.clone(), dataset);
+        }
+        let (Some(Some(dataset)), Some(info)) = (found.datasets.get(name), draft.info) else {
+            return None;
+        };
+        let annotations = dataset.annotations.as_ref();
+        let form = annotations.map_or(SHARDS, |annotations| &annotations.form);
+        if info.forms.iter().any(|known| known == form) {
+            return Some((dataset, form));
+        }
+        let fault = Fault::Form {
+            dataset: name.clone(),
+            form: form.to_owned(),
+            kind: info.kind.clone(),
+            forms: info.forms.clone(),
+        };
+        self.tell(fault, place);
+        None
+    }
+
     /// Reads the datasets and the model that a task needs beside its own.
     fn others_of(
         &mut self,
@@ -530,26 +552,7 @@ impl<'a> Checker<'a> {
         let shown = draft.written.demonstrations.as_ref().map(Spanned::get_ref);
         let datasets = (draft.written.train.iter()).chain(shown.map(|shown| &shown.dataset));
         for written in datasets {
-            let name = written.get_ref();
-            let place = Where::File(Location::new(file, written.span()));
-            if !found.datasets.contains_key(name) {
-                let dataset = self.dataset(name, &place);
-                found.datasets.insert(name.clone(), dataset);
-            }
-            let (Some(Some(other)), Some(info)) = (found.datasets.get(name), draft.info) else {
-                continue;
-            };
-            let annotations = other.annotations.as_ref();
-            let form = annotations.map_or(SHARDS, |annotations| &annotations.form);
-            if !info.forms.iter().any(|known| known == form) {
-                let fault = Fault::Form {
-                    dataset: name.clone(),
-                    form: form.to_owned(),
-                    kind: info.kind.clone(),
-                    forms: info.forms.clone(),
-                };
-                self.tell(fault, place);
-            }
+            self.dataset_with_form(file, draft, written, found);
         }
         let Some(by) = shown.and_then(|shown| shown.by.as_ref()) else {
             return;

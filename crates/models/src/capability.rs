@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sightline_core::ImageSpec;
 
-use crate::detect::Detect;
+use crate::detect::{Detect, FindObjects};
 use crate::{Error, Generate, Result, Score};
 
 /// Something a family can do; a task names the one it needs, before any weight is read.
@@ -27,7 +27,7 @@ pub enum Capability {
     Match,
     /// Which region of an image a phrase means: [`Ground`].
     Ground,
-    /// Objects of named classes in an image: [`Detect`].
+    /// Objects of named classes in an image: [`Detect`] or [`FindObjects`].
     Detect,
     /// Text about images: [`Generate`].
     Generate,
@@ -68,6 +68,14 @@ impl Capability {
         }
     }
 
+    /// What a model does that has it, in words after "can".
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Features => "give features",
+            other => other.name(),
+        }
+    }
+
     /// Whether `model` answers when asked for it.
     pub fn is_answered_by(self, model: &dyn Model) -> bool {
         match self {
@@ -77,7 +85,7 @@ impl Capability {
             Self::Choose => model.choose().is_some(),
             Self::Match => model.matching().is_some(),
             Self::Ground => model.ground().is_some(),
-            Self::Detect => model.detect().is_some(),
+            Self::Detect => model.detect().is_some() || model.find_objects().is_some(),
             Self::Generate => model.generate().is_some(),
             Self::Score => model.score().is_some(),
             Self::Answer => model.generate().is_some_and(Generate::reads_text),
@@ -241,6 +249,11 @@ pub trait Model: Send + Sync {
 
     /// Images, proposals and names of classes to objects.
     fn detect(&self) -> Option<&dyn Detect> {
+        None
+    }
+
+    /// Whole images and names of classes to objects.
+    fn find_objects(&self) -> Option<&dyn FindObjects> {
         None
     }
 

@@ -12,7 +12,7 @@ use candle_core::Tensor;
 
 pub use select::{Detection, Selection};
 
-use crate::{Error, Result};
+use crate::{Error, Result, Visual};
 
 /// Finds objects of classes that are named when it is asked.
 pub trait Detect: Send + Sync {
@@ -27,6 +27,12 @@ pub trait Detect: Send + Sync {
 
     /// What the family's published program keeps of them.
     fn selection(&self) -> Selection;
+}
+
+/// Finds objects of named classes in whole images by itself, without proposals: a model outside the process.
+pub trait FindObjects: Send + Sync {
+    /// Objects in each of the `B` `images`, the surest first; their classes are numbers in `classes`.
+    fn find_objects(&self, images: &Visual, classes: &[Class<'_>]) -> Result<Vec<Vec<Detection>>>;
 }
 
 /// What a model looks at, of each region.

@@ -140,7 +140,7 @@ pub enum Error {
         found: &'static str,
     },
     /// A capability that the model's head does not have.
-    #[error("the model's head cannot `{capability}`")]
+    #[error("the model's head does not offer `{capability}`")]
     Head {
         /// The capability.
         capability: &'static str,

@@ -45,7 +45,7 @@ pub use capability::{
     TaggedText, Visual, VisualSpec,
 };
 pub use derive::{RULES, Rule, Way};
-pub use detect::Detect;
+pub use detect::{Detect, FindObjects};
 pub use error::{Error, Result};
 pub use families::{FAMILIES, family};
 pub use family::{CheckpointFile, Family, FileRole, ModelSpec, TokenizerChoice};

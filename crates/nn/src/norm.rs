@@ -1,9 +1,10 @@
 //! Layer normalisation (Ba et al. 2016), and vectors of unit length.
 
-use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Shape, Tensor};
+use candle_core::{D, DType, Tensor};
 
+#[cfg(feature = "cuda")]
 use crate::kernel;
-use crate::linear::{elements, is_fusable};
+use crate::linear::is_fusable;
 use crate::tracked::{self, is_trainable};
 use crate::{Result, Weights};
 
@@ -44,8 +45,8 @@ impl LayerNorm {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.contiguous()?;
         if [&x, &self.weight, &self.bias].into_iter().all(is_fusable) {
-            let fused = Fused { eps: self.eps };
-            return Ok(x.apply_op3_no_bwd(&self.weight, &self.bias, &fused)?);
+            let norm = tracked::Norm { eps: self.eps };
+            return Ok(x.apply_op3_no_bwd(&self.weight, &self.bias, &norm)?);
         }
         #[cfg(feature = "cuda")]
         if x.dtype() == self.dtype
@@ -75,37 +76,6 @@ pub fn unit_length(x: &Tensor) -> Result<Tensor> {
     let x = x.to_dtype(DType::F32)?;
     let lengths = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
     Ok(x.broadcast_div(&lengths)?)
-}
-
-struct Fused {
-    eps: f32,
-}
-
-impl CustomOp3 for Fused {
-    fn name(&self) -> &'static str {
-        "layer-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let x = elements(x, x_layout)?;
-        let weight = elements(weight, weight_layout)?;
-        let bias = elements(bias, bias_layout)?;
-        let width = x_layout.dims().last().copied().unwrap_or(0);
-        if weight.len() != width || bias.len() != width {
-            candle_core::bail!("layer norm of width {} over rows of {width}", weight.len());
-        }
-        let mut out = vec![0.0; x.len()];
-        kernel::layer_norm(&mut out, x, weight, bias, self.eps);
-        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
-    }
 }
 
 #[cfg(test)]

@@ -48,8 +48,9 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -
     Ok(x.apply_op3(&weight, &bias, Norm { eps })?)
 }
 
-struct Norm {
-    eps: f32,
+/// The operation of [`layer_norm`], which has the values of the kernel with gradients and without.
+pub(crate) struct Norm {
+    pub(crate) eps: f32,
 }
 
 impl CustomOp3 for Norm {
@@ -293,21 +294,15 @@ pub(crate) fn attention(
     heads: HeadShape,
 ) -> Result<Tensor> {
     let (queries, seen) = (queries.contiguous()?, seen.contiguous()?);
+    let look = Look { heads };
     Ok(match mask {
-        Some(mask) if mask.track_op() => {
-            queries.apply_op3(&seen, &mask.contiguous()?, Look { heads, mask: None })?
-        }
-        mask => {
-            let mask = mask.map(Tensor::contiguous).transpose()?;
-            queries.apply_op2(&seen, Look { heads, mask })?
-        }
+        Some(mask) => queries.apply_op3(&seen, &mask.contiguous()?, look)?,
+        None => queries.apply_op2(&seen, look)?,
     })
 }
 
 struct Look {
     heads: HeadShape,
-    /// One that is not trained.
-    mask: Option<Tensor>,
 }
 
 /// Row of a mask `[items or 1, heads or 1, queries or 1, keys]`.
@@ -409,6 +404,7 @@ impl Look {
     }
 }
 
+/// Without a mask.
 impl CustomOp2 for Look {
     fn name(&self) -> &'static str {
         "attention"
@@ -423,13 +419,7 @@ impl CustomOp2 for Look {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let queries = elements(queries, queries_layout)?;
         let seen = elements(seen, seen_layout)?;
-        match &self.mask {
-            None => self.run(queries, queries_layout, seen, seen_layout, None),
-            Some(mask) => with(&[mask], |values| {
-                let mask = Some((values[0], mask.dims()));
-                self.run(queries, queries_layout, seen, seen_layout, mask)
-            })?,
-        }
+        self.run(queries, queries_layout, seen, seen_layout, None)
     }
 
     fn bwd(
@@ -439,12 +429,11 @@ impl CustomOp2 for Look {
         _: &Tensor,
         gradient: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let mask = self.mask.as_ref();
-        self.back(queries, seen, mask, gradient, None)
+        self.back(queries, seen, None, gradient, None)
     }
 }
 
-/// With a mask that is trained.
+/// With a mask, which may be trained.
 impl CustomOp3 for Look {
     fn name(&self) -> &'static str {
         "attention"
@@ -473,6 +462,10 @@ impl CustomOp3 for Look {
         _: &Tensor,
         gradient: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        if !mask.track_op() {
+            let (of_queries, of_seen) = self.back(queries, seen, Some(mask), gradient, None)?;
+            return Ok((of_queries, of_seen, None));
+        }
         let (batch, len, _) = queries.dims3()?;
         let (_, keys, _) = seen.dims3()?;
         let shape = (batch, self.heads.heads, len, keys);

@@ -8,7 +8,7 @@ use crate::page::Made;
 use crate::standings::{Row, Suite, Table};
 
 /// The columns, in order.
-const COLUMNS: [&str; 40] = [
+const COLUMNS: [&str; 41] = [
     "suite",
     "task",
     "kind",
@@ -39,6 +39,7 @@ const COLUMNS: [&str; 40] = [
     "samples_per_second",
     "sample_seconds_p50",
     "sample_seconds_p90",
+    "overhead",
     "peak_memory_bytes",
     "parameters",
     "weights_bytes",
@@ -164,6 +165,7 @@ fn add(
             outcome.throughput.samples_per_second().into(),
             cost.map(|cost| cost.sample_seconds.p50).into(),
             cost.map(|cost| cost.sample_seconds.p90).into(),
+            cost.and_then(|cost| cost.overhead()).into(),
             cost.and_then(|cost| cost.peak_memory_bytes).into(),
             size.and_then(|size| size.parameters).into(),
             size.map(|size| size.weights_bytes).into(),

@@ -121,6 +121,11 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
+/// A share of time, in hundredths.
+pub(crate) fn percent_of_time(share: f64) -> String {
+    format!("{} %", rate(share * 100.0))
+}
+
 /// Samples per second with three digits that say something.
 pub(crate) fn rate(value: f64) -> String {
     if value >= 100.0 {

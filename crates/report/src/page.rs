@@ -17,7 +17,7 @@ use crate::evidence::{Pair, PairMetric, TaskEvidence};
 use crate::export::Export;
 use crate::format::{
     Scale, asked, bytes, command, commit, confidence, encode, fast_pixels, link, metric_parts,
-    millions, rate, rounded, seconds,
+    millions, percent_of_time, rate, rounded, seconds,
 };
 use crate::matrix::{MatrixView, matrix};
 use crate::record::{Record, Score, TaskOutcome};
@@ -238,6 +238,7 @@ struct CostView {
     batch_p90: String,
     batch_size: u64,
     batches: String,
+    overhead: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -661,6 +662,7 @@ fn row_view<'s>(
             batch_p90: seconds(cost.batch_seconds.p90),
             batch_size: cost.batch_size,
             batches: count(cost.batches),
+            overhead: cost.overhead().map(percent_of_time),
         }),
         latency_number: outcome.cost.map(|cost| cost.sample_seconds.p50),
         memory: memory.map(bytes),

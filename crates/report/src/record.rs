@@ -182,6 +182,21 @@ pub struct Cost {
     /// too, and without what a card holds. `None` where the system does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
+    /// Seconds in which the model was at work: batches, and what it gets ready for a task, such as prompts of classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_seconds: Option<f64>,
+    /// Seconds of the task in which it was not: waiting for images, writing predictions, scoring them. Loading the model is
+    /// in neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside_seconds: Option<f64>,
+}
+
+impl Cost {
+    /// What the harness adds to the time of the model, as a share of it; `None` in older records.
+    pub fn overhead(&self) -> Option<f64> {
+        let model = self.model_seconds.filter(|seconds| *seconds > 0.0)?;
+        Some(self.beside_seconds? / model)
+    }
 }
 
 /// Values that so many hundredths of all do not exceed, by nearest rank.
@@ -405,6 +420,8 @@ pub(crate) mod examples {
                 p90: 0.003_125,
             },
             peak_memory_bytes: Some(1 << 30),
+            model_seconds: Some(2.5),
+            beside_seconds: Some(0.02),
         });
         record
     }

@@ -237,7 +237,10 @@ fn check(record: &Record) -> Result<(), Error> {
         });
         let cost = task.cost.iter().flat_map(|cost| {
             let [batch, sample] = [cost.batch_seconds, cost.sample_seconds];
-            [batch.p50, batch.p90, sample.p50, sample.p90].map(|n| ("cost".to_owned(), n))
+            let seconds = [cost.model_seconds, cost.beside_seconds];
+            let quantiles = [batch.p50, batch.p90, sample.p50, sample.p90];
+            let all = quantiles.into_iter().chain(seconds.into_iter().flatten());
+            all.map(|n| ("cost".to_owned(), n))
         });
         let targets = task.paper_targets.iter();
         let targets = targets.map(|target| ("paper target".to_owned(), target.value));

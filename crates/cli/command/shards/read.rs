@@ -13,8 +13,8 @@ use sightline_shard::webdataset::StreamWriter;
 
 use super::ShardsArgs;
 use super::locate::{Located, locate};
-use super::size::parse_size;
 use crate::command::exits;
+use crate::command::size::parse_size;
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, print_either};
 

@@ -10,9 +10,9 @@ use sightline_dataset::reshard::{Ordering, Ranks, Remainder, plan};
 use sightline_dataset::{Cut, Plan, ReshardSpec, reshard};
 
 use super::locate::{Located, locate};
-use super::size::{parse_size, size};
 use super::{ShardsArgs, format_called};
 use crate::command::exits;
+use crate::command::size::{parse_size, size};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
 

@@ -8,7 +8,8 @@
 //! Both score boxes. Papers on LVIS report masks: box AP is another number, and the ids of the metrics say "Box" in their
 //! descriptions. A model is asked for all classes of the list, whichever are evaluated; which of them it has seen is what
 //! the dataset says. Regions are those of the dataset's `regions`, with boxes in pixels, for models that take features;
-//! models that look at crops get sliding windows, which are a weak generator of proposals.
+//! models that look at crops get sliding windows, which are a weak generator of proposals. A model outside the program
+//! gets whole image files and the names of the classes, and finds the objects by itself.
 //!
 //! A prediction holds number of the class, score, and left, top, width and height of each object:
 //!
@@ -21,8 +22,8 @@ use serde_json::Value;
 use sightline_metrics::detection::{Detection, DetectionItem, FederatedImage, FederatedItem};
 use sightline_metrics::{BoundingBox, Input, Observations};
 use sightline_models::detect::proposals::{Sliding, sliding};
-use sightline_models::detect::{Class, Vocabulary};
-use sightline_models::{Capability, Way};
+use sightline_models::detect::{Class, Detection as Object, Vocabulary};
+use sightline_models::{Capability, FindObjects, Way};
 
 use super::{Ask, ClassUse, Observer, Predictor, Setting, Task, Verdict, Work};
 use crate::direct::Detector;
@@ -124,6 +125,14 @@ impl Task for Detecting {
         _: Way,
         setting: &Setting<'_>,
     ) -> Result<Box<dyn Predictor + 'm>> {
+        let classes = setting.classes.to_vec();
+        if let Some(objects) = forward.model.find_objects() {
+            return Ok(Box::new(WholeFinder {
+                forward,
+                objects,
+                classes,
+            }));
+        }
         let detect = forward.found(forward.model.detect(), Capability::Detect)?;
         let preprocessor = match forward.preparer {
             Preparer::Pixels(preprocessor) => Some(preprocessor.as_ref()),
@@ -132,7 +141,7 @@ impl Task for Detecting {
         Ok(Box::new(Finder {
             detector: Detector::new(detect, preprocessor, forward.device),
             forward,
-            classes: setting.classes.to_vec(),
+            classes,
             vocabulary: None,
         }))
     }
@@ -147,6 +156,55 @@ impl Task for Detecting {
     }
 }
 
+/// The classes as `work` says which of them boxes were seen of.
+fn classes_of<'a>(classes: &'a [String], work: &Work) -> Vec<Class<'a>> {
+    let is_seen = |number: usize| work.ask.is_seen.get(number).copied().unwrap_or(true);
+    let classes = classes.iter().enumerate().map(|(number, name)| Class {
+        names: vec![name.as_str()],
+        is_base: is_seen(number),
+    });
+    classes.collect()
+}
+
+/// What is written about the objects of one image.
+fn written(found: &[Object]) -> Result<Outcome> {
+    let objects = found.iter().map(|object| {
+        let [left, top, right, bottom] = object.edges.map(f64::from);
+        let bbox = [left, top, right - left, bottom - top];
+        (object.class as u32, f64::from(object.score), bbox)
+    });
+    let objects = Objects {
+        objects: objects.collect(),
+    };
+    Ok(Outcome::Predicted(serde_json::to_value(objects)?))
+}
+
+/// A model that looks at whole images.
+struct WholeFinder<'m> {
+    forward: Forward<'m>,
+    objects: &'m dyn FindObjects,
+    classes: Vec<String>,
+}
+
+impl Predictor for WholeFinder<'_> {
+    fn predict(&mut self, works: Vec<Work>) -> Result<Vec<Outcome>> {
+        let this = &*self;
+        this.forward.each(&works, |work| {
+            let [image] = &work.images[..] else {
+                return Ok(Err(Outcome::Failed("not one image".to_owned())));
+            };
+            let image = this.forward.visual(&[image])?;
+            let classes = classes_of(&this.classes, work);
+            let found = this.objects.find_objects(&image, &classes);
+            Ok(match this.forward.said(found)? {
+                Ok(found) => Ok(written(found.first().map_or(&[], Vec::as_slice))?),
+                Err(outcome) => Err(outcome),
+            })
+        })
+    }
+}
+
+/// A model that judges regions.
 struct Finder<'m> {
     forward: Forward<'m>,
     detector: Detector<'m>,
@@ -158,12 +216,7 @@ struct Finder<'m> {
 impl Predictor for Finder<'_> {
     fn predict(&mut self, works: Vec<Work>) -> Result<Vec<Outcome>> {
         if let (None, Some(work)) = (&self.vocabulary, works.first()) {
-            let is_seen = |number: usize| work.ask.is_seen.get(number).copied().unwrap_or(true);
-            let classes = self.classes.iter().enumerate().map(|(number, name)| Class {
-                names: vec![name.as_str()],
-                is_base: is_seen(number),
-            });
-            let classes: Vec<Class<'_>> = classes.collect();
+            let classes = classes_of(&self.classes, work);
             let vocabulary = self.detector.vocabulary(&classes);
             self.vocabulary = Some(vocabulary.map_err(|error| self.broken(error))?);
         }
@@ -202,15 +255,7 @@ impl Finder<'_> {
             }
             Err(error) => return Err(self.broken(error)),
         };
-        let objects = found.iter().map(|object| {
-            let [left, top, right, bottom] = object.edges.map(f64::from);
-            let bbox = [left, top, right - left, bottom - top];
-            (object.class as u32, f64::from(object.score), bbox)
-        });
-        let objects = Objects {
-            objects: objects.collect(),
-        };
-        Ok(Ok(Outcome::Predicted(serde_json::to_value(objects)?)))
+        Ok(Ok(written(&found)?))
     }
 
     fn broken(&self, error: DirectError) -> Error {

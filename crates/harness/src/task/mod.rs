@@ -63,7 +63,6 @@ mod svm_probe;
 mod vcr;
 mod vqa;
 mod zero_shot;
-mod zero_shot_multi_label;
 
 /// Every kind of task, sorted by kind.
 pub(crate) static TASKS: &[&dyn Task] = &[
@@ -86,8 +85,8 @@ pub(crate) static TASKS: &[&dyn Task] = &[
     &svm_probe::SvmProbe,
     &vcr::Vcr,
     &vqa::Vqa,
-    &zero_shot::ZeroShot,
-    &zero_shot_multi_label::ZeroShotMultiLabel,
+    &zero_shot::ONE_CLASS,
+    &zero_shot::SEVERAL_CLASSES,
 ];
 
 /// A kind of task. Predictions are made sample by sample and never see the annotations; scores are made

@@ -4,12 +4,16 @@
 //! The vector of a class is the mean of the unit-length embeddings of its prompts, one for each template,
 //! scaled to unit length again; the score of a class is the cosine with the image.
 //!
-//! A prediction is a [`ranking`](super::ranking) of the classes.
+//! | kind | images | a prediction |
+//! | --- | --- | --- |
+//! | `zero-shot` | of one class each | a [`ranking`] of the classes |
+//! | `zero-shot-multi-label` | of several (VOC 2007 in the CLIP paper, table 11) | all cosines, as in [`svm_probe`]; what is scored is the ranking of the images for each class |
 
 use sightline_metrics::similarity::dot;
 use sightline_models::{Capability, Way};
 
 use super::ranking::{self, Ranks};
+use super::svm_probe::{self, Labelled};
 use super::{Ask, ClassUse, Observer, Predictor, Setting, Task, Work};
 use crate::Result;
 use crate::example::{Content, Truth};
@@ -19,12 +23,42 @@ use crate::predictions::Outcome;
 /// The place of the class name in a template.
 const MARK: &str = "{}";
 
-/// Zero-shot classification.
-pub(crate) struct ZeroShot;
+/// `zero-shot`.
+pub(crate) static ONE_CLASS: ZeroShot = ZeroShot {
+    kind: "zero-shot",
+    forms: ranking::FORMS,
+    metrics: ranking::METRICS,
+    more_metrics: ranking::MORE_METRICS,
+    outcome: ranking::outcome,
+    observer: |truth| Box::new(Ranks::new(truth)),
+};
+
+/// `zero-shot-multi-label`.
+pub(crate) static SEVERAL_CLASSES: ZeroShot = ZeroShot {
+    kind: "zero-shot-multi-label",
+    forms: svm_probe::FORMS,
+    metrics: svm_probe::METRICS,
+    more_metrics: svm_probe::MORE_METRICS,
+    outcome: svm_probe::outcome,
+    observer: |truth| Box::new(Labelled::new(truth)),
+};
+
+/// The prediction that scores of the classes are, or why there are none.
+type OutcomeOf = fn(Result<Vec<f64>, Outcome>) -> Result<Outcome>;
+
+/// Zero-shot classification of images of one class or of several.
+pub(crate) struct ZeroShot {
+    kind: &'static str,
+    forms: &'static [&'static str],
+    metrics: &'static [&'static str],
+    more_metrics: &'static [&'static str],
+    outcome: OutcomeOf,
+    observer: fn(&Truth) -> Box<dyn Observer>,
+}
 
 impl Task for ZeroShot {
     fn kind(&self) -> &'static str {
-        "zero-shot"
+        self.kind
     }
 
     fn needs(&self) -> &'static [Capability] {
@@ -32,7 +66,7 @@ impl Task for ZeroShot {
     }
 
     fn forms(&self) -> &'static [&'static str] {
-        ranking::FORMS
+        self.forms
     }
 
     fn classes(&self) -> ClassUse {
@@ -44,11 +78,11 @@ impl Task for ZeroShot {
     }
 
     fn metrics(&self) -> &'static [&'static str] {
-        ranking::METRICS
+        self.metrics
     }
 
     fn more_metrics(&self) -> &'static [&'static str] {
-        ranking::MORE_METRICS
+        self.more_metrics
     }
 
     fn ask(&self, _: &Content) -> Result<Ask, &'static str> {
@@ -61,11 +95,14 @@ impl Task for ZeroShot {
         _: Way,
         setting: &Setting<'_>,
     ) -> Result<Box<dyn Predictor + 'm>> {
-        Ok(Box::new(Classifier(ByPrompts::new(forward, setting)?)))
+        Ok(Box::new(Classifier {
+            by_prompts: ByPrompts::new(forward, setting)?,
+            outcome: self.outcome,
+        }))
     }
 
     fn observer(&self, truth: &Truth) -> Box<dyn Observer> {
-        Box::new(Ranks::new(truth))
+        (self.observer)(truth)
     }
 }
 
@@ -89,13 +126,13 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Images beside classes that are described by prompts.
-pub(super) struct ByPrompts<'m> {
+struct ByPrompts<'m> {
     embedder: Embedder<'m>,
     classes: Vec<Vec<f32>>,
 }
 
 impl<'m> ByPrompts<'m> {
-    pub(super) fn new(forward: Forward<'m>, setting: &Setting<'_>) -> Result<Self> {
+    fn new(forward: Forward<'m>, setting: &Setting<'_>) -> Result<Self> {
         let embedder = forward.embedder()?;
         let prompts = setting.classes.iter().flat_map(|class| {
             let templates = setting.templates.iter();
@@ -111,7 +148,7 @@ impl<'m> ByPrompts<'m> {
     }
 
     /// The cosine of each image with each class, or why there is none.
-    pub(super) fn scores(&self, works: &[Work]) -> Result<Vec<Result<Vec<f64>, Outcome>>> {
+    fn scores(&self, works: &[Work]) -> Result<Vec<Result<Vec<f64>, Outcome>>> {
         let images = self.embedder.images(works)?;
         let of_image = |image: &Vec<f32>| {
             let classes = self.classes.iter();
@@ -126,12 +163,15 @@ impl<'m> ByPrompts<'m> {
     }
 }
 
-struct Classifier<'m>(ByPrompts<'m>);
+struct Classifier<'m> {
+    by_prompts: ByPrompts<'m>,
+    outcome: OutcomeOf,
+}
 
 impl Predictor for Classifier<'_> {
     fn predict(&mut self, works: Vec<Work>) -> Result<Vec<Outcome>> {
-        let scores = self.0.scores(&works)?.into_iter();
-        scores.map(ranking::outcome).collect()
+        let scores = self.by_prompts.scores(&works)?.into_iter();
+        scores.map(self.outcome).collect()
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Selection {
 pub struct Detection {
     /// Its class, by its number in the vocabulary.
     pub class: usize,
-    /// 0 to 1.
+    /// 0 to 1 of families; of a model outside the process any number, more is surer.
     pub score: f32,
     /// Left, top, right and bottom in pixels.
     pub edges: [f32; 4],

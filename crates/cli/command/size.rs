@@ -2,7 +2,7 @@
 
 /// The bytes that `text` means: a whole number, or one with a unit of 1024 (`KiB`, `MiB`, `GiB`, `TiB`, also `K`, `M`, `G`, `T`) or of
 /// 1000 (`kB`, `MB`, `GB`, `TB`).
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
     let factor: u64 = match unit.trim() {
@@ -33,7 +33,7 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// `bytes` as people read them.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
     let mut unit = 0;
