@@ -5,7 +5,7 @@
 #   benchmarks/train-zoo.sh SIGHTLINE ZOO [NAME…]
 set -euo pipefail
 
-sightline=$1 zoo=$2
+sightline=$(realpath "$1") zoo=$2
 shift 2
 # Those that others begin with come first, those that are put together last.
 first=(lm-tiny clip-tiny align-tiny)
