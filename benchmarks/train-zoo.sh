@@ -60,7 +60,7 @@ magic() {
 asif() {
     local name=$1 anchors=$2 scenes=out/train/scenes pairs=out/train/$1
     [ -f "$scenes/dataset.json" ] ||
-        "$sightline" synth scenes --out "$scenes" --train 2000 --val 0 --test 0 --max-objects 2 >&2
+        "$sightline" synth scenes --out "$scenes" --train 4000 --val 0 --test 0 --max-objects 2 >&2
     rm -rf "$pairs" "${zoo:?}/$name"
     mkdir -p "$pairs"
     head -n "$anchors" "$scenes/scenes_train.jsonl" |
@@ -68,8 +68,8 @@ asif() {
     find "$scenes/images/train" -name '*.jpg' | sort | head -n "$anchors" |
         xargs -x "$sightline" embed "$zoo/clip-tiny" -o "$pairs/images.npy" --images >&2
     "$sightline" embed "$zoo/align-tiny" --texts-file "$pairs/texts.txt" -o "$pairs/texts.npy" >&2
-    (cd "$zoo" && "$sightline" models asif build "$name" --k 50 --images "../$pairs/images.npy" --texts "../$pairs/texts.npy" \
-        --image-encoder clip-tiny --text-encoder align-tiny >&2)
+    "$sightline" models asif build "$zoo/$name" --k 50 --images "$pairs/images.npy" --texts "$pairs/texts.npy" \
+        --image-encoder "$zoo/clip-tiny" --text-encoder "$zoo/align-tiny" >&2
 }
 
 mkdir -p "$zoo"
@@ -77,7 +77,7 @@ for name in "${names[@]}"; do
     echo "$name" >&2
     case $name in
         magic-tiny) magic ;;
-        asif-tiny) asif "$name" 2000 ;;
+        asif-tiny) asif "$name" 4000 ;;
         asif-1000-tiny) asif "$name" 1000 ;;
         asif-100-tiny) asif "$name" 100 ;;
         *) train "$name" ;;

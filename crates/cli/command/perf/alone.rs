@@ -112,6 +112,7 @@ impl Alone<'_> {
         let (name, model, checkpoints) = self.find()?;
         let mut suite = Suite {
             plan: Plan {
+                comparisons: Vec::new(),
                 schema: plan::SCHEMA,
                 suite: NAME.to_owned(),
                 description: "A model alone, on scenes.".to_owned(),

@@ -56,6 +56,7 @@ impl Suite {
             ..PlannedTask::default()
         };
         let plan = Plan {
+            comparisons: Vec::new(),
             schema: SCHEMA,
             suite: "test".to_owned(),
             description: "A suite.".to_owned(),
