@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use sightline_store::write_atomic;
+use sightline_store::{remove_stale_temporaries, write_atomic};
 
 use crate::adamw::Moments;
 use crate::{Error, Result};
@@ -237,6 +237,15 @@ impl RunFolder {
         Err(Error::io("link", path)(
             std::io::ErrorKind::Unsupported.into(),
         ))
+    }
+
+    /// Removes what a process left that was killed while it wrote a file or removed a checkpoint.
+    pub fn tidy(&self) -> Result<()> {
+        remove_stale_temporaries(&self.root)?;
+        match self.root.join(CHECKPOINTS).is_dir() {
+            true => self.remove_leftovers(),
+            false => Ok(()),
+        }
     }
 
     fn remove_leftovers(&self) -> Result<()> {
@@ -480,12 +489,21 @@ mod tests {
         }
         let (read, found) = run.read_last().unwrap().unwrap();
         assert_eq!((read, found), (position, parameters()));
-        let mut names: Vec<_> = fs::read_dir(run.file("checkpoints"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        assert_eq!(names, ["00000002", "00000004"]);
+        let names = || {
+            let mut names: Vec<_> = fs::read_dir(run.file("checkpoints"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(), ["00000002", "00000004"]);
+        // Killed while it removed a checkpoint and wrote a page.
+        fs::create_dir_all(run.file("checkpoints/00000003")).unwrap();
+        fs::write(run.file(".loss.html.4711-3.tmp"), "<p").unwrap();
+        run.tidy().unwrap();
+        assert_eq!(names(), ["00000002", "00000004"]);
+        assert!(!run.file(".loss.html.4711-3.tmp").exists());
         let file = fs::read(run.file("best/model.safetensors")).unwrap();
         let weights = SafeTensors::deserialize(&file).unwrap();
         let a = weights.tensor("a").unwrap();

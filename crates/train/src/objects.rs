@@ -45,8 +45,9 @@ struct Document {
 #[derive(Deserialize)]
 struct Image {
     id: u64,
-    #[serde(alias = "coco_url")]
     file_name: Option<String>,
+    /// What LVIS has instead.
+    coco_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +80,7 @@ impl Objects {
         let mut found = Self::default();
         let mut names = HashMap::new();
         for image in document.images {
-            let name = match &image.file_name {
+            let name = match image.file_name.as_ref().or(image.coco_url.as_ref()) {
                 Some(name) => canonical(name),
                 None => image.id.to_string(),
             };

@@ -151,6 +151,7 @@ pub fn train(spec: &TrainSpec<'_>, progress: &dyn Progress, stop: &AtomicBool) -
         start: start_digests(&spec.plan.model, spec.roots)?,
     };
     settle(&folder, &settings)?;
+    folder.tidy()?;
     let home = folder.file("assets");
     assets::write(&files, &parts, &home)?;
     let mut run = Run::prepare(spec, data, settings, folder, home)?;
