@@ -140,7 +140,7 @@ fn objects_that_captions_make_up_are_counted_by_mention_and_by_caption() {
     write(&all, &shown);
     let (record, again) = run("all");
     assert_eq!(again, captions);
-    let is_shown = |image: usize, word: &str| shown.iter().any(|one| *one == (image, word));
+    let is_shown = |image: usize, word: &str| shown.contains(&(image, word));
     let absent = captions.iter().map(|(&image, words)| {
         let absent = words.iter().filter(|word| !is_shown(image, word));
         absent.count()

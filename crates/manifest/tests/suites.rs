@@ -51,12 +51,34 @@ fn forms() -> Vec<FormInfo> {
     ]
 }
 
-fn catalog() -> Catalog {
+fn families() -> Vec<FamilyInfo> {
     let family = |name: &str, capabilities: &[&str], needs_checkpoint| FamilyInfo {
         name: name.to_owned(),
         capabilities: strings(capabilities),
         needs_checkpoint,
     };
+    vec![
+        family("align", &["embed"], true),
+        family("asif", &["embed"], true),
+        family("clip", &["embed"], true),
+        family("constant", &["embed"], false),
+        family("flamingo", &["generate"], true),
+        family("frozen", &["generate", "score"], true),
+        family("magic", &["embed", "generate"], true),
+        family("random", &["embed"], false),
+        family("simvlm", &["generate", "score"], true),
+        family("vild", &["detect"], true),
+        family("virtex", &["generate", "score"], true),
+        family(
+            "visualbert",
+            &["classify", "choose", "match", "ground"],
+            true,
+        ),
+        family("visualgpt", &["generate"], true),
+    ]
+}
+
+fn catalog() -> Catalog {
     let answers = |kind: &str, needs: &[&str], form: &str| TaskInfo {
         kind: kind.to_owned(),
         needs: strings(needs),
@@ -78,25 +100,7 @@ fn catalog() -> Catalog {
         ..TaskInfo::default()
     };
     Catalog {
-        families: vec![
-            family("align", &["embed"], true),
-            family("asif", &["embed"], true),
-            family("clip", &["embed"], true),
-            family("constant", &["embed"], false),
-            family("flamingo", &["generate"], true),
-            family("frozen", &["generate", "score"], true),
-            family("magic", &["embed", "generate"], true),
-            family("random", &["embed"], false),
-            family("simvlm", &["generate", "score"], true),
-            family("vild", &["detect"], true),
-            family("virtex", &["generate", "score"], true),
-            family(
-                "visualbert",
-                &["classify", "choose", "match", "ground"],
-                true,
-            ),
-            family("visualgpt", &["generate"], true),
-        ],
+        families: families(),
         tasks: vec![
             TaskInfo {
                 kind: "retrieval".to_owned(),

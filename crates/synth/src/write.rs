@@ -256,8 +256,9 @@ impl<'a> Writer<'a> {
             ("classes_seen.txt", self.pairs.seen().to_vec()),
             ("classes_held_out.txt", self.pairs.held_out().to_vec()),
         ] {
-            let lines: String = pairs.iter().map(|pair| format!("{pair}\n")).collect();
-            self.put(name.to_owned(), lines.as_bytes())?;
+            let mut names: Vec<String> = pairs.iter().map(Pair::to_string).collect();
+            names.push(String::new());
+            self.put(name.to_owned(), names.join("\n").as_bytes())?;
         }
         let description = Description {
             schema: begun.schema,

@@ -242,10 +242,10 @@ impl RunFolder {
     /// Removes what a process left that was killed while it wrote a file or removed a checkpoint.
     pub fn tidy(&self) -> Result<()> {
         remove_stale_temporaries(&self.root)?;
-        match self.root.join(CHECKPOINTS).is_dir() {
-            true => self.remove_leftovers(),
-            false => Ok(()),
+        if self.root.join(CHECKPOINTS).is_dir() {
+            self.remove_leftovers()?;
         }
+        Ok(())
     }
 
     fn remove_leftovers(&self) -> Result<()> {

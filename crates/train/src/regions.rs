@@ -152,9 +152,10 @@ impl RegionFeed {
         let name = "scenes".to_owned();
         check_width(&name, FEATURE_WIDTH, wanted.width)?;
         let all = drawn_regions(spec, split)?;
-        let mut others = match wanted.classes {
-            true => proposals(spec, split)?,
-            false => vec![Vec::new(); all.len()],
+        let mut others = if wanted.classes {
+            proposals(spec, split)?
+        } else {
+            vec![Vec::new(); all.len()]
         };
         let size = Size::square(spec.size);
         let mut classes = BTreeSet::new();

@@ -461,7 +461,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn preparing(&self, stage: &Stage<'_>, regions: &Option<Arc<RegionFeed>>) -> Preparing {
+    fn preparing(&self, stage: &Stage<'_>, regions: Option<&Arc<RegionFeed>>) -> Preparing {
         let needs = stage.objective.needs();
         Preparing {
             preprocessor: self
@@ -476,7 +476,7 @@ impl<'a> Run<'a> {
                 .data
                 .random_captions
                 .then(|| self.spec.plan.seed.child("captions", 0)),
-            regions: regions.clone().filter(|_| needs.contains(&Need::Regions)),
+            regions: regions.filter(|_| needs.contains(&Need::Regions)).cloned(),
             answers: check::answers(&*stage.objective),
         }
     }
@@ -552,7 +552,7 @@ impl<'a> Run<'a> {
         };
         let from = self.position.sample;
         let epochs = self.data.train.epochs(order, from, FETCHERS);
-        let preparing = self.preparing(&self.stages[number], &self.feeds[0]);
+        let preparing = self.preparing(&self.stages[number], self.feeds[0].as_ref());
         let mut loader = Loader::start(epochs, from, plan.batch as usize, preparing);
         let mut variables = self.variables()?;
         let mut speed = Speed::default();
@@ -852,7 +852,7 @@ impl<'a> Run<'a> {
             tensors.insert(parameter.name.clone(), tensor);
         }
         let weights = Weights::of_tensors(tensors, self.spec.device);
-        let mut preparing = self.preparing(stage, &self.feeds[1]);
+        let mut preparing = self.preparing(stage, self.feeds[1].as_ref());
         // Always the same captions.
         preparing.choose = None;
         let mut samples = samples.in_order(FETCHERS);

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -323,7 +323,7 @@ impl Vectors {
         let mut bytes = vec![0; count as usize * row];
         let mut read = || -> std::io::Result<()> {
             // A thread that panicked while it held the file has moved its place at most.
-            let mut file = self.file.lock().unwrap_or_else(|error| error.into_inner());
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(first * row as u64))?;
             file.read_exact(&mut bytes)
         };

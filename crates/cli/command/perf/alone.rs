@@ -270,8 +270,9 @@ impl Alone<'_> {
             let instances: Value = serde_json::from_slice(&instances)?;
             let categories = instances["categories"].as_array().into_iter().flatten();
             let names = categories.filter_map(|category| category["name"].as_str());
-            let names: String = names.map(|name| format!("{name}\n")).collect();
-            fs::write(scenes.join(SHAPES), names)
+            let mut names: Vec<&str> = names.collect();
+            names.push("");
+            fs::write(scenes.join(SHAPES), names.join("\n"))
         };
         write().map_err(|error| failed(&error))
     }

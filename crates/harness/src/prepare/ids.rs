@@ -53,7 +53,7 @@ impl Preparing<'_> {
             Some(examples) => examples.into_iter().map(|example| example.key).collect(),
             None => self.keys_of_shards(&found)?,
         };
-        Ok(drawn(keys, amount, seed))
+        Ok(drawn(&keys, amount, seed))
     }
 
     fn keys_of_shards(&self, found: &Found) -> Result<Vec<SampleKey>> {
@@ -92,7 +92,7 @@ impl Preparing<'_> {
     }
 }
 
-fn drawn(keys: Vec<SampleKey>, amount: Amount, seed: Seed) -> Drawn {
+fn drawn(keys: &[SampleKey], amount: Amount, seed: Seed) -> Drawn {
     let of = keys.len();
     let count = match amount {
         Amount::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_smaller_share_is_part_of_a_larger_one_whatever_the_order() {
-        let draw = |keys, share| drawn(keys, Amount::Share(share), Seed(17));
+        let draw = |keys: Vec<SampleKey>, share| drawn(&keys, Amount::Share(share), Seed(17));
         let small = draw(keys(0..1000), 0.005);
         let large = draw(keys(0..1000), 0.01);
         assert_eq!(
@@ -136,9 +136,9 @@ mod tests {
         let mut backwards = draw(keys((0..1000).rev()), 0.01);
         backwards.keys.reverse();
         assert_eq!(backwards, large);
-        assert_ne!(drawn(keys(0..1000), Amount::Share(0.01), Seed(18)), large);
+        assert_ne!(drawn(&keys(0..1000), Amount::Share(0.01), Seed(18)), large);
         assert_eq!(draw(keys(0..3), 0.0001).keys.len(), 1);
-        let all = drawn(keys(0..3), Amount::Count(9), Seed(1));
+        let all = drawn(&keys(0..3), Amount::Count(9), Seed(1));
         assert_eq!(all.keys, keys(0..3));
     }
 }

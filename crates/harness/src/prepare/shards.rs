@@ -258,7 +258,7 @@ fn whole(folder: &Path, begun: &Shards) -> Result<Vec<ShardSummary>> {
 fn write_note(folder: &Path, note: &Shards) -> Result<()> {
     let mut text = serde_json::to_string_pretty(note)?;
     text.push('\n');
-    sightline_store::write_atomic(&folder.join(NOTE), text.as_bytes())?;
+    sightline_store::write_atomic(folder.join(NOTE), text.as_bytes())?;
     Ok(())
 }
 

@@ -295,7 +295,7 @@ mod tests {
             .into_iter()
             .filter_map(|segment| match segment {
                 Segment::Text(text) => Some(text.to_owned()),
-                _ => None,
+                Segment::Image(_) => None,
             });
         assert_eq!(texts.collect::<String>(), "A red circle.\n");
     }

@@ -140,14 +140,14 @@ impl Checker<'_> {
         let train = self.regions(
             file,
             ("train_objects", "`train_regions`"),
-            &written.train_regions,
-            &written.train_objects,
+            written.train_regions.as_ref(),
+            written.train_objects.as_ref(),
         );
         let validation = self.regions(
             file,
             ("validation_objects", "`validation_regions`"),
-            &written.validation_regions,
-            &written.validation_objects,
+            written.validation_regions.as_ref(),
+            written.validation_objects.as_ref(),
         );
         if let (None, None, Some(regions)) = (
             &written.scenes,
@@ -185,14 +185,14 @@ impl Checker<'_> {
         &mut self,
         file: &Arc<SourceFile>,
         (field, lacking): (&'static str, &str),
-        regions: &Option<Spanned<String>>,
-        objects: &Option<Spanned<String>>,
+        regions: Option<&Spanned<String>>,
+        objects: Option<&Spanned<String>>,
     ) -> Option<PlannedRegions> {
         if let (None, Some(objects)) = (regions, objects) {
             let with = format!("no {lacking}");
             self.tell_at(file, objects.span(), Fault::MeaninglessWith { field, with });
         }
-        let mut place = |written: &Option<Spanned<String>>| match written {
+        let mut place = |written: Option<&Spanned<String>>| match written {
             None => Some(None),
             Some(path) => self.path_of(file, path).map(Some),
         };
