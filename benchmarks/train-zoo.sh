@@ -15,7 +15,7 @@ if [ ${#names[@]} = 0 ]; then
     names=("${first[@]}")
     for manifest in manifests/train/*.toml; do
         name=$(basename "$manifest" .toml)
-        [[ " ${first[*]} " = *" $name "* ]] || names+=("$name")
+        [[ " ${first[*]} magic-lm-tiny " = *" $name "* ]] || names+=("$name")
     done
     names+=("${built[@]}")
 fi
@@ -34,25 +34,30 @@ train() {
         esac
     done
     cp "$run/run.json" "$run/record.json" "$run/metrics.jsonl" "$zoo/$name/"
+    link "$zoo/$name"
 }
 
-# model NAME FOLDER: what commands need of a model of the zoo, without records.
-model() {
-    mkdir -p "$2"
-    for file in "$zoo/$1"/*; do
-        case $(basename "$file") in
-            run.json | record.json | metrics.jsonl) ;;
-            *) cp -r "$file" "$2/" ;;
-        esac
+# link FOLDER: parts of a model that are models of the zoo themselves are kept once.
+link() {
+    local part model
+    for part in "$1"/*/; do
+        for model in "$zoo"/*/; do
+            if [ -d "$part" ] && [ ! -L "${part%/}" ] && cmp -s "$part/model.safetensors" "$model/model.safetensors"; then
+                rm -rf "${part%/}"
+                ln -s "../$(basename "$model")" "${part%/}"
+            fi
+        done
     done
 }
 
-# magic: a language model of descriptions beside CLIP.
+# magic: a language model of descriptions, which is nothing by itself, beside CLIP.
 magic() {
+    train magic-lm-tiny
     rm -rf "${zoo:?}/magic-tiny"
-    model magic-lm-tiny "$zoo/magic-tiny/lm"
-    model clip-tiny "$zoo/magic-tiny/clip"
-    printf '{"family": "magic", "sos_id": 0, "eos_id": 0, "pad_id": 0, "k": 10, "alpha": 0.1, "beta": 2.0, "decoding_len": 20}\n' \
+    mkdir -p "$zoo/magic-tiny"
+    mv "$zoo/magic-lm-tiny" "$zoo/magic-tiny/lm"
+    ln -s ../clip-tiny "$zoo/magic-tiny/clip"
+    printf '{"family": "magic", "sos_id": 0, "eos_id": 0, "pad_id": 0, "k": 10, "alpha": 0.1, "beta": 0.3, "decoding_len": 20}\n' \
         >"$zoo/magic-tiny/config.json"
 }
 
