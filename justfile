@@ -30,10 +30,11 @@ nightly *args: (_build)
     @test -d "{{ quickstart }}/shards/test" || just bench
     @"${CARGO_TARGET_DIR:-target}/release/sightline" nightly --records out/nightly/records --out out/nightly/site {{ args }}
 
-# A plan of shards on a Ray cluster of two nodes on this machine, one of which is killed half-way (a download of 90 MB).
+# A plan of shards, and the parts of a suite, on a Ray cluster of two nodes on this machine, one of which is killed half-way (a download of 90 MB).
 test-ray: (_build)
     @integrations/ray/setup.sh
     @.venv/ray/bin/python integrations/ray/test_cluster.py --sightline "${CARGO_TARGET_DIR:-target}/release/sightline"
+    @.venv/ray/bin/python integrations/ray/test_suite.py --sightline "${CARGO_TARGET_DIR:-target}/release/sightline"
 
 # The same on a Slurm cluster of two nodes on loopback: needs root and Slurm (Debian: apt-get install slurm-wlm munge).
 test-slurm: (_build)

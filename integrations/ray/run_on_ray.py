@@ -28,9 +28,11 @@ def main() -> int:
     parser.add_argument("--gpus-per-task", type=float, default=0.0)
     parser.add_argument("--retries", type=int, default=5, help="how often a part that failed is tried again")
     parser.add_argument("--address", default=None, help="of the cluster (default: RAY_ADDRESS, else a new one)")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER)
-    arguments = parser.parse_args()
-    shared = [arguments.suite, *(word for word in arguments.arguments if word != "--")]
+    # `argparse.REMAINDER` would take the options that stand behind SUITE, too.
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    arguments = parser.parse_args(words[:end])
+    shared = [arguments.suite, *words[end + 1 :]]
 
     ray.init(address=arguments.address, ignore_reinit_error=True)
 
