@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs fetch.sbatch on a Slurm cluster of two nodes on this machine: slurmctld and two slurmd on loopback, in a folder of
 # their own. Kills a node's daemon and its task half-way; the task is requeued on the other node. The shards must be, byte
-# for byte, those of one run on one machine.
+# for byte, those of one run on one machine. Then runs the parts of a suite by run.sbatch.
 #
 #     test_cluster.sh target/release/sightline
 #
@@ -133,3 +133,21 @@ done
     exit 1
 }
 echo "$((shards / 2)) shards, the same bytes as on one machine; one of two nodes went down after $killed_at"
+
+# The parts of a suite, on the node that is left: merged, they predict what one machine predicts.
+suite=$here/../../manifests/suites/scenes-tasks.toml
+"$sightline" synth scenes --out "$work/data/scenes" --train 0 --val 0 --test 200 >/dev/null
+"$sightline" run "$suite" --data "$work/data" --records "$work/one" >/dev/null
+SIGHTLINE=$sightline sbatch --export=ALL --array=1-4 --cpus-per-task=1 --mem=500M --wait \
+    --output="$work/part-%a.log" "$here/run.sbatch" "$suite" --data "$work/data" --records "$work/parts" || {
+    cat "$work"/part-*.log >&2
+    exit 1
+}
+"$sightline" merge "$suite" --data "$work/data" --records "$work/parts" >/dev/null
+predictions() { cd "$1" && find . -name '*.jsonl' -path '*predictions*' ! -name '*-of-*' -exec sha256sum {} + | sort -k 2; }
+one=$(predictions "$work/one")
+[ -n "$one" ] && [ "$one" = "$(predictions "$work/parts")" ] || {
+    printf 'the predictions differ:\n%s\n%s\n' "$one" "$(predictions "$work/parts")" >&2
+    exit 1
+}
+echo "$(wc -l <<<"$one") files of predictions in 4 parts, the same bytes as on one machine"
