@@ -322,6 +322,14 @@ pub enum Fault {
         /// Beside what.
         with: String,
     },
+    /// Captions made of columns cannot be read.
+    #[error("`{form}` is no form of captions: {problem}; columns of metadata stand in braces, as in \"{{title}}. {{alt}}\"")]
+    CaptionForm {
+        /// What is written.
+        form: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A field that another one needs.
     #[error("`{field}` is missing, {with} needs it")]
     MissingWith {

@@ -1,5 +1,6 @@
 //! Training runs: from what is written to a plan in which every default is filled in.
 
+mod captions;
 mod data;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::schema::{
 };
 use crate::span::SourceFile;
 
+pub use captions::CaptionForm;
 pub use data::{PlannedData, PlannedRegions, PlannedSource};
 
 /// What says that the vocabulary is made of the captions.

@@ -42,10 +42,10 @@ struct CocoImage {
 }
 
 #[derive(Serialize)]
-struct CocoCaption<'a> {
+struct CocoCaption {
     id: u64,
     image_id: u64,
-    caption: &'a str,
+    caption: String,
 }
 
 #[derive(Serialize)]
@@ -129,13 +129,15 @@ pub(crate) fn annotations(
     Ok(vec![
         file(
             name("captions"),
-            &captions(records, spec, |record| &record.captions),
+            &captions(records, spec, |record| record.captions.to_vec()),
         )?,
         file(
             name("descriptions"),
-            &captions(records, spec, |record| {
-                std::slice::from_ref(&record.description)
-            }),
+            &captions(records, spec, |record| vec![record.description.clone()]),
+        )?,
+        file(
+            name("names"),
+            &captions(records, spec, |record| vec![record.class().to_string()]),
         )?,
         file(name("foils"), &foils(records, spec))?,
         file(
@@ -160,11 +162,11 @@ fn file(name: String, content: &impl Serialize) -> Result<(String, Vec<u8>), Err
 fn captions<'a>(
     records: &'a [Record],
     spec: &ScenesSpec,
-    texts: impl Fn(&'a Record) -> &'a [String],
-) -> CocoFile<'a, CocoCaption<'a>> {
+    texts: impl Fn(&Record) -> Vec<String>,
+) -> CocoFile<'a, CocoCaption> {
     let of_record = |record: &'a Record| {
         texts(record)
-            .iter()
+            .into_iter()
             .zip(ids(record))
             .map(|(caption, id)| CocoCaption {
                 id,

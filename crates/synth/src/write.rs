@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `images/<split>/<key>.<ext>` | the images; the key has six digits |
 //! | `urls/<split>.{csv,parquet}` | one row a scene: address, captions, class |
-//! | `annotations/{captions,descriptions}_<split>.json` | five captions of every scene in COCO's form; and the one description in a fixed form |
+//! | `annotations/{captions,descriptions,names}_<split>.json` | five captions of every scene in COCO's form; the one description in a fixed form; and the name of its class |
 //! | `annotations/foils_<split>.json` | descriptions and their foils, which have one wrong word, in VALSE's form |
 //! | `annotations/{instances,objects}_<split>.json` | boxes in COCO's form; `instances` have their shapes as categories, `objects` the classes |
 //! | `annotations/{questions,answers}_<split>.json` | questions and answers in VQA v2's form |
@@ -44,7 +44,7 @@ use crate::tables::tables;
 const SCHEMA: u32 = 1;
 
 /// Raised whenever the same spec would give other bytes.
-const GENERATOR: u32 = 4;
+const GENERATOR: u32 = 5;
 
 const COMPLETE: &str = "dataset.json";
 const PARTIAL: &str = "dataset.partial.json";

@@ -10,7 +10,7 @@ use sightline_manifest::train::{PlannedStart, PlannedVocabulary};
 use sightline_store::{digest_file, write_atomic};
 use sightline_text::subword::learn::{Form, learn};
 
-use crate::loader::captions;
+use crate::captions::Captions;
 use crate::objective::questions;
 use crate::source::Samples;
 use crate::{Error, Result, Roots};
@@ -41,8 +41,8 @@ pub type Assets = BTreeMap<String, Vec<u8>>;
 pub struct Texts<'a> {
     /// Samples with captions.
     pub samples: &'a Samples,
-    /// The column of metadata that holds the captions.
-    pub caption_column: Option<&'a str>,
+    /// What their captions are.
+    pub captions: &'a Captions,
     /// Whether the samples' questions are read too.
     pub questions: bool,
 }
@@ -77,7 +77,7 @@ pub fn assets(family: &str, plan: &PlannedStart, roots: &Roots, from: Texts<'_>)
             let mut texts: BTreeMap<String, u64> = BTreeMap::new();
             for sample in from.samples.in_order(2) {
                 let sample = sample?;
-                let mut all = captions(&sample, from.caption_column);
+                let mut all = from.captions.all(&sample);
                 if from.questions {
                     let asked = questions(&sample.meta).into_iter();
                     all.extend(asked.map(|(question, _)| question));

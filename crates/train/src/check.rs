@@ -8,8 +8,9 @@ use sightline_manifest::TrainPlan;
 use sightline_models::VisualSpec;
 use sightline_models::objective::{Need, Objective};
 
+use crate::captions::Captions;
 use crate::checkpoint::Parameter;
-use crate::loader::{Example, captions};
+use crate::loader::Example;
 use crate::objective::{has, questions, words};
 use crate::regions::{RegionFeed, Wanted};
 use crate::run::{Stage, TrainSpec};
@@ -115,14 +116,14 @@ pub(crate) fn data(
     for (number, stage) in stages.iter().enumerate() {
         check_documents(number, stage)?;
     }
-    let column = plan.data.caption_column.as_deref();
+    let captions = Captions::of(&plan.data);
     for ((_, samples, _), feed) in data.parts().zip(feeds) {
         for (shard, sample) in &samples.first_of_each()? {
             for stage in stages {
-                check_sample(&*stage.objective, shard, sample, column, feed.as_deref())?;
+                check_sample(&*stage.objective, shard, sample, &captions, feed.as_deref())?;
             }
         }
-        check_texts(stages, samples, column)?;
+        check_texts(stages, samples, &captions)?;
     }
     Ok(())
 }
@@ -146,7 +147,7 @@ fn check_sample(
     objective: &dyn Objective,
     shard: &str,
     sample: &Sample,
-    column: Option<&str>,
+    captions: &Captions,
     feed: Option<&RegionFeed>,
 ) -> Result<()> {
     let regions = feed.map(|feed| feed.of(sample.key.as_str())).transpose()?;
@@ -155,7 +156,7 @@ fn check_sample(
     let asked = questions(&sample.meta);
     let example = Example {
         key: sample.key.to_string(),
-        captions: captions(sample, column),
+        captions: captions.all(sample),
         question: asked.first().cloned(),
         meta: sample.meta.clone(),
         regions: regions.flatten(),
@@ -198,7 +199,7 @@ fn check_sample(
 }
 
 /// Checks that the vocabulary covers the texts of the first samples.
-fn check_texts(stages: &[Stage<'_>], samples: &Samples, column: Option<&str>) -> Result<()> {
+fn check_texts(stages: &[Stage<'_>], samples: &Samples, captions: &Captions) -> Result<()> {
     let needing = |need: Need| {
         let stages = stages.iter().map(|stage| &stage.objective);
         let needing = stages.filter(move |objective| objective.needs().contains(&need));
@@ -210,7 +211,7 @@ fn check_texts(stages: &[Stage<'_>], samples: &Samples, column: Option<&str>) ->
     }
     for sample in samples.in_order(FETCHERS).take(CHECKED_SAMPLES) {
         let sample = sample?;
-        for text in captions(&sample, column) {
+        for text in captions.all(&sample) {
             reading.iter().try_for_each(|o| o.check_text(&text))?;
         }
         if asking.is_empty() {

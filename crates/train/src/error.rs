@@ -170,7 +170,7 @@ pub enum Error {
     },
     /// Documents that a batch does not hold whole.
     #[error(
-        "stage {stage} has batches of {batch} samples, in parts of {part}, and documents of {images} images"
+        "stage {stage} has batches of {batch} samples, in parts of {part}, and documents of {images} samples"
     )]
     Documents {
         /// Number of the stage, from 1.
@@ -179,7 +179,7 @@ pub enum Error {
         batch: u64,
         /// Samples of a part of it.
         part: u64,
-        /// Images of a document.
+        /// Samples of a document.
         images: usize,
     },
     /// An objective that is not one of the family's.
@@ -307,7 +307,7 @@ impl Hint for Error {
             Self::Nn(error) => return error.hints(),
             Self::Objective { error, .. } => return error.hints(),
             Self::Lacks { .. } => {
-                "`data.caption_column` names a column of metadata that holds captions; `sightline shards filter` leaves samples out."
+                "`data.caption_column` names a column of metadata that holds captions, `data.caption_forms` makes some of columns; `sightline shards filter` leaves samples out."
             }
             Self::Mmc4 { .. } => {
                 "Documents are made of samples that are an image with a caption each: `options = { images = 3 }`."

@@ -15,6 +15,7 @@
 
 pub mod adamw;
 pub mod assets;
+pub mod captions;
 mod check;
 pub mod checkpoint;
 mod error;

@@ -15,6 +15,7 @@ use sightline_core::{Metadata, Sample, Seed};
 use sightline_models::objective::Need;
 use sightline_preprocess::Preprocessor;
 
+use crate::captions::Captions;
 use crate::objective::{has, questions};
 use crate::regions::{RegionFeed, Seen};
 use crate::source::Epochs;
@@ -30,8 +31,10 @@ pub struct Preparing {
     pub preprocessor: Option<Arc<Preprocessor>>,
     /// What samples are left out for lacking.
     pub needs: Vec<Need>,
-    /// A column of metadata instead of the captions.
-    pub caption_column: Option<String>,
+    /// What captions are.
+    pub captions: Captions,
+    /// How many samples one after the other make an example, whose captions have one form.
+    pub images: usize,
     /// From which one of a sample's captions is chosen; `None` for the first.
     pub choose: Option<Seed>,
     /// Where the samples' regions are from; `None` for objectives that see none.
@@ -138,7 +141,12 @@ impl Preparing {
     }
 
     fn captions(&self, sample: &Sample, position: u64) -> Vec<String> {
-        let mut captions = captions(sample, self.caption_column.as_deref());
+        let (example, forms) = (position / self.images.max(1) as u64, self.captions.forms());
+        let form = match self.choose {
+            Some(seed) if forms > 1 => seed.child("form", example).rng().below(forms as u64),
+            _ => example % forms as u64,
+        };
+        let mut captions = self.captions.texts(sample, form as usize);
         if let Some(seed) = self.choose
             && captions.len() > 1
         {
@@ -149,20 +157,6 @@ impl Preparing {
             captions.swap(0, chosen as usize);
         }
         captions
-    }
-}
-
-/// The captions of a sample: its own, or those that the column `column` of its metadata holds, a text or a list of texts.
-pub fn captions(sample: &Sample, column: Option<&str>) -> Vec<String> {
-    use serde_json::Value;
-    let Some(column) = column else {
-        return sample.captions.clone();
-    };
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    match sample.meta.get(column) {
-        Some(Value::Array(texts)) => texts.iter().filter_map(text).collect(),
-        Some(value) => text(value).into_iter().collect(),
-        None => Vec::new(),
     }
 }
 
@@ -252,7 +246,8 @@ mod tests {
         let preparing = Preparing {
             preprocessor: Some(Arc::new(preprocessor)),
             needs: vec![Need::Caption],
-            caption_column: None,
+            captions: Captions::default(),
+            images: 1,
             choose: Some(Seed(1)),
             regions: None,
             answers: None,
@@ -267,7 +262,7 @@ mod tests {
         assert_eq!(rest.pixels, whole.pixels[2 * 3 * 32 * 32..]);
 
         let column = Preparing {
-            caption_column: Some("class_name".to_owned()),
+            captions: Captions::column("class_name"),
             ..preparing.clone()
         };
         let prepared = column.prepare(scenes[2..3].to_vec(), 0).unwrap();

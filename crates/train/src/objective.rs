@@ -158,7 +158,7 @@ pub fn batch_of(
     let examples = if form.images > 1 {
         let documents = examples.chunks(form.images).enumerate();
         documents
-            .map(|(number, samples)| document(number * form.images, samples))
+            .map(|(number, samples)| document(number * form.images, samples, has_images))
             .collect()
     } else {
         let one = |(row, example)| example_of(row, example, has_images);
@@ -192,15 +192,20 @@ fn example_of(row: usize, example: &Example, has_images: bool) -> TrainingExampl
     }
 }
 
-/// A document of samples, each an image with its caption, whose images are the rows from `row` on.
-fn document(row: usize, samples: &[Example]) -> TrainingExample {
+/// A document of samples, each an image with its caption, whose images are the rows from `row` on; or of captions alone.
+fn document(row: usize, samples: &[Example], has_images: bool) -> TrainingExample {
     let parts = samples.iter().zip(row..).flat_map(|(sample, row)| {
         let caption = sample.captions.first().cloned().unwrap_or_default();
-        [DocumentPart::Image(row), DocumentPart::Text(caption)]
+        let image = has_images.then_some(DocumentPart::Image(row));
+        image.into_iter().chain([DocumentPart::Text(caption)])
     });
     TrainingExample {
         id: samples.first().map(|s| s.key.clone()).unwrap_or_default(),
-        images: (row..row + samples.len()).collect(),
+        images: if has_images {
+            (row..row + samples.len()).collect()
+        } else {
+            Vec::new()
+        },
         document: parts.collect(),
         ..TrainingExample::default()
     }

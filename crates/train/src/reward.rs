@@ -9,7 +9,7 @@ use sightline_metrics::{CaptionItem, Resources};
 use sightline_models::objective::Reward;
 
 use crate::Result;
-use crate::loader::captions;
+use crate::captions::Captions;
 use crate::source::Samples;
 
 /// CIDEr-D from 0 to 10, as `sightline score` computes `cider-d`.
@@ -21,10 +21,10 @@ pub struct CiderReward {
 
 impl CiderReward {
     /// Counts the n-grams of the captions of `samples`, each sample being an image.
-    pub fn count(&self, samples: &Samples, column: Option<&str>) -> Result<()> {
+    pub fn count(&self, samples: &Samples, captions: &Captions) -> Result<()> {
         let mut items = Vec::new();
         for sample in samples.in_order(2) {
-            items.push((String::new(), captions(&sample?, column)));
+            items.push((String::new(), captions.all(&sample?)));
         }
         let items = CaptionItem::all(items);
         // Whoever was first has counted the same.
@@ -80,7 +80,7 @@ mod tests {
         let scenes = samples(&spec, Split::Train).unwrap();
         let reward = CiderReward::default();
         reward
-            .count(&Samples::memory("scenes", scenes.clone()), None)
+            .count(&Samples::memory("scenes", scenes.clone()), &Captions::default())
             .unwrap();
         let candidates = vec![scenes[0].captions[0].clone(), scenes[1].captions[0].clone()];
         let references = [&scenes[0].captions[..], &scenes[0].captions[..]];

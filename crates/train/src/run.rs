@@ -27,6 +27,7 @@ use sightline_store::{digest_file, free_bytes, write_atomic};
 
 use crate::adamw::{AdamW, Moments, Rates, clip_factor, norm};
 use crate::assets::Texts;
+use crate::captions::Captions;
 use crate::checkpoint::{Best, Kept, Parameter, Position, RunFolder, Window, len_bytes};
 use crate::kept::KeptTensors;
 use crate::loader::{Loader, Prepared, Preparing};
@@ -138,7 +139,7 @@ pub fn train(spec: &TrainSpec<'_>, progress: &dyn Progress, stop: &AtomicBool) -
     let mut stages = plan.stages.iter();
     let texts = Texts {
         samples: &data.train,
-        caption_column: plan.data.caption_column.as_deref(),
+        captions: &Captions::of(&plan.data),
         questions: stages.any(|stage| asks(&plan.family, &stage.objective)),
     };
     let files = assets::assets(&plan.family, &plan.model, spec.roots, texts)?;
@@ -301,7 +302,7 @@ impl<'a> Run<'a> {
             };
             let objective = (spec.open)(plan, &home, support)?;
             if objective.needs().contains(&Need::Reward) {
-                cider.count(&data.train, spec.plan.data.caption_column.as_deref())?;
+                cider.count(&data.train, &Captions::of(&spec.plan.data))?;
             }
             let steps = match plan.length {
                 Length::Steps(steps) => steps,
@@ -469,7 +470,8 @@ impl<'a> Run<'a> {
                 .clone()
                 .filter(|_| needs.contains(&Need::Pixels)),
             needs: needs.to_vec(),
-            caption_column: self.spec.plan.data.caption_column.clone(),
+            captions: Captions::of(&self.spec.plan.data),
+            images: stage.objective.images_of_document(),
             choose: self
                 .spec
                 .plan

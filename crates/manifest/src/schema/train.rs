@@ -31,6 +31,7 @@
 //! # scenes = { train = 4000, val = 400, size = 32, max_objects = 2, seed = 17 }
 //! # captions = "first"             # optional: "random" (one of a sample's captions, the default) or "first"
 //! # caption_column = "title"       # optional: a column of metadata instead of the captions (of scenes: "description")
+//! # caption_forms = ["{title}. {alt}"]   # optional: texts made of columns; of several, one is drawn for each example
 //! # train_regions = "r.tsv"        # for models on regions: boxes and features by the samples' keys, in any form of region features
 //! # train_objects = "i.json"       # boxes and classes, in the form of COCO's instances
 //! # validation_regions, validation_objects
@@ -159,6 +160,8 @@ pub(crate) struct WrittenData {
     pub(crate) captions: Option<Spanned<String>>,
     /// A column instead of the captions.
     pub(crate) caption_column: Option<Spanned<String>>,
+    /// Texts made of columns.
+    pub(crate) caption_forms: Option<Spanned<Vec<Spanned<String>>>>,
     /// Regions of the samples to learn from.
     pub(crate) train_regions: Option<Spanned<String>>,
     /// Their objects.

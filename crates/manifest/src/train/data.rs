@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sightline_core::Seed;
 use toml::Spanned;
 
+use super::CaptionForm;
 use crate::check::Checker;
 use crate::error::Fault;
 use crate::plan::Place;
@@ -25,6 +26,9 @@ pub struct PlannedData {
     pub random_captions: bool,
     /// A column of metadata instead of the captions.
     pub caption_column: Option<String>,
+    /// Texts made of columns instead of the captions; of several, one is drawn for each example.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caption_forms: Vec<CaptionForm>,
     /// Files of regions with features, and of objects: of samples to learn from.
     #[serde(default)]
     pub train: PlannedRegions,
@@ -90,6 +94,7 @@ impl Checker<'_> {
             )?,
             None => CAPTIONS[0].to_owned(),
         };
+        let forms = self.caption_forms(file, written);
         let formats = self.catalog.formats.clone();
         let format = match &written.format {
             Some(format) => Some(self.known("shard format", file, format, &formats)?),
@@ -173,11 +178,36 @@ impl Checker<'_> {
                 .caption_column
                 .as_ref()
                 .map(|column| column.get_ref().clone()),
+            caption_forms: forms?,
             train: train?,
             validation: validation?,
             lanes: lanes?,
             window: window?,
         })
+    }
+
+    /// Forms of captions, each of which can be read.
+    fn caption_forms(
+        &mut self,
+        file: &Arc<SourceFile>,
+        written: &WrittenData,
+    ) -> Option<Vec<CaptionForm>> {
+        let Some(all) = &written.caption_forms else {
+            return Some(Vec::new());
+        };
+        if written.caption_column.is_some() {
+            let (field, with) = ("caption_forms", "`caption_column`".to_owned());
+            self.tell_at(file, all.span(), Fault::MeaninglessWith { field, with });
+        }
+        let read: Vec<Option<CaptionForm>> = all
+            .get_ref()
+            .iter()
+            .map(|form| {
+                let checked = CaptionForm::try_from(form.get_ref().clone());
+                self.keep(file, form.span(), checked)
+            })
+            .collect();
+        read.into_iter().collect()
     }
 
     /// Files about regions; objects are told by which regions show them.

@@ -1,6 +1,8 @@
 //! What language models are trained for by themselves: the next token, and states that are unlike each other (`SimCTG`, Su
 //! et al. 2022, arXiv 2202.06417), which MAGIC's search wants.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use crate::check::Check;
 use crate::folder::{CONFIG, check_vocabulary};
 use crate::loss::{cross_entropy, told};
 use crate::objective::{
-    Given, Loss, Need, Objective, ObjectiveEntry, ObjectiveSpec, TrainableFamily, TrainingBatch,
+    DocumentPart, Given, Loss, Need, Objective, ObjectiveEntry, ObjectiveSpec, TrainableFamily, TrainingBatch,
     TrainingExample, filled, found, options,
 };
 use crate::{Result, TokenizerChoice, VisualSpec};
@@ -173,6 +175,9 @@ struct Settings {
     /// The most random vectors that stand before a text; how many is drawn for each. A model that images are put before
     /// later then has seen that something may stand there.
     vectors: usize,
+    /// So many captions are a document, with a line's end between them, as prompts with demonstrations are. Each of them
+    /// is told to end, as one alone is.
+    texts: NonZeroUsize,
 }
 
 impl Default for Settings {
@@ -180,6 +185,7 @@ impl Default for Settings {
         Self {
             start: true,
             vectors: 0,
+            texts: NonZeroUsize::MIN,
         }
     }
 }
@@ -201,17 +207,83 @@ impl NextToken {
         })
     }
 
-    /// Vectors that stand before the text of `example`, as large as those of tokens are on average: `deviation`.
-    fn vectors(&self, example: &TrainingExample, seed: Seed, deviation: f64) -> Vec<Vec<f32>> {
+    /// What the model reads for `example`, and what it is told.
+    fn row(&self, example: &TrainingExample, seed: Seed, deviation: f64) -> Result<Row> {
         let mut rng = example.seed(seed).child("vectors", 0).rng();
-        let count = rng.below(self.settings.vectors as u64 + 1);
-        let width = self.base.config.spec.embedding_width;
-        let mut vector = || {
-            (0..width)
-                .map(|_| (rng.normal() * deviation) as f32)
-                .collect()
+        let (spec, settings) = (&self.base.config.spec, &self.settings);
+        let start = self.base.config.bos.filter(|_| settings.start);
+        let most = spec.context.saturating_sub(settings.vectors).max(2);
+        let mut row = Row::default();
+        let texts: Vec<&str> = if example.document.is_empty() {
+            let caption = example.captions.first();
+            vec![caption.ok_or_else(|| example.lacks(NEXT_TOKEN, "a caption"))?]
+        } else {
+            let text = |part| match part {
+                &DocumentPart::Text(ref text) => Some(text.as_str()),
+                DocumentPart::Image(_) => None,
+            };
+            example.document.iter().filter_map(text).collect()
         };
-        (0..count).map(|_| vector()).collect()
+        for (number, text) in texts.into_iter().enumerate() {
+            if number > 0 {
+                row.read(&self.base.ids(BETWEEN)?);
+            }
+            let count = match settings.vectors {
+                0 => 0,
+                most => rng.below(most as u64 + 1),
+            };
+            for _ in 0..count {
+                let value = |_| (rng.normal() * deviation) as f32;
+                row.see((0..spec.embedding_width).map(value).collect());
+            }
+            let mut ids: Vec<u32> = start.filter(|_| number == 0).into_iter().collect();
+            ids.extend(self.base.ids(text)?);
+            ids.truncate(most.saturating_sub(1));
+            row.learn(&ids, self.base.end);
+        }
+        row.truncate(spec.context);
+        Ok(row)
+    }
+}
+
+/// What stands between the texts of a document: the end of a demonstration in prompts.
+const BETWEEN: &str = "\n";
+
+/// What a model reads, place by place, and the token that it is told to write behind each.
+#[derive(Debug, Default, PartialEq)]
+struct Row {
+    ids: Vec<u32>,
+    /// Vectors in the places of tokens.
+    vectors: BTreeMap<usize, Vec<f32>>,
+    told: Vec<Option<u32>>,
+}
+
+impl Row {
+    /// Tokens that nobody is told to write.
+    fn read(&mut self, ids: &[u32]) {
+        self.ids.extend(ids);
+        self.told.resize(self.ids.len(), None);
+    }
+
+    fn see(&mut self, vector: Vec<f32>) {
+        self.vectors.insert(self.ids.len(), vector);
+        self.read(&[0]);
+    }
+
+    /// Tokens that are told one after the other, and then `end`.
+    fn learn(&mut self, ids: &[u32], end: u32) {
+        if let (Some(last), Some(first)) = (self.told.last_mut(), ids.first()) {
+            *last = Some(*first);
+        }
+        self.ids.extend(ids);
+        let next = ids.iter().skip(1).copied().chain([end]);
+        self.told.extend(next.take(ids.len()).map(Some));
+    }
+
+    fn truncate(&mut self, most: usize) {
+        self.ids.truncate(most);
+        self.told.truncate(most);
+        self.vectors.retain(|place, _| *place < most);
     }
 }
 
@@ -231,6 +303,10 @@ impl Objective for NextToken {
     /// Pieces of bytes write every text.
     fn check_text(&self, _: &str) -> Result<()> {
         Ok(())
+    }
+
+    fn images_of_document(&self) -> usize {
+        self.settings.texts.get()
     }
 
     fn settings(&self) -> Value {
@@ -253,48 +329,41 @@ impl Objective for NextToken {
     fn loss(&self, weights: &Weights, batch: &TrainingBatch, seed: Seed) -> Result<Loss> {
         let model = self.base.model(weights)?;
         let (network, spec) = (model.transformer(), &self.base.config.spec);
-        let start = self.base.config.bos.filter(|_| self.settings.start);
-        let most = spec.context.saturating_sub(self.settings.vectors).max(2);
-        let captions = batch.captions(NEXT_TOKEN)?;
-        let rows = self.base.framed(captions, start, self.base.end, most)?;
-
-        let mut before = vec![Vec::new(); rows.len()];
+        let mut deviation = 0.0;
         if self.settings.vectors > 0 {
             let table = network.embed(&[(0..spec.vocabulary_size as u32).collect()])?;
             let square = table.detach().to_dtype(DType::F32)?.sqr()?.mean_all()?;
-            let deviation = f64::from(square.to_scalar::<f32>()?).sqrt();
-            for (example, before) in batch.examples.iter().zip(&mut before) {
-                *before = self.vectors(example, seed, deviation);
-            }
+            deviation = f64::from(square.to_scalar::<f32>()?).sqrt();
         }
-        let shifted: Vec<Vec<u32>> = rows
-            .iter()
-            .zip(&before)
-            .map(|(ids, before)| [&vec![0; before.len()][..], ids].concat())
-            .collect();
-        let (ids, present) = filled(&shifted, self.base.end);
+        let examples = batch.examples.iter();
+        let rows = examples.map(|example| self.row(example, seed, deviation));
+        let rows = rows.collect::<Result<Vec<Row>>>()?;
+
+        let ids: Vec<Vec<u32>> = rows.iter().map(|row| row.ids.clone()).collect();
+        let (ids, _) = filled(&ids, self.base.end);
         let mut embeds = network.embed(&ids)?;
         let (count, len, width) = embeds.dims3()?;
         if self.settings.vectors > 0 {
-            let (mut noise, mut keep) = (Vec::new(), Vec::new());
-            for before in &before {
-                noise.extend(before.iter().flatten().copied());
-                noise.resize(noise.len() + (len - before.len()) * width, 0.0);
-                keep.extend((0..len).map(|t| f32::from(t >= before.len())));
+            let (mut seen, mut keep) = (Vec::new(), Vec::new());
+            for row in &rows {
+                for place in 0..len {
+                    let vector = row.vectors.get(&place);
+                    keep.push(f32::from(vector.is_none()));
+                    match vector {
+                        Some(vector) => seen.extend_from_slice(vector),
+                        None => seen.resize(seen.len() + width, 0.0),
+                    }
+                }
             }
-            let noise = Tensor::from_vec(noise, (count, len, width), &self.device)?;
+            let seen = Tensor::from_vec(seen, (count, len, width), &self.device)?;
             let keep = Tensor::from_vec(keep, (count, len, 1), &self.device)?;
-            embeds = (embeds.broadcast_mul(&keep)? + noise)?;
+            embeds = (embeds.broadcast_mul(&keep)? + seen)?;
         }
-        let labels = ids.iter().zip(&present).zip(&before);
-        let labels: Vec<Option<u32>> = labels
-            .flat_map(|((ids, present), before)| {
-                let first = before.len();
-                let next = move |t: usize| {
-                    let is_told = t >= first && present.get(t) == Some(&1);
-                    is_told.then(|| ids[t])
-                };
-                (1..=len).map(next)
+        let labels: Vec<Option<u32>> = rows
+            .into_iter()
+            .flat_map(|mut row| {
+                row.told.resize(len, None);
+                row.told
             })
             .collect();
         // Nobody looks at what fills rows up: it stands behind them.
@@ -441,5 +510,31 @@ impl Objective for TokenContrastive {
             terms: vec![("likelihood", likelihood), ("contrast", contrast)],
             predictions: tokens,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_text_of_a_document_is_told_to_end() {
+        let mut row = Row::default();
+        row.see(vec![0.5]);
+        row.see(vec![0.5]);
+        row.learn(&[5, 6], 9);
+        row.read(&[3]);
+        row.learn(&[7], 9);
+        assert_eq!(row.ids, [0, 0, 5, 6, 3, 7]);
+        // The line's end is told as the end; what stands before a text, its first token.
+        let told = [None, Some(5), Some(6), Some(9), Some(7), Some(9)];
+        assert_eq!(row.told, told);
+        assert_eq!(row.vectors.keys().copied().collect::<Vec<_>>(), [0, 1]);
+        row.truncate(1);
+        assert_eq!((row.ids.len(), row.told.len(), row.vectors.len()), (1, 1, 1));
+
+        let mut empty = Row::default();
+        empty.learn(&[], 9);
+        assert_eq!(empty, Row::default());
     }
 }
