@@ -70,10 +70,10 @@ asif() {
     mkdir -p "$pairs"
     head -n "$anchors" "$scenes/scenes_train.jsonl" |
         python3 -c 'import json, sys; [print(json.loads(line)["description"]) for line in sys.stdin]' >"$pairs/texts.txt"
-    find "$scenes/images/train" -name '*.jpg' | sort | head -n "$anchors" |
-        xargs -x "$sightline" embed "$zoo/clip-tiny" -o "$pairs/images.npy" --images >&2
+    local images=("$scenes"/images/train/*.jpg)
+    "$sightline" embed "$zoo/clip-tiny" -o "$pairs/images.npy" --images "${images[@]:0:$anchors}" >&2
     "$sightline" embed "$zoo/align-tiny" --texts-file "$pairs/texts.txt" -o "$pairs/texts.npy" >&2
-    "$sightline" models asif build "$zoo/$name" --k 50 --images "$pairs/images.npy" --texts "$pairs/texts.npy" \
+    "$sightline" models asif build "$zoo/$name" --k 50 --precision int8 --images "$pairs/images.npy" --texts "$pairs/texts.npy" \
         --image-encoder "$zoo/clip-tiny" --text-encoder "$zoo/align-tiny" >&2
 }
 

@@ -417,6 +417,51 @@ fn a_head_that_was_trained_on_drawn_scenes_answers_the_questions_of_a_suite() {
 }
 
 #[test]
+fn questions_of_prepared_shards_are_learned_with_the_regions_of_their_images() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .sightline(
+            "synth scenes --out data/scenes --train 30 --val 0 --test 0 --size 32 --max-objects 2",
+        )
+        .expect(0);
+    for name in ["scenes-questions-train.toml", "scenes-answers.txt"] {
+        let manifest = format!("manifests/datasets/{name}");
+        sandbox.write(&manifest, fs::read(workspace().join(&manifest)).unwrap());
+    }
+    sandbox
+        .sightline("datasets prepare scenes-questions-train --data data --shards data/vqa")
+        .expect(0);
+    let pretraining = "[[stage]]\nobjective = \"pretraining\"\nsteps = 10\nbatch = 16\n[stage.optimiser]\nlr = 3e-3\n";
+    let scenes = "scenes = { train = 80, val = 32, size = 32, max_objects = 2 }";
+    let shards = "train = \"data/vqa\"\ntrain_regions = \"data/scenes/regions/train.tsv\"";
+    let written = visualbert();
+    assert!(written.contains(pretraining) && written.contains(scenes));
+    sandbox.write(
+        "small.toml",
+        written.replace(pretraining, "").replace(scenes, shards),
+    );
+    train(&sandbox, "run").expect(0);
+    let metrics = fs::read_to_string(sandbox.path("run/metrics.jsonl")).unwrap();
+    let lines = metrics.lines().map(serde_json::from_str::<Value>);
+    for line in lines.map(Result::unwrap) {
+        assert_eq!(line["left_out"], 0, "{line}");
+    }
+}
+
+#[test]
+fn every_recipe_is_a_manifest() {
+    let sandbox = Sandbox::new();
+    let recipes = workspace().join("manifests/train");
+    let written = crate::util::files(&recipes, |name| name.ends_with(".toml"));
+    assert!(written.len() > 15);
+    for name in written.keys() {
+        let path = recipes.join(name).display().to_string();
+        let planned = sandbox.run(["train", &path, "--dry-run"]);
+        planned.expect(0);
+    }
+}
+
+#[test]
 fn regions_that_do_not_fit_are_refused_with_both_sides_named() {
     let sandbox = Sandbox::new();
     sandbox

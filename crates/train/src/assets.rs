@@ -11,7 +11,7 @@ use sightline_store::{digest_file, write_atomic};
 use sightline_text::subword::learn::{Form, learn};
 
 use crate::captions::Captions;
-use crate::objective::questions;
+use crate::questions::questions;
 use crate::source::Samples;
 use crate::{Error, Result, Roots};
 
@@ -80,7 +80,7 @@ pub fn assets(family: &str, plan: &PlannedStart, roots: &Roots, from: Texts<'_>)
                 let mut all = from.captions.all(&sample);
                 if from.questions {
                     let asked = questions(&sample.meta).into_iter();
-                    all.extend(asked.map(|(question, _)| question));
+                    all.extend(asked.map(|asked| asked.text));
                 }
                 for text in all {
                     *texts.entry(text).or_default() += 1;

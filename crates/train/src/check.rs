@@ -11,8 +11,9 @@ use sightline_models::objective::{Need, Objective};
 use crate::captions::Captions;
 use crate::checkpoint::Parameter;
 use crate::loader::Example;
-use crate::objective::{has, questions, words};
-use crate::regions::{RegionFeed, Wanted};
+use crate::objective::{has, words};
+use crate::questions::{Question, questions};
+use crate::regions::{RegionFeed, Wanted, image_name};
 use crate::run::{Stage, TrainSpec};
 use crate::source::{Data, Samples};
 use crate::teacher::Teacher;
@@ -150,9 +151,12 @@ fn check_sample(
     captions: &Captions,
     feed: Option<&RegionFeed>,
 ) -> Result<()> {
-    let regions = feed.map(|feed| feed.of(sample.key.as_str())).transpose()?;
+    let regions = feed.map(|feed| feed.of(image_name(sample))).transpose()?;
     let known = answers(objective);
-    let is_known = |answer: &String| known.as_ref().is_none_or(|known| known.contains(answer));
+    let is_known = |asked: &Question| {
+        let mut asked = asked.clone();
+        known.as_ref().is_none_or(|known| asked.keep(known))
+    };
     let asked = questions(&sample.meta);
     let example = Example {
         key: sample.key.to_string(),
@@ -185,10 +189,11 @@ fn check_sample(
         });
     }
     match asked.first() {
-        Some((_, answer)) if !asked.iter().any(|(_, answer)| is_known(answer)) => {
+        Some(first) if !asked.iter().any(is_known) => {
+            let found = first.answers.first();
             Err(Error::Unknown {
                 what: "answer",
-                found: answer.clone(),
+                found: found.map_or_else(String::new, |(answer, _)| answer.clone()),
                 data: shard.to_owned(),
                 objective: objective.name().to_owned(),
                 known: known.map_or(0, |known| known.len()),
@@ -217,8 +222,10 @@ fn check_texts(stages: &[Stage<'_>], samples: &Samples, captions: &Captions) -> 
         if asking.is_empty() {
             continue;
         }
-        for (text, _) in questions(&sample.meta) {
-            asking.iter().try_for_each(|o| o.check_text(&text))?;
+        for asked in questions(&sample.meta) {
+            asking
+                .iter()
+                .try_for_each(|o| o.check_text(&asked.text))?;
         }
     }
     Ok(())

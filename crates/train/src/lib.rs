@@ -25,6 +25,7 @@ pub mod log;
 pub mod objective;
 pub mod objects;
 pub mod pattern;
+pub mod questions;
 pub mod regions;
 pub mod reward;
 mod roots;

@@ -16,8 +16,9 @@ use sightline_models::objective::Need;
 use sightline_preprocess::Preprocessor;
 
 use crate::captions::Captions;
-use crate::objective::{has, questions};
-use crate::regions::{RegionFeed, Seen};
+use crate::objective::has;
+use crate::questions::{Question, questions};
+use crate::regions::{RegionFeed, Seen, image_name};
 use crate::source::Epochs;
 use crate::{Error, Result};
 
@@ -52,8 +53,8 @@ pub struct Example {
     pub captions: Vec<String>,
     /// Everything else.
     pub meta: Metadata,
-    /// The one of its questions that is asked, and the answer.
-    pub question: Option<(String, String)>,
+    /// The one of its questions that is asked.
+    pub question: Option<Question>,
     /// Its regions.
     pub regions: Option<Arc<Seen>>,
 }
@@ -76,7 +77,7 @@ impl Preparing {
         let mut examples = Vec::with_capacity(samples.len());
         let mut images = Vec::with_capacity(samples.len());
         let seen = |sample: &Sample| match &self.regions {
-            Some(regions) => regions.of(sample.key.as_str()),
+            Some(regions) => regions.of(image_name(sample)),
             None => Ok(None),
         };
         let regions: Vec<Option<Arc<Seen>>> =
@@ -124,13 +125,13 @@ impl Preparing {
     }
 
     /// One of the questions with a known answer. Without a choice it is another one each time that the sample comes, if not at random.
-    fn question(&self, sample: &Sample, position: u64) -> Option<(String, String)> {
+    fn question(&self, sample: &Sample, position: u64) -> Option<Question> {
         if !self.needs.contains(&Need::Question) {
             return None;
         }
         let mut questions = questions(&sample.meta);
         if let Some(answers) = &self.answers {
-            questions.retain(|(_, answer)| answers.contains(answer));
+            questions.retain_mut(|question| question.keep(answers));
         }
         let choice = match self.choose {
             Some(seed) => seed.child("choice", position).0,

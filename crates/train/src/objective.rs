@@ -178,11 +178,8 @@ fn example_of(row: usize, example: &Example, has_images: bool) -> TrainingExampl
         id: example.key.clone(),
         images: if has_images { vec![row] } else { Vec::new() },
         captions: example.captions.clone(),
-        question: asked.map(|(question, _)| question.clone()),
-        answers: asked
-            .map(|(_, answer)| (answer.clone(), 1.0))
-            .into_iter()
-            .collect(),
+        question: asked.map(|asked| asked.text.clone()),
+        answers: asked.map_or_else(Vec::new, |asked| asked.answers.clone()),
         label: label(&example.meta).map(str::to_owned),
         regions: example
             .regions
@@ -225,19 +222,6 @@ fn vectors(seen: &[&Seen], most: usize, device: &Device) -> Result<Option<Tensor
     }
     let shape = (seen.len(), most, width);
     Ok(Some(Tensor::from_vec(all, shape, device)?))
-}
-
-/// Questions with their answers: those of the list `questions`, or the texts `question` and `answer`.
-pub(crate) fn questions(meta: &serde_json::Map<String, Value>) -> Vec<(String, String)> {
-    let pair = |value: &Value| {
-        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-        Some((text("question")?, text("answer")?))
-    };
-    if let Some(Value::Array(questions)) = meta.get("questions") {
-        return questions.iter().filter_map(pair).collect();
-    }
-    let text = |key: &str| meta.get(key).and_then(Value::as_str).map(str::to_owned);
-    text("question").zip(text("answer")).into_iter().collect()
 }
 
 fn label(meta: &serde_json::Map<String, Value>) -> Option<&str> {

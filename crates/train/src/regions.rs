@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sightline_core::Digest;
+use sightline_core::{Digest, Sample};
 use sightline_core::digest::Hasher;
 use sightline_core::image_spec::Size;
 use sightline_models::objective::RegionTarget;
@@ -25,6 +25,14 @@ use crate::objects::{Object, Objects, target};
 use crate::source::DIGEST_LIMIT_BYTES;
 use crate::teacher::Vectors;
 use crate::{Error, Result};
+
+/// By which name the regions of `sample` are found: that of its image in the column `image_name`, where several samples are about one image; else its
+/// key.
+pub fn image_name(sample: &Sample) -> &str {
+    let name = sample.meta.get("image_name");
+    let name = name.and_then(serde_json::Value::as_str);
+    name.unwrap_or_else(|| sample.key.as_str())
+}
 
 /// The regions of one sample.
 #[derive(Clone, Debug, PartialEq)]

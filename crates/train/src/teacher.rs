@@ -27,7 +27,7 @@ use sightline_models::{Capability, Embed, Model, ModelSpec, VisualSpec, family};
 use sightline_preprocess::{Limits, Preprocessor};
 use sightline_store::{digest_file, write_atomic};
 
-use crate::regions::RegionFeed;
+use crate::regions::{RegionFeed, image_name};
 use crate::source::Samples;
 use crate::{Error, Result, Roots};
 
@@ -200,7 +200,7 @@ impl Teacher {
 
     /// The crops of a sample's regions at each scale; `None` for what is left out of training.
     fn crops(&self, sample: &Sample, feed: &RegionFeed) -> Result<Option<[Vec<Vec<f32>>; 2]>> {
-        let Some(seen) = feed.of(sample.key.as_str())? else {
+        let Some(seen) = feed.of(image_name(sample))? else {
             return Ok(None);
         };
         let Some(canvas) =

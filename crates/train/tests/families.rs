@@ -574,7 +574,7 @@ fn recipes_on_regions_and_documents_run_and_learn() {
             let key = line.split(" = ").next().unwrap_or_default();
             match key {
                 "steps" => "steps = 20",
-                "batch" => "batch = 12",
+                "batch" => "batch = 20",
                 "warmup_steps" => "warmup_steps = 1",
                 "scenes" => {
                     "scenes = { train = 120, val = 24, size = 64, max_objects = 2, seed = 17 }"

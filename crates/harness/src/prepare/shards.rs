@@ -306,7 +306,7 @@ fn sample(example: &Example, library: &Library, classes: &[String]) -> Result<Sa
         Content::Objects { .. } => return refuse("of objects by their names"),
         Content::Episode { .. } => return refuse("an episode"),
     };
-    let serde_json::Value::Object(meta) = meta else {
+    let serde_json::Value::Object(mut meta) = meta else {
         return refuse("no object");
     };
     let wrong = |reason: &str| ShardingError::Image {
@@ -319,6 +319,13 @@ fn sample(example: &Example, library: &Library, classes: &[String]) -> Result<Sa
         _ => wrong("it cannot be read"),
     })?;
     let path = library.path(image).unwrap_or(Path::new(""));
+    // Of several questions about an image each has a key of its own: features of regions are found by the image's name.
+    if let (Content::Question { .. } | Content::Statement { .. }, Some(name)) =
+        (&example.content, path.file_name())
+    {
+        let name = name.to_string_lossy().into_owned();
+        meta.insert("image_name".to_owned(), name.into());
+    }
     let ending = path.extension().and_then(|ending| ending.to_str());
     let format = ending.and_then(ImageFormat::from_extension);
     let format = format.ok_or_else(|| wrong("its name has no ending of an image"))?;
