@@ -244,6 +244,8 @@ fn the_quickstart_is_planned_without_a_flag_and_makes_its_points() {
         .json();
     let models = plan["models"].as_object().unwrap();
     for family in [
+        "align",
+        "asif",
         "clip",
         "constant",
         "flamingo",
@@ -252,6 +254,7 @@ fn the_quickstart_is_planned_without_a_flag_and_makes_its_points() {
         "random",
         "simvlm",
         "vild",
+        "virtex",
         "visualbert",
         "visualgpt",
     ] {
@@ -275,8 +278,11 @@ fn the_quickstart_is_planned_without_a_flag_and_makes_its_points() {
     let text = sandbox.sightline(&format!("plan {suite}")).expect(0).stdout;
     for point in [
         "frozen-sees",
+        "few-shot",
         "vild-novel",
         "low-data",
+        "visualgpt-gates",
+        "asif-anchors",
         "magic-judge",
         "held-out",
     ] {

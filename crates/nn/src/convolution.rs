@@ -93,8 +93,6 @@ pub fn channels_first(x: &Tensor) -> Result<Tensor> {
 #[derive(Clone, Debug)]
 pub struct ConvNorm {
     convolution: Convolution,
-    /// `None` once it is part of the convolution.
-    norm: Option<BatchNorm>,
 }
 
 impl ConvNorm {
@@ -108,7 +106,7 @@ impl ConvNorm {
     ) -> Result<Self> {
         let weight = convolution.tensor_f32("weight", &spec.weight())?;
         let norm = BatchNorm::load(norm, spec.output, eps)?;
-        Self::new(&weight, norm, spec, convolution.dtype())
+        Self::new(&weight, &norm, spec, convolution.dtype())
     }
 
     /// Reads `weight` `[output, input / groups, kernel, kernel]` and `bias` `[output]`: a convolution whose norm was
@@ -118,47 +116,36 @@ impl ConvNorm {
         let bias = convolution.tensor("bias", &[spec.output])?;
         Ok(Self {
             convolution: Convolution::new(&weight, Some(bias), spec)?,
-            norm: None,
         })
     }
 
-    /// A convolution in `dtype`, of a weight and a norm in `f32`: they are rounded as one.
-    fn new(weight: &Tensor, norm: BatchNorm, spec: &ConvolutionSpec, dtype: DType) -> Result<Self> {
-        // What stands in for a missing tensor is not in order and must not be multiplied: it has no memory.
-        let is_plain = |tensor: &Tensor| tensor.is_contiguous() && !tensor.track_op();
-        if is_plain(weight) && norm.tensors().into_iter().all(is_plain) {
-            let (scale, shift) = norm.scale_and_shift()?;
-            let weight = weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?;
-            let (weight, shift) = (weight.to_dtype(dtype)?, shift.to_dtype(dtype)?);
+    /// A convolution in `dtype`, of a weight and a norm in `f32`: they are rounded as one. Gradients flow through the
+    /// product too, which is much smaller than the maps that the norm would have to be computed on.
+    fn new(weight: &Tensor, norm: &BatchNorm, spec: &ConvolutionSpec, dtype: DType) -> Result<Self> {
+        // What stands in for a missing tensor is not in order and must not be multiplied: it has no memory. Who asked for
+        // it is told that it is missing, and computes nothing.
+        let is_there = |tensor: &Tensor| tensor.is_contiguous();
+        if !is_there(weight) || !norm.tensors().into_iter().all(is_there) {
             return Ok(Self {
-                convolution: Convolution::new(&weight, Some(shift), spec)?,
-                norm: None,
+                convolution: Convolution::new(weight, None, spec)?,
             });
         }
+        let (scale, shift) = norm.scale_and_shift()?;
+        let weight = weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?;
+        let (weight, shift) = (weight.to_dtype(dtype)?, shift.to_dtype(dtype)?);
         Ok(Self {
-            convolution: Convolution::new(weight, None, spec)?,
-            norm: Some(norm),
+            convolution: Convolution::new(&weight, Some(shift), spec)?,
         })
     }
 
     /// `x` `[B, H, W, input]`; returns `[B, h, w, output]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x, None)
+        self.convolution.forward(x, None)
     }
 
     /// As [`Self::forward`], then `activation`.
     pub fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        self.run(x, Some(activation))
-    }
-
-    fn run(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
-        match (&self.norm, activation) {
-            (None, activation) => self.convolution.forward(x, activation),
-            (Some(norm), None) => norm.forward(&self.convolution.forward(x, None)?),
-            (Some(norm), Some(activation)) => {
-                activation.forward(&norm.forward(&self.convolution.forward(x, None)?)?)
-            }
-        }
+        self.convolution.forward(x, Some(activation))
     }
 }
 
@@ -192,17 +179,9 @@ impl BatchNorm {
     fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
         let deviation = (&self.variance + self.eps)?.sqrt()?;
         let scale = (&self.weight / deviation)?;
-        let shift = (&self.bias - (&self.mean * &scale)?)?;
+        // Negated first: candle would keep a gradient for the mean itself.
+        let shift = (&self.bias + (self.mean.neg()? * &scale)?)?;
         Ok((scale, shift))
-    }
-
-    /// `x` `[.., channels]`.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let deviation = (&self.variance + self.eps)?.sqrt()?;
-        let standard = x.broadcast_sub(&self.mean)?.broadcast_div(&deviation)?;
-        Ok(standard
-            .broadcast_mul(&self.weight)?
-            .broadcast_add(&self.bias)?)
     }
 }
 
@@ -269,9 +248,22 @@ impl Convolution {
         let spec = &self.spec;
         let (weight, bias) = self.weight_and_bias()?;
         let x = &x.to_dtype(weight.dtype())?;
-        if spec.groups == 1 && is_trainable(&[x, &weight]) {
+        if is_trainable(&[x, &weight]) {
             let sliding = sliding(x, spec.input, (spec.kernel, spec.stride), spec.padding)?;
-            return by_windows(x, &weight, bias.as_ref(), sliding, activation);
+            match &bias {
+                bias if spec.groups == 1 => {
+                    return by_windows(x, &weight, bias.as_ref(), sliding, activation);
+                }
+                Some(bias) if spec.is_depthwise() => {
+                    let taps = weight.flatten_from(1)?.t()?.contiguous()?;
+                    let map = tracked::depthwise(x, &taps, bias, sliding)?;
+                    return match activation {
+                        Some(activation) => tracked::activate(&map, activation),
+                        None => Ok(map),
+                    };
+                }
+                _ => {}
+            }
         }
         let map = if spec.is_depthwise() {
             self.composed_by_channel(x, &weight)?
@@ -496,6 +488,15 @@ mod tests {
         }
     }
 
+    /// A norm as it is written down, behind the map `x` `[.., channels]`.
+    fn behind(norm: &BatchNorm, x: &Tensor) -> Tensor {
+        let deviation = (&norm.variance + norm.eps).unwrap().sqrt().unwrap();
+        let standard = x.broadcast_sub(&norm.mean).unwrap();
+        let standard = standard.broadcast_div(&deviation).unwrap();
+        let scaled = standard.broadcast_mul(&norm.weight).unwrap();
+        scaled.broadcast_add(&norm.bias).unwrap()
+    }
+
     fn distance(a: &Tensor, b: &Tensor) -> f32 {
         assert_eq!(a.dims(), b.dims());
         let difference = (a - b).unwrap().abs().unwrap();
@@ -551,20 +552,23 @@ mod tests {
         let x = wave(&[2, 5, 7, 6], 0.37);
         for spec in specs() {
             let weight = wave(&spec.weight(), 0.53);
-            let folded = ConvNorm::new(&weight, norm(spec.output), &spec, DType::F32).unwrap();
-            assert!(folded.norm.is_none());
+            let folded = ConvNorm::new(&weight, &norm(spec.output), &spec, DType::F32).unwrap();
+            let tracked = Var::from_tensor(&weight).unwrap();
+            let tracked =
+                ConvNorm::new(tracked.as_tensor(), &norm(spec.output), &spec, DType::F32).unwrap();
             for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
                 let plain = reference(&x, &weight, &spec);
-                let plain = norm(spec.output).forward(&plain).unwrap();
+                let plain = behind(&norm(spec.output), &plain);
                 let plain = match activation {
                     Some(activation) => activation.composed(&plain).unwrap(),
                     None => plain,
                 };
                 let largest = plain.abs().unwrap().max_all().unwrap();
                 let tolerance = 2e-6 * largest.to_scalar::<f32>().unwrap().max(10.0);
-                let fast = folded.run(&x, activation).unwrap();
+                let fast = folded.convolution.forward(&x, activation).unwrap();
                 let composed = folded.convolution.composed(&x, activation).unwrap();
-                for found in [fast, composed] {
+                let tracked = tracked.convolution.forward(&x, activation).unwrap();
+                for found in [fast, composed, tracked] {
                     let off = distance(&found, &plain);
                     assert!(off < tolerance, "{spec:?} {activation:?}: {off}");
                 }
@@ -578,8 +582,7 @@ mod tests {
             let weight = Var::from_tensor(&wave(&spec.weight(), 0.53)).unwrap();
             let x = Var::from_tensor(&wave(&[1, 5, 7, 6], 0.37)).unwrap();
             let trained =
-                ConvNorm::new(weight.as_tensor(), norm(spec.output), &spec, DType::F32).unwrap();
-            assert!(trained.norm.is_some());
+                ConvNorm::new(weight.as_tensor(), &norm(spec.output), &spec, DType::F32).unwrap();
             let y = trained.forward_activated(&x, Activation::Silu).unwrap();
             let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
             let size = |gradient: Option<&Tensor>| -> f32 {
@@ -590,7 +593,7 @@ mod tests {
             assert!(size(gradients.get(&x)) > 0.0, "{spec:?}");
 
             let frozen = weight.as_detached_tensor();
-            let frozen = ConvNorm::new(&frozen, norm(spec.output), &spec, DType::F32).unwrap();
+            let frozen = ConvNorm::new(&frozen, &norm(spec.output), &spec, DType::F32).unwrap();
             let y = frozen.forward(x.as_tensor()).unwrap();
             let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
             assert!(size(gradients.get(&x)) > 0.0, "{spec:?}");
@@ -620,7 +623,7 @@ mod tests {
             padding: Padding::even(0),
             ..ConvolutionSpec::new(6, 4, 5)
         };
-        let conv = ConvNorm::new(&wave(&spec.weight(), 0.5), norm(4), &spec, DType::F32).unwrap();
+        let conv = ConvNorm::new(&wave(&spec.weight(), 0.5), &norm(4), &spec, DType::F32).unwrap();
         for shape in [&[2, 5, 7, 5][..], &[2, 4, 7, 6], &[5, 7, 6]] {
             let error = conv.forward(&wave(shape, 0.1)).unwrap_err();
             assert_eq!(

@@ -525,6 +525,74 @@ impl CustomOp1 for Cut {
     }
 }
 
+/// A filter of its own for each channel of `x` `[B, H, W, C]`: `taps` `[side * side, C]`, `bias` `[C]`. Returns `[B, h, w, C]`.
+pub(crate) fn depthwise(
+    x: &Tensor,
+    taps: &Tensor,
+    bias: &Tensor,
+    sliding: Sliding,
+) -> Result<Tensor> {
+    let filters = Filters { sliding };
+    Ok(x.contiguous()?
+        .apply_op3(&taps.contiguous()?, &bias.contiguous()?, filters)?)
+}
+
+struct Filters {
+    sliding: Sliding,
+}
+
+impl CustomOp3 for Filters {
+    fn name(&self) -> &'static str {
+        "depthwise-convolution"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        taps: &CpuStorage,
+        taps_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let shape = &self.sliding;
+        let batch = x_layout.dims().first().copied().unwrap_or(0);
+        let dims = (batch, shape.out_height, shape.out_width, shape.channels);
+        let mut out = vec![0.0; batch * shape.out_height * shape.out_width * shape.channels];
+        let filters = (elements(taps, taps_layout)?, elements(bias, bias_layout)?);
+        map::depthwise(&mut out, elements(x, x_layout)?, filters, shape, None);
+        Ok((CpuStorage::F32(out), dims.into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        taps: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (of_x, of_taps, of_bias) = with(&[gradient, x, taps], |values| {
+            let mut of_x = vec![0.0f32; x.elem_count()];
+            let mut of_taps = vec![0.0f32; taps.elem_count()];
+            map::depthwise_gradient(
+                (&mut of_x, &mut of_taps),
+                values[0],
+                (values[1], values[2]),
+                &self.sliding,
+            );
+            let mut of_bias = vec![0.0f32; bias.elem_count()];
+            gradient::sum_rows(&mut of_bias, values[0]);
+            (of_x, of_taps, of_bias)
+        })?;
+        Ok((
+            gradient_of(x, of_x)?,
+            gradient_of(taps, of_taps)?,
+            gradient_of(bias, of_bias)?,
+        ))
+    }
+}
+
 /// The mean cross entropy of `logits` `[N, C]` at `labels`, of which there are N, all below C; a scalar.
 pub(crate) fn cross_entropy(logits: &Tensor, labels: Vec<u32>) -> Result<Tensor> {
     Ok(logits.contiguous()?.apply_op1(Entropy { labels })?)

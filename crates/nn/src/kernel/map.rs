@@ -162,6 +162,71 @@ pub(crate) fn depthwise(
     });
 }
 
+/// What the map `x` and the filters' `taps` get of the gradient of what [`depthwise`] makes of them. The taps' is summed
+/// image by image, whatever the number of threads.
+pub(crate) fn depthwise_gradient(
+    (of_x, of_taps): (&mut [f32], &mut [f32]),
+    gradient: &[f32],
+    (x, taps): (&[f32], &[f32]),
+    sliding: &Sliding,
+) {
+    let map = sliding.height * sliding.width * sliding.channels;
+    let out = sliding.out_height * sliding.out_width * sliding.channels;
+    if map * out == 0 {
+        return;
+    }
+    let images = of_x.par_chunks_exact_mut(map).zip(x.par_chunks_exact(map));
+    let each = images.zip(gradient.par_chunks_exact(out));
+    let each = each.map(|((of_x, x), gradient)| {
+        let mut of_taps = vec![0.0f32; taps.len()];
+        Arch::new().dispatch(DepthwiseGradient {
+            of_x,
+            of_taps: &mut of_taps,
+            gradient,
+            x,
+            taps,
+            sliding,
+        });
+        of_taps
+    });
+    for image in each.collect::<Vec<_>>() {
+        of_taps.iter_mut().zip(&image).for_each(|(sum, v)| *sum += v);
+    }
+}
+
+/// Of one image.
+struct DepthwiseGradient<'a> {
+    of_x: &'a mut [f32],
+    of_taps: &'a mut [f32],
+    gradient: &'a [f32],
+    x: &'a [f32],
+    taps: &'a [f32],
+    sliding: &'a Sliding,
+}
+
+impl NullaryFnOnce for DepthwiseGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let channels = self.sliding.channels;
+        for (place, gradient) in self.gradient.chunks_exact(channels).enumerate() {
+            self.sliding.covered(place, |tap, at| {
+                let taps = &self.taps[tap * channels..][..channels];
+                let of_x = &mut self.of_x[at..][..channels];
+                for ((of_x, tap), gradient) in of_x.iter_mut().zip(taps).zip(gradient) {
+                    *of_x += tap * gradient;
+                }
+                let x = &self.x[at..][..channels];
+                let of_taps = &mut self.of_taps[tap * channels..][..channels];
+                for ((of_tap, x), gradient) in of_taps.iter_mut().zip(x).zip(gradient) {
+                    *of_tap += x * gradient;
+                }
+            });
+        }
+    }
+}
+
 struct Depthwise<'a> {
     rows: &'a mut [f32],
     first: usize,
