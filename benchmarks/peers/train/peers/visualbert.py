@@ -43,12 +43,10 @@ class Family(Peer):
         super().__init__(job)
         self.tokenizer = BertTokenizerFast(str(job.folder / "vocab.txt"))
         model = VisualBertForQuestionAnswering.from_pretrained(job.folder)
+        # The answer is not read from the pooler, which the checkpoint does not have.
+        model.visual_bert.pooler = None
         self.labels = {label: int(number) for number, label in job.config()["id2label"].items()}
         self.model = Answers(model)
-
-    def is_trained(self, name: str) -> bool:
-        # The answer is not read from the pooler, which the checkpoint does not have.
-        return ".pooler." not in name
 
     def our_name(self, name: str) -> str:
         return name.removeprefix("model.")
