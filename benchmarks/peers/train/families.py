@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+QUESTIONS, PROPOSALS = "questions", "proposals"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -23,8 +25,9 @@ class Recipe:
     """Recipes whose models it begins with."""
     options: dict[str, Any] = field(default_factory=dict)
     """Settings of the objective, over those of the recipe: without choices by chance."""
-    is_sharded: bool = False
-    """Whether samples are read from a shard, with one question each, instead of drawn scenes."""
+    reads: str = ""
+    """What is read with a shard because scenes that are drawn do not give both sides the same: `questions`, one each, or
+    `proposals` of regions."""
     changes: str = ""
     """What is not as in the recipe, for the report."""
 
@@ -59,7 +62,7 @@ RECIPES = (
         "VisualBERT, answers",
         "transformers' VisualBertForQuestionAnswering",
         "answers",
-        is_sharded=True,
+        reads=QUESTIONS,
         changes="the stage `answers` alone, one question an image, read from a shard",
     ),
     Recipe(
@@ -119,6 +122,8 @@ RECIPES = (
         "torch's convolutions",
         "distillation",
         needs=("clip",),
+        reads=PROPOSALS,
+        changes="images are read from a shard, regions and their features from a table",
     ),
 )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from families import Recipe
+from families import PROPOSALS, Recipe
 
 Manifest = dict[str, Any]
 
@@ -45,9 +45,9 @@ def base_checkpoint(recipe: str) -> str:
     return f"{run_folder(recipe, 'base')}/best"
 
 
-def shard(scenes: int) -> str:
+def shard(recipe: str, scenes: int) -> str:
     """Where the shard of so many scenes is."""
-    return f"shards/{scenes}.tar"
+    return f"{recipe}/shards/{scenes}.tar"
 
 
 def scenes_folder(scenes: int) -> str:
@@ -91,9 +91,12 @@ def derived(written: Manifest, recipe: Recipe, purpose: Purpose, batch: int | No
         stage["options"] = options
     # A rate that falls to 0 would make the steps of a short run smaller and smaller.
     stage["optimiser"] = dict(stage["optimiser"], schedule="constant", warmup_steps=0)
-    if recipe.is_sharded:
-        regions = f"{scenes_folder(purpose.scenes)}/regions/train.tsv"
-        data: Manifest = {"train": shard(purpose.scenes), "train_regions": regions}
+    if recipe.reads:
+        folder = scenes_folder(purpose.scenes)
+        table = "proposals" if recipe.reads == PROPOSALS else "train"
+        data: Manifest = {"train": shard(recipe.name, purpose.scenes), "train_regions": f"{folder}/regions/{table}.tsv"}
+        if recipe.reads == PROPOSALS:
+            data["train_objects"] = f"{folder}/annotations/objects_train.json"
     else:
         data = {"scenes": {"train": purpose.scenes, "val": 0} | SCENES}
     data["captions"] = "first"

@@ -22,7 +22,7 @@ SHOWN = 20
 
 
 class CpuWatch(threading.Thread):
-    """Reads the CPU time of the driver's child when a file has so many lines. `speed.jsonl` gets one at the end of a step."""
+    """Reads the CPU time of the driver's child when a file has so many lines: `speed.jsonl` gets one a step."""
 
     def __init__(self, file: Path, at: Sequence[int]) -> None:
         super().__init__(daemon=True)
@@ -72,7 +72,7 @@ def cpu_s(pid: int) -> float | None:
 
 
 def profile(command: Sequence[str], env: Mapping[str, str], data: Path) -> list[dict[str, Any]] | None:
-    """The functions that took most of the time of `command`, from the second half of what `perf` saw; `None` without it."""
+    """The functions that took most of the second half of the time of `command`; `None` where there is no `perf`."""
     perf = shutil.which("perf")
     if perf is None:
         return None

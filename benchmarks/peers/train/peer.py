@@ -151,7 +151,7 @@ def main() -> None:
     peer = family(job)
     # Nothing is left out, and statistics of norms stay as they are; gradients flow as in training.
     peer.model.eval()
-    samples = scenes.read(arguments.work / manifests.scenes_folder(arguments.scenes))
+    samples = scenes.read(arguments.work / manifests.scenes_folder(arguments.scenes), peer.regions)
     size = stage["batch"]
     batches = [peer.batch(samples[at : at + size], at) for at in range(0, len(samples) - size + 1, size)]
     loop = Loop(peer, batches, stage["optimiser"])

@@ -46,6 +46,8 @@ class Peer:
     """A family: its model, and how its batches are made. Subclasses set `model`, whose `forward` takes a batch."""
 
     model: nn.Module
+    regions = "train"
+    """The table of the samples' regions."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -140,7 +142,9 @@ class Attention(nn.Module):
         for name, inputs in ((query, width), (key, source or width), (value, source or width), (out, width)):
             self.add_module(name, nn.Linear(inputs, width))
 
-    def forward(self, x: Tensor, source: Tensor | None = None, mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+    def forward(
+        self, x: Tensor, source: Tensor | None = None, mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
         """`x` `[B, T, D]` looks at `source`, or at itself."""
         source = x if source is None else source
         maps = [getattr(self, name) for name in self.names]
@@ -250,8 +254,9 @@ def gpt2(config: dict[str, Any]) -> nn.Module:
 
 
 def gpt2_states(model: nn.Module, embeds: Tensor) -> Tensor:
-    """The states of `embeds` `[B, T, D]`, of which each sees those before. A mask that hides nothing tells transformers that
-    rows are not packed, so that attention takes its causal path."""
+    """The states of `embeds` `[B, T, D]`, of which each sees those before.
+
+    A mask that hides nothing tells transformers that rows are not packed, so that attention takes its causal path."""
     there = embeds.new_ones(embeds.shape[:2], dtype=torch.long)
     return model.transformer(inputs_embeds=embeds, attention_mask=there).last_hidden_state
 

@@ -128,9 +128,9 @@ class Family(Peer):
         self.config, self.tokenizer = job.config(), gpt2_tokenizer(job.folder)
         self.model = Frozen(self.config)
         tensors = job.tensors()
-        self.is_short = not any(name.startswith("lm.transformer.") for name in tensors)
-        if self.is_short:
-            tensors = {name.replace("lm.", "lm.transformer.", 1) if name.startswith("lm.") else name: one for name, one in tensors.items()}
+        if not any(name.startswith("lm.transformer.") for name in tensors):
+            whole = lambda name: name.replace("lm.", "lm.transformer.", 1) if name.startswith("lm.") else name  # noqa: E731
+            tensors = {whole(name): one for name, one in tensors.items()}
         take(self.model, tensors, extra=("lm.lm_head.",))
 
     def is_trained(self, name: str) -> bool:

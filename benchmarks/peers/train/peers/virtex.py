@@ -68,12 +68,15 @@ class Embedding(nn.Module):
 
 def decoder(name: str) -> nn.TransformerDecoder:
     """The decoder of a name such as `transdec_prenorm::L1_H96_A4_F192`."""
-    place, layers, width, heads, hidden = re.fullmatch(r"transdec_(pre|post)norm::L(\d+)_H(\d+)_A(\d+)_F(\d+)", name).groups()
-    is_first, width = place == "pre", int(width)
+    form = re.fullmatch(r"transdec_(pre|post)norm::L(\d+)_H(\d+)_A(\d+)_F(\d+)", name)
+    if form is None:
+        raise ValueError(f"{name} is no decoder of VirTex")
+    place, layers, width, heads, hidden = form.groups()
+    is_first = place == "pre"
     layer = nn.TransformerDecoderLayer(
-        width, int(heads), int(hidden), dropout=0.0, activation="gelu", batch_first=True, norm_first=is_first
+        int(width), int(heads), int(hidden), dropout=0.0, activation="gelu", batch_first=True, norm_first=is_first
     )
-    return nn.TransformerDecoder(layer, int(layers), norm=nn.LayerNorm(width) if is_first else None)
+    return nn.TransformerDecoder(layer, int(layers), norm=nn.LayerNorm(int(width)) if is_first else None)
 
 
 class Textual(nn.Module):
@@ -107,7 +110,8 @@ class VirTex(nn.Module):
         shared = self.textual
         grid = self.visual["cnn"](pixels).flatten(2).transpose(1, 2)
         memory = shared.visual_projection(grid)
-        head = lambda states: functional.linear(states, shared.embedding.words.weight, shared.output["bias"])  # noqa: E731
+        table, bias = shared.embedding.words.weight, shared.output["bias"]
+        head = lambda states: functional.linear(states, table, bias)  # noqa: E731
         future = nn.Transformer.generate_square_subsequent_mask(ids[0].shape[1])
         total = memory.new_zeros(())
         for side, some, told in zip((self.textual, self.backward_textual), ids, labels, strict=True):

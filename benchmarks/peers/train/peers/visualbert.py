@@ -16,7 +16,8 @@ from peers.common import Batch, Job, Peer, filled
 
 def regions(scenes: Sequence[Scene], width: int) -> tuple[Tensor, Tensor]:
     """Features `[B, R, width]` and which of them are there `[B, R]`."""
-    rows = [torch.from_numpy(numpy.frombuffer(scene.features, dtype="<f4").reshape(-1, width).copy()) for scene in scenes]
+    values = (numpy.frombuffer(scene.features, dtype="<f4").reshape(-1, width).copy() for scene in scenes)
+    rows = [torch.from_numpy(one) for one in values]
     there = filled([[1] * len(row) for row in rows], 0)
     return nn.utils.rnn.pad_sequence(rows, batch_first=True), there
 
@@ -29,8 +30,7 @@ class Answers(nn.Module):
         self.model = model
 
     def forward(self, inputs: Batch, places: Tensor, shares: Tensor) -> Tensor:
-        """The loss of a batch. The answer is read at the mask, the last token but one: transformers' class reads it there too,
-        and maps the states of that place only."""
+        """The loss of a batch. The answer is read at the mask, the last token but one, where transformers' class reads it."""
         hidden = self.model.visual_bert(**inputs).last_hidden_state
         logits = self.model.cls(hidden[torch.arange(len(places)), places])
         return functional.kl_div(functional.log_softmax(logits, dim=-1), shares, reduction="batchmean")

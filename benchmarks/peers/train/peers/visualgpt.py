@@ -68,7 +68,8 @@ class Encoder(nn.Module):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         width = config["d_model"]
-        self.fc, self.layer_norm = nn.Linear(config["feature_dim"], width), nn.LayerNorm(width, config.get("norm_eps", 1e-5))
+        self.fc = nn.Linear(config["feature_dim"], width)
+        self.layer_norm = nn.LayerNorm(width, config.get("norm_eps", 1e-5))
         self.layers = nn.ModuleList(Layer(config) for _ in range(LEVELS))
 
     def forward(self, features: Tensor, mask: Tensor) -> list[Tensor]:
