@@ -3,7 +3,7 @@
     peer.py --recipe=clip --manifest=clip/check.toml --work=DIR --scenes=16 --steps=3
 
 Prints one JSON object: the loss and the length of the gradient of every step, its seconds (wall, and CPU over all
-threads), and the peak of the resident memory. Batches are made before the first step and lie in memory. The optimiser is
+threads), which tensors were trained, under our names, and the peak of the resident memory. Batches are made before the first step and lie in memory. The optimiser is
 torch's fused AdamW with the manifest's groups.
 
 `--profile` adds the operators that took most of the CPU time of the steps.
@@ -161,8 +161,10 @@ def main() -> None:
     told: dict[str, Any] = {"schema": 1, "layout": layout, "steps": [loop.step() for _ in range(arguments.steps)]}
     if arguments.profile:
         told["profile"] = profiled(loop, max(1, arguments.steps))
-    trained = sum(parameter.numel() for parameter in loop.parameters)
-    told |= {"trained": trained, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    told["trained"] = sorted(
+        peer.our_name(name) for name, parameter in peer.model.named_parameters() if parameter.grad is not None
+    )
+    told |= {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
     print(json.dumps(told))
 
 

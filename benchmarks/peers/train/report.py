@@ -168,10 +168,10 @@ def checked(rows: Sequence[Run]) -> str:
     """What was compared before."""
     lines = [
         "From the same weights, on the same batch: the losses of the first step and how far they are apart in proportion, "
-        "with the length of the gradient, and the losses after one and two steps of AdamW.",
+        "with the length of the gradient, and the losses after one and two steps of AdamW. Both train the same tensors.",
         "",
-        "| family | samples | sightline | peer | loss | gradient | later losses |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| family | samples | tensors | sightline | peer | loss | gradient | later losses |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
         first, later = row["steps"][0], row["steps"][1:]
@@ -179,6 +179,7 @@ def checked(rows: Sequence[Run]) -> str:
         cells = [
             row["recipe"],
             str(row["samples"]),
+            str(row["tensors"]),
             f"{first['ours']:.6f}",
             f"{first['peer']:.6f}",
             f"{first['loss']:.1e}",

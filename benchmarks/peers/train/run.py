@@ -117,6 +117,12 @@ class Bench:
         self.succeed(command)
         return lines(self.work / manifests.run_folder(recipe.name, purpose.name) / "metrics.jsonl")
 
+    def trained(self, recipe: Recipe, purpose: Purpose) -> list[str]:
+        """The tensors that our run moved in every step."""
+        last = self.work / manifests.run_folder(recipe.name, purpose.name) / "last/training.json"
+        moments: dict[str, int] = json.loads(last.read_text(encoding="utf-8"))["moments"]
+        return sorted(name for name, steps in moments.items() if steps == purpose.steps)
+
     def ours(self, recipe: Recipe, purpose: Purpose) -> list[str]:
         """Our command line, whose manifest is written and whose folder is empty."""
         manifest = manifests.derived(self.recipe(recipe), recipe, purpose, self.batch)
@@ -144,13 +150,18 @@ class Bench:
         batch = self.batch_of(recipe)
         purpose = Purpose("check", CHECKED_STEPS, batch)
         ours = self.train(recipe, purpose)
-        told = self.succeed([*self.peer(recipe, purpose, 1), f"--steps={CHECKED_STEPS}"])
-        found: Run = {"recipe": recipe.name, "samples": batch} | compared(ours, json.loads(told)["steps"])
+        told = json.loads(self.succeed([*self.peer(recipe, purpose, 1), f"--steps={CHECKED_STEPS}"]))
+        trained = self.trained(recipe, purpose)
+        found: Run = {"recipe": recipe.name, "samples": batch, "tensors": len(trained)}
+        found |= compared(ours, told["steps"])
         apart = "; ".join(
             f"step {at}: loss {one['ours']:.6f} and {one['peer']:.6f} ({one['loss']:.1e}), gradient {one['gradient']:.1e}"
             for at, one in enumerate(found["steps"], 1)
         )
         say(f"  {recipe.name}, {batch} samples: {apart}")
+        if trained != told["trained"]:
+            differing = sorted(set(trained) ^ set(told["trained"]))
+            raise Failed(f"only one of the sides trains {', '.join(differing)} of {recipe.name}")
         if any(line.get("left_out") for line in ours):
             raise Failed(f"our run of {recipe.name} left samples out")
         if not all(one["loss"] <= TOLERANCE and one["gradient"] <= GRADIENT for one in found["steps"]):

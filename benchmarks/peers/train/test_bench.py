@@ -47,7 +47,7 @@ def document(cases: list[dict[str, Any]]) -> dict[str, Any]:
         "versions": {"commit": "abc", "torch": "2"},
         "commands": {"ours": "sightline train", "peer": "python peer.py"},
         "notes": [],
-        "checks": [{"recipe": one["recipe"], "samples": 8, "steps": steps} for one in cases],
+        "checks": [{"recipe": one["recipe"], "samples": 8, "tensors": 5, "steps": steps} for one in cases],
         "cases": cases,
         "profiles": [],
     }
