@@ -6,7 +6,7 @@ Prints one JSON object: the loss and the length of the gradient of every step, i
 threads), which tensors were trained, under our names, and the peak of the resident memory. Batches are made before the first step and lie in memory. The optimiser is
 torch's fused AdamW with the manifest's groups.
 
-`--profile` adds the operators that took most of the CPU time of the steps.
+`--profile` adds the operators that took most of the time of as many steps more.
 """
 
 from __future__ import annotations
@@ -74,13 +74,16 @@ class Loop:
         batch = self.batches[self.done % len(self.batches)]
         self.optimiser.zero_grad(set_to_none=True)
         loss = self.peer.model(**batch)
+        forward = time.perf_counter()
         loss.backward()
+        backward = time.perf_counter()
         most = self.written.get("clip_grad_norm", float("inf"))
         length = torch.nn.utils.clip_grad_norm_(self.parameters, most)
         self.optimiser.step()
         self.done += 1
         told = {"loss": loss.item(), "gradient": length.item()}
-        return told | {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+        told |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+        return told | {"forward_s": forward - wall, "backward_s": backward - forward}
 
     def use(self, layout: Any) -> None:
         """Keeps convolutions and pixels in this memory layout."""
@@ -108,7 +111,7 @@ class Loop:
 
 
 def profiled(loop: Loop, steps: int) -> list[dict[str, Any]]:
-    """The operators of some steps, by their own share of the CPU time."""
+    """The operators of some steps, by their own share of the time."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU]) as told:

@@ -153,14 +153,29 @@ def table(case: Run) -> str:
     return "\n".join(lines)
 
 
+def shares(phases: dict[str, float]) -> str:
+    """Phases with their shares, the largest first."""
+    rows = sorted(phases.items(), key=lambda row: -row[1])
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in rows)
+
+
 def profile(found: Run) -> str:
     """Where the time of both sides goes."""
-    lines = [f"### {recipe_named(found['recipe']).what}", "", "| sightline, function | share |", "| --- | ---: |"]
-    if found["ours"] is None:
-        lines.append("| `perf` is not there | |")
-    lines += [f"| `{row['name']}` | {100 * row['share']:.1f} % |" for row in found["ours"] or []]
-    lines += ["", "| peer, operator | calls a step | share |", "| --- | ---: | ---: |"]
-    lines += [f"| `{row['name']}` | {row['calls']} | {100 * row['share']:.1f} % |" for row in found["peer"]]
+    ours, peer = found["ours"], found["peer"]
+    lines = [f"### {recipe_named(found['recipe']).what}", ""]
+    if ours is None:
+        lines.append("`perf` is not there: nothing is known of ours.")
+    else:
+        lines += [
+            f"Sightline: {shares(ours['phases'])} ({ours['samples']} samples).",
+            "",
+            "| phase | innermost function of ours | operation | share |",
+            "| --- | --- | --- | ---: |",
+        ]
+        for row in ours["rows"]:
+            lines.append(f"| {row['phase']} | `{row['caller']}` | `{row['operation']}` | {100 * row['share']:.1f} % |")
+    lines += ["", f"Peer: {shares(peer['phases'])}.", "", "| operator | calls a step | share |", "| --- | ---: | ---: |"]
+    lines += [f"| `{row['name']}` | {row['calls']} | {100 * row['share']:.1f} % |" for row in peer["rows"]]
     return "\n".join(lines)
 
 
@@ -218,8 +233,9 @@ def markdown(document: Run) -> str:
     if document["profiles"]:
         parts += [
             "## Where the time goes",
-            "One thread. Ours: functions by their own share of the samples of `perf` in the second half of a run, peer: "
-            "operators by their own share of CPU time in torch's profiler.",
+            "One thread. Ours: samples of `perf` behind the warm-up, each put down to the innermost of candle's "
+            "operations and the innermost function of ours that called it (functions that were inlined are not seen); "
+            "peer: operators by their own share of the time in torch's profiler.",
             *[profile(found) for found in document["profiles"]],
         ]
     parts += ["## Agreement", checked(document["checks"]), "\n".join(["```", *document["commands"].values(), "```"])]

@@ -50,7 +50,7 @@ from driver import (  # noqa: E402
 from families import NAMES, PROPOSALS, Recipe, recipe_named, with_needs  # noqa: E402
 from manifests import Manifest, Purpose  # noqa: E402
 from measure import measure  # noqa: E402
-from ours import CpuWatch, profile  # noqa: E402
+from ours import Watch, profile  # noqa: E402
 
 PACKAGES = ("torch", "transformers", "tokenizers", "sentencepiece", "numpy", "pillow")
 CHECKED_STEPS = 3
@@ -192,7 +192,7 @@ class Bench:
         out, log = self.work / "timed.json", self.work / "timed.log"
         load = os.getloadavg()[0]
         cpus = set(sorted(os.sched_getaffinity(0))[:threads])
-        watch = CpuWatch(speed, (self.warmups, self.warmups + self.steps)) if side == OURS else None
+        watch = Watch(speed, (self.warmups, self.warmups + self.steps)) if side == OURS else None
         measured = measure(command, cpus, environment(threads), out, log)
         watched = watch.stop() if watch else {}
         if measured.status != 0:
@@ -204,8 +204,8 @@ class Bench:
             run["wall_s"] = [one["seconds"] for one in steps]
             run["waited_s"] = [one["waited_seconds"] for one in steps]
             # The last step may be seen when the process is gone: then all that it did after the warm-up counts.
-            end = watched.get(self.warmups + self.steps, measured.cpu_s())
-            run["cpu_s"] = end - watched[self.warmups] if self.warmups in watched else None
+            _, end = watched.get(self.warmups + self.steps, (0.0, measured.cpu_s()))
+            run["cpu_s"] = end - watched[self.warmups][1] if self.warmups in watched else None
             run["peak_bytes"] = measured.peak_bytes()
         else:
             told = json.loads(out.read_text(encoding="utf-8"))
@@ -221,13 +221,14 @@ class Bench:
         batch = self.batch_of(recipe)
         purpose = Purpose("profile", self.warmups + self.steps, batch * BATCHES)
         ours = self.ours(recipe, purpose)
-        found = profile(ours, environment(1), self.work / "perf.data")
+        speed = self.work / manifests.run_folder(recipe.name, purpose.name) / "speed.jsonl"
+        found = profile(ours, environment(1), self.work / "perf.data", speed, self.warmups)
         if found is None:
             # The peer may read what our run computes before its first step.
             self.succeed(ours)
         options = [f"--steps={max(2, self.steps // 4)}", f"--warmups={self.warmups}", "--choose-layout", "--profile"]
-        told = self.succeed([*self.peer(recipe, purpose, 1), *options])
-        return {"recipe": recipe.name, OURS: found, PEER: json.loads(told)["profile"]}
+        told = json.loads(self.succeed([*self.peer(recipe, purpose, 1), *options]))
+        return {"recipe": recipe.name, OURS: found, PEER: {"phases": phases(told["steps"]), "rows": told["profile"]}}
 
     def succeed(self, command: Sequence[str]) -> str:
         """What a command prints; the bench stops where it fails."""
@@ -236,6 +237,13 @@ class Bench:
             tail = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
             raise Failed(f"`{shlex.join(command)}` ended with status {done.returncode}:\n{tail}")
         return done.stdout
+
+
+def phases(steps: Sequence[Run]) -> dict[str, float]:
+    """The shares of the parts of the peer's steps."""
+    whole = sum(one["wall_s"] for one in steps)
+    parts = {name: sum(one[f"{name}_s"] for one in steps) / whole for name in ("forward", "backward")}
+    return parts | {"optimiser": 1.0 - sum(parts.values())}
 
 
 def lines(path: Path) -> list[Run]:

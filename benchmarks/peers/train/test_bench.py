@@ -159,18 +159,23 @@ class Comparing(unittest.TestCase):
 class Watching(unittest.TestCase):
     """Our program from outside."""
 
-    def test_functions_are_named_without_types_and_columns(self) -> None:
+    def test_samples_are_put_down_to_the_innermost_operation_and_who_called_it(self) -> None:
         text = (
-            "# Samples\n"
-            "    31.80%  [.] gemm::fma::f32::x2x6::h0123456789abcdef            -      -\n"
-            "    10.00%  [.] <a::B<c::D> as e::F>::run::<u8>\n"
-            "     4.00%  [k] clear_page_erms\n"
-            "     0.60%  [.] too_little\n"
+            "sl 10 9.000000: \n"
+            "\t 1a gemm_f32::microkernel::fma::f32::x2x6::h0123456789abcdef\n"
+            "\t 1b candle_core::storage::Storage::matmul_inside\n"
+            "\t 1b candle_core::tensor::Tensor::matmul\n"
+            "\t 1c <sightline_nn::tracked::Map as candle_core::custom_op::CustomOp3>::bwd\n"
+            "\t 1d candle_core::backprop::<impl candle_core::tensor::Tensor>::backward\n"
+            "\t 1e sightline_train::run::Run::stage\n\n"
+            "sl 11 9.500000: \n\t 1a [unknown]\n"
         )
-        found = {row["name"]: row["share"] for row in ours.functions(text)}
-        self.assertAlmostEqual(found["fma::f32::x2x6"], 0.318)
-        self.assertAlmostEqual(found["clear_page_erms"], 0.04)
-        self.assertEqual(len(found), 3)
+        found = ours.attributed(ours.stacks(text))
+        self.assertEqual([at for at, _ in ours.stacks(text)], [9.0, 9.5])
+        self.assertEqual((found["samples"], found["phases"]), (2, {"backward": 0.5, "other": 0.5}))
+        row = {"phase": "backward", "caller": "Map::bwd", "operation": "matmul", "share": 0.5}
+        self.assertEqual(found["rows"][0], row)
+        self.assertEqual(ours.attributed([])["rows"], [])
 
     def test_the_cpu_time_of_a_process_is_known_while_it_lives(self) -> None:
         self.assertIsNotNone(ours.cpu_s(1))
@@ -199,7 +204,8 @@ class Reporting(unittest.TestCase):
     def test_families_that_are_not_there_are_named(self) -> None:
         cases = [case(name, [turn("ours", 1, [1.0]), turn("peer", 1, [1.0])]) for name in NAMES]
         whole, part = document(cases), document(cases[:-1])
-        whole["profiles"] = [{"recipe": "clip", "ours": None, "peer": [{"name": "aten::mm", "calls": 3, "share": 0.5}]}]
+        rows = [{"name": "aten::mm", "calls": 3, "share": 0.5}]
+        whole["profiles"] = [{"recipe": "clip", "ours": None, "peer": {"phases": {"forward": 1.0}, "rows": rows}}]
         text = report.markdown(whole)
         for recipe in RECIPES:
             self.assertIn(f"### {recipe.what}, 1 thread", text)
