@@ -40,7 +40,7 @@ test-ray: (_build)
 test-slurm: (_build)
     @integrations/slurm/test_cluster.sh "${CARGO_TARGET_DIR:-target}/release/sightline"
 
-# Time AREA (fetch, metrics, models, preprocess or shards) against its reference programs, after checking that both give the same values.
+# Time AREA (fetch, metrics, models, preprocess, shards or train) against its reference programs, after checking that both give the same values.
 bench-peers area *args: (_peers area) (_peers-build area)
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/run.py {{ args }}
 

@@ -1,0 +1,5 @@
+"""GPT-2, the next token."""
+
+from peers.language import Family
+
+__all__ = ["Family"]
