@@ -73,7 +73,7 @@ asif() {
     local images=("$scenes"/images/train/*.jpg)
     "$sightline" embed "$zoo/clip-tiny" -o "$pairs/images.npy" --images "${images[@]:0:$anchors}" >&2
     "$sightline" embed "$zoo/align-tiny" --texts-file "$pairs/texts.txt" -o "$pairs/texts.npy" >&2
-    "$sightline" models asif build "$zoo/$name" --k 50 --precision int8 --images "$pairs/images.npy" --texts "$pairs/texts.npy" \
+    "$sightline" models asif build "$zoo/$name" --k $((anchors / 20)) --precision int8 --images "$pairs/images.npy" --texts "$pairs/texts.npy" \
         --image-encoder "$zoo/clip-tiny" --text-encoder "$zoo/align-tiny" >&2
 }
 

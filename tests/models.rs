@@ -1,7 +1,7 @@
 //! `sightline models check` and `import`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::util::{Sandbox, workspace};
 
@@ -337,6 +337,15 @@ fn anchors_are_built_asked_added_and_deleted() {
         .as_u64()
         .unwrap();
     assert!(![2, 5].contains(&anchor));
+
+    // An encoder beside the model is named from there, and found when both are moved.
+    for (name, bytes) in crate::util::files(Path::new(clip), |_| true) {
+        sandbox.write(&format!("zoo/clip/{name}"), bytes);
+    }
+    let beside = "--image-encoder zoo/clip --text-encoder zoo/clip";
+    run(&format!("models asif build zoo/made {pairs} {beside}")).expect(0);
+    std::fs::rename(sandbox.path("zoo"), sandbox.path("moved")).unwrap();
+    run("models asif query moved/made --images photos/tiny.png --texts something").expect(0);
 
     // Vectors of another encoder.
     let small = models.join("clip/hf_gelu_eosid_bin");

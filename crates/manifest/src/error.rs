@@ -323,7 +323,9 @@ pub enum Fault {
         with: String,
     },
     /// Captions made of columns cannot be read.
-    #[error("`{form}` is no form of captions: {problem}; columns of metadata stand in braces, as in \"{{title}}. {{alt}}\"")]
+    #[error(
+        "`{form}` is no form of captions: {problem}; columns of metadata stand in braces, as in \"{{title}}. {{alt}}\""
+    )]
     CaptionForm {
         /// What is written.
         form: String,

@@ -84,6 +84,7 @@ fn bicaptioning_r50_l1_h2048() -> VirTexConfig {
         max_caption_length: 30,
         max_decoding_steps: 30,
         decoder: DecoderConfig::Beam { width: 5 },
+        keep_start: false,
         unk_index: 0,
         sos_index: 1,
         eos_index: 2,

@@ -121,7 +121,12 @@ impl ConvNorm {
 
     /// A convolution in `dtype`, of a weight and a norm in `f32`: they are rounded as one. Gradients flow through the
     /// product too, which is much smaller than the maps that the norm would have to be computed on.
-    fn new(weight: &Tensor, norm: &BatchNorm, spec: &ConvolutionSpec, dtype: DType) -> Result<Self> {
+    fn new(
+        weight: &Tensor,
+        norm: &BatchNorm,
+        spec: &ConvolutionSpec,
+        dtype: DType,
+    ) -> Result<Self> {
         // What stands in for a missing tensor is not in order and must not be multiplied: it has no memory. Who asked for
         // it is told that it is missing, and computes nothing.
         let is_there = |tensor: &Tensor| tensor.is_contiguous();

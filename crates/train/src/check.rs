@@ -223,9 +223,7 @@ fn check_texts(stages: &[Stage<'_>], samples: &Samples, captions: &Captions) -> 
             continue;
         }
         for asked in questions(&sample.meta) {
-            asking
-                .iter()
-                .try_for_each(|o| o.check_text(&asked.text))?;
+            asking.iter().try_for_each(|o| o.check_text(&asked.text))?;
         }
     }
     Ok(())

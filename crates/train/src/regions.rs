@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sightline_core::{Digest, Sample};
 use sightline_core::digest::Hasher;
 use sightline_core::image_spec::Size;
+use sightline_core::{Digest, Sample};
 use sightline_models::objective::RegionTarget;
 use sightline_preprocess::image_names::{ImageNames, SameName};
 use sightline_preprocess::regions::{self, RegionLimits, RegionParts, Regions, Source};

@@ -80,7 +80,10 @@ mod tests {
         let scenes = samples(&spec, Split::Train).unwrap();
         let reward = CiderReward::default();
         reward
-            .count(&Samples::memory("scenes", scenes.clone()), &Captions::default())
+            .count(
+                &Samples::memory("scenes", scenes.clone()),
+                &Captions::default(),
+            )
             .unwrap();
         let candidates = vec![scenes[0].captions[0].clone(), scenes[1].captions[0].clone()];
         let references = [&scenes[0].captions[..], &scenes[0].captions[..]];

@@ -142,7 +142,10 @@ mod tests {
             ("{b} a}", "`}` without `{`"),
         ] {
             let refused = CaptionForm::try_from(written.to_owned()).unwrap_err();
-            assert!(refused.to_string().contains(problem), "{written}: {refused}");
+            assert!(
+                refused.to_string().contains(problem),
+                "{written}: {refused}"
+            );
         }
     }
 }

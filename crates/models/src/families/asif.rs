@@ -91,7 +91,12 @@ fn encoder(
     side: Side,
 ) -> Result<(&'static Family, ModelSpec)> {
     let folder = spec.folder(FAMILY.name)?;
-    let checkpoint = folder.join(config.encoder(folder, side)?);
+    let named = config.encoder(folder, side)?;
+    let checkpoint = match (named.strip_prefix(".."), folder.parent()) {
+        // Nobody gets through a folder that is still to be made.
+        (Ok(rest), Some(above)) if !folder.exists() => above.join(rest),
+        _ => folder.join(named),
+    };
     crate::encoder::encoder(spec, checkpoint, FAMILY.name)
 }
 

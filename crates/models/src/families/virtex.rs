@@ -209,6 +209,15 @@ impl VirTex {
         NodeBeam::new(width, per_node, self.config.eos_index, max_tokens).forbid_repeats()
     }
 
+    /// What searches that look for the likeliest caption see of its start.
+    fn beam_start(&self) -> Start {
+        if self.config.keep_start {
+            Start::Kept
+        } else {
+            Start::Dropped
+        }
+    }
+
     /// VirTex's nucleus sampling.
     fn nucleus(&self, p: f32, max_tokens: usize, seed: Seed) -> Sampling {
         let spec = SamplingSpec {
@@ -430,7 +439,7 @@ impl Generate for VirTex {
 
         let beam = |width: usize, per_node: usize| {
             let searches = vec![self.beam(width, per_node, max_tokens); prompts.len()];
-            self.search(&memory, searches, Start::Dropped)
+            self.search(&memory, searches, self.beam_start())
         };
         let found = match decoding.strategy {
             Strategy::Greedy => beam(1, 1)?,

@@ -18,8 +18,8 @@ use crate::check::Check;
 use crate::folder::{CONFIG, check_vocabulary};
 use crate::loss::{cross_entropy, told};
 use crate::objective::{
-    DocumentPart, Given, Loss, Need, Objective, ObjectiveEntry, ObjectiveSpec, TrainableFamily, TrainingBatch,
-    TrainingExample, filled, found, options,
+    DocumentPart, Given, Loss, Need, Objective, ObjectiveEntry, ObjectiveSpec, TrainableFamily,
+    TrainingBatch, TrainingExample, filled, found, options,
 };
 use crate::{Result, TokenizerChoice, VisualSpec};
 
@@ -218,11 +218,11 @@ impl NextToken {
             let caption = example.captions.first();
             vec![caption.ok_or_else(|| example.lacks(NEXT_TOKEN, "a caption"))?]
         } else {
-            let text = |part| match part {
-                &DocumentPart::Text(ref text) => Some(text.as_str()),
+            let texts = example.document.iter().filter_map(|part| match part {
+                DocumentPart::Text(text) => Some(text.as_str()),
                 DocumentPart::Image(_) => None,
-            };
-            example.document.iter().filter_map(text).collect()
+            });
+            texts.collect()
         };
         for (number, text) in texts.into_iter().enumerate() {
             if number > 0 {
@@ -531,7 +531,10 @@ mod tests {
         assert_eq!(row.told, told);
         assert_eq!(row.vectors.keys().copied().collect::<Vec<_>>(), [0, 1]);
         row.truncate(1);
-        assert_eq!((row.ids.len(), row.told.len(), row.vectors.len()), (1, 1, 1));
+        assert_eq!(
+            (row.ids.len(), row.told.len(), row.vectors.len()),
+            (1, 1, 1)
+        );
 
         let mut empty = Row::default();
         empty.learn(&[], 9);

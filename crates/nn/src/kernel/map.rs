@@ -190,7 +190,10 @@ pub(crate) fn depthwise_gradient(
         of_taps
     });
     for image in each.collect::<Vec<_>>() {
-        of_taps.iter_mut().zip(&image).for_each(|(sum, v)| *sum += v);
+        of_taps
+            .iter_mut()
+            .zip(&image)
+            .for_each(|(sum, v)| *sum += v);
     }
 }
 

@@ -70,6 +70,9 @@ pub struct VirTexConfig {
     pub image_size: usize,
     /// How captions are decoded.
     pub decoder: DecoderConfig,
+    /// Whether searches see the start token before every word, as training does. The published program's beam search
+    /// drops it behind the first word, and so do the published models.
+    pub keep_start: bool,
     /// What is no word, and padding.
     pub unk_index: u32,
     /// Before every caption.
@@ -126,6 +129,8 @@ struct Written {
     max_decoding_steps: usize,
     #[serde(default = "Defaults::image_size")]
     image_size: usize,
+    #[serde(default)]
+    keep_start: bool,
     #[serde(default)]
     unk_index: u32,
     #[serde(default = "Defaults::sos_index")]
@@ -258,6 +263,7 @@ impl VirTexConfig {
             max_decoding_steps: written.max_decoding_steps,
             image_size: written.image_size,
             decoder: Defaults::BEAM,
+            keep_start: written.keep_start,
             unk_index: written.unk_index,
             sos_index: written.sos_index,
             eos_index: written.eos_index,
@@ -305,6 +311,7 @@ impl VirTexConfig {
                 .number("MODEL.DECODER.MAX_DECODING_STEPS", Defaults::length())?,
             image_size: read.number("DATA.IMAGE_CROP_SIZE", Defaults::image_size())?,
             decoder,
+            keep_start: false,
             unk_index: read.number("DATA.UNK_INDEX", 0)?,
             sos_index: read.number("DATA.SOS_INDEX", Defaults::sos_index())?,
             eos_index: read.number("DATA.EOS_INDEX", Defaults::eos_index())?,
