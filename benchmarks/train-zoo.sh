@@ -65,7 +65,7 @@ magic() {
 asif() {
     local name=$1 anchors=$2 scenes=out/train/scenes pairs=out/train/$1
     [ -f "$scenes/dataset.json" ] ||
-        "$sightline" synth scenes --out "$scenes" --train 4000 --val 0 --test 0 --max-objects 2 >&2
+        "$sightline" synth scenes --out "$scenes" --train 3000 --val 0 --test 0 --max-objects 2 >&2
     rm -rf "$pairs" "${zoo:?}/$name"
     mkdir -p "$pairs"
     head -n "$anchors" "$scenes/scenes_train.jsonl" |
@@ -82,7 +82,7 @@ for name in "${names[@]}"; do
     echo "$name" >&2
     case $name in
         magic-tiny) magic ;;
-        asif-tiny) asif "$name" 4000 ;;
+        asif-tiny) asif "$name" 3000 ;;
         asif-1000-tiny) asif "$name" 1000 ;;
         asif-100-tiny) asif "$name" 100 ;;
         *) train "$name" ;;
