@@ -91,12 +91,7 @@ fn encoder(
     side: Side,
 ) -> Result<(&'static Family, ModelSpec)> {
     let folder = spec.folder(FAMILY.name)?;
-    let named = config.encoder(folder, side)?;
-    let checkpoint = match (named.strip_prefix(".."), folder.parent()) {
-        // Nobody gets through a folder that is still to be made.
-        (Ok(rest), Some(above)) if !folder.exists() => above.join(rest),
-        _ => folder.join(named),
-    };
+    let checkpoint = config.encoder(folder, side)?;
     crate::encoder::encoder(spec, checkpoint, FAMILY.name)
 }
 

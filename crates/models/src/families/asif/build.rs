@@ -66,7 +66,7 @@ fn is_own(path: &Path) -> Result<bool> {
 
 /// Length of the vectors of the encoder of that side.
 fn width(spec: &ModelSpec, config: &AsifConfig, folder: &Path, side: Side) -> Result<usize> {
-    let checkpoint = folder.join(config.encoder(folder, side)?);
+    let checkpoint = config.encoder(folder, side)?;
     let (family, spec) = encoder(spec, checkpoint, FAMILY.name)?;
     let model = (family.load)(&spec, &Device::Cpu)?;
     Ok(embed(model.as_ref(), family.name)?.width())

@@ -64,15 +64,20 @@ impl AsifConfig {
     }
 
     /// The folder of the encoder of that side, as the configuration in `folder` names it.
-    pub(super) fn encoder(&self, folder: &Path, side: Side) -> Result<&Path> {
+    pub(super) fn encoder(&self, folder: &Path, side: Side) -> Result<PathBuf> {
         let (field, encoder) = match side {
             Side::Image => ("image_encoder", &self.image_encoder),
             Side::Text => ("text_encoder", &self.text_encoder),
         };
-        encoder.as_deref().ok_or_else(|| {
+        let Some(named) = encoder else {
             let path = folder.join(CONFIG);
             let wanted = "the folder of a checkpoint whose family embeds";
-            Check::new(&path).wrong(field, &"absent", wanted)
+            return Err(Check::new(&path).wrong(field, &"absent", wanted));
+        };
+        Ok(match (named.strip_prefix(".."), folder.parent()) {
+            // Nobody gets through a folder that is still to be made.
+            (Ok(rest), Some(above)) if !folder.exists() => above.join(rest),
+            _ => folder.join(named),
         })
     }
 
