@@ -44,8 +44,8 @@ fn question(meta: &Map<String, Value>) -> Option<Question> {
     (!answers.is_empty()).then_some(Question { text, answers })
 }
 
-/// What each answer, in the form in which VQA's evaluation compares them, is worth there: `min(1, n / 3)`, `n` counting who else said so, on average over the
-/// people. Of ten people: 0.3, 0.6, 0.9 and 1 for one, two, three and more.
+/// What each answer, in the form in which VQA's evaluation compares them, is worth there: `min(1, n / 3)`, `n` counting who
+/// else said so, on average over the people. Of ten people: 0.3, 0.6, 0.9 and 1 for one, two, three and four or more.
 fn scores<'a>(said: impl Iterator<Item = &'a str>) -> Vec<(String, f32)> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut people = 0;
