@@ -553,7 +553,7 @@ fn threads_do_not_change_a_byte_and_seeds_do() {
             digests(dir.path())
         })
         .collect();
-    assert_eq!(all[0].len(), 540 + 3 * 11 + 4);
+    assert_eq!(all[0].len(), 540 + 3 * 12 + 4);
     assert_eq!(all[0], all[1]);
     assert_ne!(
         all[0]["images/test/000000.jpg"],

@@ -551,7 +551,7 @@ gated = { dim_head = 8, heads = 2, ff_mult = 2 }"#;
     let error = run(folder, "odd", &odd).unwrap_err().to_string();
     assert_eq!(
         error,
-        "stage 1 has batches of 8 samples, in parts of 8, and documents of 3 images"
+        "stage 1 has batches of 8 samples, in parts of 8, and documents of 3 samples"
     );
 }
 
