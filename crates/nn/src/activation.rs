@@ -78,6 +78,12 @@ pub(crate) fn add_activated(
     {
         return Ok(kernel::cuda::add_activation(&x, y, activation)?);
     }
+    if let Some(activation) = activation
+        && is_trainable(&[&x, y])
+        && x.dims() == y.dims()
+    {
+        return tracked::add_activate(&x, y, activation);
+    }
     let sum = (&x + y.to_dtype(x.dtype())?)?;
     match activation {
         Some(activation) => activation.composed(&sum),

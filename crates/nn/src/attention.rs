@@ -138,10 +138,7 @@ impl Attention {
         mask: Option<&Mask>,
     ) -> Result<Tensor> {
         match (self.key_value, other) {
-            (KeyValue::Own, None) => {
-                let (queries, seen) = self.own(x)?;
-                self.mix(&queries, &seen, mask)
-            }
+            (KeyValue::Own, None) => Ok(self.look_at_own(x, mask)?.0),
             (KeyValue::Other { .. }, Some(other)) => {
                 self.look_at(x, &self.keys_values(other)?, mask)
             }
@@ -211,6 +208,9 @@ impl Attention {
         turn: Option<Turn<'_>>,
         mask: Option<&Mask>,
     ) -> Result<(Tensor, KeysValues)> {
+        if seen.is_none() && turn.is_none() && self.key_value == KeyValue::Own {
+            return self.look_at_own(x, mask);
+        }
         let (mut queries, mut new) = match &self.projections {
             Projections::Own(_) => self.own(x)?,
             Projections::Apart(queries, _) => (queries.forward(x)?, self.keys_values(x)?),
@@ -244,20 +244,44 @@ impl Attention {
         self.mix(&queries, &seen, mask.as_ref())
     }
 
+    /// What `x` `[B, T, width]` sees of itself, `[B, T, width]`; and its keys and values.
+    fn look_at_own(&self, x: &Tensor, mask: Option<&Mask>) -> Result<(Tensor, KeysValues)> {
+        if let Projections::Own(all) = &self.projections {
+            let all = all.forward(x)?;
+            let values = mask.map(Mask::values);
+            let tensors: Vec<&Tensor> = [&all].into_iter().chain(values).collect();
+            if all.track_op() && all.elem_count() > 0 && is_trainable(&tensors) {
+                // Their gradient is one too: what lies side by side is not cut.
+                let (batch, len, _) = all.dims3()?;
+                if let Some(values) = values {
+                    check_mask(&[batch, self.heads, len, len], values)?;
+                }
+                let mixed = tracked::own_attention(&all, values, self.head_shape())?;
+                return Ok((self.out.forward(&mixed)?, self.cut(&all)?.1));
+            }
+            let (queries, seen) = self.cut(&all)?;
+            return Ok((self.mix(&queries, &seen, mask)?, seen));
+        }
+        let (queries, seen) = self.own(x)?;
+        Ok((self.mix(&queries, &seen, mask)?, seen))
+    }
+
     /// Queries, keys and values of one sequence `[B, T, width]`.
     fn own(&self, x: &Tensor) -> Result<(Tensor, KeysValues)> {
-        let inner = self.heads * self.head_dim;
         match &self.projections {
-            Projections::Own(all) => {
-                let all = all.forward(x)?;
-                let keys_values = all.narrow(2, inner, 2 * inner)?;
-                Ok((all.narrow(2, 0, inner)?, KeysValues::new(keys_values)))
-            }
+            Projections::Own(all) => self.cut(&all.forward(x)?),
             Projections::Apart(queries, keys_values) => {
                 let keys_values = KeysValues::new(keys_values.forward(x)?);
                 Ok((queries.forward(x)?, keys_values))
             }
         }
+    }
+
+    /// What lies side by side, `[B, T, 3 * heads * head_dim]`.
+    fn cut(&self, all: &Tensor) -> Result<(Tensor, KeysValues)> {
+        let inner = self.heads * self.head_dim;
+        let keys_values = all.narrow(2, inner, 2 * inner)?;
+        Ok((all.narrow(2, 0, inner)?, KeysValues::new(keys_values)))
     }
 
     /// `queries` `[B, T, heads * head_dim]` look at `seen`; returns `[B, T, output]`.
@@ -288,16 +312,19 @@ impl Attention {
         let mixed = if fused {
             self.fused(queries, seen, mask)?
         } else if seen.vectors.dims()[0] == batch && keys > 0 && is_trainable(&tensors) {
-            let heads = HeadShape {
-                heads: self.heads,
-                head_dim: self.head_dim,
-                scale: self.scale(),
-            };
-            tracked::attention(queries, &seen.vectors, mask, heads)?
+            tracked::attention(queries, &seen.vectors, mask, self.head_shape())?
         } else {
             self.composed(queries, seen, mask)?
         };
         self.out.forward(&mixed)
+    }
+
+    fn head_shape(&self) -> HeadShape {
+        HeadShape {
+            heads: self.heads,
+            head_dim: self.head_dim,
+            scale: self.scale(),
+        }
     }
 
     fn scale(&self) -> f32 {

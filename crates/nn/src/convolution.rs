@@ -8,10 +8,10 @@
 //! [`ConvNorm`] multiplies it into the convolution when it is loaded. Where a gradient is tracked the two stay
 //! apart, and the convolution is made of candle's operations.
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
+use candle_core::{DType, Tensor};
 
-use crate::kernel::map::{self, Sliding, Windows};
-use crate::linear::{elements, is_fusable, with_elements};
+use crate::kernel::map::{Sliding, Windows};
+use crate::linear::{is_fusable, with_elements};
 use crate::tracked::{self, is_trainable};
 use crate::{Activation, Error, Linear, Result, Weights};
 
@@ -65,7 +65,7 @@ impl ConvolutionSpec {
     }
 
     /// Shape of its weight.
-    fn weight(&self) -> [usize; 4] {
+    pub(crate) fn weight(&self) -> [usize; 4] {
         let inputs = self.input / self.groups.max(1);
         [self.output, inputs, self.kernel, self.kernel]
     }
@@ -192,7 +192,7 @@ impl BatchNorm {
 
 /// A convolution, with a bias when a norm was multiplied into it.
 #[derive(Clone, Debug)]
-struct Convolution {
+pub(crate) struct Convolution {
     spec: ConvolutionSpec,
     form: Form,
 }
@@ -210,8 +210,12 @@ enum Form {
 }
 
 impl Convolution {
-    /// `weight` `[output, input / groups, kernel, kernel]`.
-    fn new(weight: &Tensor, bias: Option<Tensor>, spec: &ConvolutionSpec) -> Result<Self> {
+    /// `weight` `[output, input / groups, kernel, kernel]`, `bias` `[output]`.
+    pub(crate) fn new(
+        weight: &Tensor,
+        bias: Option<Tensor>,
+        spec: &ConvolutionSpec,
+    ) -> Result<Self> {
         let is_fast = is_fusable(weight) && bias.as_ref().is_none_or(is_fusable);
         let form = match bias {
             bias if spec.is_linear() => {
@@ -230,7 +234,7 @@ impl Convolution {
     }
 
     /// `x` `[B, H, W, input]`; returns `[B, h, w, output]`.
-    fn forward(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
         let spec = &self.spec;
         let sliding = sliding(x, spec.input, (spec.kernel, spec.stride), spec.padding)?;
         let x = &x.contiguous()?;
@@ -238,11 +242,7 @@ impl Convolution {
             Form::Position(linear) => linear.run(x, activation),
             Form::Patch(linear) if is_fusable(x) => by_patches(linear, x, &sliding, activation),
             Form::Channel(taps, bias) if is_fusable(x) => {
-                let filter = Depthwise {
-                    sliding,
-                    activation,
-                };
-                Ok(x.apply_op3_no_bwd(taps, bias, &filter)?)
+                tracked::depthwise(x, taps, bias, sliding, activation)
             }
             _ => self.composed(x, activation),
         }
@@ -257,15 +257,15 @@ impl Convolution {
             let sliding = sliding(x, spec.input, (spec.kernel, spec.stride), spec.padding)?;
             match &bias {
                 bias if spec.groups == 1 => {
-                    return by_windows(x, &weight, bias.as_ref(), sliding, activation);
+                    let rows = weight
+                        .permute((0, 2, 3, 1))?
+                        .contiguous()?
+                        .flatten_from(1)?;
+                    return tracked::convolution(x, &rows, bias.as_ref(), sliding, activation);
                 }
                 Some(bias) if spec.is_depthwise() => {
                     let taps = weight.flatten_from(1)?.t()?.contiguous()?;
-                    let map = tracked::depthwise(x, &taps, bias, sliding)?;
-                    return match activation {
-                        Some(activation) => tracked::activate(&map, activation),
-                        None => Ok(map),
-                    };
+                    return tracked::depthwise(x, &taps, bias, sliding, activation);
                 }
                 _ => {}
             }
@@ -339,23 +339,6 @@ impl Convolution {
     }
 }
 
-/// The convolution of `x` `[B, H, W, input]` with `weight` `[output, input, side, side]` as a linear map of what the window
-/// sees at each place, through which gradients flow; all MUST be [trainable](is_trainable).
-pub(crate) fn by_windows(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    sliding: Sliding,
-    activation: Option<Activation>,
-) -> Result<Tensor> {
-    let (batch, output) = (x.dim(0)?, weight.dim(0)?);
-    let shape = (batch, sliding.out_height, sliding.out_width, output);
-    let rows = weight.permute((0, 2, 3, 1))?.contiguous()?;
-    let seen = tracked::windows(x, sliding)?;
-    let map = tracked::linear(&seen, &rows.flatten_from(1)?, bias, activation)?;
-    Ok(map.reshape(shape)?)
-}
-
 /// How a square window of `(side, stride)` slides over `x`, which MUST be `[B, H, W, channels]`.
 pub(crate) fn sliding(
     x: &Tensor,
@@ -424,36 +407,6 @@ fn by_patches(
         };
         linear.run_rows(&windows, batch * height * width, activation, &dims)
     })?
-}
-
-struct Depthwise {
-    sliding: Sliding,
-    activation: Option<Activation>,
-}
-
-impl CustomOp3 for Depthwise {
-    fn name(&self) -> &'static str {
-        "depthwise-convolution"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        taps: &CpuStorage,
-        taps_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let shape = &self.sliding;
-        let batch = x_layout.dims().first().copied().unwrap_or(0);
-        let dims = (batch, shape.out_height, shape.out_width, shape.channels);
-        let mut out = vec![0.0; batch * shape.out_height * shape.out_width * shape.channels];
-        let filters = (elements(taps, taps_layout)?, elements(bias, bias_layout)?);
-        let x = elements(x, x_layout)?;
-        map::depthwise(&mut out, x, filters, shape, self.activation);
-        Ok((CpuStorage::F32(out), dims.into()))
-    }
 }
 
 #[cfg(test)]

@@ -144,16 +144,16 @@ impl Linear {
                 })?;
             }
         }
-        // One matrix product over all rows: a product per batch item is several times slower.
-        let flat = x.reshape(((), self.input))?;
         let parts = self.composed()?;
         let weights = parts.iter().map(|(weight, _)| weight);
         let biases = parts.iter().filter_map(|(_, bias)| bias.as_ref());
-        let all: Vec<&Tensor> = weights.chain(biases).chain([&flat]).collect();
+        let all: Vec<&Tensor> = weights.chain(biases).chain([x]).collect();
         if is_trainable(&all) && all.iter().any(|tensor| tensor.track_op()) {
             let (weight, bias) = self.weight_and_bias()?;
-            return Ok(tracked::linear(&flat, &weight, bias.as_ref(), activation)?.reshape(dims)?);
+            return tracked::linear(x, &weight, bias.as_ref(), activation);
         }
+        // One matrix product over all rows: a product per batch item is several times slower.
+        let flat = x.reshape(((), self.input))?;
         let mut outputs = Vec::new();
         for (weight, bias) in parts {
             let y = flat.to_dtype(weight.dtype())?.matmul(&weight.t()?)?;

@@ -3,11 +3,12 @@
 //! Maxima and means over windows make maps smaller; the mean over all positions and factors per channel are the
 //! two halves of squeeze and excitation (Hu et al. 2018).
 
-use candle_core::{CpuStorage, CustomOp1, DType, InplaceOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor};
 
 use crate::convolution::{Padding, picked, sliding};
 use crate::kernel::map::{self, Pool, Sliding};
 use crate::linear::{elements, elements_mut, is_fusable};
+use crate::tracked::{self, is_trainable};
 use crate::{Error, Result};
 
 /// The maximum of each channel in a window of `side` (odd) that moves by `stride`; `x` `[B, H, W, C]`, padded as
@@ -16,9 +17,8 @@ pub fn max_pool(x: &Tensor, side: usize, stride: usize) -> Result<Tensor> {
     let padding = Padding::even(side.saturating_sub(1) / 2);
     let sliding = sliding(x, channels(x)?, (side, stride), padding)?;
     let x = x.contiguous()?;
-    if is_fusable(&x) {
-        let pool = Pool::Max;
-        return Ok(x.apply_op1_no_bwd(&Pooling { sliding, pool })?);
+    if is_trainable(&[&x]) {
+        return tracked::pool(&x, sliding, Pool::Max);
     }
     // Rows, then columns: each is the maximum of shifted copies. An index beyond an edge is brought back to it,
     // where the window stands anyway.
@@ -33,9 +33,8 @@ pub fn average_pool(x: &Tensor, side: usize) -> Result<Tensor> {
     let channels = channels(x)?;
     let sliding = sliding(x, channels, (side, side), Padding::even(0))?;
     let x = x.contiguous()?;
-    if is_fusable(&x) {
-        let pool = Pool::Mean;
-        return Ok(x.apply_op1_no_bwd(&Pooling { sliding, pool })?);
+    if is_trainable(&[&x]) {
+        return tracked::pool(&x, sliding, Pool::Mean);
     }
     let (batch, height, width) = (x.dim(0)?, sliding.out_height, sliding.out_width);
     let whole = x.narrow(1, 0, height * side)?.narrow(2, 0, width * side)?;
@@ -47,11 +46,10 @@ pub fn average_pool(x: &Tensor, side: usize) -> Result<Tensor> {
 /// The mean of each channel over all positions; `x` `[B, H, W, C]`, returns `[B, C]`.
 pub fn mean_positions(x: &Tensor) -> Result<Tensor> {
     channels(x)?;
-    let x = x.contiguous()?.flatten(1, 2)?;
-    if is_fusable(&x) {
-        return Ok(x.apply_op1_no_bwd(&MeanPositions)?);
+    if is_trainable(&[x]) {
+        return tracked::mean_positions(x);
     }
-    in_f32(&x, |x| x.mean(1))
+    in_f32(&x.contiguous()?.flatten(1, 2)?, |x| x.mean(1))
 }
 
 /// `f` of `x` in `f32`, in the type of `x`: sums in 16 bits lose the last terms.
@@ -79,6 +77,9 @@ pub(crate) fn scale_channels(x: Tensor, factors: &Tensor) -> Result<Tensor> {
     if is_fusable(&x) && is_fusable(factors) {
         x.inplace_op2(factors, &ScaleChannels)?;
         return Ok(x);
+    }
+    if is_trainable(&[&x, factors]) {
+        return tracked::scale_channels(&x, factors);
     }
     let factors = factors.reshape((batch, 1, 1, channels))?;
     Ok(x.broadcast_mul(&factors)?)
@@ -112,42 +113,6 @@ fn shifted_max(
         most = most.maximum(&shifted(shift)?)?;
     }
     Ok(most)
-}
-
-struct Pooling {
-    sliding: Sliding,
-    pool: Pool,
-}
-
-impl CustomOp1 for Pooling {
-    fn name(&self) -> &'static str {
-        "pool"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let shape = &self.sliding;
-        let batch = layout.dims().first().copied().unwrap_or(0);
-        let dims = (batch, shape.out_height, shape.out_width, shape.channels);
-        let mut out = vec![0.0; batch * shape.out_height * shape.out_width * shape.channels];
-        map::pool(&mut out, elements(x, layout)?, shape, self.pool);
-        Ok((CpuStorage::F32(out), dims.into()))
-    }
-}
-
-/// Of `[B, positions, C]`.
-struct MeanPositions;
-
-impl CustomOp1 for MeanPositions {
-    fn name(&self) -> &'static str {
-        "mean-positions"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (batch, positions, channels) = layout.shape().dims3()?;
-        let mut out = vec![0.0; batch * channels];
-        map::mean_positions(&mut out, elements(x, layout)?, positions, channels);
-        Ok((CpuStorage::F32(out), (batch, channels).into()))
-    }
 }
 
 struct ScaleChannels;

@@ -4,17 +4,22 @@
 //! Each takes `f32` on the CPU; [`is_trainable`] says whether tensors are that. Their values are those of the kernels that
 //! compute without gradients, their gradients those of [`kernel::gradient`].
 
+mod attention;
+mod channels;
+mod map;
+
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Shape, Tensor};
 
+use crate::Result;
 use crate::activation::Activation;
-use crate::kernel::attention::{Attended, Positions, Sizes};
-use crate::kernel::map::{self, Sliding, Windows};
-use crate::kernel::product::{Finish, Matrix, Packed, Rows, multiply};
 use crate::kernel::{self, gradient};
 use crate::linear::{elements, with_elements};
-use crate::{Precision, Result};
+
+pub(crate) use self::attention::{HeadShape, attention, own_attention};
+pub(crate) use self::channels::{depthwise, mean_positions, pool, scale_channels};
+pub(crate) use self::map::{convolution, linear};
 
 /// Whether the operations here may take the tensors.
 pub(crate) fn is_trainable(tensors: &[&Tensor]) -> bool {
@@ -39,6 +44,55 @@ fn with<T>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> T) -> candle_core::
     let ordered = ordered.collect::<candle_core::Result<Vec<_>>>()?;
     let borrowed: Vec<&Tensor> = ordered.iter().collect();
     with_elements(&borrowed, f).map_err(candle_core::Error::wrap)
+}
+
+/// The activation behind a step.
+struct Behind {
+    activation: Option<Activation>,
+    /// What it was taken of, where a gradient will ask for that.
+    before: Option<OnceLock<Vec<f32>>>,
+}
+
+impl Behind {
+    /// Behind a step on `tensors`.
+    fn new(activation: Option<Activation>, tensors: &[&Tensor]) -> Self {
+        let is_tracked = tensors.iter().any(|x| x.track_op());
+        // What comes out of a ReLU says where it let pass.
+        let is_asked_for = activation.is_some_and(|activation| activation != Activation::Relu);
+        Self {
+            activation,
+            before: (is_tracked && is_asked_for).then(OnceLock::new),
+        }
+    }
+
+    /// The activation, if the step may apply it while its values are near; [`Self::apply`] then does nothing.
+    fn within(&self) -> Option<Activation> {
+        self.activation.filter(|_| self.before.is_none())
+    }
+
+    /// Applies it to what the step made.
+    fn apply(&self, out: &mut [f32]) {
+        if let (Some(before), Some(activation)) = (&self.before, self.activation) {
+            // There is one run.
+            before.get_or_init(|| out.to_vec());
+            kernel::activate(out, activation);
+        }
+    }
+
+    /// The gradient of what the activation was taken of; `out` is what came of it.
+    fn back(&self, out: &Tensor, gradient: &Tensor) -> candle_core::Result<Tensor> {
+        let Some(activation) = self.activation else {
+            return gradient.contiguous();
+        };
+        let values = with(&[gradient, out], |values| {
+            let kept = self.before.as_ref().and_then(OnceLock::get);
+            let before = kept.map_or(values[1], Vec::as_slice);
+            let mut gradient = values[0].to_vec();
+            gradient::activation(&mut gradient, before, activation);
+            gradient
+        })?;
+        tensor(values, gradient)
+    }
 }
 
 /// Layer norm over the last dimension; see [`crate::LayerNorm`].
@@ -131,465 +185,45 @@ impl CustomOp1 for Activate {
     }
 }
 
-/// `activation(x wᵀ + bias)`: `x` `[N, input]`, `weight` `[output, input]`, `bias` `[output]`; see [`crate::Linear`].
-pub(crate) fn linear(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    activation: Option<Activation>,
-) -> Result<Tensor> {
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    let map = Map {
-        activation,
-        before: OnceLock::new(),
-    };
-    Ok(match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, map)?,
-        None => x.apply_op2(&weight, map)?,
-    })
-}
-
-struct Map {
-    activation: Option<Activation>,
-    /// What the activation was taken of.
-    before: OnceLock<Vec<f32>>,
-}
-
-impl Map {
-    fn run(
-        &self,
-        x: &[f32],
-        x_layout: &Layout,
-        weight: &[f32],
-        bias: Option<&[f32]>,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (rows, input) = x_layout.shape().dims2()?;
-        let output = weight.len() / input.max(1);
-        let packed = Packed::from_columns(&[weight], input, Precision::F32);
-        let mut out = vec![0.0f32; rows * output];
-        let matrix = Matrix {
-            elements: x,
-            stride: input,
-        };
-        let finish = Finish {
-            bias,
-            activation: None,
-        };
-        multiply(&mut out, &matrix, &packed, finish);
-        if let Some(activation) = self.activation {
-            // Only a gradient asks for it, and there is one run.
-            self.before.get_or_init(|| out.clone());
-            kernel::activate(&mut out, activation);
-        }
-        Ok((CpuStorage::F32(out), (rows, output).into()))
-    }
-
-    /// The gradients of input, weight and bias; of an input that is not tracked none.
-    fn back(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        gradient: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Tensor)> {
-        let mut gradient = gradient.contiguous()?;
-        if let Some(activation) = self.activation {
-            let before = self.before.get().map_or(&[][..], Vec::as_slice);
-            let values = with(&[&gradient], |values| {
-                let mut values = values[0].to_vec();
-                gradient::activation(&mut values, before, activation);
-                values
-            })?;
-            gradient = tensor(values, &gradient)?;
-        }
-        let of_x = x.track_op().then(|| gradient.matmul(weight)).transpose()?;
-        let of_weight = weight.track_op().then(|| gradient.t()?.matmul(x));
-        Ok((of_x, of_weight.transpose()?, gradient))
-    }
-}
-
-impl CustomOp2 for Map {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let weight = elements(weight, weight_layout)?;
-        self.run(elements(x, x_layout)?, x_layout, weight, None)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let (of_x, of_weight, _) = self.back(x, weight, gradient)?;
-        Ok((of_x, of_weight))
-    }
-}
-
-impl CustomOp3 for Map {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let weight = elements(weight, weight_layout)?;
-        let bias = elements(bias, bias_layout)?;
-        self.run(elements(x, x_layout)?, x_layout, weight, Some(bias))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (of_x, of_weight, gradient) = self.back(x, weight, gradient)?;
-        let of_bias = if bias.track_op() {
-            let sums = with(&[&gradient], |values| {
-                let mut sums = vec![0.0f32; bias.elem_count()];
-                gradient::sum_rows(&mut sums, values[0]);
-                sums
-            })?;
-            Some(tensor(sums, bias)?)
-        } else {
-            None
-        };
-        Ok((of_x, of_weight, of_bias))
-    }
-}
-
-/// How heads look at what is seen.
-#[derive(Clone, Copy)]
-pub(crate) struct HeadShape {
-    pub(crate) heads: usize,
-    pub(crate) head_dim: usize,
-    pub(crate) scale: f32,
-}
-
-/// `queries` `[B, T, heads * head_dim]` look at `seen` `[B, S, 2 * heads * head_dim]`, keys before values, under `mask`
-/// `[B or 1, heads or 1, T or 1, S]`; see [`crate::Attention`]. Returns `[B, T, heads * head_dim]`.
-pub(crate) fn attention(
-    queries: &Tensor,
-    seen: &Tensor,
-    mask: Option<&Tensor>,
-    heads: HeadShape,
-) -> Result<Tensor> {
-    let (queries, seen) = (queries.contiguous()?, seen.contiguous()?);
-    let look = Look { heads };
-    Ok(match mask {
-        Some(mask) => queries.apply_op3(&seen, &mask.contiguous()?, look)?,
-        None => queries.apply_op2(&seen, look)?,
-    })
-}
-
-struct Look {
-    heads: HeadShape,
-}
-
-/// Row of a mask `[items or 1, heads or 1, queries or 1, keys]`.
-fn row_of<'m>(
-    mask: &'m [f32],
-    dims: &[usize],
-) -> impl Fn(usize, usize, usize) -> Option<&'m [f32]> + Sync {
-    let (items, heads, queries, keys) = match *dims {
-        [items, heads, queries, keys] => (items, heads, queries, keys),
-        _ => (1, 1, 1, mask.len()),
-    };
-    move |item, head, query| {
-        let row = ((item % items) * heads + head % heads) * queries + query % queries;
-        mask.get(row * keys..(row + 1) * keys)
-    }
-}
-
-impl Look {
-    fn attended<'a>(
-        &self,
-        queries: &'a [f32],
-        (batch, len, inner): (usize, usize, usize),
-        seen: &'a [f32],
-        keys: usize,
-    ) -> Attended<'a> {
-        let seen_positions = Positions {
-            elements: seen,
-            item: keys * 2 * inner,
-            position: 2 * inner,
-        };
-        debug_assert_eq!(queries.len(), batch * len * inner);
-        Attended {
-            queries: Positions {
-                elements: queries,
-                item: len * inner,
-                position: inner,
-            },
-            keys: seen_positions,
-            values: Positions {
-                elements: seen.get(inner..).unwrap_or_default(),
-                ..seen_positions
-            },
-            sizes: Sizes {
-                queries: len,
-                keys,
-                heads: self.heads.heads,
-                head_dim: self.heads.head_dim,
-            },
-            scale: self.heads.scale,
-        }
-    }
-
-    fn run(
-        &self,
-        queries: &[f32],
-        queries_layout: &Layout,
-        seen: &[f32],
-        seen_layout: &Layout,
-        mask: Option<(&[f32], &[usize])>,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let shape = queries_layout.shape().dims3()?;
-        let (_, keys, _) = seen_layout.shape().dims3()?;
-        let attended = self.attended(queries, shape, seen, keys);
-        let mut out = vec![0.0f32; queries.len()];
-        match mask {
-            None => kernel::attention::attend(&mut out, &attended, |_, _, _| None),
-            Some((mask, dims)) => {
-                kernel::attention::attend(&mut out, &attended, row_of(mask, dims));
-            }
-        }
-        Ok((CpuStorage::F32(out), queries_layout.shape().clone()))
-    }
-
-    fn back(
-        &self,
-        queries: &Tensor,
-        seen: &Tensor,
-        mask: Option<&Tensor>,
-        gradient: &Tensor,
-        of_mask: Option<&mut [f32]>,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let shape = queries.dims3()?;
-        let (_, keys, _) = seen.dims3()?;
-        let tensors: Vec<&Tensor> = [gradient, queries, seen].into_iter().chain(mask).collect();
-        let (of_queries, of_seen) = with(&tensors, |values| {
-            let attended = self.attended(values[1], shape, values[2], keys);
-            match (values.get(3), mask) {
-                (Some(values_of_mask), Some(mask)) => {
-                    let row = row_of(values_of_mask, mask.dims());
-                    gradient::attention(values[0], &attended, row, of_mask)
-                }
-                _ => gradient::attention(values[0], &attended, |_, _, _| None, of_mask),
-            }
-        })?;
-        Ok((
-            gradient_of(queries, of_queries)?,
-            gradient_of(seen, of_seen)?,
-        ))
-    }
-}
-
-/// Without a mask.
-impl CustomOp2 for Look {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(
-        &self,
-        queries: &CpuStorage,
-        queries_layout: &Layout,
-        seen: &CpuStorage,
-        seen_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let queries = elements(queries, queries_layout)?;
-        let seen = elements(seen, seen_layout)?;
-        self.run(queries, queries_layout, seen, seen_layout, None)
-    }
-
-    fn bwd(
-        &self,
-        queries: &Tensor,
-        seen: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        self.back(queries, seen, None, gradient, None)
-    }
-}
-
-/// With a mask, which may be trained.
-impl CustomOp3 for Look {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(
-        &self,
-        queries: &CpuStorage,
-        queries_layout: &Layout,
-        seen: &CpuStorage,
-        seen_layout: &Layout,
-        mask: &CpuStorage,
-        mask_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let queries = elements(queries, queries_layout)?;
-        let seen = elements(seen, seen_layout)?;
-        let mask = Some((elements(mask, mask_layout)?, mask_layout.dims()));
-        self.run(queries, queries_layout, seen, seen_layout, mask)
-    }
-
-    fn bwd(
-        &self,
-        queries: &Tensor,
-        seen: &Tensor,
-        mask: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        if !mask.track_op() {
-            let (of_queries, of_seen) = self.back(queries, seen, Some(mask), gradient, None)?;
-            return Ok((of_queries, of_seen, None));
-        }
-        let (batch, len, _) = queries.dims3()?;
-        let (_, keys, _) = seen.dims3()?;
-        let shape = (batch, self.heads.heads, len, keys);
-        let mut of_scores = vec![0.0f32; batch * self.heads.heads * len * keys];
-        let (of_queries, of_seen) =
-            self.back(queries, seen, Some(mask), gradient, Some(&mut of_scores))?;
-        let mut of_mask = Tensor::from_vec(of_scores, shape, mask.device())?;
-        for (dim, &size) in mask.dims().iter().enumerate() {
-            if size == 1 && of_mask.dim(dim)? != 1 {
-                of_mask = of_mask.sum_keepdim(dim)?;
-            }
-        }
-        Ok((of_queries, of_seen, Some(of_mask)))
-    }
-}
-
-/// What a window sees at each of its places on `x` `[B, H, W, C]`, as rows `[B * h * w, side * side * C]`.
-pub(crate) fn windows(x: &Tensor, sliding: Sliding) -> Result<Tensor> {
-    Ok(x.contiguous()?.apply_op1(Cut { sliding })?)
-}
-
-struct Cut {
-    sliding: Sliding,
-}
-
-impl CustomOp1 for Cut {
-    fn name(&self) -> &'static str {
-        "windows"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let sliding = &self.sliding;
-        let batch = layout.dims().first().copied().unwrap_or(0);
-        let rows = batch * sliding.out_height * sliding.out_width;
-        let width = sliding.side * sliding.side * sliding.channels;
-        let windows = Windows {
-            x: elements(x, layout)?,
-            sliding,
-        };
-        let mut out = vec![0.0f32; rows * width];
-        kernel::map::for_windows(&mut out, width, |row, to| windows.write(row, 0..width, to));
-        Ok((CpuStorage::F32(out), (rows, width).into()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let of_x = with(&[gradient], |values| {
-            let mut of_x = vec![0.0f32; x.elem_count()];
-            map::put_back(&mut of_x, values[0], &self.sliding);
-            of_x
-        })?;
-        tensor(of_x, x).map(Some)
-    }
-}
-
-/// A filter of its own for each channel of `x` `[B, H, W, C]`: `taps` `[side * side, C]`, `bias` `[C]`. Returns `[B, h, w, C]`.
-pub(crate) fn depthwise(
-    x: &Tensor,
-    taps: &Tensor,
-    bias: &Tensor,
-    sliding: Sliding,
-) -> Result<Tensor> {
-    let filters = Filters { sliding };
+/// `activation(x + y)` of tensors of the same shape.
+pub(crate) fn add_activate(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
+    let behind = Behind::new(Some(activation), &[x, y]);
     Ok(x.contiguous()?
-        .apply_op3(&taps.contiguous()?, &bias.contiguous()?, filters)?)
+        .apply_op2(&y.contiguous()?, AddActivate { behind })?)
 }
 
-struct Filters {
-    sliding: Sliding,
+struct AddActivate {
+    behind: Behind,
 }
 
-impl CustomOp3 for Filters {
+impl CustomOp2 for AddActivate {
     fn name(&self) -> &'static str {
-        "depthwise-convolution"
+        "add-activation"
     }
 
     fn cpu_fwd(
         &self,
         x: &CpuStorage,
         x_layout: &Layout,
-        taps: &CpuStorage,
-        taps_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let shape = &self.sliding;
-        let batch = x_layout.dims().first().copied().unwrap_or(0);
-        let dims = (batch, shape.out_height, shape.out_width, shape.channels);
-        let mut out = vec![0.0; batch * shape.out_height * shape.out_width * shape.channels];
-        let filters = (elements(taps, taps_layout)?, elements(bias, bias_layout)?);
-        map::depthwise(&mut out, elements(x, x_layout)?, filters, shape, None);
-        Ok((CpuStorage::F32(out), dims.into()))
+        let mut out = elements(x, x_layout)?.to_vec();
+        kernel::add_activate(&mut out, elements(y, y_layout)?, self.behind.within());
+        self.behind.apply(&mut out);
+        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 
     fn bwd(
         &self,
         x: &Tensor,
-        taps: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
+        y: &Tensor,
+        out: &Tensor,
         gradient: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (of_x, of_taps, of_bias) = with(&[gradient, x, taps], |values| {
-            let mut of_x = vec![0.0f32; x.elem_count()];
-            let mut of_taps = vec![0.0f32; taps.elem_count()];
-            map::depthwise_gradient(
-                (&mut of_x, &mut of_taps),
-                values[0],
-                (values[1], values[2]),
-                &self.sliding,
-            );
-            let mut of_bias = vec![0.0f32; bias.elem_count()];
-            gradient::sum_rows(&mut of_bias, values[0]);
-            (of_x, of_taps, of_bias)
-        })?;
-        Ok((
-            gradient_of(x, of_x)?,
-            gradient_of(taps, of_taps)?,
-            gradient_of(bias, of_bias)?,
-        ))
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = self.behind.back(out, gradient)?;
+        let of = |x: &Tensor| x.track_op().then(|| gradient.clone());
+        Ok((of(x), of(y)))
     }
 }
 
@@ -637,3 +271,6 @@ impl CustomOp1 for Entropy {
         tensor(of_x, x).map(Some)
     }
 }
+
+#[cfg(test)]
+mod tests;

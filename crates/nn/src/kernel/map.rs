@@ -110,11 +110,11 @@ impl Rows for Windows<'_> {
     }
 }
 
-/// Calls `f` with the number of each row of `out`, as wide as `width`, and the row.
-pub(crate) fn for_windows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+/// Writes all rows of windows, each as wide as `width`.
+pub(crate) fn write_windows(out: &mut [f32], width: usize, windows: &Windows<'_>) {
     for_rows(out, width, |rows, first| {
         for (row, number) in rows.chunks_exact_mut(width).zip(first..) {
-            f(number, row);
+            windows.write(number, 0..width, row);
         }
     });
 }
@@ -358,6 +358,81 @@ impl NullaryFnOnce for Pooling<'_> {
     }
 }
 
+/// What the map `x` gets of the gradient of `out`, which [`pool`] made of it; added to `of_x`. Of equal maxima the first has it.
+pub(crate) fn pool_gradient(
+    of_x: &mut [f32],
+    gradient: &[f32],
+    (x, out): (&[f32], &[f32]),
+    sliding: &Sliding,
+    pool: Pool,
+) {
+    let map = sliding.height * sliding.width * sliding.channels;
+    let pooled = sliding.out_height * sliding.out_width * sliding.channels;
+    if map * pooled == 0 {
+        return;
+    }
+    let images = of_x.par_chunks_exact_mut(map).zip(x.par_chunks_exact(map));
+    let outs = gradient
+        .par_chunks_exact(pooled)
+        .zip(out.par_chunks_exact(pooled));
+    images.zip(outs).for_each(|((of_x, x), (gradient, out))| {
+        Arch::new().dispatch(PoolingGradient {
+            of_x,
+            gradient,
+            x,
+            out,
+            sliding,
+            pool,
+        });
+    });
+}
+
+/// Of one image.
+struct PoolingGradient<'a> {
+    of_x: &'a mut [f32],
+    gradient: &'a [f32],
+    x: &'a [f32],
+    out: &'a [f32],
+    sliding: &'a Sliding,
+    pool: Pool,
+}
+
+impl NullaryFnOnce for PoolingGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let channels = self.sliding.channels;
+        let share = 1.0 / (self.sliding.side * self.sliding.side) as f32;
+        // What no place of the window had yet.
+        let mut left = vec![0.0f32; channels];
+        let places = self.gradient.chunks_exact(channels);
+        for (place, (gradient, out)) in places.zip(self.out.chunks_exact(channels)).enumerate() {
+            match self.pool {
+                Pool::Max => {
+                    left.copy_from_slice(gradient);
+                    self.sliding.covered(place, |_, at| {
+                        let x = &self.x[at..][..channels];
+                        let of_x = &mut self.of_x[at..][..channels];
+                        let each = of_x.iter_mut().zip(&mut left).zip(x).zip(out);
+                        for (((of_x, left), x), most) in each {
+                            let taken = if x == most { *left } else { 0.0 };
+                            *of_x += taken;
+                            *left -= taken;
+                        }
+                    });
+                }
+                Pool::Mean => self.sliding.covered(place, |_, at| {
+                    let of_x = &mut self.of_x[at..][..channels];
+                    for (of_x, gradient) in of_x.iter_mut().zip(gradient) {
+                        *of_x += gradient * share;
+                    }
+                }),
+            }
+        }
+    }
+}
+
 /// The mean over the `positions` of each image; `out` `[images, channels]`.
 pub(crate) fn mean_positions(out: &mut [f32], x: &[f32], positions: usize, channels: usize) {
     if channels == 0 || positions == 0 {
@@ -411,6 +486,31 @@ pub(crate) fn scale_channels(x: &mut [f32], factors: &[f32], positions: usize, c
             }
         }
     });
+}
+
+/// The sums over the `positions` of each image of products of two maps; `out` `[images, channels]`.
+pub(crate) fn sum_products(
+    out: &mut [f32],
+    (a, b): (&[f32], &[f32]),
+    positions: usize,
+    channels: usize,
+) {
+    if channels == 0 || positions == 0 {
+        return;
+    }
+    let image = positions * channels;
+    let images = a.par_chunks_exact(image).zip(b.par_chunks_exact(image));
+    out.par_chunks_exact_mut(channels)
+        .zip(images)
+        .for_each(|(sums, (a, b))| {
+            sums.fill(0.0);
+            let rows = a.chunks_exact(channels).zip(b.chunks_exact(channels));
+            for (a, b) in rows {
+                for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                    *sum += a * b;
+                }
+            }
+        });
 }
 
 #[cfg(test)]

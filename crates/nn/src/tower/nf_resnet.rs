@@ -4,10 +4,10 @@
 
 use candle_core::{D, Tensor};
 
-use crate::convolution::{by_windows, channels_first, channels_last, sliding};
-use crate::pool::max_pool;
-use crate::tracked::is_trainable;
-use crate::{Padding, Result, Weights};
+use crate::activation::add_activated;
+use crate::convolution::{Convolution, ConvolutionSpec, channels_first, channels_last};
+use crate::pool::{average_pool, max_pool};
+use crate::{Activation, Error, Result, Weights};
 
 /// What keeps the variance behind a ReLU at 1: `sqrt(2 / (1 - 1 / π))`.
 const RELU_GAIN: f64 = 1.713_958_859_444_663_6;
@@ -33,59 +33,74 @@ pub struct NfResNet {
     blocks: Vec<Block>,
 }
 
+/// `x + α f(β relu(x))`, β being 1 over the expected deviation of `x`; both factors are in the convolutions.
 #[derive(Clone, Debug)]
 struct Block {
-    /// 1 over the expected deviation of the input.
-    beta: f64,
     convolutions: [Convolution; 3],
     /// Of blocks that change the shape.
     shortcut: Option<Convolution>,
     stride: usize,
 }
 
-#[derive(Clone, Debug)]
-struct Convolution {
-    weight: Tensor,
-    /// `[1, channels, 1, 1]`.
-    bias: Tensor,
-    stride: usize,
-    padding: usize,
-}
+/// Factors of a convolution's weight and bias.
+#[derive(Clone, Copy)]
+struct Factors(f64, f64);
+
+const PLAIN: Factors = Factors(1.0, 1.0);
 
 impl NfResNet {
     /// Reads the network. `channels` MUST have a number for each of `depths`.
     pub fn load(weights: &Weights, spec: &NfResNetSpec) -> Result<Self> {
-        let stem = weights.scope("stem").scope("conv");
-        let stem = Convolution::load(&stem, 3, spec.stem, 7, 2)?;
+        let stem = ConvolutionSpec {
+            stride: 2,
+            ..ConvolutionSpec::new(3, spec.stem, 7)
+        };
+        let stem = convolution(&weights.scope("stem").scope("conv"), stem, PLAIN)?;
         let mut blocks = Vec::new();
-        let (mut input, mut variance) = (spec.stem, 1.0f64);
+        let mut input = spec.stem;
+        let mut variances = variances(&spec.depths).into_iter();
         for (s, (&depth, &output)) in spec.depths.iter().zip(&spec.channels).enumerate() {
-            for b in 0..depth {
+            for (b, variance) in (0..depth).zip(&mut variances) {
                 let scope = weights.scope("stages").scope(s).scope(b);
                 let stride = if s > 0 && b == 0 { 2 } else { 1 };
                 let beta = 1.0 / variance.sqrt();
                 blocks.push(Block::load(&scope, input, output, stride, beta)?);
-                // The first block of a stage sets the variance back; each one adds to it.
-                if b == 0 {
-                    variance = 1.0;
-                }
-                variance += ALPHA * ALPHA;
                 input = output;
             }
         }
         Ok(Self { stem, blocks })
     }
 
-    /// `pixels` `[B, 3, H, W]`, normalised; returns the last map `[B, C, h, w]`, behind its ReLU.
+    /// `pixels` `[B, 3, H, W]`, normalised; returns the last map `[B, C, h, w]`, behind its ReLU. It is a view of memory with
+    /// the channels last.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let x = self.stem.forward(pixels)?;
-        let x = max_pool(&channels_last(&x)?, 3, 2)?;
-        let mut x = channels_first(&x)?.contiguous()?;
+        if !matches!(pixels.dims(), [_, 3, height, width] if *height > 0 && *width > 0) {
+            return Err(Error::Shape {
+                what: "the batch of images",
+                found: pixels.dims().to_vec(),
+                wanted: "[B, 3, H, W]".to_owned(),
+            });
+        }
+        let x = self.stem.forward(&channels_last(pixels)?, None)?;
+        let mut x = max_pool(&x, 3, 2)?;
         for block in &self.blocks {
             x = block.forward(&x)?;
         }
-        Ok(x.relu()?)
+        channels_first(&Activation::Relu.forward(&x)?)
     }
+}
+
+/// Expected variances of the blocks' inputs. The first block of a stage sets it back; each one adds to it.
+fn variances(depths: &[usize]) -> Vec<f64> {
+    let mut all = Vec::new();
+    let mut variance = 1.0;
+    for &depth in depths {
+        for b in 0..depth {
+            all.push(variance);
+            variance = if b == 0 { 1.0 } else { variance } + ALPHA * ALPHA;
+        }
+    }
+    all
 }
 
 impl Block {
@@ -97,92 +112,76 @@ impl Block {
         beta: f64,
     ) -> Result<Self> {
         let inner = output / 4;
-        let conv = |name: &str, input, output, side, stride| {
-            Convolution::load(&weights.scope(name), input, output, side, stride)
+        let conv = |name: &str, spec, factors| convolution(&weights.scope(name), spec, factors);
+        let new = ConvolutionSpec::new;
+        let second = ConvolutionSpec {
+            stride,
+            ..new(inner, inner, 3)
         };
+        let behind_beta = Factors(beta, 1.0);
         let changes = stride != 1 || input != output;
-        let shortcut = changes.then(|| conv("downsample.conv", input, output, 1, 1));
+        let shortcut = changes.then(|| conv("downsample.conv", new(input, output, 1), behind_beta));
         Ok(Self {
-            beta,
             convolutions: [
-                conv("conv1", input, inner, 1, 1)?,
-                conv("conv2", inner, inner, 3, stride)?,
-                conv("conv3", inner, output, 1, 1)?,
+                conv("conv1", new(input, inner, 1), behind_beta)?,
+                conv("conv2", second, PLAIN)?,
+                conv("conv3", new(inner, output, 1), Factors(ALPHA, ALPHA))?,
             ],
             shortcut: shortcut.transpose()?,
             stride,
         })
     }
 
+    /// `x` `[B, H, W, C]`, channels last.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let out = (x.relu()? * self.beta)?;
+        let relu = Some(Activation::Relu);
+        let out = Activation::Relu.forward(x)?;
         let shortcut = match &self.shortcut {
-            Some(shortcut) if self.stride == 1 => shortcut.forward(&out)?,
-            Some(shortcut) => shortcut.forward(&halved(&out)?)?,
+            Some(shortcut) if self.stride == 1 => shortcut.forward(&out, None)?,
+            Some(shortcut) => shortcut.forward(&halved(&out)?, None)?,
             None => x.clone(),
         };
         let [first, second, third] = &self.convolutions;
-        let r = second.forward(&first.forward(&out)?.relu()?)?;
-        let r = third.forward(&r.relu()?)?;
-        Ok(((r * ALPHA)? + shortcut)?)
+        let r = second.forward(&first.forward(&out, relu)?, relu)?;
+        add_activated(third.forward(&r, None)?, &shortcut, None)
     }
 }
 
-/// Means of squares of two, those at an odd edge of what is there.
+/// Means of squares of two of `x` `[B, H, W, C]`, those at an odd edge of what is there.
 fn halved(x: &Tensor) -> Result<Tensor> {
-    let (_, _, height, width) = x.dims4()?;
+    let (_, height, width, _) = x.dims4()?;
     // A repeated edge leaves the mean of what is there as it is.
     let x = x
-        .pad_with_same(2, 0, height % 2)?
-        .pad_with_same(3, 0, width % 2)?;
-    Ok(x.avg_pool2d(2)?)
+        .pad_with_same(1, 0, height % 2)?
+        .pad_with_same(2, 0, width % 2)?;
+    average_pool(&x, 2)
 }
 
-impl Convolution {
-    /// `gain * γ / sqrt(fan-in) * (W - mean) / sqrt(variance + 1e-5)`, mean and variance of each output channel.
-    fn load(
-        weights: &Weights,
-        input: usize,
-        output: usize,
-        side: usize,
-        stride: usize,
-    ) -> Result<Self> {
-        let shape = [output, input, side, side];
-        let weight = weights.tensor_f32("weight", &shape)?;
-        let gain = weights.tensor_f32("gain", &[output, 1, 1, 1])?;
-        let bias = weights.tensor("bias", &[output])?;
-        let fan_in = input * side * side;
-        let flat = weight.reshape((output, fan_in))?;
-        let centred = flat.broadcast_sub(&flat.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        let standardised = centred.broadcast_div(&(variance + 1e-5)?.sqrt()?)?;
-        let scale = (gain * (RELU_GAIN / (fan_in as f64).sqrt()))?;
-        Ok(Self {
-            weight: standardised
-                .reshape(&shape)?
-                .broadcast_mul(&scale)?
-                .to_dtype(weights.dtype())?,
-            bias: bias.reshape((1, output, 1, 1))?,
-            stride,
-            padding: side / 2,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = x.to_dtype(self.weight.dtype())?;
-        let is_tracked = x.track_op() || self.weight.track_op();
-        if is_tracked && is_trainable(&[&x, &self.weight, &self.bias]) {
-            let x = channels_last(&x)?;
-            let (output, input, side, _) = self.weight.dims4()?;
-            let padding = Padding::even(self.padding);
-            let sliding = sliding(&x, input, (side, self.stride), padding)?;
-            let bias = self.bias.reshape(output)?;
-            let map = by_windows(&x, &self.weight, Some(&bias), sliding, None)?;
-            return channels_first(&map);
-        }
-        let y = x.conv2d(&self.weight, self.padding, self.stride, 1, 1)?;
-        Ok(y.broadcast_add(&self.bias)?)
-    }
+/// The convolution of `gain * γ / sqrt(fan-in) * (W - mean) / sqrt(variance + 1e-5)`, mean and variance of each output channel.
+fn convolution(
+    weights: &Weights,
+    spec: ConvolutionSpec,
+    Factors(of_weight, of_bias): Factors,
+) -> Result<Convolution> {
+    let shape = spec.weight();
+    let output = spec.output;
+    let weight = weights.tensor_f32("weight", &shape)?;
+    let gain = weights.tensor_f32("gain", &[output, 1, 1, 1])?;
+    let bias = weights.tensor_f32("bias", &[output])?;
+    let fan_in: usize = shape[1..].iter().product();
+    let flat = weight.reshape((output, fan_in))?;
+    let centred = flat.broadcast_sub(&flat.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    let standardised = centred.broadcast_div(&(variance + 1e-5)?.sqrt()?)?;
+    let scale = (gain * (of_weight * RELU_GAIN / (fan_in as f64).sqrt()))?;
+    let weight = standardised.reshape(&shape)?.broadcast_mul(&scale)?;
+    let bias = if of_bias == 1.0 {
+        bias
+    } else {
+        (bias * of_bias)?
+    };
+    let dtype = weights.dtype();
+    Convolution::new(&weight.to_dtype(dtype)?, Some(bias.to_dtype(dtype)?), &spec)
 }
 
 #[cfg(test)]
@@ -195,7 +194,7 @@ mod tests {
     #[test]
     fn odd_edges_count_for_what_is_there() {
         let x = Tensor::arange(0f32, 9.0, &Device::Cpu).unwrap();
-        let halved = halved(&x.reshape((1, 1, 3, 3)).unwrap()).unwrap();
+        let halved = halved(&x.reshape((1, 3, 3, 1)).unwrap()).unwrap();
         let values = halved.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(values, [2.0, 3.5, 6.5, 8.0]);
     }
@@ -209,7 +208,7 @@ mod tests {
         };
         let weights = Weights::random(Seed(1), &Device::Cpu);
         let net = NfResNet::load(&weights, &spec).unwrap();
-        let variances: Vec<f64> = net.blocks.iter().map(|b| b.beta.powi(-2)).collect();
+        let variances = variances(&spec.depths);
         let expected = [1.0, 1.04, 1.04, 1.08];
         let near = |(a, b): (&f64, f64)| (a - b).abs() < 1e-9;
         assert!(variances.iter().zip(expected).all(near), "{variances:?}");

@@ -1,0 +1,294 @@
+//! Linear maps: of rows, and of what a window sees at each of its places, which is a convolution.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::{Behind, tensor, with};
+use crate::activation::Activation;
+use crate::kernel::gradient;
+use crate::kernel::map::{Sliding, Windows, put_back, write_windows};
+use crate::kernel::product::{Finish, Matrix, Packed, multiply};
+use crate::linear::elements;
+use crate::{Precision, Result};
+
+/// Elements that windows see in the images whose gradients are computed together, about: as many as the nearer caches hold.
+const GROUP_ELEMENTS: usize = 1 << 18;
+
+/// `activation(x wᵀ + bias)`: `x` `[.., input]`, `weight` `[output, input]`, `bias` `[output]`; see [`crate::Linear`].
+pub(crate) fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    map(x, weight, bias, None, activation)
+}
+
+/// The same of what a window sees at each of its places on `x` `[B, H, W, C]`: `weight` `[output, side * side * C]`. Returns
+/// `[B, h, w, output]`.
+pub(crate) fn convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    sliding: Sliding,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    map(x, weight, bias, Some(sliding), activation)
+}
+
+fn map(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    sliding: Option<Sliding>,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    let tensors: Vec<&Tensor> = [&x, &weight].into_iter().chain(bias).collect();
+    let behind = Behind::new(activation, &tensors);
+    let map = Map { sliding, behind };
+    Ok(match bias {
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, map)?,
+        None => x.apply_op2(&weight, map)?,
+    })
+}
+
+struct Map {
+    /// How a window slides over the input; without it the input's rows are mapped themselves.
+    sliding: Option<Sliding>,
+    behind: Behind,
+}
+
+impl Map {
+    fn run(
+        &self,
+        x: &[f32],
+        x_layout: &Layout,
+        weight: &[f32],
+        weight_layout: &Layout,
+        bias: Option<&[f32]>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (output, input) = weight_layout.shape().dims2()?;
+        let mut dims = x_layout.dims().to_vec();
+        if let Some(sliding) = &self.sliding {
+            dims = vec![dims[0], sliding.out_height, sliding.out_width, output];
+        } else if let Some(last) = dims.last_mut() {
+            *last = output;
+        }
+        let packed = Packed::from_columns(&[weight], input, Precision::F32);
+        let mut out = vec![0.0f32; dims.iter().product()];
+        let finish = Finish {
+            bias,
+            activation: self.behind.within(),
+        };
+        match &self.sliding {
+            Some(sliding) => multiply(&mut out, &Windows { x, sliding }, &packed, finish),
+            None => {
+                let rows = Matrix {
+                    elements: x,
+                    stride: input,
+                };
+                multiply(&mut out, &rows, &packed, finish);
+            }
+        }
+        self.behind.apply(&mut out);
+        Ok((CpuStorage::F32(out), dims.into()))
+    }
+
+    /// The gradients of input and weight, none of what is not tracked; and that of the product.
+    fn back(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        out: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Tensor)> {
+        let (output, input) = weight.dims2()?;
+        let weight_is_tracked = weight.track_op();
+        let weight = weight.detach();
+        let gradient = self.behind.back(out, gradient)?;
+        let gradient = gradient.detach().reshape(((), output))?;
+        let (of_x, of_weight) = match &self.sliding {
+            None => {
+                let of_x = x
+                    .track_op()
+                    .then(|| gradient.matmul(&weight)?.reshape(x.shape()));
+                let rows = x.detach().reshape(((), input))?;
+                let of_weight = weight_is_tracked.then(|| gradient.t()?.matmul(&rows));
+                (of_x.transpose()?, of_weight.transpose()?)
+            }
+            Some(sliding) => {
+                let windows = WindowsGradient {
+                    x,
+                    weight: &weight,
+                    weight_is_tracked,
+                    gradient: &gradient,
+                    sliding,
+                };
+                windows.run()?
+            }
+        };
+        Ok((of_x, of_weight, gradient))
+    }
+}
+
+/// What is needed for the gradients of a convolution.
+struct WindowsGradient<'a> {
+    /// `[B, H, W, C]`.
+    x: &'a Tensor,
+    /// `[output, side * side * C]`.
+    weight: &'a Tensor,
+    weight_is_tracked: bool,
+    /// `[B * h * w, output]`.
+    gradient: &'a Tensor,
+    sliding: &'a Sliding,
+}
+
+impl WindowsGradient<'_> {
+    /// The gradients of input and weight, of some images after the other: what windows see is several times as large as the
+    /// map, and would not stay in a cache. The weight's is summed in the order of images, whatever the number of threads.
+    fn run(&self) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let sliding = self.sliding;
+        let map = sliding.height * sliding.width * sliding.channels;
+        let places = sliding.out_height * sliding.out_width;
+        let width = sliding.side * sliding.side * sliding.channels;
+        // A group whose sum of the weight is larger than what is summed would be more work than it saves.
+        let group = GROUP_ELEMENTS.max(4 * self.weight.elem_count()) / (places * width).max(1);
+        let group = group.max(1);
+        let mut of_x = vec![
+            0.0f32;
+            if self.x.track_op() {
+                self.x.elem_count()
+            } else {
+                0
+            }
+        ];
+        let images = self.x.dim(0)?;
+        let mut groups: Vec<_> = (0..images)
+            .step_by(group)
+            .map(|first| (first, group.min(images - first), None))
+            .collect();
+        if !of_x.is_empty() {
+            let parts = of_x.chunks_mut(group * map);
+            for ((_, _, part), of_x) in groups.iter_mut().zip(parts) {
+                *part = Some(of_x);
+            }
+        }
+        let parts = with(&[self.x], |values| {
+            let of_group = |(first, count, of_x): (usize, usize, Option<&mut [f32]>)| {
+                let gradient = self.gradient.narrow(0, first * places, count * places)?;
+                if let Some(of_x) = of_x {
+                    with(&[&gradient.matmul(self.weight)?], |seen| {
+                        put_back(of_x, seen[0], sliding);
+                    })?;
+                }
+                if !self.weight_is_tracked {
+                    return Ok(None);
+                }
+                let windows = Windows {
+                    x: &values[0][first * map..(first + count) * map],
+                    sliding,
+                };
+                let mut seen = vec![0.0f32; count * places * width];
+                write_windows(&mut seen, width, &windows);
+                let seen = Tensor::from_vec(seen, (count * places, width), self.x.device())?;
+                gradient.t()?.matmul(&seen).map(Some)
+            };
+            groups
+                .into_par_iter()
+                .map(of_group)
+                .collect::<candle_core::Result<Vec<_>>>()
+        })??;
+        let mut parts = parts.into_iter().flatten();
+        let of_weight = match parts.next() {
+            None => None,
+            Some(first) => Some(parts.try_fold(first, |sum, part| sum + part)?),
+        };
+        let of_x = (!of_x.is_empty())
+            .then(|| tensor(of_x, self.x))
+            .transpose()?;
+        Ok((of_x, of_weight))
+    }
+}
+
+impl CustomOp2 for Map {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let weight = elements(weight, weight_layout)?;
+        self.run(
+            elements(x, x_layout)?,
+            x_layout,
+            weight,
+            weight_layout,
+            None,
+        )
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        out: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let (of_x, of_weight, _) = self.back(x, weight, out, gradient)?;
+        Ok((of_x, of_weight))
+    }
+}
+
+impl CustomOp3 for Map {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let weight = elements(weight, weight_layout)?;
+        let bias = Some(elements(bias, bias_layout)?);
+        self.run(
+            elements(x, x_layout)?,
+            x_layout,
+            weight,
+            weight_layout,
+            bias,
+        )
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        out: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (of_x, of_weight, gradient) = self.back(x, weight, out, gradient)?;
+        let of_bias = if bias.track_op() {
+            let sums = with(&[&gradient], |values| {
+                let mut sums = vec![0.0f32; bias.elem_count()];
+                gradient::sum_rows(&mut sums, values[0]);
+                sums
+            })?;
+            Some(tensor(sums, bias)?)
+        } else {
+            None
+        };
+        Ok((of_x, of_weight, of_bias))
+    }
+}
