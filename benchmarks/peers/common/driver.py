@@ -1,4 +1,4 @@
-"""What the drivers of all benches need: the machine, the versions, arguments, a reason to stop.
+"""What the drivers of all benches need: the machine, the versions, arguments, files of results, a reason to stop.
 
 Only the standard library is used; Linux only.
 """
@@ -6,13 +6,15 @@ Only the standard library is used; Linux only.
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
 import os
 import platform
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +101,61 @@ def names_of(known: Sequence[str]) -> Any:
         return tuple(name for name in known if name in wanted)
 
     return parse
+
+
+class Results:
+    """The files of a bench: NAME.json (raw) and NAME.md (its tables) in a folder of the day and the machine."""
+
+    def __init__(self, name: str, results: Path, out: Path | None, markdown: Callable[[dict[str, Any]], str]) -> None:
+        about = machine()
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        self.folder = out or results / f"{today}-{machine_name(about)}"
+        self.raw = self.folder / f"{name}.json"
+        self.tables = self.folder / f"{name}.md"
+        self.head: dict[str, Any] = {"schema": 1, "date": today, "machine": about}
+        self._markdown = markdown
+
+    def earlier(self) -> dict[str, Any] | None:
+        """What is stored already."""
+        return json.loads(self.raw.read_text(encoding="utf-8")) if self.raw.is_file() else None
+
+    def write(self, document: dict[str, Any]) -> None:
+        """Stores both files."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.raw.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        self.tables.write_text(self._markdown(document), encoding="utf-8")
+
+    def say_where(self) -> None:
+        """Says which files were written."""
+        say(f"wrote {self.raw} and {self.tables}")
+
+
+def joined(
+    before: dict[str, Any] | None, now: dict[str, Any], parts: Mapping[str, Sequence[str]], order: Sequence[str]
+) -> dict[str, Any]:
+    """The rows of `parts` of both documents, those measured now in the place of earlier ones with the same keys.
+
+    The first key of a row is one of `order`, by which they are sorted.
+    """
+    if before is None:
+        return now
+    if before["versions"] != now["versions"]:
+        raise Failed(f"the results there are of {before['versions']}, not of {now['versions']}")
+    places = {name: number for number, name in enumerate(order)}
+
+    def both(part: str, keys: Sequence[str]) -> list[Any]:
+        rows = {tuple(row[key] for key in keys): row for row in before[part] + now[part]}
+        return [row for _, row in sorted(rows.items(), key=lambda item: (places[item[0][0]], *item[0][1:]))]
+
+    notes = list(dict.fromkeys(before["notes"] + now["notes"]))
+    return now | {part: both(part, keys) for part, keys in parts.items()} | {"notes": notes}
+
+
+def run_as_command(bench: Callable[[], None]) -> int:
+    """Runs a bench; the exit status of its program."""
+    try:
+        bench()
+    except Failed as failure:
+        say(f"error: {failure}")
+        return 1
+    return 0

@@ -14,7 +14,6 @@ is used; Linux only; nginx has to be on PATH (Debian: nginx-light). Exits with 1
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import shlex
@@ -38,12 +37,12 @@ sys.path.append(str(HERE.parent / "common"))
 import report  # noqa: E402
 from driver import (  # noqa: E402
     Failed,
+    Results,
     commit,
     first_line,
-    machine,
-    machine_name,
     names_of,
     pinned_versions,
+    run_as_command,
     say,
 )
 from measure import Measured, measure  # noqa: E402
@@ -296,14 +295,11 @@ def bench(arguments: argparse.Namespace) -> None:
     programs = Side(arguments.ours, arguments.bin, arguments.cpus, arguments.connections)
     sides = ("ours", "ours-fast", "peer") if arguments.fast else SIDES
     runner = Bench(programs, sides, work, arguments.rounds)
-    about = machine()
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    results = Results("fetch", ROOT / "benchmarks/results", arguments.out, report.markdown)
     with nginx(work / "photos", port, work / "nginx"):
         checks = {name: runner.check(name) for name in arguments.sets}
         document: dict[str, Any] = {
-            "schema": 1,
-            "date": today,
-            "machine": about,
+            **results.head,
             "cpus": arguments.cpus,
             "connections": arguments.connections,
             "versions": {
@@ -322,22 +318,9 @@ def bench(arguments: argparse.Namespace) -> None:
                 for name in arguments.sets
             ],
         }
-    out = arguments.out or ROOT / "benchmarks/results" / f"{today}-{machine_name(about)}"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "fetch.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (out / "fetch.md").write_text(report.markdown(document), encoding="utf-8")
-    say(f"wrote {out / 'fetch.json'} and {out / 'fetch.md'}")
-
-
-def main() -> int:
-    """The command line."""
-    try:
-        bench(parse_arguments())
-    except Failed as failure:
-        say(f"error: {failure}")
-        return 1
-    return 0
+    results.write(document)
+    results.say_where()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_command(lambda: bench(parse_arguments())))

@@ -15,7 +15,6 @@ Only the standard library is used; Linux only. Exits with 1 when the two sides d
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import shlex
@@ -34,13 +33,13 @@ import report  # noqa: E402
 from agree import corpus_problems, corpus_values  # noqa: E402
 from driver import (  # noqa: E402
     Failed,
+    Results,
     commit,
     first_line,
-    machine,
-    machine_name,
     names_of,
     numbers,
     pinned_versions,
+    run_as_command,
     say,
     usable_threads,
 )
@@ -367,33 +366,17 @@ def bench(arguments: argparse.Namespace) -> None:
     """Runs all cases and writes the results."""
     programs = Programs(arguments.ours, arguments.python)
     check_programs(programs, arguments.sides)
-    about = machine()
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    out = arguments.out or ROOT / "benchmarks/results" / f"{today}-{machine_name(about)}"
+    results = Results("metrics", ROOT / "benchmarks/results", arguments.out, report.markdown)
     runner = Bench(programs, arguments.sides, usable_threads(arguments.threads))
 
     document: dict[str, Any] = {
-        "schema": 1,
-        "date": today,
-        "machine": about,
+        **results.head,
         "versions": programs.versions() | pinned_versions(HERE / "requirements.txt", PACKAGES),
         "cases": runner.run(cases(arguments)),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "metrics.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (out / "metrics.md").write_text(report.markdown(document), encoding="utf-8")
-    say(f"wrote {out / 'metrics.json'} and {out / 'metrics.md'}")
-
-
-def main() -> int:
-    """The command line."""
-    try:
-        bench(parse_arguments())
-    except Failed as failure:
-        say(f"error: {failure}")
-        return 1
-    return 0
+    results.write(document)
+    results.say_where()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_command(lambda: bench(parse_arguments())))

@@ -1,14 +1,10 @@
 #!/usr/bin/env bash
-# Makes the reference programs of the metrics bench: a Python environment in .venv/metrics with pinned
-# versions, and the Java that pycocoevalcap starts. Does nothing when that is already there.
-#
-# PYTHON=/path/to/python chooses the interpreter (3.11 or 3.12: what all the pinned versions have wheels for).
+# Makes the reference programs of the metrics bench: a Python environment in .venv/metrics with pinned versions, and the Java that
+# pycocoevalcap starts. Does nothing when that is already there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/../common/python.sh"
 cd "$here/../../.."
-venv=.venv/metrics
-marker=$venv/complete
 
 wanted() { cat "$here/requirements.txt" "$here/requirements-java.txt"; }
 
@@ -42,8 +38,12 @@ find_java() {
     return 1
 }
 
-# One caption through the Java tokenizer, so that a Java that lacks something is found here.
-try_tokenizer() {
+finish() {
+    local java
+    java=$(find_java)
+    # pycocoevalcap starts whatever `java` PATH names; reference.py puts this folder first.
+    ln -s "$java" "$venv/bin/java"
+    # One caption through the Java tokenizer, so that a Java that lacks something is found here.
     PATH="$PWD/$venv/bin:$PATH" "$venv/bin/python" - <<'PYTHON'
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
@@ -53,21 +53,6 @@ if tokens != {1: ["it is n't red"]}:
 PYTHON
 }
 
-if [ -f "$marker" ] && [ -x "$venv/bin/java" ] && wanted | cmp --silent - "$marker"; then
-    say "the reference programs are set up in $venv"
-    exit 0
-fi
-
-python=$(find_python)
-say "making $venv with $("$python" --version)"
-rm -rf "$venv"
-"$python" -m venv "$venv"
-say "installing the pinned packages (about 150 MB, of which pycocoevalcap's tables are 100)"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
-java=$(find_java)
-# pycocoevalcap starts whatever `java` PATH names; reference.py puts this folder first.
-ln -s "$java" "$venv/bin/java"
-say "trying the Java tokenizer"
-try_tokenizer
-wanted >"$marker"
-say "the reference programs are set up in $venv"
+# A Java that is gone since is looked for again.
+[ -x .venv/metrics/bin/java ] || rm -f .venv/metrics/complete
+set_up metrics "reference programs" "about 150 MB, of which pycocoevalcap's tables are 100"

@@ -15,7 +15,6 @@ Only the standard library is used; Linux only.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import shlex
@@ -33,13 +32,14 @@ sys.path.append(str(HERE.parent / "common"))
 import report  # noqa: E402
 from driver import (  # noqa: E402
     Failed,
+    Results,
     commit,
     first_line,
-    machine,
-    machine_name,
+    joined,
     names_of,
     numbers,
     pinned_versions,
+    run_as_command,
     say,
     usable_threads,
 )
@@ -49,6 +49,8 @@ from workloads import NAMES, Workload, workload_named  # noqa: E402
 PACKAGES = ("torch", "torchvision", "transformers", "numpy")
 CHECKED = 4
 """Inputs whose outputs are compared."""
+PARTS = {"checks": ["workload"], "cases": ["workload", "threads"]}
+"""Rows of the results, and what tells them apart."""
 OURS, PEER = "ours", "peer"
 
 Run = dict[str, Any]
@@ -215,13 +217,9 @@ def bench(arguments: argparse.Namespace) -> None:
     if arguments.check_only:
         return
 
-    about = machine()
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    out = arguments.out or ROOT / "benchmarks/results" / f"{today}-{machine_name(about)}"
+    results = Results("models", ROOT / "benchmarks/results", arguments.out, report.markdown)
     document: dict[str, Any] = {
-        "schema": 1,
-        "date": today,
-        "machine": about,
+        **results.head,
         "versions": {"commit": commit(ROOT), "python": first_line([str(arguments.python), "--version"])}
         | pinned_versions(HERE / "requirements.txt", PACKAGES),
         "commands": {
@@ -231,35 +229,15 @@ def bench(arguments: argparse.Namespace) -> None:
         "checks": checks,
         "cases": [],
     }
-    stored = out / "models.json"
-    before = json.loads(stored.read_text(encoding="utf-8")) if arguments.add and stored.is_file() else None
-    out.mkdir(parents=True, exist_ok=True)
+    before = results.earlier() if arguments.add else None
     for count in threads:
         for workload in workloads:
             # Each case is stored as soon as it is there.
             document["cases"].append(runner.time_case(workload, count))
-            whole = document if before is None else joined(before, document)
-            stored.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-            (out / "models.md").write_text(report.markdown(whole), encoding="utf-8")
+            whole = joined(before, document, PARTS, NAMES)
+            results.write(whole)
     say(report.targets(whole))
-    say(f"wrote {stored} and {out / 'models.md'}")
-
-
-def joined(before: Run, now: Run) -> Run:
-    """The cases of both; those measured now replace earlier ones."""
-    if before["versions"] != now["versions"]:
-        raise Failed(f"the results there are of {before['versions']}, not of {now['versions']}")
-
-    def both(part: str, *keys: str) -> list[Any]:
-        rows = {tuple(row[key] for key in keys): row for row in before[part] + now[part]}
-        order = {name: number for number, name in enumerate(NAMES)}
-        return sorted(rows.values(), key=lambda row: (order[row["workload"]], row.get("threads", 0)))
-
-    return now | {
-        "checks": both("checks", "workload"),
-        "cases": both("cases", "workload", "threads"),
-        "notes": list(dict.fromkeys(before["notes"] + now["notes"])),
-    }
+    results.say_where()
 
 
 def shown(command: Sequence[str]) -> str:
@@ -268,15 +246,5 @@ def shown(command: Sequence[str]) -> str:
     return text.replace(f"{ROOT}{os.sep}", "")
 
 
-def main() -> int:
-    """The command line."""
-    try:
-        bench(parse_arguments())
-    except Failed as failure:
-        say(f"error: {failure}")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_command(lambda: bench(parse_arguments())))

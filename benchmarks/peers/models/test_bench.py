@@ -89,7 +89,7 @@ class Joining(unittest.TestCase):
 
     def test_new_cases_replace_those_of_the_same_name(self) -> None:
         old, new = case("captions", []), case("captions", [turn("ours", 1, {1: [1.0]})])
-        both = run.joined(document([old, case("clip-text", [])]), document([new]))
+        both = run.joined(document([old, case("clip-text", [])]), document([new]), run.PARTS, NAMES)
         self.assertEqual([one["workload"] for one in both["cases"]], ["clip-text", "captions"])
         self.assertEqual(len(both["cases"][1]["runs"]), 1)
 
@@ -97,7 +97,7 @@ class Joining(unittest.TestCase):
         other = document([])
         other["versions"] = {"commit": "def"}
         with self.assertRaises(Failed):
-            run.joined(other, document([]))
+            run.joined(other, document([]), run.PARTS, NAMES)
 
 
 class Choosing(unittest.TestCase):

@@ -17,7 +17,6 @@ Only the standard library is used; Linux only.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import shlex
@@ -37,13 +36,13 @@ import specs  # noqa: E402
 from check import Steps, check, line, problems, unsupported_specs  # noqa: E402
 from driver import (  # noqa: E402
     Failed,
+    Results,
     commit,
     first_line,
-    machine,
-    machine_name,
     names_of,
     numbers,
     pinned_versions,
+    run_as_command,
     say,
     usable_threads,
 )
@@ -416,12 +415,9 @@ def bench(arguments: argparse.Namespace) -> None:
         say("the pixels agree")
         return
 
-    about = machine()
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    results = Results("preprocess", ROOT / "benchmarks/results", arguments.out, report.markdown)
     document: dict[str, Any] = {
-        "schema": 1,
-        "date": today,
-        "machine": about,
+        **results.head,
         "versions": versions(arguments) | pinned_versions(HERE / "requirements.txt", PACKAGES),
         "commands": commands(runner),
         "photos": {name: photos.about for name, photos in runner.photos.items()},
@@ -433,13 +429,10 @@ def bench(arguments: argparse.Namespace) -> None:
             for count in threads
         ],
     }
-    out = arguments.out or ROOT / "benchmarks/results" / f"{today}-{machine_name(about)}"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "preprocess.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (out / "preprocess.md").write_text(report.markdown(document), encoding="utf-8")
+    results.write(document)
     if "ours" in arguments.sides:
         say(report.met_and_missed(document))
-    say(f"wrote {out / 'preprocess.json'} and {out / 'preprocess.md'}")
+    results.say_where()
 
 
 def versions(arguments: argparse.Namespace) -> dict[str, str]:
@@ -473,15 +466,5 @@ def commands(runner: Bench) -> dict[str, str]:
     }
 
 
-def main() -> int:
-    """The command line."""
-    try:
-        bench(parse_arguments())
-    except Failed as failure:
-        say(f"error: {failure}")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_command(lambda: bench(parse_arguments())))

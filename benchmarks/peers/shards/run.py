@@ -19,7 +19,6 @@ used; Linux only. Exits with 1 when the two sides disagree.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import random
@@ -37,13 +36,13 @@ sys.path.append(str(HERE.parent / "common"))
 import report  # noqa: E402
 from driver import (  # noqa: E402
     Failed,
+    Results,
     commit,
     first_line,
-    machine,
-    machine_name,
     names_of,
     numbers,
     pinned_versions,
+    run_as_command,
     say,
     usable_threads,
 )
@@ -231,12 +230,9 @@ def bench(arguments: argparse.Namespace) -> None:
     checks = {case.name: runner.check(case) for case in cases}
     if arguments.check_only:
         return
-    about = machine()
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    results = Results("shards", ROOT / "benchmarks/results", arguments.out, report.markdown)
     document: dict[str, Any] = {
-        "schema": 1,
-        "date": today,
-        "machine": about,
+        **results.head,
         "samples": arguments.samples,
         "versions": {"sightline": first_line([str(arguments.sightline), "--version"]), "commit": commit(ROOT)}
         | pinned_versions(HERE / "requirements.txt", PACKAGES),
@@ -246,22 +242,9 @@ def bench(arguments: argparse.Namespace) -> None:
             for case in cases
         ],
     }
-    out = arguments.out or ROOT / "benchmarks/results" / f"{today}-{machine_name(about)}"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "shards.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (out / "shards.md").write_text(report.markdown(document), encoding="utf-8")
-    say(f"wrote {out / 'shards.json'} and {out / 'shards.md'}")
-
-
-def main() -> int:
-    """The command line."""
-    try:
-        bench(parse_arguments())
-    except Failed as failure:
-        say(f"error: {failure}")
-        return 1
-    return 0
+    results.write(document)
+    results.say_where()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_command(lambda: bench(parse_arguments())))

@@ -16,7 +16,6 @@ Only the standard library is used here; Linux only.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import shlex
@@ -37,13 +36,14 @@ import report  # noqa: E402
 import scenes  # noqa: E402
 from driver import (  # noqa: E402
     Failed,
+    Results,
     commit,
     first_line,
-    machine,
-    machine_name,
+    joined,
     names_of,
     numbers,
     pinned_versions,
+    run_as_command,
     say,
     usable_threads,
 )
@@ -61,6 +61,8 @@ GRADIENT = 1e-3
 """The same of the lengths of their gradients."""
 BATCHES = 4
 """Different batches of a timed run."""
+PARTS = {"checks": ["recipe"], "cases": ["recipe", "threads"], "profiles": ["recipe"]}
+"""Rows of the results, and what tells them apart."""
 PROFILES = ("missed", "all", "none")
 OURS, PEER = "ours", "peer"
 
@@ -336,14 +338,10 @@ def bench(arguments: argparse.Namespace) -> None:
     if arguments.check_only:
         return
 
-    about = machine()
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    out = arguments.out or ROOT / "benchmarks/results" / f"{today}-{machine_name(about)}"
+    results = Results("train", ROOT / "benchmarks/results", arguments.out, report.markdown)
     example = Purpose("timed", runner.warmups + runner.steps, runner.batch_of(recipes[0]) * BATCHES)
     document: Run = {
-        "schema": 1,
-        "date": today,
-        "machine": about,
+        **results.head,
         "versions": {
             "commit": commit(ROOT),
             "sightline": first_line([str(runner.sightline), "--version"]),
@@ -359,14 +357,11 @@ def bench(arguments: argparse.Namespace) -> None:
         "cases": [],
         "profiles": [],
     }
-    stored = out / "train.json"
-    before = json.loads(stored.read_text(encoding="utf-8")) if arguments.add and stored.is_file() else None
-    out.mkdir(parents=True, exist_ok=True)
+    before = results.earlier() if arguments.add else None
 
     def keep() -> Run:
-        whole = document if before is None else joined(before, document)
-        stored.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-        (out / "train.md").write_text(report.markdown(whole), encoding="utf-8")
+        whole = joined(before, document, PARTS, NAMES)
+        results.write(whole)
         return whole
 
     # Each case is stored as soon as it is there.
@@ -380,25 +375,7 @@ def bench(arguments: argparse.Namespace) -> None:
             document["profiles"].append(runner.profiles(recipe))
             keep()
     say(report.targets(keep()))
-    say(f"wrote {stored} and {out / 'train.md'}")
-
-
-def joined(before: Run, now: Run) -> Run:
-    """The cases of both; those measured now replace earlier ones."""
-    if before["versions"] != now["versions"]:
-        raise Failed(f"the results there are of {before['versions']}, not of {now['versions']}")
-
-    def both(part: str, *keys: str) -> list[Any]:
-        rows = {tuple(row[key] for key in keys): row for row in before[part] + now[part]}
-        order = {name: number for number, name in enumerate(NAMES)}
-        return sorted(rows.values(), key=lambda row: (order[row["recipe"]], row.get("threads", 0)))
-
-    return now | {
-        "checks": both("checks", "recipe"),
-        "cases": both("cases", "recipe", "threads"),
-        "profiles": both("profiles", "recipe"),
-        "notes": list(dict.fromkeys(before["notes"] + now["notes"])),
-    }
+    results.say_where()
 
 
 def shown(command: Sequence[str], work: Path) -> str:
@@ -407,15 +384,5 @@ def shown(command: Sequence[str], work: Path) -> str:
     return text.replace(f"{work}{os.sep}", "WORK/").replace(str(work), "WORK").replace(f"{ROOT}{os.sep}", "")
 
 
-def main() -> int:
-    """The command line."""
-    try:
-        bench(parse_arguments())
-    except Failed as failure:
-        say(f"error: {failure}")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_command(lambda: bench(parse_arguments())))

@@ -223,7 +223,7 @@ class Joining(unittest.TestCase):
 
     def test_new_cases_replace_those_of_the_same_name(self) -> None:
         old, new = case("lm", []), case("lm", [turn("ours", 1, [1.0])])
-        both = run.joined(document([old, case("clip", [])]), document([new]))
+        both = run.joined(document([old, case("clip", [])]), document([new]), run.PARTS, NAMES)
         self.assertEqual([one["recipe"] for one in both["cases"]], ["clip", "lm"])
         self.assertEqual(len(both["cases"][1]["runs"]), 1)
 
@@ -231,7 +231,7 @@ class Joining(unittest.TestCase):
         other = document([])
         other["versions"] = {"commit": "def"}
         with self.assertRaises(Failed):
-            run.joined(other, document([]))
+            run.joined(other, document([]), run.PARTS, NAMES)
 
     def test_names_are_known_once(self) -> None:
         self.assertEqual(len(set(NAMES)), len(NAMES))
