@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from scenes import Scene
 from torch import Tensor, nn
 from torch.nn import functional
@@ -101,12 +102,14 @@ class Family(Peer):
 
     def batch(self, scenes: Sequence[Scene], first: int) -> Batch:
         config = self.config
+        size = (config["image_size"], config["image_size"])
+        # Scenes are squares: nothing is cut.
+        pictures = [picture(scene).resize(size, Image.Resampling.BICUBIC) for scene in scenes]
         rows = [[*self.pieces.encode(scene.description), config["eos_id"]] for scene in scenes]
         labels = filled(rows, NOTHING)
         places = told_rows(labels)
         return {
-            # The images have the size that the model takes.
-            "pixels": normalised([picture(scene) for scene in scenes], [0.5] * 3, [0.5] * 3),
+            "pixels": normalised(pictures, [0.5] * 3, [0.5] * 3),
             "ids": filled([[config["bos_id"], *row[:-1]] for row in rows], config.get("pad_id", 0)),
             "rows": places,
             "labels": labels.flatten()[places],
