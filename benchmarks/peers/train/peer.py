@@ -85,6 +85,19 @@ class Loop:
         told |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
         return told | {"forward_s": forward - wall, "backward_s": backward - forward}
 
+    def compute_in_64_bits(self) -> None:
+        """Weights, and what batches hold of real numbers, become 64-bit numbers."""
+
+        def doubled(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: doubled(one) for name, one in value.items()}
+            if isinstance(value, (list, tuple)):
+                return type(value)(doubled(one) for one in value)
+            return value.double() if getattr(value, "is_floating_point", bool)() else value
+
+        self.peer.model.double()
+        self.batches = [doubled(batch) for batch in self.batches]
+
     def use(self, layout: Any) -> None:
         """Keeps convolutions and pixels in this memory layout."""
         self.peer.model.to(memory_format=layout)
@@ -134,6 +147,7 @@ def main() -> None:
     parser.add_argument("--warmups", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--choose-layout", action="store_true", help="take the faster memory layout, after some steps")
+    parser.add_argument("--double", action="store_true", help="compute in 64 bits")
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
 
@@ -141,6 +155,9 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
+    if arguments.double:
+        # Masks that models make on their way are of the type that is usual.
+        torch.set_default_dtype(torch.float64)
     from peers.common import Job
 
     manifest = tomllib.loads(arguments.manifest.read_text(encoding="utf-8"))
@@ -158,6 +175,8 @@ def main() -> None:
     size = stage["batch"]
     batches = [peer.batch(samples[at : at + size], at) for at in range(0, len(samples) - size + 1, size)]
     loop = Loop(peer, batches, stage["optimiser"])
+    if arguments.double:
+        loop.compute_in_64_bits()
     layout = loop.choose_layout() if arguments.choose_layout else "contiguous"
     for _ in range(arguments.warmups):
         loop.step()

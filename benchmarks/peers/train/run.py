@@ -55,9 +55,9 @@ from ours import Watch, profile  # noqa: E402
 PACKAGES = ("torch", "transformers", "tokenizers", "sentencepiece", "numpy", "pillow")
 CHECKED_STEPS = 3
 """Steps whose losses are compared."""
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """Largest relative difference of their losses."""
-GRADIENT = 1e-3
+GRADIENT = 1e-4
 """The same of the lengths of their gradients."""
 BATCHES = 4
 """Different batches of a timed run."""
@@ -152,7 +152,9 @@ class Bench:
         batch = self.batch_of(recipe)
         purpose = Purpose("check", CHECKED_STEPS, batch)
         ours = self.train(recipe, purpose)
-        told = json.loads(self.succeed([*self.peer(recipe, purpose, 1), f"--steps={CHECKED_STEPS}"]))
+        # In 64 bits: where hardly anything depends on the sign of a gradient, Adam takes it for whole steps, and torch's own 32 bits are
+        # further off than ours may be (in the third step of Frozen the length of the gradient by 0.002, ours by 4e-7).
+        told = json.loads(self.succeed([*self.peer(recipe, purpose, 1), f"--steps={CHECKED_STEPS}", "--double"]))
         trained = self.trained(recipe, purpose)
         found: Run = {"recipe": recipe.name, "samples": batch, "tensors": len(trained)}
         found |= compared(ours, told["steps"])
