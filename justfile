@@ -142,7 +142,7 @@ _peers-build area:
     @{{ if area == "shards" { "cargo build --release --package sightline-dataset --example shards" } else { "true" } }}
 
 _build:
-    @echo "building the release binary (the first build compiles every dependency; 15 to 25 minutes on two cores)" >&2
+    @echo "building the release binary (the first build compiles every dependency; 15 to 35 minutes on two cores)" >&2
     cargo build --release --package sightline --package sightline-testkit --bin sightline --bin sightline-test-server
 
 # Decoding and resizing on 64-bit ARM, under emulation: needs rustup and qemu-aarch64-static (Debian: qemu-user-static).

@@ -152,8 +152,8 @@ class Bench:
         batch = self.batch_of(recipe)
         purpose = Purpose("check", CHECKED_STEPS, batch)
         ours = self.train(recipe, purpose)
-        # In 64 bits: where hardly anything depends on the sign of a gradient, Adam takes it for whole steps, and torch's own 32 bits are
-        # further off than ours may be (in the third step of Frozen the length of the gradient by 0.002, ours by 4e-7).
+        # In 64 bits: Adam makes a whole step of a gradient near zero, in the direction of its sign, which in 32 bits is rounding. The
+        # length of Frozen's third gradient is off by 0.002 in torch's own 32 bits, by 4e-7 in ours.
         told = json.loads(self.succeed([*self.peer(recipe, purpose, 1), f"--steps={CHECKED_STEPS}", "--double"]))
         trained = self.trained(recipe, purpose)
         found: Run = {"recipe": recipe.name, "samples": batch, "tensors": len(trained)}
