@@ -20,6 +20,7 @@ const STYLE: &str = concat!(
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 64.0;
+const RIGHT: f64 = 28.0;
 const BOTTOM: f64 = 28.0;
 /// About how many lines of the grid a plot has.
 const LINES: f64 = 5.0;
@@ -208,7 +209,7 @@ fn plot_view(id: usize, plot: &Plot) -> PlotView {
     };
     // Two decimals are below a pixel, and make the same page everywhere.
     let hundredths = |at: f64| (at * 100.0).round() / 100.0;
-    let x = |step: f64| hundredths(LEFT + step / last * (WIDTH - LEFT - 8.0));
+    let x = |step: f64| hundredths(LEFT + step / last * (WIDTH - LEFT - RIGHT));
     let floor = HEIGHT - BOTTOM;
     let y = |value: f64| hundredths(8.0 + (high - value) / (high - low) * (floor - 8.0));
     let curves = plot.curves.iter().enumerate().map(|(at, curve)| {
@@ -257,7 +258,7 @@ fn plot_view(id: usize, plot: &Plot) -> PlotView {
         width: WIDTH,
         height: HEIGHT,
         left: LEFT,
-        right: WIDTH - 8.0,
+        right: WIDTH - RIGHT,
         floor,
         curves: curves.collect(),
         rows: rows.collect(),

@@ -140,12 +140,19 @@ pub fn write_page(plan: &TrainPlan, metrics: &Path, to: &Path, steps: u64) -> Re
         curve("held out", "/held_out/loss", true),
     ];
     let losses = losses.into_iter().filter(|curve| !curve.points.is_empty());
-    let mut plots = vec![plot("Loss", false, losses.collect())];
+    let losses: Vec<Curve> = losses.collect();
+    // Losses fall by orders of magnitude, and what happens at the end is what people look for. Rewards may be below zero.
+    let falls = |curves: &[Curve]| {
+        let mut points = curves.iter().flat_map(|curve| &curve.points);
+        points.all(|(_, value)| *value > 0.0)
+    };
+    let mut plots = vec![plot("Loss", falls(&losses), losses)];
     if names.len() > 1 {
         let terms = names
             .iter()
             .map(|name| curve(name, &format!("/terms/{name}"), false));
-        plots.push(plot("Terms of the loss", false, terms.collect()));
+        let terms: Vec<Curve> = terms.collect();
+        plots.push(plot("Terms of the loss", falls(&terms), terms));
     }
     plots.push(plot(
         "Learning rate",

@@ -263,9 +263,11 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> NullaryFnOnce for Item
         };
         let attended = self.attended;
         let scale = attended.scale;
-        // Columns of keys and values side by side, so that a query's scores are sums of rows.
+        // Columns of keys and values side by side, so that a query's scores are sums of rows, and what keys and values get too.
         let mut key_columns = vec![0.0f32; head_dim * keys];
         let mut value_columns = vec![0.0f32; head_dim * keys];
+        let mut of_key_columns = vec![0.0f32; head_dim * keys];
+        let mut of_value_columns = vec![0.0f32; head_dim * keys];
         let mut shares = vec![0.0f32; keys];
         let mut slopes = vec![0.0f32; keys];
         for head in 0..heads {
@@ -277,6 +279,8 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> NullaryFnOnce for Item
                     value_columns[d * keys + s] = attended.values.elements[value + d];
                 }
             }
+            of_key_columns.fill(0.0);
+            of_value_columns.fill(0.0);
             for t in 0..queries {
                 let query = of(&attended.queries, t, head);
                 let query = &attended.queries.elements[query..query + head_dim];
@@ -309,17 +313,22 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> NullaryFnOnce for Item
                     scores[row..row + keys].copy_from_slice(&slopes);
                 }
                 let of_query = &mut self.of_queries[start..start + head_dim];
-                for s in 0..keys {
-                    let (slope, share) = (slopes[s] * scale, shares[s]);
-                    let key = of(&attended.keys, s, head);
-                    let key = &attended.keys.elements[key..key + head_dim];
-                    let at = s * 2 * inner + head * head_dim;
-                    let (of_key, of_value) = self.of_seen[at..].split_at_mut(inner);
-                    for d in 0..head_dim {
-                        of_query[d] += slope * key[d];
-                        of_key[d] += slope * query[d];
-                        of_value[d] += share * gradient[d];
-                    }
+                for (d, of_query) in of_query.iter_mut().enumerate() {
+                    let column = d * keys..(d + 1) * keys;
+                    *of_query = scale * sum_products(&slopes, &key_columns[column.clone()]);
+                    add(
+                        &mut of_key_columns[column.clone()],
+                        scale * query[d],
+                        &slopes,
+                    );
+                    add(&mut of_value_columns[column], gradient[d], &shares);
+                }
+            }
+            for s in 0..keys {
+                let at = s * 2 * inner + head * head_dim;
+                for d in 0..head_dim {
+                    self.of_seen[at + d] = of_key_columns[d * keys + s];
+                    self.of_seen[at + inner + d] = of_value_columns[d * keys + s];
                 }
             }
         }
@@ -331,9 +340,15 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> NullaryFnOnce for Item
 fn combine(out: &mut [f32], row: &[f32], columns: &[f32]) {
     out.fill(0.0);
     for (&factor, column) in row.iter().zip(columns.chunks_exact(out.len())) {
-        for (sum, &v) in out.iter_mut().zip(column) {
-            *sum += factor * v;
-        }
+        add(out, factor, column);
+    }
+}
+
+/// `out += factor * column`.
+#[inline(always)]
+fn add(out: &mut [f32], factor: f32, column: &[f32]) {
+    for (sum, &v) in out.iter_mut().zip(column) {
+        *sum += factor * v;
     }
 }
 

@@ -401,6 +401,7 @@ impl NullaryFnOnce for PoolingGradient<'_> {
     type Output = ();
 
     #[inline(always)]
+    #[expect(clippy::float_cmp, reason = "the maximum is one of the values")]
     fn call(self) {
         let channels = self.sliding.channels;
         let share = 1.0 / (self.sliding.side * self.sliding.side) as f32;

@@ -175,11 +175,7 @@ fn convolution(
     let standardised = centred.broadcast_div(&(variance + 1e-5)?.sqrt()?)?;
     let scale = (gain * (of_weight * RELU_GAIN / (fan_in as f64).sqrt()))?;
     let weight = standardised.reshape(&shape)?.broadcast_mul(&scale)?;
-    let bias = if of_bias == 1.0 {
-        bias
-    } else {
-        (bias * of_bias)?
-    };
+    let bias = (bias * of_bias)?;
     let dtype = weights.dtype();
     Convolution::new(&weight.to_dtype(dtype)?, Some(bias.to_dtype(dtype)?), &spec)
 }

@@ -81,15 +81,14 @@ impl Map {
             bias,
             activation: self.behind.within(),
         };
-        match &self.sliding {
-            Some(sliding) => multiply(&mut out, &Windows { x, sliding }, &packed, finish),
-            None => {
-                let rows = Matrix {
-                    elements: x,
-                    stride: input,
-                };
-                multiply(&mut out, &rows, &packed, finish);
-            }
+        if let Some(sliding) = &self.sliding {
+            multiply(&mut out, &Windows { x, sliding }, &packed, finish);
+        } else {
+            let rows = Matrix {
+                elements: x,
+                stride: input,
+            };
+            multiply(&mut out, &rows, &packed, finish);
         }
         self.behind.apply(&mut out);
         Ok((CpuStorage::F32(out), dims.into()))
