@@ -183,7 +183,8 @@ def checked(rows: Sequence[Run]) -> str:
     """What was compared before."""
     lines = [
         "From the same weights, on the same batch: the losses of the first step and how far they are apart in proportion, "
-        "with the length of the gradient, and the losses after one and two steps of AdamW. Both train the same tensors.",
+        "with the length of the gradient, and the losses after one and two steps of AdamW; the peer in 64 bits here, "
+        "in 32 where it is timed. Both train the same tensors.",
         "",
         "| family | samples | tensors | sightline | peer | loss | gradient | later losses |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
