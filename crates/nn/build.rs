@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-const SOURCES: [&str; 2] = ["attention", "fused"];
+const SOURCES: [&str; 3] = ["attention", "fused", "step"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -124,6 +124,14 @@ impl<B: Search> Search for AnySearch<B> {
         }
     }
 
+    fn looks_at(&self) -> Option<usize> {
+        match self {
+            Self::Greedy(search) => search.looks_at(),
+            Self::Beam(search) => search.looks_at(),
+            Self::Sampling(search) => search.looks_at(),
+        }
+    }
+
     fn finish(self) -> Vec<Hypothesis> {
         match self {
             Self::Greedy(search) => search.finish(),

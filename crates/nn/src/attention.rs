@@ -137,10 +137,21 @@ impl Attention {
         other: Option<&Tensor>,
         mask: Option<&Mask>,
     ) -> Result<Tensor> {
+        self.out.forward(&self.mixed(x, other, mask)?)
+    }
+
+    /// As [`Self::forward`], before the last map: all heads' results side by side, `[B, T, heads * head_dim]`.
+    pub(crate) fn mixed(
+        &self,
+        x: &Tensor,
+        other: Option<&Tensor>,
+        mask: Option<&Mask>,
+    ) -> Result<Tensor> {
         match (self.key_value, other) {
-            (KeyValue::Own, None) => Ok(self.look_at_own(x, mask)?.0),
+            (KeyValue::Own, None) => Ok(self.mix_own(x, mask)?.0),
             (KeyValue::Other { .. }, Some(other)) => {
-                self.look_at(x, &self.keys_values(other)?, mask)
+                let seen = self.keys_values(other)?;
+                self.mix_heads(&self.queries(x)?, &seen, mask)
             }
             (key_value, other) => Err(Error::Shape {
                 what: "the sequence that keys and values come from",
@@ -151,6 +162,23 @@ impl Attention {
                 },
             }),
         }
+    }
+
+    /// As [`Self::look_on`] for one position of each sequence, `x` `[B, width]`, and before the last map, with what was seen
+    /// in memory of the caller's, which the position is written to. The sequence MUST be its own. Returns `[B, heads *
+    /// head_dim]`.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn look_back(
+        &self,
+        x: &Tensor,
+        seen: kernel::cuda::step::Seen<'_>,
+    ) -> Result<Tensor> {
+        let Projections::Own(all) = &self.projections else {
+            return Err(candle_core::Error::msg("keys and values are of another sequence").into());
+        };
+        let all = all.forward(x)?;
+        let (head_dim, scale) = (self.head_dim, self.scale());
+        Ok(kernel::cuda::step::look_back(&all, seen, head_dim, scale)?)
     }
 
     /// What queries look at, for a `source` `[B, S, its width]` that is looked at several times.
@@ -164,11 +192,14 @@ impl Attention {
     /// `x` `[B, T, width]` looks at keys and values that this layer made of `B` sequences; `mask` as for
     /// [`Self::forward`]. Returns `[B, T, width]`.
     pub fn look_at(&self, x: &Tensor, seen: &KeysValues, mask: Option<&Mask>) -> Result<Tensor> {
-        let queries = match &self.projections {
-            Projections::Own(_) => self.own(x)?.0,
-            Projections::Apart(queries, _) => queries.forward(x)?,
-        };
-        self.mix(&queries, seen, mask)
+        self.mix(&self.queries(x)?, seen, mask)
+    }
+
+    fn queries(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.projections {
+            Projections::Own(_) => Ok(self.own(x)?.0),
+            Projections::Apart(queries, _) => queries.forward(x),
+        }
     }
 
     /// The attention of projections that were read elsewhere: weight `[heads * head_dim, width]` and bias of queries,
@@ -246,6 +277,12 @@ impl Attention {
 
     /// What `x` `[B, T, width]` sees of itself, `[B, T, width]`; and its keys and values.
     fn look_at_own(&self, x: &Tensor, mask: Option<&Mask>) -> Result<(Tensor, KeysValues)> {
+        let (mixed, seen) = self.mix_own(x, mask)?;
+        Ok((self.out.forward(&mixed)?, seen))
+    }
+
+    /// As [`Self::look_at_own`], before the last map.
+    fn mix_own(&self, x: &Tensor, mask: Option<&Mask>) -> Result<(Tensor, KeysValues)> {
         if let Projections::Own(all) = &self.projections {
             let all = all.forward(x)?;
             let values = mask.map(Mask::values);
@@ -257,13 +294,13 @@ impl Attention {
                     check_mask(&[batch, self.heads, len, len], values)?;
                 }
                 let mixed = tracked::own_attention(&all, values, self.head_shape())?;
-                return Ok((self.out.forward(&mixed)?, self.cut(&all)?.1));
+                return Ok((mixed, self.cut(&all)?.1));
             }
             let (queries, seen) = self.cut(&all)?;
-            return Ok((self.mix(&queries, &seen, mask)?, seen));
+            return Ok((self.mix_heads(&queries, &seen, mask)?, seen));
         }
         let (queries, seen) = self.own(x)?;
-        Ok((self.mix(&queries, &seen, mask)?, seen))
+        Ok((self.mix_heads(&queries, &seen, mask)?, seen))
     }
 
     /// Queries, keys and values of one sequence `[B, T, width]`.
@@ -286,6 +323,16 @@ impl Attention {
 
     /// `queries` `[B, T, heads * head_dim]` look at `seen`; returns `[B, T, output]`.
     fn mix(&self, queries: &Tensor, seen: &KeysValues, mask: Option<&Mask>) -> Result<Tensor> {
+        self.out.forward(&self.mix_heads(queries, seen, mask)?)
+    }
+
+    /// As [`Self::mix`], before the last map.
+    fn mix_heads(
+        &self,
+        queries: &Tensor,
+        seen: &KeysValues,
+        mask: Option<&Mask>,
+    ) -> Result<Tensor> {
         let (batch, len, _) = queries.dims3()?;
         let keys = seen.len()?;
         if let Some(mask) = mask {
@@ -301,22 +348,28 @@ impl Attention {
             && self.head_dim <= kernel::cuda::WIDEST_HEAD
         {
             let (head_dim, scale) = (self.head_dim, self.scale());
-            let mixed = kernel::cuda::attention(queries, &seen.vectors, mask, head_dim, scale)?;
-            return self.out.forward(&mixed);
+            let vectors = &seen.vectors;
+            return Ok(kernel::cuda::attention(
+                queries, vectors, mask, head_dim, scale,
+            )?);
         }
         let fused = is_plain(queries)
             && is_plain(&seen.vectors)
             && seen.vectors.dims()[0] == batch
             && mask.is_none_or(is_fusable);
         let tensors: Vec<&Tensor> = [queries, &seen.vectors].into_iter().chain(mask).collect();
-        let mixed = if fused {
-            self.fused(queries, seen, mask)?
+        if fused {
+            self.fused(queries, seen, mask)
         } else if seen.vectors.dims()[0] == batch && keys > 0 && is_trainable(&tensors) {
-            tracked::attention(queries, &seen.vectors, mask, self.head_shape())?
+            tracked::attention(queries, &seen.vectors, mask, self.head_shape())
         } else {
-            self.composed(queries, seen, mask)?
-        };
-        self.out.forward(&mixed)
+            self.composed(queries, seen, mask)
+        }
+    }
+
+    /// The last map.
+    pub(crate) fn out(&self) -> &Linear {
+        &self.out
     }
 
     fn head_shape(&self) -> HeadShape {
@@ -484,7 +537,8 @@ enum Behind {
 const ROOM: usize = 64;
 
 impl KeysValues {
-    fn new(vectors: Tensor) -> Self {
+    /// `vectors` `[B, S, 2 * heads * head_dim]`, keys before values.
+    pub(crate) fn new(vectors: Tensor) -> Self {
         Self {
             vectors,
             behind: Behind::Other,
@@ -494,6 +548,12 @@ impl KeysValues {
     /// Number `S` of positions.
     pub fn len(&self) -> Result<usize> {
         Ok(self.vectors.dim(1)?)
+    }
+
+    /// Keys before values, `[B, S, 2 * heads * head_dim]`; vectors may lie apart.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn vectors(&self) -> &Tensor {
+        &self.vectors
     }
 
     /// Whether there is no position.

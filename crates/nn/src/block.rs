@@ -101,7 +101,7 @@ impl Block {
         other: Option<&Tensor>,
         mask: Option<&Mask>,
     ) -> Result<Tensor> {
-        let x = self.attend(x, |attention, x| attention.forward(x, other, mask))?;
+        let x = self.attend_mixed(x, |attention, x| attention.mixed(x, other, mask))?;
         self.feed(&x)
     }
 
@@ -133,10 +133,33 @@ impl Block {
         self.norm_place.residual(&self.attention_norm, x, look)
     }
 
+    /// As [`Self::attend`], of what the attention's last map is not yet done with: it does the sum as well.
+    pub(crate) fn attend_mixed(
+        &self,
+        x: &Tensor,
+        mix: impl FnOnce(&Attention, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        self.norm_place.around(&self.attention_norm, x, |seen, x| {
+            let mixed = mix(&self.attention, seen)?;
+            self.add_mapped(x, self.attention.out(), &mixed, 0)
+        })
+    }
+
     /// The second half: the feed-forward layer and its norm.
     pub(crate) fn feed(&self, x: &Tensor) -> Result<Tensor> {
-        let feed = |x: &Tensor| self.feed_forward(x);
-        self.norm_place.residual(&self.feed_forward_norm, x, feed)
+        let norm = &self.feed_forward_norm;
+        self.norm_place.around(norm, x, |seen, x| {
+            let expanded = self.expand.forward_activated(seen, self.activation)?;
+            self.add_mapped(x, &self.contract, &expanded, 1)
+        })
+    }
+
+    /// `x` beside what `map` makes of `y`; `place` as for [`Dropout::forward`].
+    fn add_mapped(&self, x: &Tensor, map: &Linear, y: &Tensor, place: u64) -> Result<Tensor> {
+        match &self.dropout {
+            Some(dropout) => add_activated(dropout.forward(&map.forward(y)?, place)?, x, None),
+            None => map.forward_added(y, x),
+        }
     }
 
     fn feed_forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -153,9 +176,20 @@ impl NormPlace {
         x: &Tensor,
         f: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
+        let f = |seen: &Tensor, x: &Tensor| add_activated(f(seen)?, x, None);
+        self.around(norm, x, f)
+    }
+
+    /// As [`Self::residual`], for an `f` of what it sees and of `x` that adds `x` itself.
+    fn around(
+        self,
+        norm: &LayerNorm,
+        x: &Tensor,
+        f: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         match self {
-            Self::Pre => add_activated(f(&norm.forward(x)?)?, x, None),
-            Self::Post => norm.forward(&add_activated(f(x)?, x, None)?),
+            Self::Pre => f(&norm.forward(x)?, x),
+            Self::Post => norm.forward(&f(x, x)?),
         }
     }
 }

@@ -20,6 +20,8 @@
 
 mod load;
 mod network;
+#[cfg(feature = "cuda")]
+mod replay;
 mod rotary;
 mod spec;
 
@@ -48,6 +50,8 @@ pub struct CausalTransformer {
     head: Linear,
     /// Of ALiBi, one for each head.
     slopes: Option<Vec<f32>>,
+    #[cfg(feature = "cuda")]
+    replays: replay::Replays,
 }
 
 /// What a language model has seen of `B` sequences.
@@ -116,6 +120,9 @@ impl CausalTransformer {
                 vocabulary_size: rows,
                 ..self.spec.clone()
             },
+            // What was recorded reads the old table.
+            #[cfg(feature = "cuda")]
+            replays: replay::Replays::default(),
             ..self.clone()
         })
     }
@@ -245,6 +252,33 @@ impl CausalTransformer {
         Ok(self.head.forward(hidden)?.to_dtype(DType::F32)?)
     }
 
+    /// Whether `tokens` are a token of the model's for each row of `cache`, and there is a position for them.
+    #[cfg(feature = "cuda")]
+    fn check_tokens(&self, tokens: &[u32], cache: &CausalCache) -> Result<()> {
+        let (rows, vocabulary_size) = (cache.rows(), self.spec.vocabulary_size);
+        if tokens.len() != rows {
+            return Err(Error::Shape {
+                what: "the tokens of a step",
+                found: vec![tokens.len()],
+                wanted: format!("[{rows}]"),
+            });
+        }
+        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocabulary_size) {
+            return Err(Error::TokenId {
+                id,
+                vocabulary_size,
+            });
+        }
+        let total = cache.len() + 1;
+        if total > self.spec.context {
+            return Err(Error::Length {
+                len: total,
+                limit: self.spec.context,
+            });
+        }
+        Ok(())
+    }
+
     /// `B` and `T` of what is read next, which has to fit to the model and to what was seen.
     fn check(&self, next: Next<'_>, cache: &CausalCache) -> Result<(usize, usize)> {
         let (batch, len, width) = next.embeds.dims3()?;
@@ -301,6 +335,15 @@ impl CausalCache {
 
     /// The sequences become those that `parents` names, each as often as it is named.
     pub fn select(&mut self, parents: &[usize]) -> Result<()> {
+        self.select_present(parents)?;
+        for seen in self.seen.iter_mut().flatten() {
+            *seen = seen.select(parents)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::select`], for sequences whose keys and values are elsewhere.
+    fn select_present(&mut self, parents: &[usize]) -> Result<()> {
         let rows = parents.iter().map(|&parent| {
             self.present.get(parent).cloned().ok_or(Error::Index {
                 what: "row of the cache",
@@ -308,11 +351,7 @@ impl CausalCache {
                 rows: self.present.len(),
             })
         });
-        let present = rows.collect::<Result<Vec<_>>>()?;
-        for seen in self.seen.iter_mut().flatten() {
-            *seen = seen.select(parents)?;
-        }
-        self.present = present;
+        self.present = rows.collect::<Result<Vec<_>>>()?;
         Ok(())
     }
 

@@ -59,7 +59,8 @@ pub use sampling::{Sampling, SamplingSpec, nucleus};
 
 /// A network that predicts the next token of its rows and remembers what they consist of.
 pub trait Network {
-    /// Continues each row by its token. Returns the logits of what comes next `[rows, V]`.
+    /// Continues each row by its token. Returns the logits of what comes next `[rows, V]`, which the next step may
+    /// overwrite.
     fn step(&mut self, tokens: &[u32]) -> Result<Tensor>;
 
     /// The rows become those that `parents` names, in this order, each as often as it is named. Rows of one prompt
@@ -72,6 +73,12 @@ pub trait Search {
     /// Chooses how to go on. `predictions` has a row for each choice of the last answer, in its order, and one for
     /// the prompt at first. Nothing chosen: the search has ended and is not asked again.
     fn advance(&mut self, predictions: Predictions<'_>) -> Vec<Choice>;
+
+    /// How many of the most likely tokens of each row it looks at; `None`: at all. Predictions that were made on a GPU
+    /// may then leave out the others.
+    fn looks_at(&self) -> Option<usize> {
+        None
+    }
 
     /// What was found, the best first.
     fn finish(self) -> Vec<Hypothesis>;
@@ -112,26 +119,140 @@ impl Hypothesis {
     }
 }
 
-/// Natural logarithms of the probabilities of every token, a row for each hypothesis of a search.
+/// Natural logarithms of the probabilities of tokens, a row for each hypothesis of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Predictions<'a> {
+    /// `None`: every token has a value.
+    ids: Option<&'a [u32]>,
     values: &'a [f32],
-    vocabulary_size: usize,
+    /// Values of a row.
+    width: usize,
+}
+
+/// A row of [`Predictions`].
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    ids: Option<&'a [u32]>,
+    values: &'a [f32],
 }
 
 impl<'a> Predictions<'a> {
     /// `values` is `[rows, vocabulary_size]`, row after row.
     pub fn new(values: &'a [f32], vocabulary_size: usize) -> Self {
         Self {
+            ids: None,
             values,
-            vocabulary_size,
+            width: vocabulary_size,
+        }
+    }
+
+    /// Of each row `count` tokens, in the order of their ids.
+    fn some(ids: &'a [u32], values: &'a [f32], count: usize) -> Self {
+        Self {
+            ids: Some(ids),
+            values,
+            width: count,
         }
     }
 
     /// The rows.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [f32]> + use<'a> {
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = Row<'a>> + use<'a> {
+        let Self { ids, values, width } = *self;
         // A vocabulary of nothing has no rows either: `chunks_exact` must not be given 0.
-        self.values.chunks_exact(self.vocabulary_size.max(1))
+        let rows = values.chunks_exact(width.max(1)).enumerate();
+        rows.map(move |(row, values)| Row {
+            ids: ids.map(|ids| &ids[row * width..][..width]),
+            values,
+        })
+    }
+}
+
+impl<'a> Row<'a> {
+    /// Tokens and their values, in the order of the ids: all, or as many of the most likely ones as
+    /// [the search looks at](Search::looks_at).
+    pub fn entries(self) -> impl Iterator<Item = (u32, f32)> + use<'a> {
+        let values = self.values.iter().copied().enumerate();
+        values.map(move |(i, value)| (self.id(i), value))
+    }
+
+    /// The token of an entry.
+    fn id(self, entry: usize) -> u32 {
+        self.ids.map_or(entry as u32, |ids| ids[entry])
+    }
+
+    /// The value of every token, for searches that look at all.
+    pub fn values(self) -> &'a [f32] {
+        debug_assert!(self.ids.is_none(), "the search said that it looks at few");
+        self.values
+    }
+
+    /// The `count` most likely tokens, the most likely first, of equal ones that with the lower id.
+    fn best(self, count: usize) -> Vec<(u32, f32)> {
+        let best = largest(self.values.iter().copied(), count);
+        let entry = |(i, value)| (self.id(i), value);
+        best.into_iter().map(entry).collect()
+    }
+}
+
+/// What was predicted for all rows.
+struct Predicted {
+    ids: Option<Vec<u32>>,
+    values: Vec<f32>,
+    width: usize,
+}
+
+impl Predicted {
+    /// Of logits, which must have `rows` rows; `looks_at` says how many tokens of each suffice.
+    fn new(logits: &Tensor, rows: usize, looks_at: Option<usize>) -> Result<Self> {
+        let (found, vocabulary_size) = logits.dims2()?;
+        if found != rows {
+            return Err(Error::Shape {
+                what: "the logits of the next tokens",
+                found: vec![found, vocabulary_size],
+                wanted: format!("[{rows}, {vocabulary_size}]"),
+            });
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(count) = looks_at.filter(|&count| count < vocabulary_size)
+            && let Some((ids, values)) = kernel::cuda::step::best(logits, count)?
+        {
+            return Ok(Self::in_order(&ids, &values, count));
+        }
+        let _ = looks_at;
+        let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+        let mut values = logits.flatten_all()?.to_vec1()?;
+        kernel::log_softmax(&mut values, vocabulary_size);
+        Ok(Self {
+            ids: None,
+            values,
+            width: vocabulary_size,
+        })
+    }
+
+    /// `count` tokens of each row in the order of their ids.
+    #[cfg(any(test, feature = "cuda"))]
+    fn in_order(ids: &[u32], values: &[f32], count: usize) -> Self {
+        let pairs = ids.iter().copied().zip(values.iter().copied());
+        let mut pairs: Vec<(u32, f32)> = pairs.collect();
+        for row in pairs.chunks_mut(count.max(1)) {
+            row.sort_unstable_by_key(|&(id, _)| id);
+        }
+        let (ids, values) = pairs.into_iter().unzip();
+        Self {
+            ids: Some(ids),
+            values,
+            width: count,
+        }
+    }
+
+    /// Those of `rows` rows from `first` on.
+    fn of(&self, first: usize, rows: usize) -> Predictions<'_> {
+        let range = first * self.width..(first + rows) * self.width;
+        let values = &self.values[range.clone()];
+        match &self.ids {
+            None => Predictions::new(values, self.width),
+            Some(ids) => Predictions::some(&ids[range], values, self.width),
+        }
     }
 }
 
@@ -140,19 +261,33 @@ impl<'a> Predictions<'a> {
 pub fn run<N: Network, S: Search>(
     network: &mut N,
     first: &Tensor,
+    searches: Vec<S>,
+) -> Result<Vec<Vec<Hypothesis>>> {
+    run_by(network, first, searches, Predicted::new)
+}
+
+/// As [`run`]; `predict` makes predictions of the logits of so many rows, of which so many tokens are looked at.
+fn run_by<N: Network, S: Search>(
+    network: &mut N,
+    first: &Tensor,
     mut searches: Vec<S>,
+    predict: impl Fn(&Tensor, usize, Option<usize>) -> Result<Predicted>,
 ) -> Result<Vec<Vec<Hypothesis>>> {
     // Searches that go on, with the number of their rows.
     let mut running: Vec<(usize, usize)> = (0..searches.len()).map(|search| (search, 1)).collect();
     let mut logits = first.clone();
     while !running.is_empty() {
         let rows: usize = running.iter().map(|(_, rows)| rows).sum();
-        let (values, vocabulary_size) = log_probabilities(&logits, rows)?;
+        let looks_at = running
+            .iter()
+            .map(|&(search, _)| searches[search].looks_at());
+        let looks_at = looks_at.collect::<Option<Vec<_>>>();
+        let looks_at = looks_at.and_then(|counts| counts.into_iter().max());
+        let predicted = predict(&logits, rows, looks_at)?;
         let (mut parents, mut tokens, mut next) = (Vec::new(), Vec::new(), Vec::new());
         let mut first_row = 0;
         for &(search, rows) in &running {
-            let of_search = &values[first_row * vocabulary_size..][..rows * vocabulary_size];
-            let choices = searches[search].advance(Predictions::new(of_search, vocabulary_size));
+            let choices = searches[search].advance(predicted.of(first_row, rows));
             if !choices.is_empty() {
                 next.push((search, choices.len()));
             }
@@ -170,22 +305,6 @@ pub fn run<N: Network, S: Search>(
         logits = network.step(&tokens)?;
     }
     Ok(searches.into_iter().map(Search::finish).collect())
-}
-
-/// Logarithms of the softmax of `logits`, which must have `rows` rows, and their length.
-fn log_probabilities(logits: &Tensor, rows: usize) -> Result<(Vec<f32>, usize)> {
-    let (found, vocabulary_size) = logits.dims2()?;
-    if found != rows {
-        return Err(Error::Shape {
-            what: "the logits of the next tokens",
-            found: vec![found, vocabulary_size],
-            wanted: format!("[{rows}, {vocabulary_size}]"),
-        });
-    }
-    let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-    let mut values = logits.flatten_all()?.to_vec1()?;
-    kernel::log_softmax(&mut values, vocabulary_size);
-    Ok((values, vocabulary_size))
 }
 
 /// The `count` largest of `values`, the largest first, of equal ones that with the lower index; NaN counts as the
@@ -299,6 +418,40 @@ mod tests {
             ..SamplingSpec::nucleus(0.9, 8)
         };
         check_in_a_batch_and_alone(&Sampling::new(spec, sightline_core::Seed(3)));
+    }
+
+    /// Predictions as a GPU makes them: of each row no more than are looked at.
+    fn predict_few(logits: &Tensor, rows: usize, looks_at: Option<usize>) -> Result<Predicted> {
+        let whole = Predicted::new(logits, rows, None)?;
+        let count = looks_at.unwrap_or(whole.width).min(whole.width);
+        let best = whole.of(0, rows).rows().flat_map(|row| row.best(count));
+        let (ids, values): (Vec<u32>, Vec<f32>) = best.unzip();
+        Ok(Predicted::in_order(&ids, &values, count))
+    }
+
+    fn check_with_few<S: Search + Clone>(search: &S) {
+        let count = search.looks_at().unwrap();
+        assert!(count < 12, "{count} are not few");
+        for prompt in 0..20 {
+            let mut network = Toy::new(&[prompt], 12);
+            let first = network.predict();
+            let few = run_by(&mut network, &first, vec![search.clone()], predict_few).unwrap();
+            assert_eq!(few, found(&[prompt], 12, search), "prompt {prompt}");
+        }
+    }
+
+    #[test]
+    fn the_tokens_that_a_rule_looks_at_suffice() {
+        check_with_few(&Greedy::new(&[0], 8));
+        check_with_few(&NodeBeam::new(3, 2, 0, 8));
+        check_with_few(&NodeBeam::new(3, 2, 0, 8).forbid_repeats());
+        check_with_few(&LengthBeam::new(3, &[0], 8));
+        check_with_few(&LengthBeam::new(3, &[0, 1], 8).length_penalty(0.5));
+        assert!(
+            Sampling::new(SamplingSpec::nucleus(0.9, 8), sightline_core::Seed(3))
+                .looks_at()
+                .is_none()
+        );
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor};
 
+use crate::activation::add_activated;
 #[cfg(feature = "cuda")]
-use crate::kernel::cuda;
+use crate::kernel::cuda::{self, product::Epilogue, recording};
 use crate::kernel::{
     self,
     product::{Finish, Matrix, Packed, Rows, multiply},
@@ -118,18 +119,19 @@ impl Linear {
         self.run(x, Some(activation))
     }
 
-    pub(crate) fn run(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
-        let mut dims = x.dims().to_vec();
-        match dims.last_mut() {
-            Some(last) if *last == self.input => *last = self.output,
-            _ => {
-                return Err(Error::Shape {
-                    what: "the input of a linear map",
-                    found: dims,
-                    wanted: format!("[.., {}]", self.input),
-                });
-            }
+    /// As [`Self::forward`], and the sum with `residual` `[.., output]`, which one launch does on a GPU.
+    pub(crate) fn forward_added(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if residual.dims() == self.output_dims(x)?
+            && let Some(sum) = self.launched(x, Epilogue::Residual(residual))?
+        {
+            return Ok(sum);
         }
+        add_activated(self.forward(x)?, residual, None)
+    }
+
+    pub(crate) fn run(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+        let dims = self.output_dims(x)?;
         if let Form::Packed(prepared, bias) = &self.form {
             let packed = &prepared.packed;
             let x = x.contiguous()?;
@@ -142,6 +144,17 @@ impl Linear {
                     };
                     product(packed, &rows_of, rows, bias.as_ref(), activation, &dims)
                 })?;
+            }
+        }
+        #[cfg(feature = "cuda")]
+        {
+            let epilogue = activation.map_or(Epilogue::Nothing, Epilogue::Activation);
+            if let Some(y) = self.launched(x, epilogue)? {
+                return Ok(y);
+            }
+            if recording::is_on() {
+                let what = "a linear map of candle's operations cannot be recorded";
+                return Err(candle_core::Error::msg(what).into());
             }
         }
         let parts = self.composed()?;
@@ -198,6 +211,38 @@ impl Linear {
         }
         let x = Tensor::from_vec(elements, (rows, self.input), &Device::Cpu)?;
         Ok(self.run(&x, activation)?.reshape(dims)?)
+    }
+
+    /// The map and its `epilogue` by a GPU's library; none where it is not one matrix there, or the library refuses.
+    #[cfg(feature = "cuda")]
+    fn launched(&self, x: &Tensor, epilogue: Epilogue<'_>) -> Result<Option<Tensor>> {
+        let Form::Composed(parts) = &self.form else {
+            return Ok(None);
+        };
+        let [(weight, bias)] = parts.as_slice() else {
+            return Ok(None);
+        };
+        if !x.device().is_cuda() || x.track_op() {
+            return Ok(None);
+        }
+        let x = x.to_dtype(weight.dtype())?.contiguous()?;
+        Ok(cuda::product::linear(&x, weight, bias.as_ref(), epilogue)?)
+    }
+
+    /// The shape of what comes of `x`.
+    fn output_dims(&self, x: &Tensor) -> Result<Vec<usize>> {
+        let mut dims = x.dims().to_vec();
+        match dims.last_mut() {
+            Some(last) if *last == self.input => {
+                *last = self.output;
+                Ok(dims)
+            }
+            _ => Err(Error::Shape {
+                what: "the input of a linear map",
+                found: dims,
+                wanted: format!("[.., {}]", self.input),
+            }),
+        }
     }
 
     /// Whether it is one matrix.

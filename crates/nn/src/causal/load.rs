@@ -58,6 +58,8 @@ impl CausalTransformer {
             project,
             head,
             spec: spec.clone(),
+            #[cfg(feature = "cuda")]
+            replays: super::replay::Replays::default(),
         })
     }
 }

@@ -2,21 +2,38 @@
 
 use candle_core::{D, Tensor};
 
+#[cfg(feature = "cuda")]
+use super::replay::Replay;
 use super::{CausalCache, CausalTransformer, Next};
 use crate::Result;
 use crate::decode::{Network, StateNetwork};
 
 /// A language model behind prompts that it has read.
+///
+/// On a GPU its steps are recorded and replayed where they can be: see `replay.rs`.
 #[derive(Debug)]
 pub struct CausalNetwork<'a> {
     model: &'a CausalTransformer,
+    /// What was seen, up to where `replay` goes on.
     cache: CausalCache,
+    #[cfg(feature = "cuda")]
+    replay: Option<Replay>,
+    /// Whether a step was made: what writes one token alone is not worth a recording.
+    #[cfg(feature = "cuda")]
+    has_stepped: bool,
 }
 
 impl<'a> CausalNetwork<'a> {
     /// `cache` is what `model` has seen of the prompts.
     pub fn new(model: &'a CausalTransformer, cache: CausalCache) -> Self {
-        Self { model, cache }
+        Self {
+            model,
+            cache,
+            #[cfg(feature = "cuda")]
+            replay: None,
+            #[cfg(feature = "cuda")]
+            has_stepped: false,
+        }
     }
 
     /// Reads prompts, padded on the left. Returns the network and the states behind the last norm `[B, T, embedding
@@ -24,7 +41,7 @@ impl<'a> CausalNetwork<'a> {
     pub fn read(model: &'a CausalTransformer, prompts: Next<'_>) -> Result<(Self, Tensor)> {
         let mut cache = model.start(prompts.embeds.dim(0)?);
         let hidden = model.advance(prompts, &mut cache)?;
-        Ok((Self { model, cache }, hidden))
+        Ok((Self::new(model, cache), hidden))
     }
 
     /// The model.
@@ -32,34 +49,80 @@ impl<'a> CausalNetwork<'a> {
         self.model
     }
 
-    /// What the model has seen.
+    /// What the model has seen of the prompts, before the first step.
     pub fn cache(&self) -> &CausalCache {
         &self.cache
     }
 
     /// Continues each row by its token. Returns the states behind the last norm `[rows, embedding width]`.
-    pub fn step_states(&mut self, tokens: &[u32]) -> Result<Tensor> {
+    fn step_plainly(&mut self, tokens: &[u32]) -> Result<Tensor> {
         let ids: Vec<Vec<u32>> = tokens.iter().map(|&token| vec![token]).collect();
         let embeds = self.model.embed(&ids)?;
         let hidden = self.model.advance(Next::new(&embeds), &mut self.cache)?;
         Ok(hidden.squeeze(1)?)
     }
+
+    /// Continues each row by its token, by what was recorded; none where a step cannot be.
+    #[cfg(feature = "cuda")]
+    fn step_replayed(&mut self, tokens: &[u32]) -> Result<Option<&Replay>> {
+        if !std::mem::replace(&mut self.has_stepped, true) {
+            return Ok(None);
+        }
+        if self.replay.is_none() {
+            self.replay = Replay::behind(self.model, &self.cache)?;
+        }
+        let Some(replay) = &mut self.replay else {
+            return Ok(None);
+        };
+        self.model.check_tokens(tokens, &self.cache)?;
+        replay.step(self.model, tokens)?;
+        self.cache.take_in(None, 1);
+        Ok(Some(replay))
+    }
+}
+
+/// What was recorded for this network serves the model's next one.
+#[cfg(feature = "cuda")]
+impl Drop for CausalNetwork<'_> {
+    fn drop(&mut self) {
+        if let Some(replay) = self.replay.take() {
+            self.model.replays.keep(replay);
+        }
+    }
 }
 
 impl Network for CausalNetwork<'_> {
     fn step(&mut self, tokens: &[u32]) -> Result<Tensor> {
-        let hidden = self.step_states(tokens)?;
+        #[cfg(feature = "cuda")]
+        if let Some(replay) = self.step_replayed(tokens)? {
+            return replay.logits();
+        }
+        let hidden = self.step_plainly(tokens)?;
         self.model.logits(&hidden)
     }
 
     fn select(&mut self, parents: &[usize]) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if let Some(mut replay) = self.replay.take() {
+            if replay.select(parents)? {
+                self.replay = Some(replay);
+                return self.cache.select_present(parents);
+            }
+            // It has no room for so many.
+            replay.give_to(&mut self.cache)?;
+            self.model.replays.keep(replay);
+        }
         self.cache.select(parents)
     }
 }
 
 impl StateNetwork for CausalNetwork<'_> {
     fn step_with_states(&mut self, tokens: &[u32]) -> Result<(Tensor, Tensor)> {
-        let hidden = self.step_states(tokens)?;
+        #[cfg(feature = "cuda")]
+        if let Some(replay) = self.step_replayed(tokens)? {
+            return Ok((replay.logits()?.copy()?, replay.states()?));
+        }
+        let hidden = self.step_plainly(tokens)?;
         Ok((self.model.logits(&hidden)?, hidden))
     }
 }

@@ -5,6 +5,12 @@ use candle_core::{DType, Device, Tensor};
 use super::Pairing;
 use crate::Result;
 
+/// By how much each pair of `dims` elements turns with a position.
+pub(super) fn frequencies(dims: usize, base: f64) -> Vec<f32> {
+    let frequency = |i| base.powf(-2.0 * i as f64 / dims as f64) as f32;
+    (0..dims / 2).map(frequency).collect()
+}
+
 /// Turns queries and keys of a batch by their positions.
 pub(super) struct Turn {
     /// `[B, T, 1, dims / 2]`.
@@ -29,9 +35,7 @@ impl Turn {
             positions.first().map_or(0, Vec::len),
             dims / 2,
         );
-        let frequencies: Vec<f32> = (0..half)
-            .map(|i| base.powf(-2.0 * i as f64 / dims as f64) as f32)
-            .collect();
+        let frequencies = frequencies(dims, base);
         let positions = positions.iter().flatten();
         let angles: Vec<f32> = positions
             .flat_map(|&position| frequencies.iter().map(move |f| position as f32 * f))

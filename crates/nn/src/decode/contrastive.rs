@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Hypothesis, Network, largest, log_probabilities};
+use super::{Hypothesis, Network, Predicted, largest};
 use crate::{Error, Result};
 
 /// A network that shows the state behind each token.
@@ -62,9 +62,11 @@ pub fn contrastive<N: StateNetwork + ?Sized>(
     let mut logits = first.clone();
     let mut found = Hypothesis::empty();
     while found.ids.len() < spec.limit {
-        let (values, _) = log_probabilities(&logits, 1)?;
-        let best = largest(values.iter().copied(), spec.candidates.max(1));
-        let candidates: Vec<u32> = best.iter().map(|&(id, _)| id as u32).collect();
+        let count = spec.candidates.max(1);
+        let predicted = Predicted::new(&logits, 1, Some(count))?;
+        let best = predicted.of(0, 1).rows().next();
+        let best = best.map_or_else(Vec::new, |row| row.best(count));
+        let candidates: Vec<u32> = best.iter().map(|&(id, _)| id).collect();
         let confidence: Vec<f32> = best.iter().map(|(_, value)| value.exp()).collect();
 
         network.select(&vec![0; candidates.len()])?;

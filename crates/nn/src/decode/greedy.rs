@@ -1,6 +1,6 @@
 //! Always the most likely token.
 
-use super::{Choice, Hypothesis, Predictions, Search, largest};
+use super::{Choice, Hypothesis, Predictions, Search};
 
 /// Takes the most likely token (of equal ones the lower id) until one of the end tokens, which is kept, or the limit.
 #[derive(Clone, Debug)]
@@ -23,19 +23,22 @@ impl Greedy {
 
 impl Search for Greedy {
     fn advance(&mut self, predictions: Predictions<'_>) -> Vec<Choice> {
-        let row = predictions.rows().next().unwrap_or_default();
-        let Some(&(token, log_probability)) = largest(row.iter().copied(), 1).first() else {
+        let best = predictions.rows().next().map(|row| row.best(1));
+        let Some(&(token, log_probability)) = best.as_ref().and_then(|best| best.first()) else {
             return Vec::new();
         };
         if self.found.ids.len() >= self.limit {
             return Vec::new();
         }
-        let token = token as u32;
         let score = self.found.score + log_probability;
         self.found = self.found.followed_by(token, score);
         let is_done = self.ends.contains(&token) || self.found.ids.len() == self.limit;
         let choice = Choice { parent: 0, token };
         if is_done { Vec::new() } else { vec![choice] }
+    }
+
+    fn looks_at(&self) -> Option<usize> {
+        Some(1)
     }
 
     fn finish(self) -> Vec<Hypothesis> {

@@ -1,6 +1,6 @@
 //! Beam search as Hugging Face's `generate` does it (transformers 4.57).
 
-use super::{Choice, Hypothesis, Predictions, Search, largest};
+use super::{Choice, Hypothesis, Predictions, Row, Search, largest};
 
 /// Keeps `width` running hypotheses, ranked by their sums of log-probabilities, and apart from them the `width` best
 /// finished ones, ranked by that sum divided by `length ^ penalty`, the end token counted and the prompt not.
@@ -50,6 +50,11 @@ impl LengthBeam {
         self
     }
 
+    /// How many continuations of all running hypotheses a step takes.
+    fn candidates(&self) -> usize {
+        self.width.saturating_mul((1 + self.ends.len()).max(2))
+    }
+
     fn may_improve(&self, divisor: f32) -> bool {
         let Some(best) = self.running.first() else {
             return false;
@@ -70,17 +75,18 @@ impl Search for LengthBeam {
             return Vec::new();
         }
         let divisor = (len as f64).powf(self.length_penalty) as f32;
-        let sums = self.running.iter().zip(predictions.rows());
-        let sums = sums.flat_map(|(row, values)| values.iter().map(move |value| row.score + value));
-        let candidates = largest(
-            sums,
-            self.width.saturating_mul((1 + self.ends.len()).max(2)),
-        );
+        let rows = self.running.iter().zip(predictions.rows());
+        let sums = rows.flat_map(|(before, row)| {
+            let score = before.score;
+            row.entries().map(move |(_, value)| score + value)
+        });
+        let candidates = largest(sums, self.candidates());
 
-        let vocabulary_size = predictions.rows().next().map_or(1, <[f32]>::len);
+        let rows: Vec<Row<'_>> = predictions.rows().collect();
+        let width = predictions.width.max(1);
         let (mut running, mut choices) = (Vec::new(), Vec::new());
         for (rank, (i, sum)) in candidates.into_iter().enumerate() {
-            let (parent, token) = (i / vocabulary_size, (i % vocabulary_size) as u32);
+            let (parent, token) = (i / width, rows[i / width].id(i % width));
             let followed = |score| self.running[parent].followed_by(token, score);
             if len == self.limit || self.ends.contains(&token) {
                 if rank < self.width {
@@ -100,6 +106,10 @@ impl Search for LengthBeam {
         } else {
             Vec::new()
         }
+    }
+
+    fn looks_at(&self) -> Option<usize> {
+        Some(self.candidates())
     }
 
     fn finish(self) -> Vec<Hypothesis> {

@@ -1,7 +1,7 @@
 //! Beam search in which each hypothesis proposes its few best continuations (AllenNLP's `BeamSearch`), with VirTex's
 //! addition (`AutoRegressiveBeamSearch`).
 
-use super::{Choice, Hypothesis, Predictions, Search, largest};
+use super::{Choice, Hypothesis, Predictions, Row, Search, largest};
 
 /// What a token has for a log-probability that must not come next. Not minus infinity: where nothing else is left,
 /// it is taken after all.
@@ -53,23 +53,31 @@ impl NodeBeam {
     }
 
     /// The best continuations of a hypothesis, with the sums of log-probabilities.
-    fn proposals(&self, parent: usize, row: &[f32], count: usize) -> Vec<(usize, u32, f32)> {
+    fn proposals(&self, parent: usize, row: Row<'_>, count: usize) -> Vec<(usize, u32, f32)> {
         let hypothesis = &self.hypotheses[parent];
         let last = hypothesis.ids.last().filter(|_| self.forbids_repeats);
-        let value = |(id, &value): (usize, &f32)| match last {
-            Some(&last) if last as usize == id => FORBIDDEN,
+        let allowed = row.entries().map(|(id, value)| match last {
+            Some(&last) if last == id => FORBIDDEN,
             _ => value,
-        };
-        let best = largest(row.iter().enumerate().map(value), count);
-        let proposal = |(id, value)| (parent, id as u32, hypothesis.score + value);
+        });
+        let best = largest(allowed, count);
+        let proposal = |(i, value)| (parent, row.id(i), hypothesis.score + value);
         best.into_iter().map(proposal).collect()
+    }
+
+    /// How many tokens the next proposals of a hypothesis are.
+    fn count(&self) -> usize {
+        if self.hypotheses[0].ids.is_empty() {
+            self.width
+        } else {
+            self.per_node
+        }
     }
 }
 
 impl Search for NodeBeam {
     fn advance(&mut self, predictions: Predictions<'_>) -> Vec<Choice> {
-        let is_first = self.hypotheses[0].ids.is_empty();
-        let count = if is_first { self.width } else { self.per_node };
+        let count = self.count();
         if self.limit == 0 || self.width == 0 {
             return Vec::new();
         }
@@ -110,6 +118,11 @@ impl Search for NodeBeam {
             choices.clear();
         }
         choices
+    }
+
+    fn looks_at(&self) -> Option<usize> {
+        // One more in the place of one that is forbidden.
+        Some(self.count() + usize::from(self.forbids_repeats))
     }
 
     fn finish(self) -> Vec<Hypothesis> {

@@ -3,7 +3,7 @@
 use sightline_core::Seed;
 use sightline_core::seed::Rng;
 
-use super::{Choice, Hypothesis, Predictions, Search};
+use super::{Choice, Hypothesis, Predictions, Row, Search};
 
 /// What may be drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +69,8 @@ impl Sampling {
 
 impl Search for Sampling {
     fn advance(&mut self, predictions: Predictions<'_>) -> Vec<Choice> {
-        let row = predictions.rows().next().unwrap_or_default();
+        let row = predictions.rows().next();
+        let row = row.map(Row::values).unwrap_or_default();
         if self.found.ids.len() >= self.spec.limit || row.is_empty() {
             return Vec::new();
         }

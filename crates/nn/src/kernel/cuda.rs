@@ -2,7 +2,12 @@
 //!
 //! The kernels compute what the crate's CPU kernels do, in `f32` whatever the type of the tensors is, and make a new
 //! tensor each. `SIGHTLINE_CUDA_KERNELS=off` composes everything of candle's operations instead, to find out which of
-//! the two is wrong, or how much they save; `SIGHTLINE_CUDA_KERNELS=no-attention` does so for attention only.
+//! the two is wrong, or how much they save; `SIGHTLINE_CUDA_KERNELS=no-attention` does so for attention only, `no-product`
+//! for linear maps, and with `no-recording` every step of a decoding loop is launched kernel by kernel.
+
+pub(crate) mod product;
+pub(crate) mod recording;
+pub(crate) mod step;
 
 use std::ffi::OsString;
 use std::sync::OnceLock;
@@ -16,7 +21,9 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::{CudaDType, CudaError, WrapErr};
 use candle_core::op::BackpropOp;
-use candle_core::{CudaDevice, CudaStorage, DType, Device, Error, Layout, Result, Storage, Tensor};
+use candle_core::{
+    CudaDevice, CudaStorage, DType, Device, Error, Layout, Result, Shape, Storage, Tensor,
+};
 use half::{bf16, f16};
 
 use crate::Activation;
@@ -70,7 +77,8 @@ fn keep_memory(device: &CudaDevice) -> Result<()> {
     })
 }
 
-/// The most bytes of the card's memory that tensors have had at once; without what the driver and its libraries need.
+/// The most bytes of the card's memory that tensors have had at once, and with them the workspace of [`product`]; without
+/// what the driver and its libraries need.
 pub(crate) fn peak_bytes(device: &Device) -> Option<u64> {
     let mut bytes = 0u64;
     let read = with_pool(device.as_cuda_device().ok()?, |pool| {
@@ -296,13 +304,38 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -
             candle_core::bail!("a norm of {:?} on rows of {width}", of_width.shape());
         }
     }
+    let rows = x.elem_count() / width;
+    let lanes = CHUNK_BYTES / x.dtype().size_in_bytes();
+    let chunks = width.div_ceil(lanes * WARP as usize);
+    if width.is_multiple_of(lanes) && chunks <= 8 {
+        return Kernel {
+            module: FUSED,
+            name: if chunks <= 4 {
+                "layer_norm_chunks_4"
+            } else {
+                "layer_norm_chunks_8"
+            },
+            needs_chunks: true,
+            config: LaunchConfig {
+                grid_dim: (rows.div_ceil((BLOCK / WARP) as usize) as u32, 1, 1),
+                block_dim: (BLOCK, 1, 1),
+                shared_mem_bytes: 0,
+            },
+            arguments: &[
+                Argument::Size(rows),
+                Argument::Number(width),
+                Argument::Float(eps),
+            ],
+        }
+        .run(x, &[Some(weight), Some(bias)]);
+    }
     let threads = (width.div_ceil(4).next_multiple_of(WARP as usize) as u32).clamp(WARP, BLOCK);
     Kernel {
         module: FUSED,
         name: "layer_norm",
         needs_chunks: false,
         config: LaunchConfig {
-            grid_dim: ((x.elem_count() / width) as u32, 1, 1),
+            grid_dim: (rows as u32, 1, 1),
             block_dim: (threads, 1, 1),
             shared_mem_bytes: 0,
         },
@@ -388,58 +421,49 @@ impl Kernel<'_> {
     /// Calls the kernel on `x` and `others`, all of them [fusable](is_fusable), absent, or in an order that the kernel is
     /// told. The result has the shape and type of `x`, in order.
     fn run(&self, x: &Tensor, others: &[Option<&Tensor>]) -> Result<Tensor> {
-        match x.dtype() {
-            DType::F32 => self.run_for::<f32>("f32", x, others),
-            DType::F16 => self.run_for::<f16>("f16", x, others),
-            DType::BF16 => self.run_for::<bf16>("bf16", x, others),
-            other => candle_core::bail!("no kernel for tensors of type {other:?}"),
-        }
+        self.run_to(x, others, x.shape().clone())
     }
 
-    fn run_for<T: CudaDType + DeviceRepr>(
-        &self,
-        type_name: &str,
-        x: &Tensor,
-        others: &[Option<&Tensor>],
-    ) -> Result<Tensor> {
-        let inputs: Vec<Option<&Tensor>> = std::iter::once(Some(x))
-            .chain(others.iter().copied())
-            .collect();
-        let guards: Vec<_> = inputs
+    /// As [`Self::run`], with a result of another shape.
+    fn run_to(&self, x: &Tensor, others: &[Option<&Tensor>], shape: Shape) -> Result<Tensor> {
+        let made = uninitialised(x.device().as_cuda_device()?, x.dtype(), shape)?;
+        let inputs = std::iter::once(Some(x)).chain(others.iter().copied());
+        let name = name_of(self.name, x.dtype())?;
+        if self.needs_chunks {
+            let copies = inputs.map(|input| input.map(in_chunks).transpose());
+            let copies = copies.collect::<Result<Vec<Option<Tensor>>>>()?;
+            let tensors = copies.iter().map(Option::as_ref).chain([Some(&made)]);
+            self.launch(&name, &tensors.collect::<Vec<_>>())?;
+        } else {
+            self.launch(&name, &inputs.chain([Some(&made)]).collect::<Vec<_>>())?;
+        }
+        Ok(made)
+    }
+
+    /// Calls the function `name` of the module. Its arguments are the addresses of `tensors`, inputs and outputs, of which
+    /// there is one at least, and then [`Self::arguments`].
+    fn launch(&self, name: &str, tensors: &[Option<&Tensor>]) -> Result<()> {
+        let guards: Vec<_> = tensors
             .iter()
-            .map(|input| input.map(Tensor::storage_and_layout))
+            .map(|tensor| tensor.map(Tensor::storage_and_layout))
             .collect();
         let addresses = guards
             .iter()
-            .map(|input| match input {
+            .map(|tensor| match tensor {
                 Some((storage, layout)) => address(on_gpu(storage)?, layout),
                 None => Ok(0),
             })
             .collect::<Result<Vec<u64>>>()?;
-        if self.needs_chunks && addresses.iter().any(|at| at % CHUNK_BYTES as u64 != 0) {
-            drop(guards);
-            let copies = inputs
-                .iter()
-                .map(|input| input.map(Tensor::copy).transpose());
-            let copies = copies.collect::<Result<Vec<Option<Tensor>>>>()?;
-            let others: Vec<Option<&Tensor>> = copies.iter().skip(1).map(Option::as_ref).collect();
-            let first = copies.first().and_then(Option::as_ref).unwrap_or(x);
-            return self.run_for::<T>(type_name, first, &others);
-        }
-        let device = x.device().as_cuda_device()?;
-        let name = format!("{}_{type_name}", self.name);
-        let function = device.get_or_load_custom_func(&name, self.module.0, self.module.1)?;
-        #[expect(
-            unsafe_code,
-            reason = "zeroing what is overwritten would cost a launch"
-        )]
-        // SAFETY: the kernel writes every element before anything behind it on the stream reads one.
-        let out = unsafe { device.alloc::<T>(x.elem_count())? };
-        let mut builder = function.builder();
+        let Some(first) = tensors.iter().flatten().next() else {
+            candle_core::bail!("a kernel without tensors");
+        };
+        let device = first.device().as_cuda_device()?;
+        let function = device.get_or_load_custom_func(name, self.module.0, self.module.1)?;
+        let stream = recording::stream(device);
+        let mut builder = stream.launch_builder(&function);
         for address in &addresses {
             builder.arg(address);
         }
-        builder.arg(&out);
         let numbers: Vec<u32> = self
             .arguments
             .iter()
@@ -457,18 +481,62 @@ impl Kernel<'_> {
             };
         }
         #[expect(unsafe_code, reason = "kernels are called through the driver")]
-        // SAFETY: the arguments are those of the kernel's declaration in fused.cu, in number, order and type. Its
-        // callers above checked the shapes inside of which it stays, and the guards hold the inputs until it is on the
+        // SAFETY: the arguments are those of the kernel's declaration in its source, in number, order and type. Its
+        // callers checked the shapes inside of which it stays, and the guards hold the tensors until it is on the
         // stream, on which memory is given back as well.
         unsafe { builder.launch(self.config) }.w()?;
-        let made = CudaStorage::wrap_cuda_slice(out, device.clone());
-        Ok(Tensor::from_storage(
-            Storage::Cuda(made),
-            x.shape().clone(),
-            BackpropOp::none(),
-            false,
-        ))
+        Ok(())
     }
+}
+
+/// The kernel `name` for tensors of a type.
+fn name_of(name: &str, dtype: DType) -> Result<String> {
+    let dtype = match dtype {
+        DType::F32 => "f32",
+        DType::F16 => "f16",
+        DType::BF16 => "bf16",
+        other => candle_core::bail!("no kernel for tensors of type {other:?}"),
+    };
+    Ok(format!("{name}_{dtype}"))
+}
+
+/// The tensor, or a copy that begins at a whole chunk.
+fn in_chunks(x: &Tensor) -> Result<Tensor> {
+    let (storage, layout) = x.storage_and_layout();
+    let begins_there = address(on_gpu(&storage)?, layout)? % CHUNK_BYTES as u64 == 0;
+    drop(storage);
+    if begins_there {
+        Ok(x.clone())
+    } else {
+        x.copy()
+    }
+}
+
+/// A tensor whose elements the next launch on the stream MUST write, all of them.
+fn uninitialised(device: &CudaDevice, dtype: DType, shape: Shape) -> Result<Tensor> {
+    fn made<T: CudaDType + DeviceRepr>(device: &CudaDevice, count: usize) -> Result<CudaStorage> {
+        #[expect(
+            unsafe_code,
+            reason = "zeroing what is overwritten would cost a launch"
+        )]
+        // SAFETY: the kernel writes every element before anything behind it on the stream reads one.
+        let elements = unsafe { recording::stream(device).alloc::<T>(count) }.w()?;
+        Ok(CudaStorage::wrap_cuda_slice(elements, device.clone()))
+    }
+    let count = shape.elem_count();
+    let storage = match dtype {
+        DType::F32 => made::<f32>(device, count)?,
+        DType::F16 => made::<f16>(device, count)?,
+        DType::BF16 => made::<bf16>(device, count)?,
+        DType::U32 => made::<u32>(device, count)?,
+        other => candle_core::bail!("no kernel for tensors of type {other:?}"),
+    };
+    Ok(Tensor::from_storage(
+        Storage::Cuda(storage),
+        shape,
+        BackpropOp::none(),
+        false,
+    ))
 }
 
 fn on_gpu(storage: &Storage) -> Result<&CudaStorage> {
@@ -484,6 +552,7 @@ fn address(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
         DType::F32 => address_for::<f32>(storage, layout),
         DType::F16 => address_for::<f16>(storage, layout),
         DType::BF16 => address_for::<bf16>(storage, layout),
+        DType::U32 => address_for::<u32>(storage, layout),
         other => candle_core::bail!("no kernel for tensors of type {other:?}"),
     }
 }

@@ -26,6 +26,15 @@ type LayerNorm<T> = unsafe extern "C" fn(
     width: u32,
     eps: f32,
 );
+type LayerNormChunks<T> = unsafe extern "C" fn(
+    x: *const T,
+    weight: *const f32,
+    bias: *const f32,
+    out: *mut T,
+    rows: usize,
+    width: u32,
+    eps: f32,
+);
 type Softmax<T> = unsafe extern "C" fn(
     x: *const T,
     mask: *const f32,
@@ -164,49 +173,87 @@ fn assert_activated<T: Element>(
     assert_near(found, activation(x), slack, || format!("{} at {x}", what()));
 }
 
+/// The kernel `layer_norm` in one of its forms, for `rows` rows.
+#[derive(Clone, Copy, Debug)]
+enum Norm {
+    /// A block for each row, of so many threads.
+    Blocks(usize),
+    /// A warp for each row, of which a lane has at most so many chunks.
+    Chunks(usize),
+}
+
 fn check_layer_norm<T: Element>(kernels: &Kernels) {
-    // SAFETY: the function of that name has this type.
-    let kernel: LayerNorm<T> = unsafe { kernels.function(&format!("layer_norm_{}", T::NAME)) };
-    let widths = [1, 2, 3, 31, 32, 33, 50, 96, 257, 768, 1030];
+    let widths = [1usize, 2, 3, 31, 32, 33, 50, 96, 257, 768, 1030];
     for (number, width) in widths.into_iter().enumerate() {
-        // A mean that is large beside the deviation is taken away exactly.
-        for (mean, eps) in [(0.0, 1e-5f32), (4096.0, 1e-6)] {
-            let numbers = &mut Numbers::new(number);
-            let rows = 3;
-            let value = |_| mean + numbers.normal() * 20.0;
-            let values: Vec<f64> = (0..rows * width).map(value).collect();
-            let x = Elements::<T>::new(values.into_iter(), number % 2);
-            let affine: Vec<f64> = (0..2 * width).map(|_| numbers.normal()).collect();
-            let (weight, bias) = affine.split_at(width);
-            let weight = Elements::<f32>::new(weight.iter().copied(), 0);
-            let bias = Elements::<f32>::new(bias.iter().copied(), 0);
-            let threads = width.div_ceil(4).next_multiple_of(32).clamp(32, 256);
-            let grid = Grid {
-                blocks: [rows, 1, 1],
-                threads,
-                backwards: number % 2 == 0,
-            };
-            let mut out = Elements::<T>::poison(rows * width, 1);
-            let to = out.as_mut().as_mut_ptr();
-            // SAFETY: the sizes are those of the elements.
-            kernels.launch(grid, &|| unsafe {
-                let (weight, bias) = (weight.address(0), bias.address(0));
-                kernel(x.address(0), weight, bias, to, width as u32, eps);
-            });
-            let what = || format!("layer_norm of rows of {width} around {mean}");
-            out.assert_written_inside_only(&what());
-            let (x, weight, bias) = (x.wide(), weight.wide(), bias.wide());
-            for (x, found) in x.chunks(width).zip(out.as_ref().chunks(width)) {
-                let mean = x.iter().sum::<f64>() / width as f64;
-                let squares: f64 = x.iter().map(|v| (v - mean).powi(2)).sum();
-                let inverse = 1.0 / (squares / width as f64 + f64::from(eps)).sqrt();
-                // Of sums in float: each thread's, then those of five steps in a warp and five between warps.
-                let shift = mean.abs() * (width.div_ceil(threads) + 12) as f64 * f32::ROUNDING;
-                for (((x, w), b), &found) in x.iter().zip(&weight).zip(&bias).zip(found) {
-                    let product = (x - mean) * inverse * w;
-                    let slack = shift * inverse * w.abs() + 4e-6 * (product.abs() + b.abs());
-                    assert_near(found, product + b, slack, what);
-                }
+        let threads = width.div_ceil(4).next_multiple_of(32).clamp(32, 256);
+        check_norm::<T>(kernels, Norm::Blocks(threads), width, number);
+    }
+    let lanes = 16 / size_of::<T>();
+    for (number, (chunks, per)) in [(1, 4), (33, 4), (96, 4), (128, 4), (129, 8), (256, 8)]
+        .into_iter()
+        .enumerate()
+    {
+        check_norm::<T>(kernels, Norm::Chunks(per), chunks * lanes, number);
+    }
+}
+
+fn check_norm<T: Element>(kernels: &Kernels, norm: Norm, width: usize, number: usize) {
+    // A mean that is large beside the deviation is taken away exactly.
+    for (mean, eps) in [(0.0, 1e-5f32), (4096.0, 1e-6)] {
+        let numbers = &mut Numbers::new(number);
+        let rows = 3;
+        let value = |_| mean + numbers.normal() * 20.0;
+        let values: Vec<f64> = (0..rows * width).map(value).collect();
+        let is_odd = matches!(norm, Norm::Blocks(_));
+        let x = Elements::<T>::new(values.into_iter(), if is_odd { number % 2 } else { 0 });
+        let affine: Vec<f64> = (0..2 * width).map(|_| numbers.normal()).collect();
+        let (weight, bias) = affine.split_at(width);
+        let weight = Elements::<f32>::new(weight.iter().copied(), 0);
+        let bias = Elements::<f32>::new(bias.iter().copied(), 0);
+        let mut out = Elements::<T>::poison(rows * width, usize::from(is_odd));
+        let to = out.as_mut().as_mut_ptr();
+        let grid = |blocks, threads| Grid {
+            blocks: [blocks, 1, 1],
+            threads,
+            backwards: number.is_multiple_of(2),
+        };
+        let threads = match norm {
+            Norm::Blocks(threads) => {
+                // SAFETY: the function of that name has this type.
+                let kernel: LayerNorm<T> =
+                    unsafe { kernels.function(&format!("layer_norm_{}", T::NAME)) };
+                // SAFETY: the sizes are those of the elements.
+                kernels.launch(grid(rows, threads), &|| unsafe {
+                    let (weight, bias) = (weight.address(0), bias.address(0));
+                    kernel(x.address(0), weight, bias, to, width as u32, eps);
+                });
+                threads
+            }
+            Norm::Chunks(per) => {
+                let name = format!("layer_norm_chunks_{per}_{}", T::NAME);
+                // SAFETY: the function of that name has this type.
+                let kernel: LayerNormChunks<T> = unsafe { kernels.function(&name) };
+                // SAFETY: the sizes are those of the elements.
+                kernels.launch(grid(2, 64), &|| unsafe {
+                    let (weight, bias) = (weight.address(0), bias.address(0));
+                    kernel(x.address(0), weight, bias, to, rows, width as u32, eps);
+                });
+                32
+            }
+        };
+        let what = || format!("{norm:?} of rows of {width} around {mean}");
+        out.assert_written_inside_only(&what());
+        let (x, weight, bias) = (x.wide(), weight.wide(), bias.wide());
+        for (x, found) in x.chunks(width).zip(out.as_ref().chunks(width)) {
+            let mean = x.iter().sum::<f64>() / width as f64;
+            let squares: f64 = x.iter().map(|v| (v - mean).powi(2)).sum();
+            let inverse = 1.0 / (squares / width as f64 + f64::from(eps)).sqrt();
+            // Of sums in float: each thread's, then those of five steps in a warp and five between warps.
+            let shift = mean.abs() * (width.div_ceil(threads) + 12) as f64 * f32::ROUNDING;
+            for (((x, w), b), &found) in x.iter().zip(&weight).zip(&bias).zip(found) {
+                let product = (x - mean) * inverse * w;
+                let slack = shift * inverse * w.abs() + 4e-6 * (product.abs() + b.abs());
+                assert_near(found, product + b, slack, what);
             }
         }
     }

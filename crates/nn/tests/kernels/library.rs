@@ -38,6 +38,7 @@ pub(crate) struct Grid {
 pub(crate) static ATTENTION: LazyLock<Option<Kernels>> =
     LazyLock::new(|| Kernels::new("attention"));
 pub(crate) static FUSED: LazyLock<Option<Kernels>> = LazyLock::new(|| Kernels::new("fused"));
+pub(crate) static STEP: LazyLock<Option<Kernels>> = LazyLock::new(|| Kernels::new("step"));
 
 impl Kernels {
     fn new(name: &str) -> Option<Self> {

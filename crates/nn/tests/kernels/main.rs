@@ -8,3 +8,4 @@ mod element;
 mod fused;
 mod library;
 mod mask;
+mod step;

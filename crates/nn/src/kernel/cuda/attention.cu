@@ -36,11 +36,18 @@ static __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Both tiles of 8 x 8 below one another in shared memory, of which lane i has the address of row i % 16: column g, rows
-// 2 t, 2 t + 1 and those 8 further, as b of multiply().
-static __device__ __forceinline__ void transposed(unsigned &b0, unsigned &b1, const void *row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
-                 : "=r"(b0), "=r"(b1)
+// Four tiles of 8 x 8 in shared memory, of which lane i has the address of row i % 8 of tile i / 8. Of each thread 4 g + t
+// gets row g, columns 2 t and 2 t + 1.
+static __device__ __forceinline__ void tiles(unsigned (&b)[4], const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
+                 : "r"((unsigned)__cvta_generic_to_shared(row)));
+}
+
+// As tiles(), of each column g, rows 2 t and 2 t + 1.
+static __device__ __forceinline__ void transposed_tiles(unsigned (&b)[4], const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
                  : "r"((unsigned)__cvta_generic_to_shared(row)));
 }
 #endif
@@ -120,33 +127,52 @@ static __device__ void attention(const T *q, const T *k, const float *mask, T *o
                                   row % mask_queries) * keys;
         }
 
+    // Warps behind the last query only help to read.
+    const bool has_queries = first + warp * 16 < queries;
     for (unsigned start = 0; start < keys; start += KEYS) {
         __syncthreads();
         stage<T, WIDTH>(key_tile, of_keys, key_step, start, keys, head_dim, in_chunks);
         stage<T, WIDTH>(value_tile, of_values, key_step, start, keys, head_dim, in_chunks);
         __syncthreads();
+        if (!has_queries) continue;
+        // Eight keys each; those behind the last key are left out.
+        const int parts = min(KEYS, keys - start + 7) / 8;
 
         float score[KEYS / 8][4] = {};
 #pragma unroll
-        for (int n = 0; n < KEYS / 8; n++)
+        for (int n = 0; n < KEYS / 8; n++) {
+            if (n >= parts) break;
+            const T *row = key_tile + (n * 8 + lane % 8) * PITCH + lane / 8 * 8;
+            unsigned b[4];
 #pragma unroll
-            for (int d = 0; d < WIDTH / 16; d++) {
-                const T *at = key_tile + (n * 8 + g) * PITCH + d * 16 + 2 * t;
-                multiply(score[n], query[d], pair(at), pair(at + 8), T());
+            for (int d = 0; d + 1 < WIDTH / 16; d += 2) {
+                tiles(b, row + d * 16);
+                multiply(score[n], query[d], b[0], b[1], T());
+                multiply(score[n], query[d + 1], b[2], b[3], T());
             }
+            if (WIDTH / 16 % 2 == 1) {
+                const T *at = key_tile + (n * 8 + g) * PITCH + (WIDTH / 16 - 1) * 16 + 2 * t;
+                multiply(score[n], query[WIDTH / 16 - 1], pair(at), pair(at + 8), T());
+            }
+        }
 #pragma unroll
-        for (int n = 0; n < KEYS / 8; n++)
+        for (int n = 0; n < KEYS / 8; n++) {
+            if (n >= parts) break;
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const unsigned key = start + n * 8 + 2 * t + i % 2;
                 const float added = mask && key < keys ? mask_row[i / 2][key] : 0.0f;
                 score[n][i] = key < keys ? score[n][i] * scale + added : -INFINITY;
             }
+        }
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             float now = most[r];
 #pragma unroll
-            for (int n = 0; n < KEYS / 8; n++) now = fmaxf(now, fmaxf(score[n][2 * r], score[n][2 * r + 1]));
+            for (int n = 0; n < KEYS / 8; n++) {
+                if (n >= parts) break;
+                now = fmaxf(now, fmaxf(score[n][2 * r], score[n][2 * r + 1]));
+            }
             now = row_max(now);
             // While there was no key that the mask allows, the infinite one is not subtracted from itself.
             const float from = now == -INFINITY ? 0.0f : now;
@@ -159,26 +185,33 @@ static __device__ void attention(const T *q, const T *k, const float *mask, T *o
                 mixed[d][2 * r + 1] *= kept;
             }
 #pragma unroll
-            for (int n = 0; n < KEYS / 8; n++)
+            for (int n = 0; n < KEYS / 8; n++) {
+                if (n >= parts) break;
 #pragma unroll
                 for (int i = 2 * r; i < 2 * r + 2; i++) {
                     score[n][i] = __expf(score[n][i] - from);
                     total[r] += score[n][i];
                 }
+            }
         }
 #pragma unroll
         for (int n = 0; n < KEYS / 16; n++) {
+            if (2 * n >= parts) break;
+            // Where a part was left out, its scores are the zeros that they were made with.
             const float(&left)[4] = score[2 * n], (&right)[4] = score[2 * n + 1];
             const unsigned share[4] = {pack(left[0], left[1], T()), pack(left[2], left[3], T()),
                                        pack(right[0], right[1], T()), pack(right[2], right[3], T())};
+            const T *row = value_tile + (n * 16 + lane % 16) * PITCH + lane / 16 * 8;
 #pragma unroll
-            for (int d = 0; d < WIDTH / 8; d++) {
-                unsigned b0, b1;
-                transposed(b0, b1, value_tile + (n * 16 + lane % 16) * PITCH + d * 8);
-                multiply(mixed[d], share, b0, b1, T());
+            for (int d = 0; d < WIDTH / 8; d += 2) {
+                unsigned b[4];
+                transposed_tiles(b, row + d * 8);
+                multiply(mixed[d], share, b[0], b[1], T());
+                multiply(mixed[d + 1], share, b[2], b[3], T());
             }
         }
     }
+    if (!has_queries) return;
 
 #pragma unroll
     for (int r = 0; r < 2; r++) {

@@ -2,33 +2,7 @@
 //
 // T is the type of the model's tensors; arithmetic is in float. The names of the kernels end in _f32, _f16 or _bf16.
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-static __device__ __forceinline__ float to_float(float x) { return x; }
-static __device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
-static __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-
-template <typename T> __device__ __forceinline__ T from_float(float x);
-template <> __device__ __forceinline__ float from_float<float>(float x) { return x; }
-template <> __device__ __forceinline__ __half from_float<__half>(float x) { return __float2half_rn(x); }
-template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
-
-// 16 bytes of elements, moved at once.
-template <typename T> struct alignas(16) Chunk {
-    static constexpr int LEN = 16 / sizeof(T);
-    T values[LEN];
-};
-
-static __device__ __forceinline__ float warp_sum(float x) {
-    for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(0xffffffffu, x, step);
-    return x;
-}
-
-static __device__ __forceinline__ float warp_max(float x) {
-    for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
-    return x;
-}
+#include "common.cuh"
 
 // The sum over a block of at most 32 warps, in every thread. `shared` has a place for each warp.
 static __device__ __forceinline__ float block_sum(float x, float *shared) {
@@ -112,6 +86,55 @@ static __device__ void layer_norm(const T *x, const float *weight, const float *
         to[i] = from_float<T>((to_float(row[i]) - mean) * inverse * weight[i] + bias[i]);
 }
 
+// The same where rows are whole chunks, at most PER for each lane, and all begins at a multiple of 16 bytes: a warp for each row,
+// which is read once.
+template <typename T, int PER>
+static __device__ void layer_norm_chunks(const T *x, const float *weight, const float *bias, T *out, size_t rows,
+                                         unsigned width, float eps) {
+    constexpr int LEN = Chunk<T>::LEN;
+    const size_t row = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    if (row >= rows) return;
+    const unsigned lane = threadIdx.x % 32, chunks = width / LEN;
+    const Chunk<T> *from = reinterpret_cast<const Chunk<T> *>(x + row * width);
+    Chunk<T> *to = reinterpret_cast<Chunk<T> *>(out + row * width);
+    float value[PER][LEN], sum = 0.0f;
+#pragma unroll
+    for (int p = 0; p < PER; p++) {
+        const unsigned at = p * 32 + lane;
+        if (at >= chunks) continue;
+        const Chunk<T> chunk = from[at];
+#pragma unroll
+        for (int i = 0; i < LEN; i++) sum += value[p][i] = to_float(chunk.values[i]);
+    }
+    const float mean = warp_sum(sum) / width;
+    float squares = 0.0f;
+#pragma unroll
+    for (int p = 0; p < PER; p++) {
+        if (p * 32 + lane >= chunks) continue;
+#pragma unroll
+        for (int i = 0; i < LEN; i++) {
+            const float d = value[p][i] - mean;
+            squares += d * d;
+        }
+    }
+    const float inverse = 1.0f / sqrtf(warp_sum(squares) / width + eps);
+#pragma unroll
+    for (int p = 0; p < PER; p++) {
+        const unsigned at = p * 32 + lane;
+        if (at >= chunks) continue;
+        Chunk<T> made;
+#pragma unroll
+        for (int part = 0; part < LEN; part += 4) {
+            const Chunk<float> w = reinterpret_cast<const Chunk<float> *>(weight + (size_t)at * LEN + part)[0];
+            const Chunk<float> b = reinterpret_cast<const Chunk<float> *>(bias + (size_t)at * LEN + part)[0];
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                made.values[part + i] = from_float<T>((value[p][part + i] - mean) * inverse * w.values[i] + b.values[i]);
+        }
+        to[at] = made;
+    }
+}
+
 // out = softmax(scale * x + mask), a warp for each row of x [batch, heads, queries, keys]; mask
 // [mask_batch, mask_heads, mask_queries, keys], each 1 or as in x, or null.
 template <typename T>
@@ -151,6 +174,14 @@ static __device__ void softmax(const T *x, const float *mask, T *out, size_t row
     extern "C" __global__ void layer_norm_##name(const T *x, const float *weight, const float *bias, T *out,            \
                                                  unsigned width, float eps) {                                           \
         layer_norm(x, weight, bias, out, width, eps);                                                                   \
+    }                                                                                                                   \
+    extern "C" __global__ void layer_norm_chunks_4_##name(const T *x, const float *weight, const float *bias, T *out,    \
+                                                          size_t rows, unsigned width, float eps) {                     \
+        layer_norm_chunks<T, 4>(x, weight, bias, out, rows, width, eps);                                                \
+    }                                                                                                                   \
+    extern "C" __global__ void layer_norm_chunks_8_##name(const T *x, const float *weight, const float *bias, T *out,    \
+                                                          size_t rows, unsigned width, float eps) {                     \
+        layer_norm_chunks<T, 8>(x, weight, bias, out, rows, width, eps);                                                \
     }                                                                                                                   \
     extern "C" __global__ void softmax_##name(const T *x, const float *mask, T *out, size_t rows, unsigned heads,       \
                                               unsigned queries, unsigned keys, unsigned mask_batch,                     \

@@ -270,6 +270,8 @@ static inline float __shfl_xor_sync(unsigned mask, float x, int step) {
     return meet(Meeting::EXCHANGE, {{}, {}, {x}, nullptr}, nullptr)[lane ^ (unsigned)step].c[0];
 }
 
+static inline void __syncwarp() { meet(Meeting::EXCHANGE, {}, nullptr); }
+
 // The layouts of mma.m16n8k16 and ldmatrix in registers are those of the figures and formulas of the PTX ISA, sections
 // "Matrix Fragments for mma.m16n8k16 with floating point type" and "ldmatrix": element i of a thread's part is the lower
 // half (i even) or the upper one of register i / 2.
@@ -317,26 +319,29 @@ static inline void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, 
     memcpy(c, brought[block->current % LANES].c, sizeof c);
 }
 
-// Two tiles of 8 x 8; threads 0 to 7 have the addresses of the rows of the first, 8 to 15 those of the second. Without
-// `trans` a thread gets elements 2 (lane % 4) and the next of row lane / 4, and with it those of the column.
-static inline void ldmatrix_m8n8_x2_trans(Brought *brought) {
+// Four tiles of 8 x 8; threads 0 to 7 have the addresses of the rows of the first, 8 to 15 those of the second, …. A thread
+// gets elements 2 (lane % 4) and the next of row lane / 4; with `trans` those of that column.
+template <bool TRANSPOSED> static void ldmatrix_m8n8_x4(Brought *brought) {
     for (unsigned lane = 0; lane < LANES; lane++)
-        for (unsigned tile = 0; tile < 2; tile++) {
+        for (unsigned tile = 0; tile < 4; tile++) {
             uint16_t both[2];
             for (unsigned i = 0; i < 2; i++) {
-                const char *row = (const char *)brought[tile * 8 + lane % 4 * 2 + i].row;
-                memcpy(&both[i], row + lane / 4 * 2, 2);
+                const unsigned across = lane % 4 * 2 + i, down = lane / 4;
+                const char *row = (const char *)brought[tile * 8 + (TRANSPOSED ? across : down)].row;
+                memcpy(&both[i], row + (TRANSPOSED ? down : across) * 2, 2);
             }
-            brought[lane].b[tile] = both[0] | (unsigned)both[1] << 16;
+            brought[lane].a[tile] = both[0] | (unsigned)both[1] << 16;
         }
 }
 
-static inline void transposed(unsigned &b0, unsigned &b1, const void *row) {
+template <bool TRANSPOSED> static inline void load_tiles(unsigned (&b)[4], const void *row) {
     if ((uintptr_t)row % 16 != 0) fail("ldmatrix of an address that is no multiple of 16");
-    const Brought *brought = meet(Meeting::LOAD, {{}, {}, {}, row}, ldmatrix_m8n8_x2_trans);
-    b0 = brought[block->current % LANES].b[0];
-    b1 = brought[block->current % LANES].b[1];
+    const Brought *brought = meet(Meeting::LOAD, {{}, {}, {}, row}, ldmatrix_m8n8_x4<TRANSPOSED>);
+    memcpy(b, brought[block->current % LANES].a, sizeof b);
 }
+
+static inline void tiles(unsigned (&b)[4], const void *row) { load_tiles<false>(b, row); }
+static inline void transposed_tiles(unsigned (&b)[4], const void *row) { load_tiles<true>(b, row); }
 
 // For the test of the conversions.
 extern "C" uint16_t narrowed_f16(float x) { return __half(x).bits; }
