@@ -229,7 +229,8 @@ impl<'m> Forward<'m> {
         Ok(Ok(values.into_iter().map(f64::from).collect()))
     }
 
-    fn broken(&self, source: ModelError) -> Error {
+    /// What went wrong with the model itself.
+    pub(crate) fn broken(&self, source: ModelError) -> Error {
         Error::Forward {
             model: self.name.to_owned(),
             task: self.task.to_owned(),

@@ -40,42 +40,36 @@ impl<'m> Answerer<'m> {
             Self::Chooses(Labeller::new(forward, way, setting, wanted)?)
         })
     }
-
-    fn forward(&self) -> Forward<'m> {
-        match self {
-            Self::Chooses(labeller) => labeller.forward(),
-            Self::Writes(writer) => writer.forward(),
-        }
-    }
-
-    /// The answer to the question of `work`.
-    fn answer(&self, work: &Work) -> Result<std::result::Result<Answer, Outcome>> {
-        let question = work.ask.first();
-        Ok(match self {
-            Self::Chooses(labeller) => labeller.label(work, question)?.and_then(|found| {
-                let nothing = || Outcome::Failed("no label to choose".to_owned());
-                Ok(Answer {
-                    answer: found.labels.first().ok_or_else(nothing)?.0.clone(),
-                    labels: found.labels,
-                })
-            }),
-            Self::Writes(writer) => writer.write(work, question)?.map(|written| Answer {
-                answer: written.text,
-                labels: Vec::new(),
-            }),
-        })
-    }
 }
 
 impl Predictor for Answerer<'_> {
     fn predict(&mut self, works: Vec<Work>) -> Result<Vec<Outcome>> {
-        let answerer = &*self;
-        answerer.forward().each(&works, |work| {
-            Ok(match answerer.answer(work)? {
-                Ok(answer) => Ok(Outcome::Predicted(serde_json::to_value(answer)?)),
-                Err(outcome) => Err(outcome),
-            })
-        })
+        let told = |answer: Answer| Ok(Ok(Outcome::Predicted(serde_json::to_value(answer)?)));
+        match self {
+            Self::Chooses(labeller) => labeller.forward().each(&works, |work| {
+                let found = match labeller.label(work, work.ask.first())? {
+                    Ok(found) => found,
+                    Err(outcome) => return Ok(Err(outcome)),
+                };
+                let Some((best, _)) = found.labels.first() else {
+                    return Ok(Err(Outcome::Failed("no label to choose".to_owned())));
+                };
+                told(Answer {
+                    answer: best.clone(),
+                    labels: found.labels,
+                })
+            }),
+            Self::Writes(writer) => writer.write_each(
+                &works,
+                |work| work.ask.first(),
+                |written| {
+                    told(Answer {
+                        answer: written.text,
+                        labels: Vec::new(),
+                    })
+                },
+            ),
+        }
     }
 }
 
@@ -124,19 +118,22 @@ mod tests {
             prompts: &[Prompt<'_>],
             decoding: &Decoding,
         ) -> sightline_models::Result<Vec<Generated>> {
-            assert_eq!((images.batch()?, prompts.len()), (1, 1));
-            let [Segment::Image(0), Segment::Text(text)] = prompts[0].segments else {
-                panic!("{:?}", prompts[0].segments);
-            };
-            if text.contains("silence") {
-                return Ok(Vec::new());
+            assert_eq!(images.batch()?, prompts.len());
+            let mut written = Vec::new();
+            for (i, prompt) in prompts.iter().enumerate() {
+                let [Segment::Image(image), Segment::Text(text)] = prompt.segments else {
+                    panic!("{:?}", prompt.segments);
+                };
+                assert_eq!(*image, i);
+                let most = decoding.max_tokens.unwrap_or(0);
+                let text = format!("{text} {most}\nmore");
+                written.extend((!text.contains("silence")).then_some(Generated {
+                    text,
+                    tokens: vec![1],
+                    score: 0.0,
+                }));
             }
-            let most = decoding.max_tokens.unwrap_or(0);
-            Ok(vec![Generated {
-                text: format!("{text} {most}\nmore"),
-                tokens: vec![1],
-                score: 0.0,
-            }])
+            Ok(written)
         }
     }
 
@@ -181,6 +178,18 @@ mod tests {
             files: Vec::new(),
             ask: Ask::text(question),
         };
+        // As a GPU is asked: at once, unless one of them is told from the others.
+        let writer = Writer::new(forward, &setting).unwrap();
+        let together = |works: &[Work]| {
+            let written = writer.write_together(works, &|work: &Work| work.ask.first())?;
+            Ok::<_, crate::Error>(written.into_iter().map(|w| w.text).collect::<Vec<_>>())
+        };
+        let asked = [work("1", "What is it?"), work("2", "Where?")];
+        let written =
+            ["What is it?", "Where?"].map(|q| format!("Question: {q} Short answer: 5\nmore"));
+        assert_eq!(together(&asked).unwrap(), written);
+        assert!(together(&[work("1", "What is it?"), work("2", "silence")]).is_err());
+
         let works = vec![work("1", "What is it?"), work("2", "silence")];
         let outcomes = predictor.predict(works).unwrap();
         let written = "Question: What is it? Short answer: 5\nmore";

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sightline_manifest::SHARDS;
 use sightline_metrics::{CaptionItem, Input, Observations};
-use sightline_models::{Capability, Way};
+use sightline_models::{Capability, Generated, Way};
 
 use super::decoding::Writer;
 use super::{Ask, Observer, Predictor, Setting, Task, Verdict, Work};
@@ -92,18 +92,17 @@ struct Captioner<'m>(Writer<'m>);
 
 impl Predictor for Captioner<'_> {
     fn predict(&mut self, works: Vec<Work>) -> Result<Vec<Outcome>> {
-        self.0.forward().each(&works, |work| {
-            let written = match self.0.write(work, "")? {
-                Ok(written) if written.score.is_finite() => written,
-                Ok(_) => return Ok(Err(Outcome::Failed(NOT_FINITE.to_owned()))),
-                Err(outcome) => return Ok(Err(outcome)),
-            };
+        let told = |written: Generated| {
+            if !written.score.is_finite() {
+                return Ok(Err(Outcome::Failed(NOT_FINITE.to_owned())));
+            }
             Ok(Ok(Outcome::Predicted(serde_json::to_value(Written {
                 caption: written.text,
                 score: f64::from(written.score),
                 tokens: written.tokens.len(),
             })?)))
-        })
+        };
+        self.0.write_each(&works, |_| "", told)
     }
 }
 

@@ -1,12 +1,16 @@
 //! How texts are written: what a suite says, else what the family's published program does.
 
+use std::sync::atomic::Ordering;
+
 use sightline_manifest::PlannedDecode;
-use sightline_models::{Decoding, Generate, Prompt, Segment, Strategy};
+use sightline_models::{Decoding, Generate, Generated, Prompt, Segment, Strategy};
 
 use super::{Setting, Work};
-use crate::Result;
-use crate::forward::Forward;
+use crate::forward::{Answer, Forward};
+use crate::halves::in_halves;
 use crate::predictions::Outcome;
+use crate::visuals::Prepared;
+use crate::{Error, Result};
 
 /// The decoding that `planned` asks for.
 pub(crate) fn of(planned: Option<&PlannedDecode>, generate: &dyn Generate) -> Decoding {
@@ -103,8 +107,8 @@ impl<'m> Writer<'m> {
         &self,
         work: &Work,
         segments: &[Segment<'_>],
-    ) -> Result<std::result::Result<sightline_models::Generated, Outcome>> {
-        let images: Vec<&crate::visuals::Prepared> = work.images.iter().collect();
+    ) -> Result<std::result::Result<Generated, Outcome>> {
+        let images: Vec<&Prepared> = work.images.iter().collect();
         let images = self.forward.visual(&images)?;
         let prompt = Prompt {
             segments,
@@ -124,17 +128,90 @@ impl<'m> Writer<'m> {
         &self,
         work: &Work,
         text: &str,
-    ) -> Result<std::result::Result<sightline_models::Generated, Outcome>> {
+    ) -> Result<std::result::Result<Generated, Outcome>> {
         if work.images.len() != 1 {
             return Ok(Err(Outcome::Failed("not one image".to_owned())));
         }
         let asked = behind(&self.setting.prompt, text);
-        let mut segments = vec![Segment::Image(0)];
-        if !asked.is_empty() {
-            segments.push(Segment::Text(&asked));
-        }
-        self.write_behind(work, &segments)
+        self.write_behind(work, &segments(0, &asked))
     }
+
+    /// What is told of what [the model writes](Self::write) about each of `works`, with the text that `text` names.
+    ///
+    /// On the CPU it is asked about one after the other, and what it writes is the same in any batch. A GPU is
+    /// asked about all of them at once: alone, a step of its would hardly be work.
+    pub(crate) fn write_each(
+        &self,
+        works: &[Work],
+        text: impl Fn(&Work) -> &str + Sync,
+        told: impl Fn(Generated) -> Result<Answer> + Sync,
+    ) -> Result<Vec<Outcome>> {
+        if !self.forward.device.is_cpu() && works.iter().all(|work| work.images.len() == 1) {
+            let together = in_halves(works, &Error::is_out_of_memory, &|works| {
+                self.write_together(works, &text)
+            });
+            // What is wrong with one alone is found by asking about each.
+            if let Ok(written) = together {
+                let outcome = |written| Ok(told(written)?.unwrap_or_else(|outcome| outcome));
+                return written.into_iter().map(outcome).collect();
+            }
+        }
+        self.forward
+            .each(works, |work| match self.write(work, text(work))? {
+                Ok(written) => told(written),
+                Err(outcome) => Ok(Err(outcome)),
+            })
+    }
+
+    /// What the model writes about the first image of each of `works`, at once.
+    pub(super) fn write_together(
+        &self,
+        works: &[Work],
+        text: &impl Fn(&Work) -> &str,
+    ) -> Result<Vec<Generated>> {
+        if self.forward.stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        let images: Vec<&Prepared> = works
+            .iter()
+            .filter_map(|work| work.images.first())
+            .collect();
+        let images = self.forward.visual(&images)?;
+        let asked: Vec<String> = works
+            .iter()
+            .map(|work| behind(&self.setting.prompt, text(work)))
+            .collect();
+        let segments: Vec<Vec<Segment<'_>>> = asked
+            .iter()
+            .enumerate()
+            .map(|(image, asked)| segments(image, asked))
+            .collect();
+        let prompts: Vec<Prompt<'_>> = works
+            .iter()
+            .zip(&segments)
+            .map(|(work, segments)| Prompt {
+                segments,
+                seed: self.setting.seed.child(work.key.as_str(), 0),
+            })
+            .collect();
+        let written = self.generate.generate(&images, &prompts, &self.decoding);
+        let written = written.map_err(|source| self.forward.broken(source))?;
+        if written.len() == works.len() {
+            Ok(written)
+        } else {
+            Err(Error::Output {
+                model: self.forward.name.to_owned(),
+                found: vec![written.len()],
+                expected: vec![works.len()],
+            })
+        }
+    }
+}
+
+/// An image and what is asked about it, if anything is.
+fn segments(image: usize, asked: &str) -> Vec<Segment<'_>> {
+    let text = Some(Segment::Text(asked)).filter(|_| !asked.is_empty());
+    std::iter::once(Segment::Image(image)).chain(text).collect()
 }
 
 /// The place of a question in a prompt.
