@@ -15,7 +15,7 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use half::{bf16, f16};
@@ -204,6 +204,11 @@ fn report_of(report: &Report) -> Value {
         "images": report.images, "broken": report.broken, "engines": report.engines,
         "multiprocessors": report.multiprocessors, "threads": report.threads, "values": report.values,
         "refused": report.refused, "halved": report.halved, "rates": report.rates,
+        "feeding": {
+            "waiting": report.feeding.waiting, "submitting": report.feeding.submitting,
+            "decoding": report.feeding.decoding, "noting": report.feeding.noting,
+        },
+        "calling": report.calling,
     })
 }
 
@@ -319,6 +324,7 @@ impl Bench {
             .iter()
             .map(|file| JpegOutline::read(file, &Limits::default()).unwrap().size)
             .collect();
+        let ready = Barrier::new(threads);
         let rates = std::thread::scope(|scope| {
             let work = || {
                 self.card.bind().unwrap();
@@ -355,10 +361,13 @@ impl Bench {
                     done.record(&stream).unwrap();
                     done.wait().unwrap();
                 };
-                decode(0);
-                decode(1);
+                for round in 0..files.len().div_ceil(batch).max(2) {
+                    decode(round);
+                }
+                // All at the same time, or each would have the engines to itself.
+                ready.wait();
                 let (start, mut rounds) = (Instant::now(), 0);
-                while start.elapsed() < Duration::from_millis(150) {
+                while start.elapsed() < Duration::from_millis(250) {
                     decode(rounds);
                     rounds += 1;
                 }
@@ -577,7 +586,7 @@ impl Bench {
         run(12 * batch);
         let (took, report) = run(8 * batch);
         let rate = report.images as f64 / took.as_secs_f64();
-        let wanted = Duration::from_millis(if self.quick { 300 } else { 700 });
+        let wanted = Duration::from_millis(if self.quick { 300 } else { 600 });
         let images = ((rate * wanted.as_secs_f64()) as usize).max(8 * batch);
         let mut times = Vec::new();
         let mut last = report;
@@ -597,6 +606,16 @@ impl Bench {
         println!(
             "whole {name}, {decode:?}, {threads} threads, {engine_threads} for engines with {engine_batch}, {in_flight} batches of {batch}: {rate:.0} images/s; engines {} multiprocessors {} threads {} (rates {:.0} {:.0})",
             last.engines, last.multiprocessors, last.threads, last.rates[0], last.rates[1]
+        );
+        let (feeding, whole) = (last.feeding, last.images as f64 / rate);
+        println!(
+            "    of {whole:.2} s: feeding threads waited {:.2}, submitted {:.2}, decoded {:.2}, noted {:.2} s together; the caller read headers {:.2}, waited {:.2}",
+            feeding.waiting,
+            feeding.submitting,
+            feeding.decoding,
+            feeding.noting,
+            last.calling[0],
+            last.calling[1]
         );
         json!({
             "photos": name, "decode": format!("{decode:?}"), "threads": threads, "engine_threads": engine_threads,
@@ -689,7 +708,7 @@ fn main() {
     bench.dump(&small, &Path::new(&out).with_extension("values.bin"));
     let mut alone = Vec::new();
     for (name, files) in [("small", &small), ("large", &large)] {
-        for threads in [1, 2, 4, 6, 8] {
+        for threads in [1, 2, 4, 8] {
             for batch in [64] {
                 if let Some(rate) = bench.engines_alone(files, threads, batch) {
                     println!(
@@ -705,13 +724,11 @@ fn main() {
     for (name, files, batch) in [("small", &small, 256), ("large", &large, 64)] {
         for (decode, threads, engine_threads, in_flight) in [
             (Decode::Any, 1, 1, 3),
-            (Decode::Any, 1, 3, 3),
-            (Decode::Any, 1, 8, 3),
-            (Decode::Any, 1, 8, 6),
-            (Decode::Any, 4, 8, 6),
-            (Decode::Any, 8, 8, 6),
-            (Decode::Any, 4, 12, 6),
+            (Decode::Any, 3, 1, 3),
+            (Decode::Any, 12, 4, 3),
             (Decode::Any, 12, 4, 6),
+            (Decode::Any, 14, 2, 6),
+            (Decode::Card, 12, 4, 6),
             (Decode::Host, 16, 1, 3),
         ] {
             let options = CudaOptions {
@@ -719,7 +736,7 @@ fn main() {
                 threads: NonZeroUsize::new(threads).unwrap(),
                 engine_threads: NonZeroUsize::new(engine_threads).unwrap(),
                 in_flight: NonZeroUsize::new(in_flight).unwrap(),
-                engine_batch: if name == "small" { 64 } else { 16 },
+                engine_batch: 64,
             };
             rows.push(bench.whole(name, files, batch, options));
             note("whole", json!(rows));

@@ -29,6 +29,7 @@ mod batch;
 mod crops;
 #[cfg(feature = "cuda-kernels")]
 pub mod cuda;
+mod decode;
 mod element;
 mod error;
 mod fast;
@@ -45,6 +46,7 @@ mod whole;
 mod workspace;
 
 pub use crops::Canvas;
+pub use decode::Decode;
 pub use element::Element;
 pub use error::PrepareError;
 pub use fast::Mode;

@@ -21,14 +21,4 @@ pub use pipeline::{Batch, Cuda, CudaOptions, GpuError, Report};
 pub use queue::Queue;
 pub use sightline_cuda::library::Places;
 
-/// Who decodes JPEG files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Decode {
-    /// Whoever is free: the card's engines, its multiprocessors, the host's threads.
-    #[default]
-    Any,
-    /// The host's threads alone: exactly the pixels of the CPU's way.
-    Host,
-    /// The card alone, apart from what it cannot decode.
-    Card,
-}
+pub use crate::Decode;

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::ops::AddAssign;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use sightline_core::image_spec::{Layout, Size};
-use sightline_core::{Hint, PixelDeviation};
+use sightline_core::{Decoded, Hint, PixelDeviation};
 use sightline_cuda::layout::{self, Shape, row_bytes};
 use sightline_cuda::library::Places;
 use sightline_cuda::nvjpeg::Nvjpeg;
@@ -40,8 +41,8 @@ pub struct CudaOptions {
     pub engine_batch: usize,
 }
 
-/// Threads that feed the engines: alone, four of them decoded 42,000 to 51,000 small files a second on an H100, two 16,000
-/// to 22,000 (docs/gpu.md).
+/// Threads that feed the engines: one parses and submits while files of the others are decoded. The engines of an H100 are
+/// busy with these (docs/gpu.md).
 const ENGINE_THREADS: usize = 4;
 
 impl Default for CudaOptions {
@@ -125,6 +126,44 @@ pub struct Report {
     pub memory_bytes: usize,
     /// Files a second of the engines and of the threads, as measured last.
     pub rates: [f64; 2],
+    /// Seconds that the threads which feed the engines spent, all together.
+    pub feeding: Feeding,
+    /// Seconds in which the thread that called read headers and found room, and in which it waited for batches.
+    pub calling: [f64; 2],
+}
+
+/// Where the time of the threads that feed the engines went, in seconds, all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Feeding {
+    /// Nothing waited that they could take.
+    pub waiting: f64,
+    /// Files were parsed and handed to the engines.
+    pub submitting: f64,
+    /// The engines decoded.
+    pub decoding: f64,
+    /// What was done was noted; the last of a batch starts its kernel.
+    pub noting: f64,
+}
+
+impl AddAssign for Feeding {
+    fn add_assign(&mut self, other: Self) {
+        self.waiting += other.waiting;
+        self.submitting += other.submitting;
+        self.decoding += other.decoding;
+        self.noting += other.noting;
+    }
+}
+
+impl Report {
+    /// By whom files were decoded.
+    pub fn decoded(&self) -> Decoded {
+        Decoded {
+            engines: self.engines as u64,
+            multiprocessors: self.multiprocessors as u64,
+            threads: self.threads as u64,
+            host: self.values as u64,
+        }
+    }
 }
 
 /// What another run did comes on top; rates are the latest, and memory is that of the run that took most.
@@ -141,6 +180,10 @@ impl AddAssign for Report {
         self.batches += other.batches;
         self.memory_bytes = self.memory_bytes.max(other.memory_bytes);
         self.rates = other.rates;
+        self.feeding += other.feeding;
+        for (seconds, more) in self.calling.iter_mut().zip(other.calling) {
+            *seconds += more;
+        }
     }
 }
 
@@ -518,6 +561,8 @@ impl Cuda {
         batches: impl IntoIterator<Item = Vec<B>>,
         mut sink: impl FnMut(Batch<'_>) -> Result<bool, GpuError>,
     ) -> Result<Report, GpuError> {
+        // It may be another thread than the one that opened the card.
+        self.card.bind()?;
         let mut engines =
             std::mem::take(&mut *self.engines.lock().unwrap_or_else(PoisonError::into_inner));
         let mut threads =
@@ -594,6 +639,14 @@ impl Cuda {
         report.values = count(&counts.values);
         report.refused = count(&counts.refused);
         report.rates = queue.rates().try_into().unwrap_or_default();
+        let stages = &counts.engine_stages;
+        let seconds = |stage: &AtomicU64| stage.load(Ordering::Relaxed) as f64 / 1e9;
+        report.feeding = Feeding {
+            waiting: seconds(&stages.waiting),
+            submitting: seconds(&stages.submitting),
+            decoding: seconds(&stages.decoding),
+            noting: seconds(&stages.noting),
+        };
         Ok(report)
     }
 
@@ -647,12 +700,15 @@ impl<B: AsRef<[u8]> + Send + Sync> Feed<'_, B> {
                     break;
                 };
                 if !files.is_empty() {
+                    let start = Instant::now();
                     self.start::<T>(files, &mut pending)?;
+                    self.report.calling[0] += start.elapsed().as_secs_f64();
                 }
             }
             if self.round == handed_on {
                 return Ok(());
             }
+            let start = Instant::now();
             let round = loop {
                 if let Some(round) = early.remove(&handed_on) {
                     break round;
@@ -660,6 +716,7 @@ impl<B: AsRef<[u8]> + Send + Sync> Feed<'_, B> {
                 let round = finished.recv().map_err(|_| GpuError::Panic)??;
                 early.insert(round.number, round);
             };
+            self.report.calling[1] += start.elapsed().as_secs_f64();
             handed_on += 1;
             if !self.hand_on::<T>(round, sink)? {
                 return Ok(());

@@ -1,6 +1,6 @@
 //! What a thread does with the files of the queue.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -110,6 +110,27 @@ pub(super) struct Counts {
     pub(super) threads: AtomicUsize,
     pub(super) values: AtomicUsize,
     pub(super) refused: AtomicUsize,
+    pub(super) engine_stages: Stages,
+}
+
+/// Where the time of threads that feed the engines goes, in nanoseconds, all together.
+#[derive(Debug, Default)]
+pub(super) struct Stages {
+    /// Nothing waits that they could take.
+    pub(super) waiting: AtomicU64,
+    /// Files are parsed and handed to the engines.
+    pub(super) submitting: AtomicU64,
+    /// The engines decode.
+    pub(super) decoding: AtomicU64,
+    /// What is done is noted; the last of a batch starts its kernel.
+    pub(super) noting: AtomicU64,
+}
+
+/// Adds the time since `since` to a stage, which ends now.
+fn passed(stage: &AtomicU64, since: &mut Instant) {
+    let now = Instant::now();
+    stage.fetch_add((now - *since).as_nanos() as u64, Ordering::Relaxed);
+    *since = now;
 }
 
 /// Notes what became of a file. Work for it may still be on the stream of the worker of that number.
@@ -160,8 +181,11 @@ impl Engines {
         while let Some(smaller) = sizes.last().map(|size| size / 4).filter(|&size| size > 0) {
             sizes.push(smaller);
         }
+        let stages = &shared.counts.engine_stages;
+        let mut since = Instant::now();
         while let Some(items) = shared.queue.take(ENGINES, &sizes, |item| item.card) {
-            let start = Instant::now();
+            passed(&stages.waiting, &mut since);
+            let start = since;
             let engines = &mut self.hardware;
             // Shapes for which the kernel has no room are the host's too.
             let is_known =
@@ -193,7 +217,9 @@ impl Engines {
                 Err(error) => return Err(error.into()),
             }
             self.finished.record(&self.stream)?;
+            passed(&stages.submitting, &mut since);
             self.finished.wait()?;
+            passed(&stages.decoding, &mut since);
             let is_whole = known.len() == sizes[0];
             shared.queue.note(
                 ENGINES,
@@ -218,6 +244,7 @@ impl Engines {
                 };
                 done::<T, B>(shared, None, item, Ok(made))?;
             }
+            passed(&stages.noting, &mut since);
         }
         Ok(())
     }
@@ -226,32 +253,35 @@ impl Engines {
 /// How long a thread takes for a pixel, one way and the other.
 #[derive(Debug, Default)]
 struct Costs {
-    /// Seconds a pixel when the thread decodes, and when it works with the card's multiprocessors; 0 where nothing is
-    /// known.
-    seconds: [f64; 2],
+    /// Seconds a pixel by each way; 0 where nothing is known.
+    seconds: [f64; WAYS],
     files: usize,
 }
 
-/// The thread decodes by itself.
+/// Ways in which a thread decodes.
+const WAYS: usize = 3;
+/// The thread by itself.
 const ALONE: usize = 0;
 /// The thread reads the codes, the card does the rest.
 const WITH_CARD: usize = 1;
+/// The card reads the codes too, which pays for large files.
+const ON_CARD: usize = 2;
 
 impl Costs {
-    /// The way that is faster; now and then the other, to see whether that has changed.
-    fn choose(&mut self) -> usize {
-        /// Every so many files the slower way is tried.
+    /// The fastest of `ways`; now and then another, to see whether that has changed.
+    fn choose(&mut self, ways: &[usize]) -> usize {
+        /// Every so many files another way is tried.
         const TRIAL: usize = 64;
         self.files += 1;
-        let faster = usize::from(self.seconds[WITH_CARD] < self.seconds[ALONE]);
-        if let Some(unknown) = self.seconds.iter().position(|&seconds| seconds == 0.0) {
+        let seconds = |way: &usize| self.seconds[*way];
+        if let Some(&unknown) = ways.iter().find(|way| seconds(way) == 0.0) {
             return unknown;
         }
         if self.files.is_multiple_of(TRIAL) {
-            1 - faster
-        } else {
-            faster
+            return ways[self.files / TRIAL % ways.len()];
         }
+        let fastest = ways.iter().min_by(|a, b| seconds(a).total_cmp(&seconds(b)));
+        fastest.copied().unwrap_or(ALONE)
     }
 
     fn note(&mut self, way: usize, size: Size, start: Instant) {
@@ -311,12 +341,54 @@ impl Staging {
 pub(super) struct Thread {
     staging: Staging,
     workspace: Workspace,
-    hybrid: Option<Hybrid>,
+    /// [`WITH_CARD`] and [`ON_CARD`].
+    multiprocessors: Option<[Multiprocessors; 2]>,
     stream: Arc<CudaStream>,
-    /// After the work of the last two files that the multiprocessors decoded.
+    costs: Costs,
+}
+
+/// A decoder of the card's multiprocessors.
+#[derive(Debug)]
+struct Multiprocessors {
+    hybrid: Hybrid,
+    /// After the work of the last two files.
     marks: [Marker; 2],
     turn: usize,
-    costs: Costs,
+}
+
+impl Multiprocessors {
+    fn new(card: &Card, hybrid: Hybrid) -> Result<Self, GpuError> {
+        let context = card.context();
+        Ok(Self {
+            hybrid,
+            marks: [Marker::new(context)?, Marker::new(context)?],
+            turn: 0,
+        })
+    }
+
+    /// Whether they took the file.
+    fn decode<B: AsRef<[u8]>>(
+        &mut self,
+        item: &Item<B>,
+        target: Target,
+        stream: &CudaStream,
+    ) -> Result<bool, GpuError> {
+        let mark = &self.marks[self.turn];
+        mark.wait()?;
+        let on = stream.cu_stream().cast();
+        // SAFETY: the round keeps file and memory until its work is done; the target has room for the picture; what the
+        // last call but one did has just been waited for.
+        match unsafe { self.hybrid.decode(item.bytes(), target, on) } {
+            Ok(()) => {}
+            Err(sightline_cuda::Error::Nvjpeg { status, .. }) if status.is_of_the_file() => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        mark.record(stream)?;
+        self.turn = 1 - self.turn;
+        Ok(true)
+    }
 }
 
 impl Thread {
@@ -324,10 +396,15 @@ impl Thread {
         Ok(Self {
             staging: Staging::new(card)?,
             workspace: Workspace::default(),
-            hybrid: nvjpeg.map(Hybrid::new).transpose()?,
+            multiprocessors: nvjpeg
+                .map(|nvjpeg| {
+                    Ok::<_, GpuError>([
+                        Multiprocessors::new(card, Hybrid::new(nvjpeg)?)?,
+                        Multiprocessors::new(card, Hybrid::on_card(nvjpeg)?)?,
+                    ])
+                })
+                .transpose()?,
             stream: card.stream()?,
-            marks: [Marker::new(card.context())?, Marker::new(card.context())?],
-            turn: 0,
             costs: Costs::default(),
         })
     }
@@ -365,57 +442,38 @@ impl Thread {
             shared.counts.values.fetch_add(1, Ordering::Relaxed);
             return self.values::<T, B>(shared, item);
         };
-        let way = match (&self.hybrid, shared.options.decode) {
-            _ if !item.card => ALONE,
-            (None, _) => ALONE,
-            (Some(_), Decode::Card) => WITH_CARD,
-            (Some(_), _) => self.costs.choose(),
+        let ways: &[usize] = match (&self.multiprocessors, shared.options.decode) {
+            _ if !item.card => &[ALONE],
+            (None, _) => &[ALONE],
+            (Some(_), Decode::Card) => &[WITH_CARD, ON_CARD],
+            (Some(_), _) => &[ALONE, WITH_CARD, ON_CARD],
         };
+        let way = self.costs.choose(ways);
         let start = Instant::now();
-        if way == WITH_CARD && self.with_card(item, target)? {
-            self.costs.note(WITH_CARD, size, start);
-            shared
-                .counts
-                .multiprocessors
-                .fetch_add(1, Ordering::Relaxed);
-            return Ok(Ok(Made::Pixels {
-                sized,
-                source: target.address,
-                stride: target.stride,
-                whole: true,
-            }));
+        if let Some(multiprocessors) = &mut self.multiprocessors
+            && let Some(decoder) = way
+                .checked_sub(WITH_CARD)
+                .and_then(|number| multiprocessors.get_mut(number))
+        {
+            if decoder.decode(item, target, &self.stream)? {
+                self.costs.note(way, size, start);
+                shared
+                    .counts
+                    .multiprocessors
+                    .fetch_add(1, Ordering::Relaxed);
+                return Ok(Ok(Made::Pixels {
+                    sized,
+                    source: target.address,
+                    stride: target.stride,
+                    whole: true,
+                }));
+            }
         }
         let start = Instant::now();
         let made = self.alone::<T, B>(shared, item, target, sized)?;
         self.costs.note(ALONE, size, start);
         shared.counts.threads.fetch_add(1, Ordering::Relaxed);
         Ok(made)
-    }
-
-    /// Whether the card's multiprocessors took the file.
-    fn with_card<B: AsRef<[u8]>>(
-        &mut self,
-        item: &Item<B>,
-        target: Target,
-    ) -> Result<bool, GpuError> {
-        let Some(hybrid) = &mut self.hybrid else {
-            return Ok(false);
-        };
-        let mark = &self.marks[self.turn];
-        mark.wait()?;
-        let stream = self.stream.cu_stream().cast();
-        // SAFETY: the round keeps file and memory until its work is done; the target has room for the picture; what the
-        // last call but one did has just been waited for.
-        match unsafe { hybrid.decode(item.bytes(), target, stream) } {
-            Ok(()) => {}
-            Err(sightline_cuda::Error::Nvjpeg { status, .. }) if status.is_of_the_file() => {
-                return Ok(false);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        mark.record(&self.stream)?;
-        self.turn = 1 - self.turn;
-        Ok(true)
     }
 
     /// Decodes the pixels that are read.
