@@ -23,7 +23,7 @@ binary=$(cd "$(dirname "$binary")" && pwd)/$(basename "$binary")
 # Folders with recorded outputs that `models check` reads.
 cases() {
     find "$fixtures" -name io.safetensors -printf '%h\n' | sort |
-        grep -E "/(align|asif|clip|simvlm|vild|virtex|visualbert|visualgpt)(/|$)"
+        grep -E "/(align|asif|clip|flamingo|frozen|magic|simvlm|vild|virtex|visualbert|visualgpt)(/|$)"
 }
 
 # The largest differences of what is no result of a search, and what is beyond the tolerance.
@@ -36,7 +36,9 @@ try:
 except (OSError, ValueError, LookupError):
     print("no result")
     raise SystemExit(1)
-SEARCHED = ("beam", "greedy", "nucleus", "generate", "items", "predicted", "predictions", "image_top_index", "detections")
+SEARCHED = (
+    "beam", "greedy", "nucleus", "generate", "items", "predicted", "predictions", "image_top_index", "detections", "steps", "found",
+)
 problems, worst, absolute = [], 0.0, 0.0
 if case["problem"]:
     problems.append(case["problem"])

@@ -101,6 +101,9 @@ def gpt(name: str, batch: int, dtype, device, compiled: bool) -> tuple[int, str,
     caches = [tuple(torch.zeros(shape, device=device, dtype=dtype) for _ in "kv") for _ in model.blocks]
     prompt = torch.randint(0, VOCABULARY, (batch, PROMPT), device=device)
     places = torch.arange(length, device=device)
+    for tensor in (tensor for cache in caches for tensor in cache):
+        # Without it torch takes no CUDA graph, as a step writes to what it is given.
+        torch._dynamo.mark_static_address(tensor)
     step = torch.compile(model, mode="reduce-overhead", fullgraph=True) if compiled else model
 
     def run() -> None:
