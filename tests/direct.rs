@@ -94,15 +94,28 @@ fn images_become_unit_vectors_in_every_form_of_file() {
             .collect::<Vec<_>>()
     );
 
-    let json = embed(&sandbox, "--images photos -o v.parquet --json")
+    let told = embed(&sandbox, "--images photos -o v.parquet --json")
         .expect(0)
-        .json();
+        .says(&["images/s", "waiting for pixels"]);
+    let json = told.json();
+    let (seconds, waiting) = (json["seconds"].as_f64(), json["waiting"].as_f64());
+    assert!(seconds.unwrap() > 0.0 && (0.0..=1.0).contains(&waiting.unwrap()));
+    assert!(json.get("decoded").is_none());
     assert_eq!(
         (&json["schema"], &json["rows"], &json["width"]),
         (&1.into(), &3.into(), &24.into())
     );
     let parquet = fs::read(sandbox.path("v.parquet")).unwrap();
     assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
+}
+
+#[test]
+fn who_decodes_is_a_choice_of_cards_only() {
+    let sandbox = sandbox();
+    embed(&sandbox, "--images photos --decode host")
+        .expect(2)
+        .says(&["--decode", "--device cuda"]);
+    embed(&sandbox, "--texts cat --decode host").expect(2);
 }
 
 #[test]

@@ -3,8 +3,41 @@
 use std::fmt;
 use std::str::FromStr;
 
+use clap::ValueEnum;
 use sightline_core::registry::UnknownName;
 use sightline_models::DeviceName as ModelDevice;
+use sightline_preprocess::Decode;
+
+use crate::exit::Failure;
+
+/// Who decodes JPEG files when the device is a card of NVIDIA's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DecodeArg {
+    /// Whoever is free: the card's engines and multiprocessors, and the host's threads
+    Any,
+    /// The host's threads: exactly the pixels of --device cpu
+    Host,
+    /// The card, apart from what it cannot decode
+    Card,
+}
+
+impl From<DecodeArg> for Decode {
+    fn from(decode: DecodeArg) -> Self {
+        match decode {
+            DecodeArg::Any => Self::Any,
+            DecodeArg::Host => Self::Host,
+            DecodeArg::Card => Self::Card,
+        }
+    }
+}
+
+/// A failure where a choice of who decodes was made, and `device` is no card.
+pub(crate) fn no_choice(device: impl fmt::Display) -> Failure {
+    Failure::usage(
+        format!("opening device `{device}`"),
+        "--decode is a choice of the cards of --device cuda",
+    )
+}
 
 /// What work is done on. GPUs are counted from 0, those of NVIDIA by CUDA, all that Vulkan, Metal or DX12 can use by
 /// WebGPU.

@@ -1,20 +1,24 @@
 //! `sightline embed`: images or texts as vectors.
 
+mod on_card;
+
 use std::fs;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
 use sightline_core::image_spec::Dtype;
 use sightline_core::text::printable_json;
-use sightline_core::{Progress, Seed};
+use sightline_core::{Decoded, Progress, Seed};
 use sightline_dataset::embeddings::EmbeddingTable;
 use sightline_harness::direct::{Direct, DirectError};
 use sightline_models::Capability;
 use sightline_store::AtomicFile;
 
+use crate::command::device::DecodeArg;
 use crate::command::inputs::Broken;
 use crate::command::model::ModelArgs;
 use crate::command::pictures::{Pictures, RegionArgs};
@@ -47,6 +51,11 @@ pub(crate) struct EmbedArgs {
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
 
+    /// Who decodes JPEG files on --device cuda. With host the vectors are the same again; else pixels differ by some levels,
+    /// by who was free; any is the fastest [default: host]
+    #[arg(long, value_enum, value_name = "WHO", requires = "images")]
+    decode: Option<DecodeArg>,
+
     /// Leave broken images out instead of writing nothing
     #[arg(long)]
     partial: bool,
@@ -73,11 +82,23 @@ struct Printed<'a> {
     /// Values of a vector; 0 if there are none.
     width: usize,
     out: Option<&'a Path>,
+    /// From the first image or text read to the last vector.
+    seconds: f64,
+    /// The share of them in which pixels were waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<f64>,
+    /// By whom image files were decoded, where a card prepared them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decoded: Option<Decoded>,
     broken: Vec<Broken>,
 }
 
 pub(crate) fn run(args: &EmbedArgs) -> Result<Exit, Failure> {
+    let card = args.model.device.card(args.decode)?;
     let model = args.model.open(&[Capability::Embed])?;
+    let card = card.filter(|_| !args.images.is_empty() && !model.takes_regions());
+    let card = card.map(|options| model.on_card(&options)).transpose();
+    let card = card.map_err(|error| failed(&error))?;
     let column = if args.images.is_empty() {
         "text"
     } else {
@@ -94,16 +115,28 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<Exit, Failure> {
         rows.sink = Sink::create(path, column)?;
     }
     let bar = Bar::default();
-    let broken = if args.images.is_empty() {
+    let start = Instant::now();
+    let images = if args.images.is_empty() {
         let texts = texts(args)?;
         bar.start("texts", Some(texts.len() as u64));
         embed_texts(args, &model, &texts, &mut rows, &bar)?;
-        Vec::new()
+        None
     } else {
         bar.start("images", None);
-        embed_images(args, &model, &mut rows, &bar)?
+        Some(match &card {
+            Some(card) => on_card::embed_images(args, card, &mut rows, &bar)?,
+            None => embed_images(args, &model, &mut rows, &bar)?,
+        })
     };
     bar.finish();
+    let seconds = start.elapsed().as_secs_f64();
+    if let Some(images) = &images {
+        note(&images.told(rows.count, seconds));
+    }
+    let waiting = images.as_ref().map(|images| images.share(seconds));
+    let Images {
+        broken, decoded, ..
+    } = images.unwrap_or_default();
 
     let is_whole = broken.is_empty();
     let (count, width) = (rows.count, rows.width);
@@ -123,6 +156,9 @@ pub(crate) fn run(args: &EmbedArgs) -> Result<Exit, Failure> {
         rows: count,
         width,
         out: args.out.as_deref().filter(|_| is_written),
+        seconds,
+        waiting,
+        decoded,
         broken,
     };
     if let Some(path) = printed.out {
@@ -176,15 +212,52 @@ fn embed_texts(
     Ok(())
 }
 
+/// What became of images, beside their vectors.
+#[derive(Default)]
+struct Images {
+    broken: Vec<Broken>,
+    /// Time in which pixels were waited for.
+    waiting: Duration,
+    decoded: Option<Decoded>,
+}
+
+impl Images {
+    /// The share of so many seconds in which pixels were waited for.
+    fn share(&self, seconds: f64) -> f64 {
+        self.waiting.as_secs_f64() / seconds.max(f64::MIN_POSITIVE)
+    }
+
+    /// How fast it went, for people.
+    fn told(&self, vectors: usize, seconds: f64) -> String {
+        let by = self.decoded.map(|decoded| format!("; decoded: {decoded}"));
+        format!(
+            "{:.1} images/s, {:.0} % of the time waiting for pixels{}",
+            vectors as f64 / seconds.max(f64::MIN_POSITIVE),
+            100.0 * self.share(seconds),
+            by.unwrap_or_default()
+        )
+    }
+}
+
 fn embed_images(
     args: &EmbedArgs,
     model: &Direct,
     rows: &mut Rows<'_>,
     bar: &Bar,
-) -> Result<Vec<Broken>, Failure> {
+) -> Result<Images, Failure> {
     let mut pictures = Pictures::open(model, &args.images, &RegionArgs::default())?;
-    let (size, seed, mut broken) = (args.batch_size.get(), Seed(args.model.seed), Vec::new());
-    while let Some(batch) = pictures.next_batch(model, size, seed, &mut broken)? {
+    let (size, seed, mut images) = (
+        args.batch_size.get(),
+        Seed(args.model.seed),
+        Images::default(),
+    );
+    loop {
+        let start = Instant::now();
+        let batch = pictures.next_batch(model, size, seed, &mut images.broken)?;
+        images.waiting += start.elapsed();
+        let Some(batch) = batch else {
+            return Ok(images);
+        };
         if batch.pictures.is_empty() {
             continue;
         }
@@ -196,7 +269,6 @@ fn embed_images(
         }
         bar.advance(batch.names.len() as u64);
     }
-    Ok(broken)
 }
 
 /// Where vectors go, row by row.

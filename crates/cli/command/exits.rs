@@ -32,7 +32,9 @@ pub(crate) fn harness(error: &sightline_harness::Error) -> Exit {
         Error::Report { source } => report(source),
         Error::Outside { source, .. } if source.is_environment() => Exit::Environment,
         Error::NoPart { .. } | Error::NoParts { .. } => Exit::Incomplete,
-        Error::Forward { .. } | Error::Output { .. } | Error::InUse { .. } => Exit::Environment,
+        Error::Forward { .. } | Error::Output { .. } | Error::Card { .. } | Error::InUse { .. } => {
+            Exit::Environment
+        }
         _ => Exit::Usage,
     }
 }
@@ -56,7 +58,7 @@ pub(crate) fn direct(error: &sightline_harness::direct::DirectError) -> Exit {
     match error {
         DirectError::Model(error) => models(error),
         DirectError::Regions(error) => regions(error),
-        DirectError::Tensor(_) => Exit::Environment,
+        DirectError::Tensor(_) | DirectError::Card(_) => Exit::Environment,
         _ => Exit::Usage,
     }
 }

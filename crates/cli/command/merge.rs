@@ -6,6 +6,7 @@ use clap::Args;
 use sightline_harness::Options;
 
 use crate::args::SuiteArgs;
+use crate::command::device::DecodeArg;
 use crate::command::model::DeviceArg;
 use crate::command::{run, suite};
 use crate::exit::{Exit, Failure};
@@ -29,6 +30,10 @@ pub(crate) struct MergeArgs {
     #[command(flatten)]
     device: DeviceArg,
 
+    /// Who decoded JPEG files on --device cuda: host, any or card [default: host]
+    #[arg(long, value_enum, value_name = "WHO", hide_possible_values = true)]
+    decode: Option<DecodeArg>,
+
     /// Print the records as JSON
     #[arg(long)]
     json: bool,
@@ -44,7 +49,7 @@ pub(crate) fn run(args: &MergeArgs) -> Result<Exit, Failure> {
     let options = Options {
         command: as_one_run(run::command()),
         merge: Some(folders.collect()),
-        ..run::options(&suite, &args.records, &args.device)?
+        ..run::options(&suite, &args.records, &args.device, args.decode)?
     };
     let outcome = run::execute(&suite, &lock, &options, &stop)?;
     run::conclude(&suite.plan, &outcome, args.json, &stop)

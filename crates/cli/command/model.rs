@@ -7,13 +7,14 @@ use clap::{Args, ValueEnum};
 use sightline_core::Seed;
 use sightline_core::registry::UnknownName;
 use sightline_harness::direct::{Direct, DirectError};
-use sightline_harness::{catalog, precision};
+use sightline_harness::{CardOptions, catalog, precision};
 use sightline_manifest::{Place, Roots, load_model};
 use sightline_models::{
     Capability, Device, DeviceName, FAMILIES, Family, ModelSpec, Precision, TokenizerChoice,
     family, recognise,
 };
 
+use crate::command::device::{DecodeArg, no_choice};
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
 use crate::hub;
@@ -49,7 +50,7 @@ pub(crate) struct ModelArgs {
     weights: Option<WeightsArg>,
 
     #[command(flatten)]
-    device: DeviceArg,
+    pub(crate) device: DeviceArg,
 
     /// Ask nothing of the network: a checkpoint on the hub (hf:…) has to be in its cache
     #[arg(long)]
@@ -87,6 +88,18 @@ impl DeviceArg {
         match self.device {
             DeviceName::Cpu => "cpu",
             DeviceName::Cuda(_) => "cuda",
+        }
+    }
+
+    /// How it prepares images if it is a card, for which `decode` is a choice.
+    pub(crate) fn card(&self, decode: Option<DecodeArg>) -> Result<Option<CardOptions>, Failure> {
+        match self.device {
+            DeviceName::Cpu if decode.is_some() => Err(no_choice(self.device)),
+            DeviceName::Cpu => Ok(None),
+            DeviceName::Cuda(_) => Ok(Some(CardOptions {
+                decode: decode.map(DecodeArg::into),
+                variable: |name| std::env::var_os(name),
+            })),
         }
     }
 

@@ -235,7 +235,7 @@ fn suite_of_night(
         ran.summary.standing = Standing::Known;
         return Ok((ran, false));
     }
-    let mut options = run::options(&loaded, &args.records, &args.device)?;
+    let mut options = run::options(&loaded, &args.records, &args.device, None)?;
     options.command = command(args, one, &ran.data, &loaded);
     let outcome = match run::execute(&loaded, &lock, &options, stop) {
         Ok(outcome) => outcome,

@@ -22,13 +22,13 @@ use sightline_manifest::{image_spec_toml, read_image_spec};
 use sightline_preprocess::{Element, Mode, Preprocessor};
 use sightline_store::write_atomic;
 
-use crate::command::device::DeviceName;
+use crate::command::device::{DecodeArg, DeviceName};
 use crate::command::inputs::{Broken, Inputs};
 use crate::command::tensor_file::{TensorFile, TensorForm};
 use crate::command::{exits, target};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
-use engine::{DecodeArg, Engine, PrintedGpu};
+use engine::{Engine, PrintedGpu};
 use regions::RegionArgs;
 use sheet::Named;
 use timing::Timed;

@@ -14,6 +14,7 @@ use sightline_report::{comparisons_text, text_table};
 
 use crate::args::SuiteArgs;
 use crate::cache;
+use crate::command::device::DecodeArg;
 use crate::command::evidence::comparisons;
 use crate::command::model::DeviceArg;
 use crate::command::size::parse_size;
@@ -38,6 +39,11 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     device: DeviceArg,
+
+    /// Who decodes JPEG files on --device cuda: host, any or card. With host the scores are the same again; else pixels
+    /// differ by some levels, by who was free, and predictions are kept apart [default: host]
+    #[arg(long, value_enum, value_name = "WHO", hide_possible_values = true)]
+    decode: Option<DecodeArg>,
 
     /// Refuse to run unless every file is the one in this lock
     #[arg(long, value_name = "FILE")]
@@ -148,7 +154,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         code,
         part: args.part,
         self_check: args.self_check,
-        ..options(&suite, &args.records, &args.device)?
+        ..options(&suite, &args.records, &args.device, args.decode)?
     };
     let outcome = execute(&suite, &lock, &options, &stop)?;
     conclude(&suite.plan, &outcome, args.json, &stop)
@@ -231,11 +237,13 @@ pub(crate) fn options(
     suite: &Suite,
     records: &Path,
     device: &DeviceArg,
+    decode: Option<DecodeArg>,
 ) -> Result<Options, Failure> {
     Ok(Options {
         tool: tool(),
         command: command(),
         resources: resources(&suite.plan)?,
+        card: device.card(decode)?,
         device: device.open()?,
         paper_targets: suite.paper_targets()?,
         ..Options::new(records)

@@ -205,6 +205,7 @@ fn execute(
 ) -> Result<Option<Stored>, Failure> {
     let options = Options {
         resources: run::resources(&suite.plan)?,
+        card: args.device.card(None)?,
         device: args.device.open()?,
         ..Options::new(scratch)
     };

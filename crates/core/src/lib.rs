@@ -14,6 +14,7 @@
 //! # Ok::<(), sightline_core::key::KeyError>(())
 //! ```
 
+pub mod decoded;
 pub mod deviation;
 pub mod digest;
 pub mod hint;
@@ -30,6 +31,7 @@ pub mod statistics;
 pub mod text;
 pub mod theme;
 
+pub use decoded::Decoded;
 pub use deviation::PixelDeviation;
 pub use digest::Digest;
 pub use hint::Hint;

@@ -1,6 +1,8 @@
 //! A card, and the resize kernel on it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::sys::{self, CUdevice_attribute, CUfunction_attribute_enum};
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, result};
@@ -61,6 +63,28 @@ pub fn driver() -> Result<i32, Error> {
     Ok(found)
 }
 
+/// Code that was compiled, by the compiler's library, the kernel and the card's capability.
+type Compiled = HashMap<(PathBuf, &'static str, (u32, u32)), Vec<u8>>;
+
+/// The kernel's code for cards of that capability, which is compiled once in a process: it takes two seconds, and every
+/// model of a run has a preprocessor of its own.
+fn code_of(
+    kernel: kernels::Source,
+    nvrtc: &Nvrtc,
+    capability: (u32, u32),
+) -> Result<Vec<u8>, Error> {
+    static COMPILED: Mutex<Option<Compiled>> = Mutex::new(None);
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let compiled = compiled.get_or_insert_default();
+    let key = (nvrtc.path().to_owned(), kernel.name, capability);
+    if let Some(code) = compiled.get(&key) {
+        return Ok(code.clone());
+    }
+    let code = nvrtc.compile(kernel.name, kernel.source, capability)?;
+    compiled.insert(key, code.clone());
+    Ok(code)
+}
+
 impl Card {
     /// The card `cuda:number`.
     pub fn open(number: usize, nvrtc: &Nvrtc) -> Result<Self, Error> {
@@ -91,9 +115,8 @@ impl Card {
         let (major, minor) = context.compute_capability().map_err(asked)?;
         let capability = (major as u32, minor as u32);
         let kernel = kernels::RESIZE;
-        let code = nvrtc.compile(kernel.name, kernel.source, capability)?;
         let module = context
-            .load_module(Ptx::from_binary(code))
+            .load_module(Ptx::from_binary(code_of(kernel, nvrtc, capability)?))
             .map_err(Error::driver("load the kernel"))?;
         let resize = module
             .load_function("resize")

@@ -13,7 +13,6 @@ use std::thread;
 
 use bytes::Bytes;
 use sightline_core::{Digest, SampleKey};
-use sightline_preprocess::Preprocessor;
 
 use crate::cache::{Cache, digest_of};
 use crate::dataset::{Dataset, Read};
@@ -21,6 +20,7 @@ use crate::demonstrations::{Demonstrations, Shown};
 use crate::error::LineProblem;
 use crate::example::Truth;
 use crate::parts::Part;
+use crate::pixels::PixelPreparer;
 use crate::predictions::Outcome;
 use crate::task::{Ask, Task, Work};
 use crate::visuals::{Library, Prepared, Preparer};
@@ -189,7 +189,7 @@ impl Feed<'_> {
             Preparer::Pixels(_) if self.task.takes_files() => {
                 (vec![Ok(Vec::new()); read.len()], files)
             }
-            Preparer::Pixels(preprocessor) => (pixels(preprocessor, files, &asked), none()),
+            Preparer::Pixels(preparer) => (self.pixels(preparer, files, &asked)?, none()),
             Preparer::Regions { .. } => (regions, none()),
             Preparer::Encoded => {
                 let encoded =
@@ -236,7 +236,15 @@ impl Feed<'_> {
                         .map(|file| Digest::of(file))
                         .collect::<Vec<_>>(),
                 ),
-                (_, Some(Ok(regions))) => Some(regions.iter().map(digest_of).collect()),
+                (_, Some(Ok(regions))) => Some(
+                    regions
+                        .iter()
+                        .filter_map(|image| match image {
+                            Prepared::Regions(regions) => Some(digest_of(regions)),
+                            _ => None,
+                        })
+                        .collect(),
+                ),
                 _ => None,
             };
             let request = match (&asked, images) {
@@ -303,6 +311,48 @@ impl Feed<'_> {
             all.push(images);
         }
         Ok(all)
+    }
+
+    /// The prepared pixels of each example's images, an image that several examples of the batch are about once.
+    fn pixels(
+        &self,
+        preparer: &PixelPreparer,
+        files: Vec<Result<Vec<Bytes>, Outcome>>,
+        asked: &[Result<Ask, Outcome>],
+    ) -> Result<Vec<Result<Vec<Prepared>, Outcome>>> {
+        let mut once: Vec<Bytes> = Vec::new();
+        // One file that several examples name is the same piece of memory.
+        let mut by_place: HashMap<(*const u8, usize), usize> = HashMap::new();
+        let mut places: Vec<Result<Vec<usize>, Outcome>> = Vec::with_capacity(files.len());
+        for (files, asked) in files.into_iter().zip(asked) {
+            let place = |file: Bytes| {
+                *by_place
+                    .entry((file.as_ptr(), file.len()))
+                    .or_insert_with(|| {
+                        once.push(file);
+                        once.len() - 1
+                    })
+            };
+            places.push(match asked {
+                Ok(_) => files.map(|files| files.into_iter().map(place).collect()),
+                Err(_) => Ok(Vec::new()),
+            });
+        }
+        let bytes = once.iter().map(|file| &file[..]).collect();
+        let prepared = preparer
+            .prepare(bytes)
+            .map_err(|source| Error::card(self.model, source))?;
+        let one = |place: usize| match &prepared[place] {
+            Ok(pixels) => Ok(Prepared::Pixels(pixels.clone())),
+            Err(error) => {
+                tracing::debug!(%error, "image cannot be prepared");
+                Err(Outcome::Failed(format!("image: {}", error.class())))
+            }
+        };
+        let all = places.into_iter();
+        Ok(all
+            .map(|places| places?.into_iter().map(one).collect())
+            .collect())
     }
 
     /// What an example puts before the model, or what becomes of it without the model.
@@ -374,45 +424,6 @@ fn files(sources: &[Vec<Source<'_>>]) -> Vec<Result<Vec<Bytes>, Outcome>> {
         all.push(of_example);
     }
     all
-}
-
-/// The prepared pixels of each example's images, prepared on all threads, an image that several examples of the batch are
-/// about once.
-fn pixels(
-    preprocessor: &Preprocessor,
-    files: Vec<Result<Vec<Bytes>, Outcome>>,
-    asked: &[Result<Ask, Outcome>],
-) -> Vec<Result<Vec<Prepared>, Outcome>> {
-    let mut once: Vec<Bytes> = Vec::new();
-    // One file that several examples name is the same piece of memory.
-    let mut by_place: HashMap<(*const u8, usize), usize> = HashMap::new();
-    let mut places: Vec<Result<Vec<usize>, Outcome>> = Vec::with_capacity(files.len());
-    for (files, asked) in files.into_iter().zip(asked) {
-        let place = |file: Bytes| {
-            *by_place
-                .entry((file.as_ptr(), file.len()))
-                .or_insert_with(|| {
-                    once.push(file);
-                    once.len() - 1
-                })
-        };
-        places.push(match asked {
-            Ok(_) => files.map(|files| files.into_iter().map(place).collect()),
-            Err(_) => Ok(Vec::new()),
-        });
-    }
-    let bytes: Vec<&[u8]> = once.iter().map(|file| &file[..]).collect();
-    let prepared = preprocessor.prepare_all(&bytes);
-    let one = |place: usize| match &prepared[place] {
-        Ok(pixels) => Ok(Prepared::Pixels(pixels.clone())),
-        Err(error) => {
-            tracing::debug!(%error, "image cannot be prepared");
-            Err(Outcome::Failed(format!("image: {}", error.class())))
-        }
-    };
-    let all = places.into_iter();
-    all.map(|places| places?.into_iter().map(one).collect())
-        .collect()
 }
 
 /// Where an image is.

@@ -80,7 +80,7 @@ impl Run<'_> {
         let mut files: Vec<&LockedFile> =
             files.filter(|file| owners.contains(&file.owner)).collect();
         files.sort();
-        Ok(Digest::of_json(&json!({
+        let mut inputs = json!({
             "what": FEATURES,
             "numerics": predictions::NUMERICS,
             "tool": self.options.tool.version,
@@ -89,7 +89,11 @@ impl Run<'_> {
             "dataset": self.plan.datasets.get(dataset),
             "cpu": device.is_cpu(),
             "files": files,
-        }))?)
+        });
+        if let Some(decoder) = self.options.other_decoder() {
+            inputs["decode"] = decoder.into();
+        }
+        Ok(Digest::of_json(&inputs)?)
     }
 
     /// What stands before each question.
@@ -116,7 +120,7 @@ impl Run<'_> {
         let embedded = match &planned.by {
             Some(name) => {
                 let chooser = Planned::find(self.plan, self.roots, name, &task.name)?;
-                let own = chooser.load(self.lock, device)?;
+                let own = chooser.load(self.lock, device, self.options.card.as_ref())?;
                 let embed = |dataset: &Dataset, limit| {
                     self.embedded(chooser, &own, task, kind, device, (dataset, limit))
                 };

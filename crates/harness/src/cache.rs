@@ -33,9 +33,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sightline_core::digest::Hasher;
 use sightline_core::{Digest, SampleKey, Seed};
+use sightline_preprocess::regions::Regions;
 
 use crate::task::Ask;
-use crate::visuals::Prepared;
 use crate::{Error, Result};
 
 /// Longest line in bytes.
@@ -259,24 +259,14 @@ fn is_empty(answer: &Value) -> bool {
     answer.is_null() || is_blank("caption") || is_blank("answer")
 }
 
-/// The digest of a prepared image, of models whose images are regions.
-pub(crate) fn digest_of(image: &Prepared) -> Digest {
+/// The digest of an image that is regions.
+pub(crate) fn digest_of(regions: &Regions) -> Digest {
     let mut hasher = Hasher::new();
-    match image {
-        Prepared::Pixels(values) => {
-            for value in values {
-                hasher.update(&value.to_le_bytes());
-            }
-        }
-        Prepared::Encoded(file) => hasher.update(file),
-        Prepared::Regions(regions) => {
-            let parts = regions.parts();
-            for value in &parts.features {
-                hasher.update(&value.to_le_bytes());
-            }
-            hasher.update(format!("{:?} {:?}", parts.width, parts.boxes).as_bytes());
-        }
+    let parts = regions.parts();
+    for value in &parts.features {
+        hasher.update(&value.to_le_bytes());
     }
+    hasher.update(format!("{:?} {:?}", parts.width, parts.boxes).as_bytes());
     hasher.finish()
 }
 

@@ -42,7 +42,7 @@ impl Run<'_> {
         let floor = planned
             .is_baseline()?
             .then(|| self.plan.seed.child(planned.name, 0).0);
-        Ok(Some(json!({
+        let mut context = json!({
             "schema": predictions::SCHEMA,
             "model": {
                 "family": model.family,
@@ -72,6 +72,10 @@ impl Run<'_> {
                 "likelihood": task.likelihood,
                 "decoding": setting.decoding.map(|it| format!("{it:?}")),
             },
-        })))
+        });
+        if let Some(decoder) = self.options.other_decoder() {
+            context["preprocessing"]["decode"] = decoder.into();
+        }
+        Ok(Some(context))
     }
 }

@@ -18,8 +18,9 @@
 //! ```
 
 mod detector;
+mod on_card;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use sightline_core::{Hint, Seed};
 use sightline_models::device::is_out_of_memory;
 use sightline_models::{
@@ -30,8 +31,10 @@ use sightline_preprocess::regions::{Regions, RegionsError, stack};
 use sightline_preprocess::{Limits, PrepareError, Preprocessor};
 
 pub use detector::Detector;
+pub use on_card::{OnCard, Preparation};
 
 use crate::halves::in_halves;
+use crate::pixels::{CardError, PixelPreparer, Pixels, pixel_type};
 
 /// The result of this module.
 pub type Result<T, E = DirectError> = std::result::Result<T, E>;
@@ -108,6 +111,9 @@ pub enum DirectError {
     /// candle failed.
     #[error("tensor arithmetic failed")]
     Tensor(#[from] candle_core::Error),
+    /// The card that prepares its images fails.
+    #[error(transparent)]
+    Card(#[from] CardError),
 }
 
 fn names(capabilities: &[Capability], between: &str) -> String {
@@ -120,7 +126,9 @@ impl DirectError {
     fn is_out_of_memory(&self) -> bool {
         match self {
             Self::Model(error) => error.is_out_of_memory(),
-            Self::Tensor(error) => is_out_of_memory(error),
+            Self::Tensor(error) | Self::Prepare(PrepareError::Tensor(error)) => {
+                is_out_of_memory(error)
+            }
             _ => false,
         }
     }
@@ -150,6 +158,7 @@ impl Hint for DirectError {
             ],
             Self::Proposals { .. } => vec!["Keep the surest ones.".to_owned()],
             Self::Model(error) => error.hints(),
+            Self::Card(error) => error.hints(),
             _ => Vec::new(),
         }
     }
@@ -176,7 +185,7 @@ const REGIONS: &str = "region features";
 #[derive(Clone, Debug)]
 pub enum Picture {
     /// Pixels, as [`Direct::prepare`] makes them.
-    Pixels(Vec<f32>),
+    Pixels(Pixels),
     /// Regions that a detector found.
     Regions(Regions),
 }
@@ -233,7 +242,9 @@ pub struct Direct {
     can: &'static [Capability],
     model: Box<dyn Model>,
     /// `None` for models on regions.
-    preprocessor: Option<Preprocessor>,
+    pixels: Option<PixelPreparer>,
+    /// Of the pixels that the model takes as they are.
+    pixel_type: DType,
     device: Device,
 }
 
@@ -255,31 +266,35 @@ impl Direct {
     pub fn load(family: &'static Family, spec: &ModelSpec, device: &Device) -> Result<Self> {
         let can = (family.offers)(spec)?;
         let model = (family.load)(spec, device)?;
-        let preprocessor = match model.input() {
-            VisualSpec::Pixels(spec) => Some(Preprocessor::new(spec.clone(), Limits::default())?),
+        let pixels = match model.input() {
+            VisualSpec::Pixels(spec) => {
+                let preprocessor = Preprocessor::new(spec.clone(), Limits::default())?;
+                Some(PixelPreparer::new(preprocessor))
+            }
             _ => None,
         };
         Ok(Self {
             family,
             can,
             model,
-            preprocessor,
+            pixels,
+            pixel_type: pixel_type(family, spec.precision, device),
             device: device.clone(),
         })
     }
 
     /// Whether its images are given as region features.
     pub fn takes_regions(&self) -> bool {
-        self.preprocessor.is_none()
+        self.pixels.is_none()
     }
 
     /// Decodes and prepares images, each with an error of its own.
     pub fn prepare(&self, images: &[&[u8]]) -> Result<Vec<Result<Picture, PrepareError>>> {
-        let preprocessor = self.preprocessor.as_ref().ok_or(DirectError::Input {
+        let pixels = self.pixels.as_ref().ok_or(DirectError::Input {
             wanted: REGIONS,
             found: PIXELS,
         })?;
-        let prepared = preprocessor.prepare_all(images).into_iter();
+        let prepared = pixels.prepare(images.to_vec())?.into_iter();
         Ok(prepared.map(|pixels| pixels.map(Picture::Pixels)).collect())
     }
 
@@ -391,6 +406,11 @@ impl Direct {
         })
     }
 
+    /// What the pixels of its images are; `None` for models on regions.
+    fn preprocessor(&self) -> Option<&Preprocessor> {
+        self.pixels.as_ref().map(PixelPreparer::preprocessor)
+    }
+
     fn embed(&self) -> Result<&dyn Embed> {
         let embed = self.model.embed();
         embed.ok_or_else(|| self.cannot(&[Capability::Embed]))
@@ -409,13 +429,13 @@ impl Direct {
         let (mut rows, mut regions) = (Vec::new(), Vec::new());
         for picture in pictures {
             match picture {
-                Picture::Pixels(row) => rows.push(row.clone()),
+                Picture::Pixels(row) => rows.push(row),
                 Picture::Regions(of_one) => regions.push(of_one.clone()),
             }
         }
-        match (self.model.input(), &self.preprocessor) {
-            (VisualSpec::Pixels(_), Some(preprocessor)) if regions.is_empty() => {
-                Ok(Visual::Pixels(preprocessor.stack(&rows, &self.device)?))
+        match (self.model.input(), &self.pixels) {
+            (VisualSpec::Pixels(_), Some(pixels)) if regions.is_empty() => {
+                Ok(Visual::Pixels(pixels.stack(rows, &self.device)?))
             }
             (
                 &VisualSpec::Regions {

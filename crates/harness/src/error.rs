@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use sightline_core::Hint;
 use sightline_core::registry::UnknownName;
+use sightline_models::device::is_out_of_memory;
+use sightline_preprocess::PrepareError;
 
 use crate::annotations::{AnnotationProblem, Spot};
 use crate::captions::CaptionError;
+use crate::pixels::CardError;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -101,7 +104,16 @@ pub enum Error {
         model: String,
         /// Why.
         #[source]
-        source: sightline_preprocess::PrepareError,
+        source: PrepareError,
+    },
+    /// A card that does not prepare a model's images.
+    #[error("images for model `{model}` cannot be prepared on its card")]
+    Card {
+        /// Its name.
+        model: String,
+        /// Why.
+        #[source]
+        source: Box<CardError>,
     },
     /// A model whose visual input this version cannot prepare.
     #[error("model `{model}` takes a visual input that this version cannot prepare")]
@@ -631,10 +643,22 @@ impl Error {
         }
     }
 
+    /// The card of the model called `name` fails at preparing images.
+    pub(crate) fn card(name: &str, source: CardError) -> Self {
+        Self::Card {
+            model: name.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
     /// Whether a GPU's memory is full, so that fewer samples at a time may go well.
     pub(crate) fn is_out_of_memory(&self) -> bool {
         match self {
             Self::Forward { source, .. } => source.is_out_of_memory(),
+            Self::Preprocess {
+                source: PrepareError::Tensor(error),
+                ..
+            } => is_out_of_memory(error),
             _ => false,
         }
     }
@@ -649,6 +673,7 @@ impl Hint for Error {
             Self::Sharding { source } => return source.hints(),
             Self::Load { source, .. } | Self::Forward { source, .. } => return source.hints(),
             Self::Preprocess { source, .. } => return source.hints(),
+            Self::Card { source, .. } => return source.hints(),
             Self::UnknownName { source } => return source.hints(),
             Self::Metric { source } => return source.hints(),
             Self::Report { source } => return source.hints(),

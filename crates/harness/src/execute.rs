@@ -20,6 +20,7 @@ use sightline_core::{Digest, Progress};
 use sightline_manifest::{Lock, LockedFile, PaperTarget, Plan, PlannedTask, Roots};
 use sightline_metrics::Resources;
 use sightline_models::{Capability, Way};
+use sightline_preprocess::Decode;
 use sightline_report::record::{Asked, Predictions, Record, TaskOutcome, Throughput, Tool};
 use sightline_report::{Stored, current, read_records, write_record};
 
@@ -32,6 +33,7 @@ use crate::measure;
 use crate::models::{Loaded, Planned};
 use crate::outcome::{Incomplete, ModelOutcome, PredictedPart, RunOutcome, State};
 use crate::parts::{Part, of_part, part_path, parts_in};
+use crate::pixels::CardOptions;
 use crate::predict::Predicted;
 use crate::predictions::{self, Header, Reader};
 use crate::recording::{record_of, same_outcome};
@@ -57,6 +59,8 @@ pub struct Options {
     pub resources: Resources,
     /// Where the models are computed.
     pub device: Device,
+    /// How a device that is a card prepares images as well; `None`: the CPU does.
+    pub card: Option<CardOptions>,
     /// What others report, by the name of the model.
     pub paper_targets: BTreeMap<String, Vec<PaperTarget>>,
     /// Folder of answers that are kept between runs; `None` for none.
@@ -85,6 +89,7 @@ impl Options {
             command: Vec::new(),
             resources: Resources::default(),
             device: Device::Cpu,
+            card: None,
             paper_targets: BTreeMap::new(),
             cache: None,
             cache_limit: None,
@@ -93,6 +98,12 @@ impl Options {
             merge: None,
             self_check: 0,
         }
+    }
+
+    /// Who decodes images, where pixels are not those that the host decodes.
+    pub(crate) fn other_decoder(&self) -> Option<&'static str> {
+        let card = self.card.filter(|_| !self.device.is_cpu())?;
+        card.other_decoder().map(Decode::name)
     }
 }
 
@@ -262,6 +273,7 @@ impl Run<'_> {
             header,
             ..
         } = at;
+        let card = self.options.card.as_ref();
         if let Some(folders) = self.options.merge.as_ref().filter(|_| !path.is_file()) {
             predictions::merge(&parts_in(folders, at)?, path, header)?;
         }
@@ -277,7 +289,7 @@ impl Run<'_> {
             Predicted::Whole(truth()?, Throughput::default(), None)
         } else {
             if loaded.is_none() {
-                *loaded = Some(planned.load(self.lock, device)?);
+                *loaded = Some(planned.load(self.lock, device, card)?);
             }
             let Some(loaded) = &*loaded else {
                 return Ok(Ended::Stopped);
@@ -301,7 +313,7 @@ impl Run<'_> {
         let scoring = begun.elapsed().as_secs_f64();
         let self_check = if self.options.self_check > 0 {
             if loaded.is_none() {
-                *loaded = Some(planned.load(self.lock, device)?);
+                *loaded = Some(planned.load(self.lock, device, card)?);
             }
             let loaded = loaded.as_ref();
             loaded
@@ -327,7 +339,7 @@ impl Run<'_> {
             },
             scores: scored.scores,
             asked,
-            pixel_deviation: planned.deviation(self.lock, task)?,
+            pixel_deviation: planned.deviation(self.lock, task, card.map(|card| (device, card)))?,
             self_check,
             shots,
             limit: task.limit,
@@ -379,6 +391,9 @@ impl Run<'_> {
         if !self.options.device.is_cpu() {
             // A GPU's sums have another order: what it predicted is not continued on a CPU, nor the other way.
             inputs["device"] = "cuda".into();
+        }
+        if let Some(decoder) = self.options.other_decoder() {
+            inputs["decode"] = decoder.into();
         }
         let inputs = Digest::of_json(&inputs)?;
         Ok(Header {

@@ -62,6 +62,7 @@ impl Meter {
             batch_seconds: quantiles(self.batches)?,
             sample_seconds: quantiles(self.samples)?,
             peak_memory_bytes: peak_memory(),
+            decoded: None,
         })
     }
 }

@@ -15,6 +15,7 @@ use sightline_models::{
 use sightline_preprocess::{Limits, Mode, PrepareError, Preprocessor};
 
 use crate::dataset::{Dataset, Read, path_of, unchanged};
+use crate::pixels::{CardOptions, PixelPreparer, pixel_type};
 use crate::task::Task;
 use crate::visuals::Preparer;
 use crate::{Error, Result};
@@ -143,9 +144,10 @@ impl<'a> Planned<'a> {
 
     /// How its images are prepared; `None` for a model of regions, which are taken as they are.
     pub(crate) fn input(&self) -> Result<Option<LockedInput>> {
-        let Preparer::Pixels(preprocessor) = self.preparer(&self.visual_input()?)? else {
+        let Preparer::Pixels(preparer) = self.preparer(&self.visual_input()?, None)? else {
             return Ok(None);
         };
+        let preprocessor = preparer.preprocessor();
         Ok(Some(LockedInput {
             owner: self.owner(),
             image_spec: Digest::of_json(preprocessor.spec())?,
@@ -155,11 +157,25 @@ impl<'a> Planned<'a> {
         }))
     }
 
-    fn preparer(&self, input: &VisualSpec) -> Result<Preparer> {
+    /// What prepares its images; the card `on`, where that is one.
+    fn preparer(
+        &self,
+        input: &VisualSpec,
+        on: Option<(&Device, &CardOptions)>,
+    ) -> Result<Preparer> {
         match input {
-            VisualSpec::Pixels(spec) => Preprocessor::new(spec.clone(), Limits::default())
-                .map(|preprocessor| Preparer::Pixels(Box::new(preprocessor.with_mode(self.mode()))))
-                .map_err(|source| self.preprocess_error(source)),
+            VisualSpec::Pixels(spec) => {
+                let preprocessor = Preprocessor::new(spec.clone(), Limits::default())
+                    .map_err(|source| self.preprocess_error(source))?;
+                let mut preparer = PixelPreparer::new(preprocessor.with_mode(self.mode()));
+                if let Some((device, options)) = on {
+                    let dtype = pixel_type(self.family()?, precision(self.model)?, device);
+                    preparer = preparer
+                        .on_card(device, dtype, options)
+                        .map_err(|source| Error::card(self.name, source))?;
+                }
+                Ok(Preparer::Pixels(Box::new(preparer)))
+            }
             VisualSpec::Regions { width, regions } => Ok(Preparer::Regions {
                 width: *width,
                 most: *regions,
@@ -178,17 +194,19 @@ impl<'a> Planned<'a> {
     }
 
     /// How far the pixels of a task's first images are from those of the reference processor; `None` where
-    /// they are the same.
+    /// they are the same. `on` is the card that prepares them.
     pub(crate) fn deviation(
         &self,
         lock: &Lock,
         task: &PlannedTask,
+        on: Option<(&Device, &CardOptions)>,
     ) -> Result<Option<PixelDeviation>> {
-        if self.mode() == Mode::Exact {
+        let on = on.filter(|(_, options)| options.other_decoder().is_some());
+        if self.mode() == Mode::Exact && on.is_none() {
             return Ok(None);
         }
         let input = self.visual_input()?;
-        let Preparer::Pixels(preprocessor) = self.preparer(&input)? else {
+        let Preparer::Pixels(preparer) = self.preparer(&input, on)? else {
             return Ok(None);
         };
         let dataset = Dataset::open(self.plan, lock, self.roots, task)?;
@@ -207,7 +225,9 @@ impl<'a> Planned<'a> {
                 break;
             }
         }
-        Ok(Some(preprocessor.deviation_from_exact(&images)))
+        preparer
+            .deviation(&images)
+            .map_err(|source| Error::card(self.name, source))
     }
 
     fn preprocess_error(&self, source: PrepareError) -> Error {
@@ -217,8 +237,13 @@ impl<'a> Planned<'a> {
         }
     }
 
-    /// Loads it from the files of `lock`.
-    pub(crate) fn load(&self, lock: &Lock, device: &Device) -> Result<Loaded> {
+    /// Loads it from the files of `lock`. Where `device` is a card, that prepares its images as `card` says.
+    pub(crate) fn load(
+        &self,
+        lock: &Lock,
+        device: &Device,
+        card: Option<&CardOptions>,
+    ) -> Result<Loaded> {
         if let Some(outside) = &self.model.outside {
             let adapter = self.adapter(outside)?;
             if !lock.adapters.contains(&self.locked_adapter(&adapter)?) {
@@ -240,7 +265,8 @@ impl<'a> Planned<'a> {
         }
         let load = self.family()?.load;
         let model = load(&spec, device).map_err(|source| self.load_error(source))?;
-        let preparer = self.preparer(model.input())?;
+        let on = card.map(|options| (device, options));
+        let preparer = self.preparer(model.input(), on)?;
         Ok(Loaded { model, preparer })
     }
 

@@ -64,7 +64,8 @@ pub fn measure(
     for task in &plan.tasks {
         for name in &task.models {
             let planned = Planned::find(plan, roots, name, &task.name)?;
-            let loaded = planned.load(lock, &options.device)?;
+            // The samples wait in the host's memory.
+            let loaded = planned.load(lock, &options.device, None)?;
             let measured = run.measure(planned, task, &loaded, measure)?;
             let record = record(planned, task, lock, options, measure, measured)?;
             let path = write(&options.records, &record)?;

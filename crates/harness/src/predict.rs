@@ -49,6 +49,8 @@ impl Run<'_> {
         } = at;
         let kind = task::task(&task.kind)?;
         let name = planned.name;
+        // What was decoded before is another task's.
+        let _ = loaded.preparer.take_decoded();
         let dataset = Dataset::open(self.plan, self.lock, self.roots, task)?;
         let library = dataset.library(loaded.model.input())?;
         let way = planned.way(kind, &task.name, &self.lock.adapters)?;
@@ -102,11 +104,10 @@ impl Run<'_> {
             seconds: start.elapsed().as_secs_f64(),
             samples,
         };
-        Ok(Predicted::Whole(
-            truth,
-            throughput,
-            meter.cost(feed.batch_size),
-        ))
+        let decoded = loaded.preparer.take_decoded();
+        let cost = meter.cost(feed.batch_size);
+        let cost = cost.map(|cost| Cost { decoded, ..cost });
+        Ok(Predicted::Whole(truth, throughput, cost))
     }
 
     /// Predicts batch after batch and writes the lines that are missing. Returns the annotations and how

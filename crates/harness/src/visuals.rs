@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use candle_core::Device;
+use sightline_core::Decoded;
 use sightline_models::{Visual, VisualSpec};
-use sightline_preprocess::Preprocessor;
 use sightline_preprocess::image_names::{ImageNames, SameName};
 use sightline_preprocess::regions::{self, RegionLimits, Regions, Source};
 
+use crate::pixels::{PixelPreparer, Pixels};
 use crate::predictions::Outcome;
 use crate::{Error, Result};
 
@@ -23,7 +24,7 @@ const MAX_IMAGE_BYTES: u64 = 256 << 20;
 #[derive(Clone, Debug)]
 pub(crate) enum Prepared {
     /// Prepared pixels.
-    Pixels(Vec<f32>),
+    Pixels(Pixels),
     /// Regions with their features.
     Regions(Regions),
     /// The file as it is.
@@ -33,7 +34,7 @@ pub(crate) enum Prepared {
 /// What makes images of what a model takes.
 pub(crate) enum Preparer {
     /// Decodes and prepares image files.
-    Pixels(Box<Preprocessor>),
+    Pixels(Box<PixelPreparer>),
     /// Takes regions as they are.
     Regions {
         /// Values of a feature.
@@ -53,15 +54,12 @@ impl Preparer {
         device: &Device,
     ) -> Result<Visual, StackError> {
         match self {
-            Self::Pixels(preprocessor) => {
-                let rows: Vec<Vec<f32>> = images
-                    .iter()
-                    .filter_map(|image| match image {
-                        Prepared::Pixels(row) => Some(row.clone()),
-                        _ => None,
-                    })
-                    .collect();
-                Ok(Visual::Pixels(preprocessor.stack(&rows, device)?))
+            Self::Pixels(preparer) => {
+                let pixels = images.iter().filter_map(|image| match image {
+                    Prepared::Pixels(pixels) => Some(pixels),
+                    _ => None,
+                });
+                Ok(Visual::Pixels(preparer.stack(pixels, device)?))
             }
             Self::Regions { width, most } => {
                 let images: Vec<Regions> = images
@@ -84,6 +82,14 @@ impl Preparer {
                 });
                 Ok(Visual::Encoded(files.collect()))
             }
+        }
+    }
+
+    /// By whom image files were decoded since this was asked last, where a card prepares them.
+    pub(crate) fn take_decoded(&self) -> Option<Decoded> {
+        match self {
+            Self::Pixels(preparer) => preparer.take_decoded(),
+            Self::Regions { .. } | Self::Encoded => None,
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sightline_core::{Digest, PixelDeviation, Seed};
+use sightline_core::{Decoded, Digest, PixelDeviation, Seed};
 
 /// Version of the record's layout.
 pub const SCHEMA: u32 = 1;
@@ -189,6 +189,9 @@ pub struct Cost {
     /// in neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside_seconds: Option<f64>,
+    /// By whom image files were decoded, where a card prepared them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoded: Option<Decoded>,
 }
 
 impl Cost {
@@ -422,6 +425,7 @@ pub(crate) mod examples {
             peak_memory_bytes: Some(1 << 30),
             model_seconds: Some(2.5),
             beside_seconds: Some(0.02),
+            decoded: None,
         });
         record
     }

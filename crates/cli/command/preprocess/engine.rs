@@ -9,13 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 
-use clap::ValueEnum;
 use serde::Serialize;
-use sightline_core::PixelDeviation;
+use sightline_core::{Decoded, PixelDeviation};
 use sightline_preprocess::{Element, Mode, PrepareError, Preprocessor};
 
 use super::timing::in_flight;
-use crate::command::device::DeviceName;
+use crate::command::device::{DecodeArg, DeviceName, no_choice};
 use crate::exit::Failure;
 use cuda::OnCuda;
 use webgpu::WebGpu;
@@ -25,17 +24,6 @@ pub(super) enum Engine {
     Cpu(Box<Preprocessor>),
     WebGpu(Box<WebGpu>),
     Cuda(Box<OnCuda>),
-}
-
-/// Who decodes JPEG files when the device is a card of NVIDIA's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum DecodeArg {
-    /// Whoever is free: the card's engines and multiprocessors, and the host's threads
-    Any,
-    /// The host's threads: exactly the pixels of --device cpu
-    Host,
-    /// The card, apart from what it cannot decode
-    Card,
 }
 
 /// A GPU and what it did, as JSON.
@@ -58,17 +46,6 @@ pub(super) struct PrintedGpu {
     memory_bytes: u64,
 }
 
-/// Files by who decoded them.
-#[derive(Debug, Serialize)]
-pub(super) struct Decoded {
-    /// The card's engines.
-    engines: usize,
-    /// The card's multiprocessors, with a thread of the host for each.
-    multiprocessors: usize,
-    /// The host's threads.
-    threads: usize,
-}
-
 impl Engine {
     /// The preprocessor with its device ready; `threads` of the CPU decode.
     pub(super) fn open(
@@ -78,10 +55,7 @@ impl Engine {
         threads: NonZeroUsize,
     ) -> Result<Self, Failure> {
         if decode.is_some() && !matches!(device, DeviceName::Cuda(_)) {
-            return Err(Failure::usage(
-                format!("opening device `{device}`"),
-                "--decode is a choice of the cards of --device cuda",
-            ));
+            return Err(no_choice(device));
         }
         match device {
             DeviceName::Cpu => Ok(Self::Cpu(Box::new(preprocessor))),

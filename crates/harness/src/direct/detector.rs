@@ -29,16 +29,12 @@ impl Direct {
     pub fn detector(&self) -> Result<Detector<'_>> {
         let detect = self.model.detect();
         let detect = detect.ok_or_else(|| self.cannot(&[Capability::Detect]))?;
-        Ok(Detector::new(
-            detect,
-            self.preprocessor.as_ref(),
-            &self.device,
-        ))
+        Ok(Detector::new(detect, self.preprocessor(), &self.device))
     }
 
     /// Decodes an image whose parts the model looks at.
     pub fn canvas(&self, bytes: &[u8]) -> Result<Result<Canvas, PrepareError>> {
-        canvas(self.preprocessor.as_ref(), bytes)
+        canvas(self.preprocessor(), bytes)
     }
 }
 

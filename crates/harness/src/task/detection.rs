@@ -135,7 +135,7 @@ impl Task for Detecting {
         }
         let detect = forward.found(forward.model.detect(), Capability::Detect)?;
         let preprocessor = match forward.preparer {
-            Preparer::Pixels(preprocessor) => Some(preprocessor.as_ref()),
+            Preparer::Pixels(preparer) => Some(preparer.preprocessor()),
             Preparer::Regions { .. } | Preparer::Encoded => None,
         };
         Ok(Box::new(Finder {

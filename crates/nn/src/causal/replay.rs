@@ -14,7 +14,7 @@ use super::{Arrangement, CausalCache, CausalTransformer, Pairing, Positions, rot
 use crate::kernel::cuda::recording::Recording;
 use crate::kernel::cuda::step::{self, Counters, Places, Seen};
 use crate::kernel::cuda::{self, WIDEST_HEAD};
-use crate::{Attention, Result};
+use crate::{Attention, Error, Result};
 
 /// Positions for which memory is taken at once.
 const ROOM: usize = 256;
@@ -242,6 +242,13 @@ impl Replay {
     /// The rows become those that `parents` names. False if there are more than there is memory for.
     pub(super) fn select(&mut self, parents: &[usize]) -> Result<bool> {
         let rows = self.rows();
+        if let Some(&parent) = parents.iter().find(|&&parent| parent >= self.used) {
+            return Err(Error::Index {
+                what: "row of the cache",
+                index: parent as u32,
+                rows: self.used,
+            });
+        }
         if parents.len() > rows {
             return Ok(false);
         }

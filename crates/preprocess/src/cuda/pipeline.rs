@@ -41,9 +41,9 @@ pub struct CudaOptions {
     pub engine_batch: usize,
 }
 
-/// Threads that feed the engines: one parses and submits while files of the others are decoded. The engines of an H100 are
-/// busy with these (docs/gpu.md).
-const ENGINE_THREADS: usize = 4;
+/// Threads that feed the engines. More than two submit no faster, as they wait for one another in the library
+/// (docs/gpu.md).
+const ENGINE_THREADS: usize = 2;
 
 impl Default for CudaOptions {
     /// [`Self::of_threads`] with all cores.
@@ -54,7 +54,7 @@ impl Default for CudaOptions {
 }
 
 impl CudaOptions {
-    /// So many threads of the host in all: four feed the engines with 64 files each, the others decode; three batches in
+    /// So many threads of the host in all: two feed the engines with 64 files each, the others decode; three batches in
     /// flight.
     pub fn of_threads(threads: NonZeroUsize, decode: Decode) -> Self {
         let at_least_one = |count: usize| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);

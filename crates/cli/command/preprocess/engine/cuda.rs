@@ -7,8 +7,8 @@ use sightline_core::PixelDeviation;
 use sightline_preprocess::cuda::{Cuda, CudaOptions, Decode, GpuError, Places, Report};
 use sightline_preprocess::{Element, PrepareError, Preprocessor};
 
-use super::{DecodeArg, Decoded, PrintedGpu};
-use crate::command::device::DeviceName;
+use super::PrintedGpu;
+use crate::command::device::{DecodeArg, DeviceName};
 use crate::exit::{Exit, Failure};
 use crate::output::note;
 
@@ -31,11 +31,7 @@ impl OnCuda {
         decode: DecodeArg,
         threads: NonZeroUsize,
     ) -> Result<Self, Failure> {
-        let decode = match decode {
-            DecodeArg::Any => Decode::Any,
-            DecodeArg::Host => Decode::Host,
-            DecodeArg::Card => Decode::Card,
-        };
+        let decode = Decode::from(decode);
         let places = Places::new(|name| std::env::var_os(name));
         let options = CudaOptions::of_threads(threads, decode);
         let cuda = Cuda::open(preprocessor, number, &places, options)
@@ -109,11 +105,7 @@ impl OnCuda {
                 .into_iter()
                 .filter(|(_, images)| *images > 0)
                 .collect(),
-            decoded: Some(Decoded {
-                engines: done.engines,
-                multiprocessors: done.multiprocessors,
-                threads: done.threads,
-            }),
+            decoded: Some(done.decoded()),
             submissions: done.batches as u64,
             halvings: done.halved as u64,
             memory_bytes: done.memory_bytes as u64,

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use sightline_core::PixelDeviation;
 use sightline_preprocess::{Element, PrepareError, Preprocessor};
 
-use super::{DecodeArg, PrintedGpu};
-use crate::command::device::DeviceName;
+use super::PrintedGpu;
+use crate::command::device::{DecodeArg, DeviceName};
 use crate::exit::Failure;
 
 /// There is none.
