@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sightline_core::Seed;
 use sightline_imaging::{Channels, EncodeSpec, Pixels, encode};
 use sightline_testkit::http::Server;
 
 use crate::util::{Outcome, Sandbox, files};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_mins(2);
 
 /// Rows of a shard, and shards of the table.
 const ROWS: usize = 10;
@@ -50,7 +53,11 @@ impl Gate {
         let (state, changed) = &*self.0;
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         while state.waiting == 0 {
-            state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let (now, waited) = changed
+                .wait_timeout(state, LONG)
+                .unwrap_or_else(PoisonError::into_inner);
+            assert!(!waited.timed_out(), "nobody came to the gate");
+            state = now;
         }
     }
 
@@ -182,6 +189,19 @@ fn finished(out: &Path) -> usize {
     files(out, |name| name.ends_with("_stats.json")).len()
 }
 
+/// Waits until so many shards are finished.
+fn await_finished(out: &Path, shards: usize) {
+    let start = Instant::now();
+    while finished(out) < shards {
+        assert!(
+            start.elapsed() < LONG,
+            "{} of {shards} shards",
+            finished(out)
+        );
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// What the system's `kill` does; the standard library knows only the signal that nobody can catch.
 fn signal(child: &Child, name: &str) {
     let sent = shell(&format!("kill -{name} {}", child.id()));
@@ -206,9 +226,7 @@ fn a_signal_ends_at_a_sample_edge_and_the_same_command_goes_on() {
             .spawn()
             .unwrap();
         world.gate.await_somebody();
-        while finished(&out) < 2 {
-            thread::sleep(Duration::from_millis(2));
-        }
+        await_finished(&out, 2);
         signal(&child, name);
         let ended = Outcome::of(&child.wait_with_output().unwrap()).expect(code);
         assert!(
@@ -237,9 +255,7 @@ fn a_worker_that_is_told_to_end_gives_its_shard_back() {
         .unwrap();
     world.gate.await_somebody();
     let out = world.sandbox.path("out");
-    while finished(&out) < 2 {
-        thread::sleep(Duration::from_millis(2));
-    }
+    await_finished(&out, 2);
     signal(&child, "TERM");
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(143));

@@ -8,4 +8,5 @@ mod element;
 mod fused;
 mod library;
 mod mask;
+#[expect(clippy::float_cmp, reason = "what is moved keeps its bits")]
 mod step;

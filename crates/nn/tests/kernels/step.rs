@@ -138,6 +138,10 @@ fn turned<T: Element>(x: &[f64], position: u32, frequencies: &[f32], told: Told)
     turned.into_iter().map(|x| T::of(x).wide()).collect()
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "the kernel's arguments, and beside them the formula of each thing that it writes"
+)]
 fn check_look_back<T: Element>(kernels: &Kernels, look: Look, seed: usize) {
     // SAFETY: the function of that name has this type.
     let kernel: LookBack<T> = unsafe { kernels.function(&format!("look_back_{}", T::NAME)) };
@@ -207,9 +211,12 @@ fn check_look_back<T: Element>(kernels: &Kernels, look: Look, seed: usize) {
                 let start = (row * 3 + part) * inner + head * head_dim;
                 &all[start..][..head_dim]
             };
-            let turn = |x: &[f64]| match is_turned {
-                true => turned::<T>(x, positions[row], &frequencies, told),
-                false => x.to_vec(),
+            let turn = |x: &[f64]| {
+                if is_turned {
+                    turned::<T>(x, positions[row], &frequencies, told)
+                } else {
+                    x.to_vec()
+                }
             };
             let (query, key, value) = (turn(own(0)), turn(own(1)), own(2));
             let at = |place: usize| (row * ROOM + place) * step + head * head_dim;
@@ -224,12 +231,12 @@ fn check_look_back<T: Element>(kernels: &Kernels, look: Look, seed: usize) {
                 assert!(found_value == value[d], "{look:?}");
             }
             let places = first[row] as usize..count + 1;
-            let vectors = |place: usize| match place == count {
-                true => (key.as_slice(), value),
-                false => {
-                    let at = at(place);
-                    (&before[at..][..head_dim], &before[at + inner..][..head_dim])
+            let vectors = |place: usize| {
+                if place == count {
+                    return (key.as_slice(), value);
                 }
+                let at = at(place);
+                (&before[at..][..head_dim], &before[at + inner..][..head_dim])
             };
             let score = |place: usize| {
                 let dot: f64 = query.iter().zip(vectors(place).0).map(|(a, b)| a * b).sum();
@@ -398,8 +405,7 @@ fn the_best_of_a_row_are_found_in_their_order() {
             let value = |row: usize, i: usize, x: f64| match row {
                 0 => (x * 4.0).round(),
                 1 => x * 10.0,
-                2 if i % 3 == 0 => f64::NEG_INFINITY,
-                2 => x,
+                2 if i.is_multiple_of(3) => f64::NEG_INFINITY,
                 3 if i == width / 2 => f64::NAN,
                 _ => x,
             };
