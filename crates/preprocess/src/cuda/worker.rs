@@ -454,20 +454,19 @@ impl Thread {
             && let Some(decoder) = way
                 .checked_sub(WITH_CARD)
                 .and_then(|number| multiprocessors.get_mut(number))
+            && decoder.decode(item, target, &self.stream)?
         {
-            if decoder.decode(item, target, &self.stream)? {
-                self.costs.note(way, size, start);
-                shared
-                    .counts
-                    .multiprocessors
-                    .fetch_add(1, Ordering::Relaxed);
-                return Ok(Ok(Made::Pixels {
-                    sized,
-                    source: target.address,
-                    stride: target.stride,
-                    whole: true,
-                }));
-            }
+            self.costs.note(way, size, start);
+            shared
+                .counts
+                .multiprocessors
+                .fetch_add(1, Ordering::Relaxed);
+            return Ok(Ok(Made::Pixels {
+                sized,
+                source: target.address,
+                stride: target.stride,
+                whole: true,
+            }));
         }
         let start = Instant::now();
         let made = self.alone::<T, B>(shared, item, target, sized)?;
