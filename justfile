@@ -120,10 +120,10 @@ cuda-kernels:
 # What a card does beside its peers, in less than nine minutes: PHOTOS is a folder of JPEG files. Needs a GPU.
 bench-gpu photos out="out/bench-gpu": (_peers "preprocess")
     cargo build --release --package sightline-preprocess --features cuda-kernels --example gpu_bench
-    @integrations/cuda/build.sh -- build --release --package sightline-models --features cuda --example device_speed
+    @integrations/cuda/build.sh -- build --release --package sightline-models --features cuda --example device_speed --example device_check
     @benchmarks/gpu/photos.sh "{{ photos }}" "{{ out }}/photos"
     @mkdir -p "{{ out }}/programs"
-    @cp "${CARGO_TARGET_DIR:-target}/release/examples/gpu_bench" "${CARGO_TARGET_DIR:-target}/cuda/release/examples/device_speed" "{{ out }}/programs/"
+    @cp "${CARGO_TARGET_DIR:-target}/release/examples/gpu_bench" "${CARGO_TARGET_DIR:-target}/cuda/release/examples/device_speed" "${CARGO_TARGET_DIR:-target}/cuda/release/examples/device_check" "{{ out }}/programs/"
     @benchmarks/gpu/run.sh "{{ out }}/programs" "{{ out }}/photos" "{{ out }}"
 
 # What a build with CUDA needs besides a C compiler: NVIDIA's compiler as Python wheels (500 MB), or CUDA_HOME's. No GPU is needed.

@@ -3,7 +3,7 @@
 #
 #   run.sh PROGRAMS PHOTOS OUT [FIXTURES]
 #
-# PROGRAMS is a folder with gpu_bench and device_speed (`just bench-gpu` builds them; they may be carried to a machine
+# PROGRAMS is a folder with gpu_bench, device_speed and device_check (`just bench-gpu` builds them; they may be carried to a machine
 # without cargo), PHOTOS one with small/, large/ and odd/ (benchmarks/gpu/photos.sh makes it), FIXTURES `fixtures/models`
 # for check_models.sh, if sightline-cuda lies in PROGRAMS too. Peers run where `python3` has torch and torchvision; where it
 # has not, that is said. Everything ends within nine minutes; a part that runs out of its time is said to be missing.
@@ -33,7 +33,7 @@ part "the card"
 limited 20 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --format=csv,noheader |
     tee "$out/card.txt"
 part "preprocessing"
-limited 170 "$programs/gpu_bench" "$photos" "$out/preprocess.json" | tee "$out/preprocess.log"
+limited 125 "$programs/gpu_bench" "$photos" "$out/preprocess.json" | tee "$out/preprocess.log"
 part "preprocessing with torchvision"
 if python3 -c 'import torch, torchvision; assert torch.cuda.is_available()' 2>"$out/torch.err"; then
     limited 60 python3 "$here/peer.py" "$photos" "$out/torchvision.json" --ours "$out/preprocess.values.bin" |
@@ -45,6 +45,10 @@ fi
 if [ -n "$fixtures" ] && [ -x "$programs/sightline-cuda" ]; then
     part "recorded models"
     LIMIT_S=80 limited 100 "$here/check_models.sh" "$programs/sightline-cuda" "$fixtures" "$out/check" cuda:0
+fi
+if [ -x "$programs/device_check" ]; then
+    part "language models token by token against the CPU"
+    limited 45 "$programs/device_check" cuda:0 | tee "$out/device_check.log"
 fi
 part "models"
 if [ -x "$programs/device_speed" ]; then
