@@ -36,9 +36,7 @@ try:
 except (OSError, ValueError, LookupError):
     print("no result")
     raise SystemExit(1)
-SEARCHED = (
-    "beam", "greedy", "nucleus", "generate", "items", "predicted", "predictions", "image_top_index", "detections", "steps", "found",
-)
+SEARCHED = ("beam", "greedy", "nucleus", "generate", "items", "predicted", "predictions", "image_top_index", "detections")
 problems, worst, absolute = [], 0.0, 0.0
 if case["problem"]:
     problems.append(case["problem"])

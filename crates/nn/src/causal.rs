@@ -269,12 +269,14 @@ impl CausalTransformer {
                 vocabulary_size,
             });
         }
-        let total = cache.len() + 1;
-        if total > self.spec.context {
-            return Err(Error::Length {
-                len: total,
-                limit: self.spec.context,
-            });
+        self.check_length(cache.len() + 1)
+    }
+
+    /// Whether there are so many positions.
+    fn check_length(&self, len: usize) -> Result<()> {
+        let limit = self.spec.context;
+        if len > limit {
+            return Err(Error::Length { len, limit });
         }
         Ok(())
     }
@@ -290,13 +292,7 @@ impl CausalTransformer {
                 wanted: format!("[{rows}, 1 or more, {}]", self.spec.embedding_width),
             });
         }
-        let total = cache.len() + len;
-        if total > self.spec.context {
-            return Err(Error::Length {
-                len: total,
-                limit: self.spec.context,
-            });
-        }
+        self.check_length(cache.len() + len)?;
         let lengths = |rows: Vec<usize>, what| {
             if rows.len() == batch && rows.iter().all(|&found| found == len) {
                 return Ok(());

@@ -42,9 +42,20 @@ pub(super) struct Replay {
     /// Rows that are in use, the first ones, and positions that they have seen.
     used: usize,
     len: usize,
-    /// None before the first step, which loads what kernels need.
-    recording: Option<Recording>,
-    has_run: bool,
+    stage: Stage,
+}
+
+/// How the next step is made.
+#[derive(Debug)]
+enum Stage {
+    /// Launched, which loads what kernels need.
+    First,
+    /// Recorded, and replayed.
+    Second,
+    /// Replayed.
+    Recorded(Recording),
+    /// Launched: something in it cannot be recorded.
+    Unrecorded,
 }
 
 impl CausalTransformer {
@@ -182,8 +193,7 @@ impl Replay {
             logits: Tensor::zeros((rows, spec.vocabulary_size), DType::F32, device)?,
             used: rows,
             len: 0,
-            recording: None,
-            has_run: false,
+            stage: Stage::First,
         })
     }
 
@@ -215,15 +225,30 @@ impl Replay {
         let mut ids = tokens.to_vec();
         ids.resize(self.rows(), 0);
         step::put(&self.counters.ids, &ids)?;
-        if self.has_run && self.recording.is_none() {
-            let device = self.device().as_cuda_device()?;
-            self.recording = Some(Recording::of(device, || model.step(self))?);
-        }
-        match &mut self.recording {
-            Some(recording) => recording.replay()?,
-            None => model.step(self)?,
-        }
-        self.has_run = true;
+        self.stage = match std::mem::replace(&mut self.stage, Stage::First) {
+            Stage::First => {
+                model.step(self)?;
+                Stage::Second
+            }
+            Stage::Second => {
+                let device = self.device().as_cuda_device()?;
+                if let Ok(mut recording) = Recording::of(device, || model.step(self)) {
+                    recording.replay()?;
+                    Stage::Recorded(recording)
+                } else {
+                    model.step(self)?;
+                    Stage::Unrecorded
+                }
+            }
+            Stage::Recorded(mut recording) => {
+                recording.replay()?;
+                Stage::Recorded(recording)
+            }
+            Stage::Unrecorded => {
+                model.step(self)?;
+                Stage::Unrecorded
+            }
+        };
         self.len += 1;
         Ok(())
     }

@@ -204,11 +204,7 @@ pub(crate) fn attention(
         module: ATTENTION,
         name: &format!("attention_{width}"),
         needs_chunks: false,
-        config: LaunchConfig {
-            grid_dim: (len.div_ceil(64) as u32, heads as u32, batch as u32),
-            block_dim: (128, 1, 1),
-            shared_mem_bytes: 0,
-        },
+        config: blocks((len.div_ceil(64) as u32, heads as u32, batch as u32), 128),
         arguments: &[
             Argument::Size(queries.stride()[0]),
             Argument::Size(queries.stride()[1]),
@@ -316,11 +312,7 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -
                 "layer_norm_chunks_8"
             },
             needs_chunks: true,
-            config: LaunchConfig {
-                grid_dim: (rows.div_ceil((BLOCK / WARP) as usize) as u32, 1, 1),
-                block_dim: (BLOCK, 1, 1),
-                shared_mem_bytes: 0,
-            },
+            config: blocks((rows.div_ceil((BLOCK / WARP) as usize) as u32, 1, 1), BLOCK),
             arguments: &[
                 Argument::Size(rows),
                 Argument::Number(width),
@@ -334,11 +326,7 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -
         module: FUSED,
         name: "layer_norm",
         needs_chunks: false,
-        config: LaunchConfig {
-            grid_dim: (rows as u32, 1, 1),
-            block_dim: (threads, 1, 1),
-            shared_mem_bytes: 0,
-        },
+        config: blocks((rows as u32, 1, 1), threads),
         arguments: &[Argument::Number(width), Argument::Float(eps)],
     }
     .run(x, &[Some(weight), Some(bias)])
@@ -354,11 +342,7 @@ pub(crate) fn softmax(x: &Tensor, mask: Option<&Tensor>, scale: f32) -> Result<T
         module: FUSED,
         name: "softmax",
         needs_chunks: false,
-        config: LaunchConfig {
-            grid_dim: (rows.div_ceil((BLOCK / WARP) as usize) as u32, 1, 1),
-            block_dim: (BLOCK, 1, 1),
-            shared_mem_bytes: 0,
-        },
+        config: blocks((rows.div_ceil((BLOCK / WARP) as usize) as u32, 1, 1), BLOCK),
         arguments: &[
             Argument::Size(rows),
             Argument::Number(heads),
@@ -386,13 +370,21 @@ fn code(activation: Option<Activation>) -> i32 {
     }
 }
 
-/// Threads that each take several of `count` elements.
-fn elementwise(count: usize) -> LaunchConfig {
+/// A grid of blocks of so many threads.
+fn blocks(grid: (u32, u32, u32), threads: u32) -> LaunchConfig {
     LaunchConfig {
-        grid_dim: (count.div_ceil(BLOCK as usize).clamp(1, BLOCKS) as u32, 1, 1),
-        block_dim: (BLOCK, 1, 1),
+        grid_dim: grid,
+        block_dim: (threads, 1, 1),
         shared_mem_bytes: 0,
     }
+}
+
+/// Threads that each take several of `count` elements.
+fn elementwise(count: usize) -> LaunchConfig {
+    blocks(
+        (count.div_ceil(BLOCK as usize).clamp(1, BLOCKS) as u32, 1, 1),
+        BLOCK,
+    )
 }
 
 /// A kernel. Its arguments are the addresses of the inputs, that of the output, and `arguments`.

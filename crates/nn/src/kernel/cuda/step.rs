@@ -7,7 +7,7 @@ use candle_core::{
 };
 
 use super::{
-    Argument, BLOCK, CHUNK_BYTES, Kernel, LaunchConfig, Module, elementwise, name_of, uninitialised,
+    Argument, BLOCK, CHUNK_BYTES, Kernel, Module, blocks, elementwise, name_of, uninitialised,
 };
 
 const STEP: Module = (
@@ -68,11 +68,7 @@ pub(crate) fn embed(
         module: STEP,
         name: "embed",
         needs_chunks: false,
-        config: LaunchConfig {
-            grid_dim: (rows as u32, 1, 1),
-            block_dim: (BLOCK, 1, 1),
-            shared_mem_bytes: 0,
-        },
+        config: blocks((rows as u32, 1, 1), BLOCK),
         arguments: &[
             Argument::Number(width),
             Argument::Number(places.map_or(0, |(_, offset)| offset)),
@@ -111,11 +107,7 @@ pub(crate) fn look_back(
         module: STEP,
         name: "look_back",
         needs_chunks: false,
-        config: LaunchConfig {
-            grid_dim: ((inner / head_dim) as u32, rows as u32, 1),
-            block_dim: (LOOKING, 1, 1),
-            shared_mem_bytes: 0,
-        },
+        config: blocks(((inner / head_dim) as u32, rows as u32, 1), LOOKING),
         arguments: &[
             Argument::Number(room),
             Argument::Number(head_dim),
@@ -157,11 +149,7 @@ pub(crate) fn move_rows(
             module: STEP,
             name: "move_rows",
             needs_chunks: false,
-            config: LaunchConfig {
-                grid_dim: (MOVING, rows as u32, layers as u32),
-                block_dim: (BLOCK, 1, 1),
-                shared_mem_bytes: 0,
-            },
+            config: blocks((MOVING, rows as u32, layers as u32), BLOCK),
             arguments: &[
                 Argument::Number(room),
                 Argument::Number(width),
@@ -198,11 +186,7 @@ pub(crate) fn count_on(counters: &Counters) -> Result<()> {
         module: STEP,
         name: "count_on",
         needs_chunks: false,
-        config: LaunchConfig {
-            grid_dim: (1, 1, 1),
-            block_dim: (BLOCK, 1, 1),
-            shared_mem_bytes: 0,
-        },
+        config: blocks((1, 1, 1), BLOCK),
         arguments: &[Argument::Number(counters.ids.dim(0)?)],
     }
     .launch(
@@ -225,11 +209,7 @@ pub(crate) fn best(logits: &Tensor, count: usize) -> Result<Option<(Vec<u32>, Ve
         module: STEP,
         name: "best",
         needs_chunks: false,
-        config: LaunchConfig {
-            grid_dim: (rows as u32, 1, 1),
-            block_dim: (CHOOSING, 1, 1),
-            shared_mem_bytes: 0,
-        },
+        config: blocks((rows as u32, 1, 1), CHOOSING),
         arguments: &[Argument::Number(width), Argument::Number(count)],
     }
     .launch("best", &[Some(&logits), Some(&found)])?;
