@@ -46,7 +46,8 @@ pub enum KeyValue {
 /// Names of the four projections, each with `.weight` and `.bias`.
 ///
 /// If query, key and value have the same name, there is one tensor `{name}_weight` for the three, their rows one
-/// after the other, and one `{name}_bias`: see [`AttentionNames::PACKED`].
+/// after the other, and one `{name}_bias`: see [`AttentionNames::PACKED`]. If key and value alone have the same name,
+/// `{name}.weight` holds the rows of both, and none of the three projections has a bias (Flamingo, ClipCap).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionNames {
     /// `[heads * head_dim, width]`.
@@ -71,6 +72,10 @@ impl AttentionNames {
 
     fn are_packed(&self) -> bool {
         self.query == self.key && self.query == self.value
+    }
+
+    fn are_paired(&self) -> bool {
+        self.key == self.value && self.query != self.key
     }
 }
 
@@ -103,9 +108,15 @@ impl Attention {
     /// As [`Self::load`], with an output of `output` instead of the queries' width.
     pub fn load_to(weights: &Weights, spec: &AttentionSpec, output: usize) -> Result<Self> {
         let inner = spec.heads * spec.head_dim;
+        let out = Linear::load(&weights.scope(spec.names.out), inner, output)?;
+        Self::load_with_out(weights, spec, out)
+    }
+
+    /// As [`Self::load`], with a last map from `heads * head_dim` that was read elsewhere.
+    pub fn load_with_out(weights: &Weights, spec: &AttentionSpec, out: Linear) -> Result<Self> {
         Ok(Self {
             projections: Projections::load(weights, spec)?,
-            out: Linear::load(&weights.scope(spec.names.out), inner, output)?,
+            out,
             heads: spec.heads,
             head_dim: spec.head_dim,
             key_value: spec.key_value,
@@ -485,6 +496,16 @@ impl Projections {
                 Ok((weight.narrow(0, i * inner, inner)?, Some(bias)))
             };
             [third(0)?, third(1)?, third(2)?]
+        } else if names.are_paired() {
+            let query = weights.scope(names.query);
+            let query = query.tensor("weight", &[inner, spec.width])?;
+            let both = weights.scope(names.key);
+            let both = both.tensor("weight", &[2 * inner, source])?;
+            [
+                (query, None),
+                (both.narrow(0, 0, inner)?, None),
+                (both.narrow(0, inner, inner)?, None),
+            ]
         } else {
             let read = |name, input| linear::parts(&weights.scope(name), input, inner);
             [

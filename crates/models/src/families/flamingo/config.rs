@@ -196,7 +196,6 @@ pub(super) fn attention(
         heads,
         head_dim,
         key_value: KeyValue::Other { width: source },
-        // One tensor holds keys and values, so the parts are read apart.
         names: AttentionNames {
             query: "to_q",
             key: "to_kv",

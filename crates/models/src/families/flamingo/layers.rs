@@ -12,17 +12,10 @@ use super::config::{FlamingoConfig, attention};
 const NORM_EPS: f64 = 1e-5;
 
 /// Reads `to_q`, `to_kv` (keys, then values) and `to_out`, none of which has a bias.
-fn load_attention(weights: &Weights, spec: &AttentionSpec, source: usize) -> Result<Attention> {
+fn load_attention(weights: &Weights, spec: &AttentionSpec) -> Result<Attention> {
     let inner = spec.heads * spec.head_dim;
-    let both = weights.tensor("to_kv.weight", &[2 * inner, source])?;
-    let query = weights.tensor("to_q.weight", &[inner, spec.width])?;
-    let out = Linear::load_without_bias(&weights.scope("to_out"), inner, spec.width)?;
-    let parts = [
-        (query, None),
-        (both.narrow(0, 0, inner)?, None),
-        (both.narrow(0, inner, inner)?, None),
-    ];
-    Attention::assemble(spec, parts, out)
+    let out = Linear::load_without_bias(&weights.scope(spec.names.out), inner, spec.width)?;
+    Attention::load_with_out(weights, spec, out)
 }
 
 /// Norm, map, exact GELU, map, without biases: `0`, `1` and `3` of the program's sequence.
@@ -77,7 +70,7 @@ impl Resampler {
             Ok(ResamplerLayer {
                 media_norm: LayerNorm::load(&looks.scope("norm_media"), width, NORM_EPS)?,
                 latents_norm: LayerNorm::load(&looks.scope("norm_latents"), width, NORM_EPS)?,
-                attention: load_attention(&looks, &spec, width)?,
+                attention: load_attention(&looks, &spec)?,
                 feed_forward: FeedForward::load(&weights.scope(1), width, perceiver.ff_mult)?,
             })
         };
@@ -176,7 +169,7 @@ impl GatedLayer {
         };
         Ok(Self {
             norm: LayerNorm::load(&looks.scope("norm"), width, NORM_EPS)?,
-            attention: load_attention(&looks, &spec, source)?,
+            attention: load_attention(&looks, &spec)?,
             feed_forward: FeedForward::load(&weights.scope("ff"), width, gated.ff_mult)?,
             attention_gate: gate("attn_gate")?,
             feed_forward_gate: gate("ff_gate")?,
