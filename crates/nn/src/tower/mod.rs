@@ -13,7 +13,7 @@ pub mod vit;
 
 pub use bert::{BertEmbedding, BertEncoder, BertInput, BertPooler, BertSpec};
 pub use efficientnet::{EfficientNet, EfficientNetSpec, MbConvSpec, Pooling};
-pub use modified_resnet::{ModifiedResNet, ModifiedResNetSpec};
+pub use modified_resnet::{ModifiedResNet, ModifiedResNetSpec, ModifiedResNetTrunk};
 pub use nf_resnet::{NfResNet, NfResNetSpec};
 pub use resnet::{ResNet, ResNetBlock, ResNetSpec};
 pub use text_transformer::{TextNames, TextTransformer, TextTransformerSpec};

@@ -36,23 +36,21 @@ impl ModifiedResNetSpec {
     }
 
     /// Rows and columns of the last map: the sides are halved five times.
-    fn side(&self) -> usize {
+    pub fn side(&self) -> usize {
         self.image_size / 32
     }
 }
 
-/// A modified residual network.
+/// The network up to its last map, before the attention that pools it.
 #[derive(Clone, Debug)]
-pub struct ModifiedResNet {
+pub struct ModifiedResNetTrunk {
     stem: Vec<ConvNorm>,
     stages: Vec<Vec<Residual>>,
-    positions: Tensor,
-    attention: Attention,
     image_size: usize,
 }
 
-impl ModifiedResNet {
-    /// Reads `conv1` to `conv3`, `layer1` to `layer4` and `attnpool`.
+impl ModifiedResNetTrunk {
+    /// Reads `conv1` to `conv3` and `layer1` to `layer4`; of `spec` what belongs to the pooling is not looked at.
     pub fn load(weights: &Weights, spec: &ModifiedResNetSpec) -> Result<Self> {
         let half = spec.width / 2;
         let stem = [
@@ -76,44 +74,20 @@ impl ModifiedResNet {
             }
             stages.push(blocks);
         }
-
-        let channels = spec.channels();
-        let attention = AttentionSpec {
-            width: channels,
-            heads: spec.heads,
-            head_dim: channels / spec.heads.max(1),
-            key_value: KeyValue::Other { width: channels },
-            names: AttentionNames {
-                query: "q_proj",
-                key: "k_proj",
-                value: "v_proj",
-                out: "c_proj",
-            },
-        };
-        let pool = weights.scope("attnpool");
-        let places = spec.side() * spec.side();
         Ok(Self {
             stem: (1..)
                 .zip(&stem)
                 .map(|(number, spec)| numbered(weights, number, spec))
                 .collect::<Result<_>>()?,
             stages,
-            positions: pool.tensor("positional_embedding", &[1 + places, channels])?,
-            attention: Attention::load_to(&pool, &attention, spec.output)?,
             image_size: spec.image_size,
         })
     }
 
-    /// `pixels` `[B, 3, H, W]`, normalised, of the tower's image size; returns the pooled vectors `[B, output]`.
+    /// `pixels` `[B, 3, H, W]`, normalised, of the tower's image size; returns the last map `[B, C, h, w]`, the sides a
+    /// 32nd of the images'. It is a view of memory with the channels last.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        self.pool(&self.run(pixels, &mut |_| {})?)
-    }
-
-    /// The maps behind the stem and behind each stage, `[B, C, h, w]`.
-    pub fn maps(&self, pixels: &Tensor) -> Result<Vec<Tensor>> {
-        let mut maps = Vec::new();
-        self.run(pixels, &mut |map| maps.push(map.clone()))?;
-        maps.iter().map(channels_first).collect()
+        channels_first(&self.run(pixels, &mut |_| {})?)
     }
 
     /// The last map `[B, h, w, C]`; `done` sees it and each one before.
@@ -139,6 +113,52 @@ impl ModifiedResNet {
             done(&map);
         }
         Ok(map)
+    }
+}
+
+/// A modified residual network.
+#[derive(Clone, Debug)]
+pub struct ModifiedResNet {
+    trunk: ModifiedResNetTrunk,
+    positions: Tensor,
+    attention: Attention,
+}
+
+impl ModifiedResNet {
+    /// Reads `conv1` to `conv3`, `layer1` to `layer4` and `attnpool`.
+    pub fn load(weights: &Weights, spec: &ModifiedResNetSpec) -> Result<Self> {
+        let channels = spec.channels();
+        let attention = AttentionSpec {
+            width: channels,
+            heads: spec.heads,
+            head_dim: channels / spec.heads.max(1),
+            key_value: KeyValue::Other { width: channels },
+            names: AttentionNames {
+                query: "q_proj",
+                key: "k_proj",
+                value: "v_proj",
+                out: "c_proj",
+            },
+        };
+        let pool = weights.scope("attnpool");
+        let places = spec.side() * spec.side();
+        Ok(Self {
+            trunk: ModifiedResNetTrunk::load(weights, spec)?,
+            positions: pool.tensor("positional_embedding", &[1 + places, channels])?,
+            attention: Attention::load_to(&pool, &attention, spec.output)?,
+        })
+    }
+
+    /// `pixels` `[B, 3, H, W]`, normalised, of the tower's image size; returns the pooled vectors `[B, output]`.
+    pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.pool(&self.trunk.run(pixels, &mut |_| {})?)
+    }
+
+    /// The maps behind the stem and behind each stage, `[B, C, h, w]`.
+    pub fn maps(&self, pixels: &Tensor) -> Result<Vec<Tensor>> {
+        let mut maps = Vec::new();
+        self.trunk.run(pixels, &mut |map| maps.push(map.clone()))?;
+        maps.iter().map(channels_first).collect()
     }
 
     /// Attention of the mean of `map` `[B, h, w, C]` to itself and every position; `[B, output]`.
@@ -198,6 +218,11 @@ mod tests {
             ]
         );
         assert_eq!(net.forward(&pixels).unwrap().dims(), [2, 5]);
+        // Without the pooling it is the same network.
+        let trunk = ModifiedResNetTrunk::load(&weights, &spec).unwrap();
+        let last = trunk.forward(&pixels).unwrap();
+        let apart = (last - &maps[4]).unwrap().abs().unwrap().sum_all().unwrap();
+        assert!(apart.to_scalar::<f32>().unwrap() < 1e-6);
         let small = pixels.narrow(2, 0, 32).unwrap();
         let error = net.forward(&small).unwrap_err();
         assert_eq!(
