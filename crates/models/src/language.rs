@@ -79,6 +79,16 @@ impl LanguageModel {
         Ok(self)
     }
 
+    /// The same model with the adapters in `weights`, which is where [`Self::load`] read it: see
+    /// [`CausalTransformer::with_adapters`].
+    pub fn with_adapters(mut self, weights: &Weights) -> Result<Self> {
+        if self.config.spec.adapter.is_some() {
+            let body = self.config.body(weights);
+            self.transformer = self.transformer.with_adapters(&body)?;
+        }
+        Ok(self)
+    }
+
     /// What the configuration says.
     pub fn config(&self) -> &LanguageConfig {
         &self.config

@@ -57,10 +57,26 @@ pub struct Block {
     pub(crate) attention_norm: LayerNorm,
     pub(crate) expand: Linear,
     pub(crate) contract: Linear,
+    /// Behind the second map.
+    pub(crate) adapter: Option<Adapter>,
     pub(crate) feed_forward_norm: LayerNorm,
     pub(crate) activation: Activation,
     pub(crate) norm_place: NormPlace,
     pub(crate) dropout: Option<Dropout>,
+}
+
+/// `y + up(relu(down(y)))` of what a feed-forward layer makes: see [`AdapterSpec`](crate::causal::AdapterSpec).
+#[derive(Clone, Debug)]
+pub(crate) struct Adapter {
+    pub(crate) down: Linear,
+    pub(crate) up: Linear,
+}
+
+impl Adapter {
+    fn forward(&self, y: &Tensor) -> Result<Tensor> {
+        let narrow = self.down.forward_activated(y, Activation::Relu)?;
+        self.up.forward_added(&narrow, y)
+    }
 }
 
 impl Block {
@@ -74,6 +90,7 @@ impl Block {
             attention_norm: norm(names.attention_norm)?,
             expand: Linear::load(&weights.scope(names.expand), width, spec.hidden)?,
             contract: Linear::load(&weights.scope(names.contract), spec.hidden, width)?,
+            adapter: None,
             feed_forward_norm: norm(names.feed_forward_norm)?,
             activation: spec.activation,
             norm_place: spec.norm_place,
@@ -149,6 +166,9 @@ impl Block {
     pub(crate) fn feed(&self, x: &Tensor) -> Result<Tensor> {
         let norm = &self.feed_forward_norm;
         self.norm_place.around(norm, x, |seen, x| {
+            if self.adapter.is_some() {
+                return add_activated(self.feed_forward(seen)?, x, None);
+            }
             let expanded = self.expand.forward_activated(seen, self.activation)?;
             self.add_mapped(x, &self.contract, &expanded, 1)
         })
@@ -164,7 +184,11 @@ impl Block {
 
     fn feed_forward(&self, x: &Tensor) -> Result<Tensor> {
         let expanded = self.expand.forward_activated(x, self.activation)?;
-        dropped(self.dropout.as_ref(), self.contract.forward(&expanded)?, 1)
+        let mut fed = self.contract.forward(&expanded)?;
+        if let Some(adapter) = &self.adapter {
+            fed = adapter.forward(&fed)?;
+        }
+        dropped(self.dropout.as_ref(), fed, 1)
     }
 }
 

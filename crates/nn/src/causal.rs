@@ -29,12 +29,15 @@ use candle_core::{DType, Tensor};
 
 use crate::attention::KeysValues;
 use crate::block::Block;
-use crate::{Attention, Embedding, Error, LayerNorm, Linear, Mask, Result};
+use crate::{Attention, Embedding, Error, LayerNorm, Linear, Mask, Result, Weights};
 
 pub use network::{
     CausalNetwork, continuation_log_probabilities, continuation_log_probabilities_by,
 };
-pub use spec::{Arrangement, CausalNames, CausalSpec, HeadName, Pairing, Positions, Projections};
+pub use spec::{
+    AdapterNames, AdapterSpec, Arrangement, CausalNames, CausalSpec, HeadName, Pairing, Positions,
+    Projections,
+};
 
 /// A language model.
 #[derive(Clone, Debug)]
@@ -121,6 +124,29 @@ impl CausalTransformer {
                 ..self.spec.clone()
             },
             // What was recorded reads the old table.
+            #[cfg(feature = "cuda")]
+            replays: replay::Replays::default(),
+            ..self.clone()
+        })
+    }
+
+    /// The same network with the adapters in `body`, which is where [`Self::load`] read the parts: for steps of a training in
+    /// which nothing else of it changes. A network that has none stays as it is.
+    pub fn with_adapters(&self, body: &Weights) -> Result<Self> {
+        let layers = body.scope(self.spec.names.layers);
+        let adapted = |(i, layer): (usize, &Block)| {
+            let adapter = load::adapter(&layers.scope(i), &self.spec)?;
+            let layer = layer.clone();
+            Ok(Block { adapter, ..layer })
+        };
+        Ok(Self {
+            layers: self
+                .layers
+                .iter()
+                .enumerate()
+                .map(adapted)
+                .collect::<Result<_>>()?,
+            // What was recorded reads the old ones.
             #[cfg(feature = "cuda")]
             replays: replay::Replays::default(),
             ..self.clone()
@@ -412,6 +438,7 @@ pub fn example() -> CausalSpec {
         feed_forward_bias: true,
         norm_bias: true,
         is_transposed: true,
+        adapter: None,
         names: CausalNames::GPT2,
     }
 }

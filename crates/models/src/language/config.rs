@@ -170,6 +170,7 @@ impl Gpt {
             feed_forward_bias: true,
             norm_bias: true,
             is_transposed: true,
+            adapter: None,
             names: CausalNames::GPT2,
         }
     }
@@ -277,6 +278,7 @@ fn neox(check: Check<'_>, config: NeoX) -> Result<CausalSpec> {
         feed_forward_bias: true,
         norm_bias: true,
         is_transposed: false,
+        adapter: None,
         names,
     })
 }
@@ -361,6 +363,7 @@ fn mpt(check: Check<'_>, config: Mpt) -> Result<CausalSpec> {
         feed_forward_bias: false,
         norm_bias: false,
         is_transposed: false,
+        adapter: None,
         names: CausalNames::MPT,
     })
 }
@@ -423,6 +426,7 @@ fn opt(check: Check<'_>, config: Opt) -> Result<CausalSpec> {
         feed_forward_bias: config.enable_bias,
         norm_bias: true,
         is_transposed: false,
+        adapter: None,
         names,
     })
 }

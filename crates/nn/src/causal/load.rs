@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{Arrangement, CausalSpec, CausalTransformer, HeadName, Positions, Projections};
-use crate::block::{Block, NormPlace};
+use crate::block::{Adapter, Block, NormPlace};
 use crate::{Attention, Embedding, LayerNorm, Linear, Result, Weights};
 
 impl CausalTransformer {
@@ -85,6 +85,10 @@ fn layer(weights: &Weights, spec: &CausalSpec) -> Result<Block> {
     };
     let out = linear(names.out, width, width, spec.attention_bias)?;
     let head_dim = width / spec.heads.max(1);
+    let (expand, contract) = match &spec.adapter {
+        Some(adapter) => (adapter.names.expand, adapter.names.contract),
+        None => (names.expand, names.contract),
+    };
     Ok(Block {
         attention: Attention::own_parts(
             projections(weights, spec)?,
@@ -93,8 +97,9 @@ fn layer(weights: &Weights, spec: &CausalSpec) -> Result<Block> {
             weights.precision(),
         )?,
         attention_norm: norm(&weights.scope(names.attention_norm), spec)?,
-        expand: linear(names.expand, width, hidden, spec.feed_forward_bias)?,
-        contract: linear(names.contract, hidden, width, spec.feed_forward_bias)?,
+        expand: linear(expand, width, hidden, spec.feed_forward_bias)?,
+        contract: linear(contract, hidden, width, spec.feed_forward_bias)?,
+        adapter: adapter(weights, spec)?,
         feed_forward_norm: norm(&weights.scope(names.feed_forward_norm), spec)?,
         activation: spec.activation,
         norm_place: match spec.arrangement {
@@ -103,6 +108,18 @@ fn layer(weights: &Weights, spec: &CausalSpec) -> Result<Block> {
         },
         dropout: weights.dropout(),
     })
+}
+
+/// The adapter of the layer that `weights` are of, if the model has adapters.
+pub(super) fn adapter(weights: &Weights, spec: &CausalSpec) -> Result<Option<Adapter>> {
+    let Some(adapter) = &spec.adapter else {
+        return Ok(None);
+    };
+    let (down, up) = (adapter.names.down, adapter.names.up);
+    Ok(Some(Adapter {
+        down: Linear::load(&weights.scope(down), spec.width, adapter.hidden)?,
+        up: Linear::load(&weights.scope(up), adapter.hidden, spec.width)?,
+    }))
 }
 
 type Parts = (Tensor, Option<Tensor>);

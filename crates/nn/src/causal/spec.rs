@@ -39,8 +39,43 @@ pub struct CausalSpec {
     pub norm_bias: bool,
     /// Whether weights of the layers are stored `[input, output]` (GPT-2).
     pub is_transposed: bool,
+    /// What was put behind the feed-forward layer of each layer, if anything was.
+    pub adapter: Option<AdapterSpec>,
     /// Names in the checkpoint.
     pub names: CausalNames,
+}
+
+/// An adapter behind a feed-forward layer (Houlsby et al. 2019, arXiv 1902.00751, figure 2): `y + up(relu(down(y)))` of
+/// what that layer makes, so that a language model that stays as it is can learn (MAGMA, arXiv 2112.05253, section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdapterSpec {
+    /// Width between the two maps.
+    pub hidden: usize,
+    /// Names in the checkpoint.
+    pub names: AdapterNames,
+}
+
+/// Names in a layer whose feed-forward layer became the sequence of itself and an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdapterNames {
+    /// The feed-forward layer's first map, in place of [`CausalNames::expand`].
+    pub expand: &'static str,
+    /// Its second map, in place of [`CausalNames::contract`].
+    pub contract: &'static str,
+    /// The adapter's first map, `[hidden, width]` with a bias.
+    pub down: &'static str,
+    /// Its second map, `[width, hidden]` with a bias.
+    pub up: &'static str,
+}
+
+impl AdapterNames {
+    /// Those of MAGMA's GPT-J.
+    pub const MAGMA: Self = Self {
+        expand: "mlp.0.fc_in",
+        contract: "mlp.0.fc_out",
+        down: "mlp.1.adapter.0",
+        up: "mlp.1.adapter.2",
+    };
 }
 
 /// How attention, feed-forward layer and norms of a layer stand to one another.
