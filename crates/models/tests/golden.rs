@@ -8,7 +8,7 @@ mod lm;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use candle_core::Device;
@@ -96,7 +96,9 @@ fn run(name: &str) {
     };
     let family = family(name).expect("the family is registered");
     let mut report = Report::new(&area);
-    for path in cases(&folder).expect("the area's folder can be listed") {
+    let mut paths = cases(&folder).expect("the area's folder can be listed");
+    paths.extend(only_here(&folder, &area));
+    for path in paths {
         let case_name = path.file_name().unwrap_or_default().to_string_lossy();
         let mut compare =
             |folder: &Path, case_name: &str| match Case::open(folder, Some(family), device()) {
@@ -114,6 +116,21 @@ fn run(name: &str) {
         }
     }
     report.finish();
+}
+
+/// The cases of this repository that `folder` lacks: those whose reference program is here too
+/// (`benchmarks/peers/models/golden_frozen.py`).
+fn only_here(folder: &Path, area: &str) -> Vec<PathBuf> {
+    let own = Path::new("../../tests/fixtures").join(area);
+    if !own.is_dir() {
+        return Vec::new();
+    }
+    let mut paths = cases(&own).expect("the area's folder can be listed");
+    paths.retain(|path| {
+        let name = path.file_name().expect("a case has a name");
+        !folder.join(name).exists()
+    });
+    paths
 }
 
 /// Flamingo's weights in the second form in which some cases hold them.

@@ -1,29 +1,35 @@
 //! Frozen: images become vectors that a language model reads like words (Tsimpoukelli et al. 2021, arXiv 2106.13884),
-//! and its open relatives: ClipCap's mapper of a pooled vector (Mokady et al. 2021, arXiv 2111.09734), LiMBeR's linear map
-//! of every cell of a grid (Merullo et al. 2022, arXiv 2209.15162).
+//! and its open relatives: ClipCap's mappers of a pooled vector (Mokady et al. 2021, arXiv 2111.09734), LiMBeR's linear map
+//! of every cell of a grid (Merullo et al. 2022, arXiv 2209.15162), MAGMA's with a norm behind it and adapters in the
+//! language model (Eichenberg et al. 2021, arXiv 2112.05253).
 //!
 //! No weights of the paper are public. `config.json` ([`FrozenConfig`]) names the parts; `encoder.*` has timm's names
-//! for `nf_resnet50`, `mapper.*` is ours, `clip_project.model.*` is ClipCap's, `lm.*` holds the published names of the
-//! language model. A prompt is any row of images and texts.
+//! for `nf_resnet50`, or OpenAI's for CLIP's residual networks, `mapper.*` is ours, `clip_project.*` is ClipCap's,
+//! `image_prefix.*` MAGMA's, `lm.*` holds the published names of the language model; [`layout`] tells where else they are
+//! found. A prompt is any row of images and texts.
 
+mod config;
+mod layout;
+mod mapper;
 mod objective;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use sightline_core::image_spec::timm::from_timm;
+use sightline_nn::Weights;
 use sightline_nn::causal::{CausalNetwork, Next, continuation_log_probabilities, padded_left};
 use sightline_nn::decode::{self, LengthBeam};
-use sightline_nn::tower::{NfResNet, NfResNetSpec};
-use sightline_nn::{Linear, Weights};
+use sightline_nn::tower::{ModifiedResNetTrunk, NfResNet, NfResNetSpec};
 use sightline_text::{Gpt2Tokenizer, PairTokenizer, WordHash};
 
+pub use self::config::{
+    AdapterConfig, AdapterType, Encoder, FrozenConfig, Mapper, MlpAdapter, Sight,
+};
+use self::layout::{Apart, Parts};
+use self::mapper::Maps;
 pub(crate) use self::objective::TRAINABLE;
-use crate::check::{Check, limit};
-use crate::folder::{self, CONFIG, read_json};
+use crate::check::Check;
+use crate::folder::{self, CONFIG};
 use crate::generate::{self, Room, Strategies};
 use crate::language::LanguageConfig;
 use crate::loss::{self, told};
@@ -40,7 +46,7 @@ pub static FAMILY: Family = Family {
     paper: "https://arxiv.org/abs/2106.13884",
     capabilities: &[Capability::Generate, Capability::Score, Capability::Answer],
     needs_checkpoint: true,
-    files: |spec| folder::files(spec, spec.folder(FAMILY.name)?, Gpt2Tokenizer::files),
+    files: |spec| layout::files(spec, spec.folder(FAMILY.name)?),
     offers: |spec| {
         FrozenConfig::read(&spec.folder(FAMILY.name)?.join(CONFIG))?;
         Ok(FAMILY.capabilities)
@@ -54,75 +60,6 @@ pub static FAMILY: Family = Family {
 
 /// The most tokens that are written if nobody says how many: those of a caption.
 const MOST_TOKENS: usize = 32;
-
-/// The part of an image before the crop, in timm's published preparation of `nf_resnet50`.
-const CROP: f64 = 0.94;
-
-/// `config.json`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct FrozenConfig {
-    /// `frozen`.
-    pub family: String,
-    /// What looks at images.
-    pub encoder: Encoder,
-    /// What makes vectors for the language model.
-    pub mapper: Mapper,
-    /// n: vectors of an image.
-    pub prefix_tokens: usize,
-    /// `config.json` of the language model.
-    pub lm_config: Value,
-    /// Height and width of an image, of an NF-ResNet.
-    #[serde(default)]
-    pub image_size: usize,
-    /// Channels behind the first convolution, of an NF-ResNet.
-    #[serde(default)]
-    pub stem: usize,
-    /// Blocks of each stage, of an NF-ResNet.
-    #[serde(default)]
-    pub depths: Vec<usize>,
-    /// Channels behind each stage, of an NF-ResNet.
-    #[serde(default)]
-    pub channels: Vec<usize>,
-    /// Width of features that another program made.
-    #[serde(default)]
-    pub feature_dim: usize,
-    /// What the model gets to see of images.
-    #[serde(default)]
-    pub sight: Sight,
-}
-
-/// What looks at images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoder {
-    /// timm's `nf_resnet50`, in any size.
-    NfResnet,
-    /// Another program, whose features are given.
-    Precomputed,
-}
-
-/// What makes vectors for the language model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mapper {
-    /// The pooled feature to all vectors by one map (Frozen).
-    Linear,
-    /// Each cell of the last map to a vector (LiMBeR).
-    GridLinear,
-    /// The pooled feature by two maps with tanh between (ClipCap).
-    Mlp,
-}
-
-/// What the model gets to see of images, for the paper's ablations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sight {
-    /// The image.
-    #[default]
-    Seen,
-    /// Zeros in its place: `train_blind`, `vqa_blind`.
-    Blind,
-}
 
 /// A part of a prompt.
 #[derive(Clone, Copy, Debug)]
@@ -143,14 +80,31 @@ impl<'a> Part<'a> {
 /// A Frozen model.
 pub struct Frozen {
     config: FrozenConfig,
-    encoder: Option<NfResNet>,
-    maps: Vec<Linear>,
+    tower: Option<Tower>,
+    maps: Maps,
     language: LanguageModel,
     /// The token that ends a text.
     end: u32,
     /// `None`: ids are hashes of words, and are written as numbers.
     tokenizer: Option<Arc<Gpt2Tokenizer>>,
     input: VisualSpec,
+}
+
+/// What looks at images.
+enum Tower {
+    NfResNet(NfResNet),
+    ClipResNet(ModifiedResNetTrunk),
+}
+
+impl Tower {
+    /// `pixels` `[B, 3, H, W]`, normalised; returns the cells of the last map, row by row, `[B, h * w, C]`.
+    fn cells(&self, pixels: &Tensor) -> Result<Tensor> {
+        let map = match self {
+            Self::NfResNet(net) => net.forward(pixels)?,
+            Self::ClipResNet(net) => net.forward(pixels)?,
+        };
+        Ok(map.flatten_from(2)?.transpose(1, 2)?)
+    }
 }
 
 /// What a folder says of a model besides its weights.
@@ -168,9 +122,12 @@ impl Form {
         let folder = spec.folder(FAMILY.name)?;
         let path = folder.join(CONFIG);
         let config = FrozenConfig::read(&path)?;
-        let language = LanguageConfig::parse(&path, config.lm_config.clone())?;
+        let language = config.language(folder)?;
         let tokenizer = match spec.tokenizer {
-            TokenizerChoice::Checkpoint => Some(Arc::new(Gpt2Tokenizer::from_folder(folder)?)),
+            TokenizerChoice::Checkpoint => {
+                let folder = layout::tokenizer_folder(folder);
+                Some(Arc::new(Gpt2Tokenizer::from_folder(&folder)?))
+            }
             TokenizerChoice::WordHash => None,
         };
         let rows = language.spec.vocabulary_size;
@@ -195,38 +152,6 @@ impl Form {
     }
 }
 
-impl FrozenConfig {
-    /// Reads the file at `path`.
-    pub fn read(path: &Path) -> Result<Self> {
-        let check = Check::new(path);
-        let config: Self =
-            serde_json::from_value(read_json(path)?).map_err(|source| check.json(source))?;
-        check_config(check, &config)?;
-        Ok(config)
-    }
-
-    /// Pixels in timm's published preparation of `nf_resnet50`, of any size; features of another program as a region. The
-    /// configuration is that of the file at `path`.
-    fn input(&self, path: &Path) -> Result<VisualSpec> {
-        if self.encoder == Encoder::Precomputed {
-            return Ok(VisualSpec::Regions {
-                width: self.feature_dim,
-                regions: 1,
-            });
-        }
-        let side = self.image_size;
-        let spec = from_timm(&json!({
-            "input_size": [3, side, side], "interpolation": "bicubic", "crop_pct": CROP,
-            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
-        }));
-        let spec = spec.map_err(|source| Error::ImageSpec {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(VisualSpec::Pixels(spec))
-    }
-}
-
 impl Frozen {
     /// Loads the checkpoint of `spec`. Without a vocabulary (the tokenizer `word-hash`) texts are hashes of words, and what
     /// is written are ids.
@@ -234,52 +159,53 @@ impl Frozen {
         let folder = spec.folder(FAMILY.name)?;
         let form = Form::read(spec)?;
         let weights = Weights::open(folder, device)?.with_precision(spec.precision)?;
-        let model = Self::assemble(&form, &weights, None);
+        // Of MAGMA, whose program holds a part of the language model under several names.
+        weights.disregard("word_embedding");
+        weights.disregard("transformer");
+        let (config, precision) = (&form.config, spec.precision);
+        let apart = Apart::open(folder, config, Some(&weights), precision, device)?;
+        let model = Self::assemble(&form, &apart.within(Parts::of(&weights)), None);
         // Problems with tensors first: they are the cause of whatever else went wrong.
         folder::finish(&weights, folder)?;
+        apart.finish(folder)?;
         model
     }
 
     /// A language model that is there already is taken as it is.
-    fn assemble(form: &Form, weights: &Weights, language: Option<LanguageModel>) -> Result<Self> {
-        let (config, spec) = (form.config.clone(), &form.language.spec);
-        let (encoder, features) = match config.encoder {
+    fn assemble(form: &Form, parts: &Parts, language: Option<LanguageModel>) -> Result<Self> {
+        let config = form.config.clone();
+        let (tower, features) = match config.encoder {
             Encoder::NfResnet => {
                 let spec = NfResNetSpec {
                     stem: config.stem,
                     depths: config.depths.clone(),
                     channels: config.channels.clone(),
                 };
-                let net = NfResNet::load(&weights.scope("encoder"), &spec)?;
-                (Some(net), config.channels.last().copied().unwrap_or(0))
+                let net = NfResNet::load(&parts.encoder, &spec)?;
+                let features = config.channels.last().copied().unwrap_or(0);
+                (Some(Tower::NfResNet(net)), features)
+            }
+            Encoder::ClipResnet => {
+                // The pooling, which nobody asks.
+                parts.encoder.disregard("attnpool");
+                let spec = config.clip_resnet();
+                let net = ModifiedResNetTrunk::load(&parts.encoder, &spec)?;
+                (Some(Tower::ClipResNet(net)), spec.channels())
             }
             Encoder::Precomputed => (None, config.feature_dim),
         };
-        let width = spec.embedding_width;
-        let all = config.prefix_tokens * width;
-        let maps = match config.mapper {
-            Mapper::Linear => vec![Linear::load(&weights.scope("mapper"), features, all)?],
-            Mapper::GridLinear => vec![Linear::load(&weights.scope("mapper"), features, width)?],
-            Mapper::Mlp => {
-                let maps = weights.scope("clip_project.model");
-                // ClipCap's middle has half the width of its output.
-                vec![
-                    Linear::load(&maps.scope(0), features, all / 2)?,
-                    Linear::load(&maps.scope(2), all / 2, all)?,
-                ]
-            }
-        };
+        let width = form.language.spec.embedding_width;
         Ok(Self {
             end: form.language.eos.first().copied().unwrap_or(0),
+            maps: Maps::load(&parts.root, &parts.map, &config, (features, width))?,
             language: match language {
                 Some(language) => language,
-                None => LanguageModel::load(form.language.clone(), &weights.scope("lm"))?,
+                None => LanguageModel::load(form.language.clone(), &parts.language)?,
             },
             tokenizer: form.tokenizer.clone(),
             input: form.input.clone(),
             config,
-            encoder,
-            maps,
+            tower,
         })
     }
 
@@ -297,7 +223,7 @@ impl Frozen {
     /// encoder is another program. Returns `[B, n, width]`.
     pub fn visual_prefix(&self, images: &Tensor, sight: Sight) -> Result<Tensor> {
         let side = self.config.image_size;
-        let (wanted, name) = match &self.encoder {
+        let (wanted, name) = match &self.tower {
             Some(_) => (vec![3, side, side], "pixels"),
             None => (vec![self.config.feature_dim], "features"),
         };
@@ -313,21 +239,18 @@ impl Frozen {
             Sight::Seen => images.clone(),
             Sight::Blind => images.zeros_like()?,
         };
-        let features = match &self.encoder {
+        let features = match &self.tower {
             None => images,
-            Some(net) => {
-                // `[B, cells, C]`.
-                let cells = net.forward(&images)?.flatten_from(2)?.transpose(1, 2)?;
-                match self.config.mapper {
-                    Mapper::GridLinear => cells.contiguous()?,
-                    Mapper::Linear | Mapper::Mlp => cells.mean(1)?,
+            Some(tower) => {
+                let cells = tower.cells(&images)?;
+                if self.config.mapper.is_of_cells() {
+                    cells.contiguous()?
+                } else {
+                    cells.mean(1)?
                 }
             }
         };
-        let mut x = features;
-        for (i, map) in self.maps.iter().enumerate() {
-            x = map.forward(&if i == 0 { x } else { x.tanh()? })?;
-        }
+        let x = self.maps.forward(&features)?;
         let width = self.language.config().spec.embedding_width;
         let shape = (x.dim(0)?, self.config.prefix_tokens, width);
         if x.elem_count() != shape.0 * shape.1 * shape.2 {
@@ -490,7 +413,7 @@ impl Frozen {
     }
 
     fn prefixes_in(&self, images: &Visual, sight: Sight) -> Result<Tensor> {
-        if self.encoder.is_some() {
+        if self.tower.is_some() {
             return self.visual_prefix(images.pixels()?, sight);
         }
         let (features, present) = images.regions()?;
@@ -655,41 +578,11 @@ fn shown(dims: &[usize]) -> String {
     dims.join(", ")
 }
 
-fn check_config(check: Check<'_>, config: &FrozenConfig) -> Result<()> {
-    if config.family != FAMILY.name {
-        let wanted = format!("`{}`", FAMILY.name);
-        return Err(check.wrong("family", &config.family, wanted));
-    }
-    check.range("prefix_tokens", config.prefix_tokens, 1, limit::CONTEXT)?;
-    match config.encoder {
-        Encoder::NfResnet => {
-            check.range("image_size", config.image_size, 1, limit::IMAGE)?;
-            check.range("stem", config.stem, 1, limit::WIDTH)?;
-            check.range("depths", config.depths.len(), 1, limit::DEPTH)?;
-            if config.channels.len() != config.depths.len() {
-                let wanted = format!("{} numbers, as `depths`", config.depths.len());
-                return Err(check.wrong("channels", &config.channels.len(), wanted));
-            }
-            for &depth in &config.depths {
-                check.range("depths", depth, 1, limit::DEPTH)?;
-            }
-            for &channels in &config.channels {
-                check.range("channels", channels, 4, limit::WIDTH)?;
-            }
-        }
-        Encoder::Precomputed => {
-            check.range("feature_dim", config.feature_dim, 1, limit::WIDTH)?;
-            if config.mapper == Mapper::GridLinear {
-                let wanted = "`linear` or `mlp`, for features that are one vector";
-                return Err(check.wrong("mapper", &"grid_linear", wanted));
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value, json};
     use sightline_core::Seed;
 
     use super::*;
@@ -707,8 +600,8 @@ mod tests {
 
     fn model(encoder: &str, mapper: &str) -> Frozen {
         let config: FrozenConfig = serde_json::from_value(config(encoder, mapper)).unwrap();
-        check_config(Check::new(Path::new("c")), &config).unwrap();
-        let language = LanguageConfig::parse(Path::new("c"), config.lm_config.clone()).unwrap();
+        config.check(Check::new(Path::new("c"))).unwrap();
+        let language = config.language(Path::new("c")).unwrap();
         let weights = Weights::random(Seed(2), &Device::Cpu);
         let form = Form {
             input: config.input(Path::new("c")).unwrap(),
@@ -716,7 +609,7 @@ mod tests {
             config,
             language,
         };
-        Frozen::assemble(&form, &weights, None).unwrap()
+        Frozen::assemble(&form, &Parts::of(&weights), None).unwrap()
     }
 
     fn ones(shape: &[usize]) -> Tensor {
@@ -781,7 +674,7 @@ mod tests {
             let mut config = config("precomputed", "mlp");
             config[field] = value;
             let config: FrozenConfig = serde_json::from_value(config).unwrap();
-            let found = told(check_config(Check::new(Path::new("c")), &config));
+            let found = told(config.check(Check::new(Path::new("c"))));
             assert!(found.contains(wanted), "{found}");
         };
         refused(
@@ -796,10 +689,32 @@ mod tests {
             json!("grid_linear"),
             "features that are one vector",
         );
+        refused("mapper", json!("grid_linear_norm"), "is grid_linear_norm");
+        let refused_clip = |field: &str, value: Value, wanted: &str| {
+            let mut config = config("clip_resnet", "grid_linear");
+            config["depths"] = json!([1, 1, 1, 1]);
+            config[field] = value;
+            let config: FrozenConfig = serde_json::from_value(config).unwrap();
+            let found = told(config.check(Check::new(Path::new("c"))));
+            assert!(found.ends_with(wanted), "{found}");
+        };
+        refused_clip("image_size", json!(65), "expected a multiple of 32");
+        refused_clip("stem", json!(5), "`stem` is 5, expected an even number");
+        refused_clip("depths", json!([1]), "`depths` is 1, expected 4 numbers");
+        refused_clip(
+            "prefix_tokens",
+            json!(5),
+            "`prefix_tokens` is 5, expected 4, the cells of an image of 64 pixels",
+        );
+        refused_clip(
+            "mapper",
+            json!("transformer"),
+            "`mapper` is transformer, expected `grid_linear` or `grid_linear_norm`, for the cells of a CLIP's network",
+        );
         let mut config = config("nf_resnet", "linear");
         config["channels"] = json!([8]);
         let config: FrozenConfig = serde_json::from_value(config).unwrap();
-        let found = told(check_config(Check::new(Path::new("c")), &config));
+        let found = told(config.check(Check::new(Path::new("c"))));
         assert!(
             found.ends_with("expected 2 numbers, as `depths`"),
             "{found}"

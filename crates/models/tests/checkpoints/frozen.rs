@@ -1,15 +1,18 @@
 //! Frozen checkpoints: what is read, what is refused, and what a prompt may be.
 
+use std::collections::HashMap;
+use std::fs;
+
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use sightline_core::{Hint, Seed};
-use sightline_models::families::frozen::Frozen;
+use sightline_models::families::frozen::{Frozen, Sight};
 use sightline_models::{
     Decoding, Error, Generate, Generated, Model, Prompt, Score, Segment, Strategy, Visual,
     VisualSpec,
 };
 
-use super::support::{Checkpoint, pixels};
+use super::support::{Checkpoint, distance, pixels};
 
 fn grid() -> Checkpoint {
     Checkpoint::copy("frozen", "grid-linear")
@@ -157,4 +160,116 @@ fn a_checkpoint_of_another_form_is_told_with_both_sides() {
     assert!(told.contains(wanted), "{told}");
     let told = grid().told(&grid().published());
     assert!(told.contains("neither `tokenizer.json` nor"), "{told}");
+}
+
+#[test]
+fn language_model_and_image_encoder_may_have_folders_of_their_own() {
+    let checkpoint = Checkpoint::copy("frozen", "limber");
+    let whole = load(&checkpoint);
+    let path = checkpoint.file("model.safetensors");
+    let tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    fs::remove_file(path).unwrap();
+    // LiMBeR publishes its map alone; beside it lie a CLIP, both towers of it, and a language model.
+    let below = |prefix: &str, place: &str| -> HashMap<String, Tensor> {
+        let named = tensors.iter();
+        let named = named.filter_map(|(name, tensor)| {
+            let rest = name.strip_prefix(prefix)?;
+            Some((format!("{place}{rest}"), tensor.clone()))
+        });
+        named.collect()
+    };
+    let save = |tensors: &HashMap<String, Tensor>, file: &str| {
+        candle_core::safetensors::save(tensors, checkpoint.file(file)).unwrap();
+    };
+    save(&below("mapper.", ""), "proj.safetensors");
+    for folder in ["vision", "lm"] {
+        fs::create_dir(checkpoint.file(folder)).unwrap();
+    }
+    save(&below("lm.", ""), "lm/model.safetensors");
+    let mut towers = below("encoder.", "visual.");
+    let other = Tensor::ones(3, DType::F32, &Device::Cpu).unwrap();
+    towers.insert("visual.attnpool.k_proj.bias".to_owned(), other.clone());
+    towers.insert("ln_final.weight".to_owned(), other);
+    save(&towers, "vision/model.safetensors");
+    checkpoint.edit_json("config.json", |config| {
+        let language = config.as_object_mut().unwrap().remove("lm_config");
+        let language = language.unwrap().to_string();
+        fs::write(checkpoint.file("lm/config.json"), language).unwrap();
+    });
+    let parts = load(&checkpoint);
+    let images = pixels(2, 64);
+    let see = |model: &Frozen| model.visual_prefix(&images, Sight::Seen).unwrap();
+    assert!(distance(&see(&whole), &see(&parts)) < 1e-7);
+    let written = |model: &Frozen| {
+        let visual = Visual::Pixels(images.clone());
+        let text = write(model, &visual, &[Segment::Image(1)], Some(6)).unwrap();
+        (text.tokens, text.score.to_bits())
+    };
+    assert_eq!(written(&whole), written(&parts));
+    assert_eq!(
+        checkpoint.listed(&checkpoint.spec()),
+        [
+            "Config config.json",
+            "Weights proj.safetensors",
+            "Weights model.safetensors",
+            "Weights model.safetensors",
+            "Config config.json",
+        ]
+    );
+}
+
+#[test]
+fn relatives_of_another_form_are_told_with_both_sides() {
+    let told = |name: &str, field: &str, value: serde_json::Value| {
+        let checkpoint = Checkpoint::copy("frozen", name);
+        checkpoint.edit_json("config.json", |config| config[field] = value);
+        checkpoint.told(&checkpoint.spec())
+    };
+    for (name, field, value, wanted) in [
+        (
+            "clipcap-transformer",
+            "clip_length",
+            json!(2),
+            "`clip_project.linear.weight` is [48, 24] instead of [32, 24]",
+        ),
+        (
+            "clipcap-transformer",
+            "mapper_heads",
+            json!(3),
+            "`mapper_heads` is 3, expected a divisor of the language model's width, 16",
+        ),
+        (
+            "limber",
+            "stem",
+            json!(8),
+            "`encoder.conv1.weight` is [2, 3, 3, 3] instead of [4, 3, 3, 3]",
+        ),
+        (
+            "magma",
+            "adapter_config",
+            json!({ "mlp": { "adapter_type": "normal", "downsample_factor": 2 } }),
+            "`lm.transformer.h.0.mlp.1.adapter.0.weight` is [4, 16] instead of [8, 16]",
+        ),
+        (
+            "magma",
+            "adapter_config",
+            json!({ "mlp": { "adapter_type": "scaled_parallel" } }),
+            "unknown variant `scaled_parallel`, expected `normal`",
+        ),
+        (
+            "clipcap-transformer",
+            "adapter_config",
+            json!({ "mlp": { "adapter_type": "normal" } }),
+            "`lm_config.model_type` is gpt2, expected `gptj`, which `adapter_config` is for",
+        ),
+    ] {
+        let told = told(name, field, value);
+        assert!(told.contains(wanted), "{told}");
+    }
+    // Without its adapters MAGMA's language model has other names.
+    let told = told("magma", "adapter_config", json!(null));
+    assert!(
+        told.contains("lm.transformer.h.0.mlp.fc_in.weight"),
+        "{told}"
+    );
 }

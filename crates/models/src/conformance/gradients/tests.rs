@@ -289,10 +289,16 @@ fn frozen() -> Vec<Case> {
     let grid = with(read("frozen/grid-linear/config.json"), small);
     let features = read("frozen/clipcap-mlp/config.json");
     let new = |config: Value| Case::new("frozen", "captioning", &[("config.json", config)]);
+    let relative = |name: &str| new(read(&format!("frozen/{name}/config.json")));
     vec![
         new(grid.clone()),
         new(grid).options(json!({ "language": "finetuned" })),
         new(features),
+        relative("clipcap-transformer"),
+        relative("limber"),
+        relative("limber").options(json!({ "encoder": "frozen" })),
+        relative("magma"),
+        relative("magma").options(json!({ "language": "finetuned", "encoder": "frozen" })),
     ]
 }
 

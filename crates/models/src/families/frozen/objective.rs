@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use sightline_core::Seed;
 use sightline_nn::Weights;
 
-use super::{Encoder, FAMILY, Form, Frozen, Sight};
+use super::layout::{self, ENCODERS, LANGUAGES, Parts};
+use super::{Encoder, FAMILY, Form, Frozen, Mapper, Sight};
 use crate::objective::{
     Given, Loss, Need, Objective, ObjectiveEntry, ObjectiveSpec, TrainableFamily, TrainingBatch,
-    checkpoint, filled, is_statistic, options,
+    filled, is_statistic, options,
 };
 use crate::{LanguageModel, Result, VisualSpec};
 
@@ -30,15 +31,17 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
 
 const CAPTIONING: &str = "captioning";
 
-/// Where the language model's tensors begin.
-const LANGUAGE: &str = "lm.";
+/// The share of a prefix that MAGMA leaves out before its norm.
+const MAGMA_DROPOUT: f64 = 0.1;
 
 /// Settings of the objective: the paper's ablations.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Settings {
-    /// What becomes of the language model.
+    /// What becomes of the language model; its adapters are trained in any case.
     language: Language,
+    /// What becomes of the image encoder.
+    encoder: Eyes,
     /// What the model sees in training; the configuration's when absent.
     sight: Option<Sight>,
 }
@@ -50,6 +53,15 @@ enum Language {
     #[default]
     Frozen,
     Finetuned,
+}
+
+/// What becomes of the image encoder: Frozen and MAGMA train it, LiMBeR does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Eyes {
+    #[default]
+    Trained,
+    Frozen,
 }
 
 struct Captioning {
@@ -71,27 +83,37 @@ impl Captioning {
     }
 
     fn model(&self, weights: &Weights) -> Result<Frozen> {
-        Frozen::assemble(&self.form, weights, self.kept(weights)?)
+        let parts = Parts::of(weights);
+        let language = self.kept(&parts.language)?;
+        Frozen::assemble(&self.form, &parts, language)
     }
 
-    /// A frozen language model is prepared once; what is prepared depends on nothing that changes. `None` where it is
-    /// trained.
-    fn kept(&self, weights: &Weights) -> Result<Option<LanguageModel>> {
+    /// A frozen language model, whose tensors are `own`, is prepared once; what is prepared depends on nothing that changes
+    /// but for its adapters, which are read anew. `None` where it is trained.
+    fn kept(&self, own: &Weights) -> Result<Option<LanguageModel>> {
         if self.settings.language == Language::Finetuned {
             return Ok(None);
         }
-        let (spec, own) = (&self.form.language.spec, weights.scope("lm"));
-        let tokens = self.form.language.body(&own).scope(spec.names.tokens);
+        let spec = &self.form.language.spec;
+        let tokens = self.form.language.body(own).scope(spec.names.tokens);
         let table = tokens.tensor("weight", &[spec.vocabulary_size, spec.embedding_width])?;
         let mut kept = self.language.borrow_mut();
         if let Some((of, language)) = kept.as_ref()
             && of.id() == table.id()
         {
-            return Ok(Some(language.clone()));
+            return language.clone().with_adapters(own).map(Some);
         }
         let language = LanguageModel::load(self.form.language.clone(), &own.detached())?;
         *kept = Some((table, language.clone()));
-        Ok(Some(language))
+        language.with_adapters(own).map(Some)
+    }
+
+    fn is_of_adapter(&self, tensor: &str) -> bool {
+        self.form.language.spec.adapter.is_some_and(|adapter| {
+            let places = [adapter.names.down, adapter.names.up];
+            let is_in = |place: &str| tensor.contains(&format!(".{place}."));
+            places.into_iter().any(is_in)
+        })
     }
 
     fn sight(&self) -> Sight {
@@ -106,7 +128,7 @@ impl Objective for Captioning {
 
     fn needs(&self) -> &[Need] {
         match self.form.config.encoder {
-            Encoder::NfResnet => &[Need::Pixels, Need::Caption],
+            Encoder::NfResnet | Encoder::ClipResnet => &[Need::Pixels, Need::Caption],
             Encoder::Precomputed => &[Need::Regions, Need::Caption],
         }
     }
@@ -121,20 +143,41 @@ impl Objective for Captioning {
     }
 
     fn settings(&self) -> Value {
-        json!({ "language": self.settings.language, "sight": self.sight() })
+        let Settings {
+            language, encoder, ..
+        } = self.settings;
+        json!({ "language": language, "encoder": encoder, "sight": self.sight() })
     }
 
     fn stored(&self, device: &Device) -> Result<Vec<Given>> {
-        checkpoint(&self.folder, device)
+        layout::stored(&self.folder, &self.form.config, device)
     }
 
     fn build(&self, weights: &Weights) -> Result<()> {
-        Frozen::assemble(&self.form, weights, None).map(drop)
+        Frozen::assemble(&self.form, &Parts::of(weights), None).map(drop)
     }
 
     fn is_trained(&self, tensor: &str) -> bool {
-        let is_kept = self.settings.language == Language::Frozen && tensor.starts_with(LANGUAGE);
+        let is_below = |places: [&str; 2]| {
+            let rests = places.map(|place| tensor.strip_prefix(place));
+            rests
+                .into_iter()
+                .flatten()
+                .any(|rest| rest.starts_with('.'))
+        };
+        let is_kept = if is_below(LANGUAGES) {
+            self.settings.language == Language::Frozen && !self.is_of_adapter(tensor)
+        } else {
+            self.settings.encoder == Eyes::Frozen && is_below(ENCODERS)
+        };
         !is_kept && !is_statistic(tensor)
+    }
+
+    fn published_dropout(&self) -> f64 {
+        match self.form.config.mapper {
+            Mapper::GridLinearNorm => MAGMA_DROPOUT,
+            Mapper::Linear | Mapper::GridLinear | Mapper::Mlp | Mapper::Transformer => 0.0,
+        }
     }
 
     fn loss(&self, weights: &Weights, batch: &TrainingBatch, _: Seed) -> Result<Loss> {
