@@ -20,20 +20,26 @@
 //! not at the first block, so that no later row can contradict them.
 
 mod diagnose;
+mod engine;
 mod files;
 mod parquet;
 mod plain;
 mod problem;
+mod reader;
 mod rows;
-mod scan;
 mod scratch;
+mod select;
+#[cfg(test)]
+mod tests;
+mod txt;
 mod types;
 
+pub use engine::TABLE_THREADS;
 pub use files::InputFormat;
 pub(crate) use files::{InputFile, find, is_pattern};
 pub(crate) use parquet::read_columns;
 pub use problem::{Part, PartProblem, TableProblem};
+pub(crate) use reader::TableReader;
 pub(crate) use rows::{Row, ShardRows};
-pub use scan::TABLE_THREADS;
-pub(crate) use scan::{Columns, TableReader};
 pub(crate) use scratch::Scratch;
+pub(crate) use select::Columns;
