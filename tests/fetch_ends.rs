@@ -17,6 +17,9 @@ use crate::util::{Outcome, Sandbox, files};
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_mins(2);
 
+/// Far less than any deadline here, and more than a busy machine needs to end a program.
+const SOON: Duration = Duration::from_secs(30);
+
 /// Rows of a shard, and shards of the table.
 const ROWS: usize = 10;
 const SHARDS: usize = 6;
@@ -208,6 +211,19 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.status.success(), "{sent:?}");
 }
 
+/// The end of a program that was told to end, which is not to wait for any server.
+fn end_of(mut child: Child) -> Outcome {
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > SOON {
+            child.kill().unwrap();
+            panic!("still there after {SOON:?}");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Outcome::of(&child.wait_with_output().unwrap())
+}
+
 fn shell(line: &str) -> Output {
     Command::new("sh").args(["-c", line]).output().unwrap()
 }
@@ -228,7 +244,7 @@ fn a_signal_ends_at_a_sample_edge_and_the_same_command_goes_on() {
         world.gate.await_somebody();
         await_finished(&out, 2);
         signal(&child, name);
-        let ended = Outcome::of(&child.wait_with_output().unwrap()).expect(code);
+        let ended = end_of(child).expect(code);
         assert!(
             ended
                 .stdout
@@ -238,6 +254,39 @@ fn a_signal_ends_at_a_sample_edge_and_the_same_command_goes_on() {
         assert_eq!(finished(&out), 2);
         holds_nothing_half_done(&out);
         world.goes_on(&out);
+    }
+}
+
+#[test]
+fn a_signal_waits_for_no_server() {
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let sandbox = Sandbox::new();
+        sandbox.write("site/row.jpg", picture(60, 50, Seed(1)));
+        let server = Server::start(sandbox.path("site")).unwrap();
+        let mut urls = format!("{}\n", server.url("/row.jpg"));
+        // Without an answer, in the middle of a body, of a body that never ends, and rows that wait for their turn.
+        for row in 0..40 {
+            for fault in ["stall", "stall-body", "drip"] {
+                writeln!(urls, "{}", server.url(&format!("/fault/{fault}?row={row}"))).unwrap();
+            }
+        }
+        sandbox.write("urls.txt", urls);
+        let child = sandbox
+            .command(
+                "fetch urls.txt --out out --number-sample-per-shard 1 --allow-private-addresses --timeout 600 \
+                 --min-bytes-per-second 0 --obey-robots-txt"
+                    .split_whitespace(),
+            )
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = sandbox.path("out");
+        await_finished(&out, 1);
+        signal(&child, name);
+        end_of(child).expect(code);
+        assert_eq!(finished(&out), 1);
+        holds_nothing_half_done(&out);
     }
 }
 
@@ -257,8 +306,7 @@ fn a_worker_that_is_told_to_end_gives_its_shard_back() {
     let out = world.sandbox.path("out");
     await_finished(&out, 2);
     signal(&child, "TERM");
-    let ended = child.wait_with_output().unwrap();
-    assert_eq!(ended.status.code(), Some(143));
+    end_of(child).expect(143);
     world.gate.open();
     // A lease that was left behind would keep the others away for minutes.
     run("fetch work out").expect(0);

@@ -11,16 +11,19 @@
 //!                                        writer (the caller's thread): row order, one shard at a time
 //! ```
 //!
-//! Rows are admitted in order, and only while outcomes that wait for their turn take less than their
+//! Rows are admitted in order and begin in order, and only while outcomes that wait for their turn take less than their
 //! share of memory; the oldest row is always admitted already, so the writer never waits for a row that
 //! waits for the writer. A row whose task or thread fails still gets an outcome from its ticket.
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,7 +32,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use sightline_core::{Progress, ShardId};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc as queue, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, unconstrained};
 use tokio::time::interval;
 
 use crate::client::Client;
@@ -506,7 +509,10 @@ async fn admit(
                     _permit: permit,
                 };
                 number += 1;
-                tasks.spawn(fetch_row(Arc::clone(&rows), at, ticket));
+                let mut row = Box::pin(fetch_row(Arc::clone(&rows), at, ticket));
+                if !begins(row.as_mut()).await {
+                    tasks.spawn(row);
+                }
                 while tasks.try_join_next().is_some() {}
             }
         }
@@ -517,6 +523,15 @@ async fn admit(
         _ = cancelled.wait_for(|cancelled| *cancelled) => {}
     }
     tasks.shutdown().await;
+}
+
+/// Takes the first step of a row here, and says whether that was all. Tasks take their first steps in any order, and a row
+/// that waits for its host or a connection waits behind those that asked before it: rows of slow servers from far behind would
+/// be in front of those that the writer needs next.
+async fn begins(mut row: Pin<&mut impl Future<Output = ()>>) -> bool {
+    let step = poll_fn(|context| Poll::Ready(row.as_mut().poll(context).is_ready()));
+    // With its budget spent, the runtime would end the step before the row stands in a queue.
+    unconstrained(step).await
 }
 
 /// Fetches the row at `at` of `rows`.

@@ -11,6 +11,7 @@ mod filter;
 mod hub;
 mod join;
 mod layout;
+mod order;
 mod resume;
 mod stores;
 mod table;
