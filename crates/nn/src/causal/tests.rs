@@ -181,3 +181,53 @@ fn prompts_are_filled_up_in_front() {
     assert_eq!(present, Some(vec![vec![0, 0, 1], vec![1, 1, 1]]));
     assert_eq!(padded_left(&[ones(2), ones(2)]).unwrap().1, None);
 }
+
+#[test]
+fn adapters_of_zeros_change_nothing_and_others_are_read_anew() {
+    let adapter = AdapterSpec {
+        hidden: 3,
+        names: AdapterNames {
+            expand: example().names.expand,
+            contract: example().names.contract,
+            down: "down",
+            up: "up",
+        },
+    };
+    let weights = Weights::random(Seed(3), &Device::Cpu);
+    let mut zeros = std::collections::BTreeMap::new();
+    for layer in 0..example().depth {
+        for (name, shape) in [
+            ("down.weight", vec![3, 8]),
+            ("down.bias", vec![3]),
+            ("up.weight", vec![8, 3]),
+            ("up.bias", vec![8]),
+        ] {
+            let zero = Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+            zeros.insert(format!("h.{layer}.{name}"), zero);
+        }
+    }
+    let zeros = Weights::of_tensors(zeros, &Device::Cpu);
+    for spec in forms() {
+        let plain = model(&spec);
+        let adapted = model(&CausalSpec {
+            adapter: Some(adapter),
+            ..spec.clone()
+        });
+        let embeds = plain.embed(&[vec![1, 2, 3]]).unwrap();
+        let states = |model: &CausalTransformer| model.forward(&embeds, None).unwrap();
+        let silent = adapted.with_adapters(&zeros).unwrap();
+        assert!(
+            distance(&states(&plain), &states(&silent)) < 1e-6,
+            "{spec:?}"
+        );
+        assert!(
+            distance(&states(&plain), &states(&adapted)) > 1e-5,
+            "{spec:?}"
+        );
+        let again = silent.with_adapters(&weights).unwrap();
+        assert!(
+            distance(&states(&adapted), &states(&again)) < 1e-6,
+            "{spec:?}"
+        );
+    }
+}
