@@ -122,7 +122,8 @@ class Layer(nn.Module):
         """`[B, T, WIDTH]`; everybody looks at everything."""
         y = self.norm1(x)
         keys, values = self.attn["to_keys_values"](y).chunk(2, dim=-1)
-        split = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.attn["to_queries"](y), keys, values))
+        parts = (self.attn["to_queries"](y), keys, values)
+        split = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         seen = functional.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
         x = x + self.attn["project"](seen)
         return x + self.mlp["fc2"](self.mlp["fc1"](self.norm2(x)).relu())
@@ -202,20 +203,20 @@ def language_config(model: Any) -> dict[str, Any]:
 
 
 def scatter(model: nn.Module) -> None:
-    """Random values in every tensor, the statistics of norms included, so that nothing is 0 or 1 by chance; f16 holds them."""
-    with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+    """Random values in every tensor, the statistics of norms included, that are 0 or 1 nowhere; f16 holds them."""
+    for module in model.modules():
+        is_norm = isinstance(module, nn.LayerNorm | nn.BatchNorm2d)
+        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        for name, tensor in own:
             if not tensor.is_floating_point():
                 continue
-            if name.endswith("running_var"):
+            if name == "running_var":
                 tensor.uniform_(0.5, 1.5)
             elif tensor.ndim == 1:
-                tensor.normal_(std=0.1)
-                if "norm" in name.lower() or ".bn" in name or ".ln" in name or name.startswith(("bn", "ln", "downsample.1")):
-                    tensor.add_(1.0 if name.endswith("weight") else 0.0)
+                tensor.normal_(mean=1.0 if is_norm and name == "weight" else 0.0, std=0.1)
             else:
-                fan_in = tensor[0].numel() if tensor.ndim > 1 else 1
-                tensor.normal_(std=(2.0 / fan_in) ** 0.5 if tensor.ndim == 4 else 0.25)
+                # Of convolutions so that maps keep their size.
+                tensor.normal_(std=(2.0 / tensor[0].numel()) ** 0.5 if tensor.ndim == 4 else 0.25)
             tensor.copy_(tensor.half())
     model.eval()
 
@@ -361,7 +362,7 @@ def magma() -> Case:
     half = {tensor.data_ptr(): tensor.half() for tensor in weights.values()}
     weights = {name: half[tensor.data_ptr()] for name, tensor in weights.items()}
     told = {"pixel_values": pixels, "visual_prefix": norm(proj(network(pixels)))}
-    return "MAGMA: CLIP's last map, one linear map and a norm, over GPT-J with adapters", config, weights, told, language
+    return "MAGMA: CLIP's last map, a linear map and a norm, over GPT-J with adapters", config, weights, told, language
 
 
 README = """# Frozen fixture: {name}
