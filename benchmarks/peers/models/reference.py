@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import writing
+
 LEAST, MOST = 1, 20
 STATUS = Path("/proc/self/status")
 
@@ -123,6 +125,11 @@ WORKLOADS: dict[str, Callable[[Path, dict[str, Any]], Run]] = {
     "visualbert": visualbert,
     "r50": r50,
     "captions": captions,
+    "gpt2": writing.language,
+    "pythia": writing.language,
+    "flamingo": writing.flamingo,
+    "magic": writing.magic,
+    "asif": writing.asif,
 }
 
 

@@ -161,7 +161,9 @@ def markdown(document: Run) -> str:
             *document["notes"],
             "Peers: transformers with its default attention (`sdpa` for CLIP), torch's eager mode under "
             "`inference_mode`; ResNet-50 of torchvision in the memory layout that is faster; VirTex's decoder as "
-            "published, which computes every caption so far anew in each step.",
+            "published, which computes every caption so far anew in each step. GPT-2 and Pythia write in transformers' "
+            "`generate`, Flamingo in a loop over its blocks with their cache, MAGIC by the published procedure over the "
+            "same cache; ASIF's peer is one product and torch's `topk`.",
             f"## Targets\n\n{targets(document)}",
             *tables,
             checked(document["checks"]),

@@ -1,4 +1,4 @@
-"""Times our models against transformers, torchvision and VirTex's decoder in torch, on random weights of full size.
+"""Times our models against transformers, torchvision and published procedures in torch, on random weights of full size.
 
     setup.sh && cargo build --release -p sightline-models --example peers && run.py
 
@@ -151,7 +151,9 @@ def environment(threads: int) -> dict[str, str]:
 
 def read_all(folder: Path) -> None:
     """Brings the files of a folder into the page cache."""
-    for file in folder.iterdir():
+    for file in folder.rglob("*"):
+        if not file.is_file():
+            continue
         with file.open("rb") as opened:
             while opened.read(1 << 24):
                 pass

@@ -27,6 +27,7 @@ class Workload:
 
 TRANSFORMER = {1: 1.3, 8: 1.0, 32: 1.0}
 CONVOLUTIONAL = {1: 0.7, 8: 0.7}
+WRITING = {1: 1.0, 8: 1.0}
 
 WORKLOADS = (
     Workload(
@@ -76,6 +77,55 @@ WORKLOADS = (
         {1: 10.0},
         batches=(1, 8),
         peer_batches=(1,),
+    ),
+    Workload(
+        "gpt2",
+        "GPT-2 small, prompts of 16 tokens to 64 more, greedy with a cache",
+        "texts",
+        "gpt2",
+        "ids",
+        0.0,
+        WRITING,
+        batches=(1, 8),
+    ),
+    Workload(
+        "pythia",
+        "Pythia-160m, prompts of 16 tokens to 64 more, greedy with a cache",
+        "texts",
+        "pythia",
+        "ids",
+        0.0,
+        WRITING,
+        batches=(1, 8),
+    ),
+    Workload(
+        "flamingo",
+        "Flamingo of the tiny zoo's size, an image of 64×64 and 8 tokens to 20 more, greedy with a cache",
+        "captions",
+        "flamingo",
+        "ids",
+        0.0,
+        WRITING,
+        batches=(1, 8),
+    ),
+    Workload(
+        "magic",
+        "MAGIC: GPT-2 small and CLIP ViT-B/32, images of 224×224 to captions of 15 tokens, 45 candidates",
+        "captions",
+        "magic",
+        "ids",
+        0.0,
+        {1: 1.0},
+        batches=(1,),
+    ),
+    Workload(
+        "asif",
+        "ASIF: vectors of 512 values to the nearest 800 of 100,000 anchors",
+        "queries",
+        "asif",
+        "ids",
+        0.0,
+        TRANSFORMER,
     ),
 )
 

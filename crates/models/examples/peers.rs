@@ -23,10 +23,15 @@ use candle_core::{DType, Device, Tensor};
 use mimalloc::MiMalloc;
 use serde_json::{Value, json};
 use sightline_core::Seed;
+use sightline_models::families::asif::{Anchors, Side};
 use sightline_models::families::clip::Clip;
+use sightline_models::families::flamingo::{Flamingo, Tokens};
+use sightline_models::families::magic::Magic;
 use sightline_models::families::virtex::{Parts, Start, VirTex};
 use sightline_models::families::visualbert::{AnswerHead, Head, Inputs, RegionInputs, VisualBert};
-use sightline_models::{DeviceName, Embed, ModelSpec, Precision, TokenizerChoice};
+use sightline_models::{DeviceName, Embed, LanguageModel, ModelSpec, Precision, TokenizerChoice};
+use sightline_nn::causal::{CausalNetwork, Next};
+use sightline_nn::decode::{self, ContrastiveSpec, Greedy};
 use sightline_nn::tower::BertInput;
 use sightline_nn::unit_length;
 
@@ -36,6 +41,12 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Passes over a batch, at least and at most.
 const PASSES: (usize, usize) = (1, 20);
+
+/// Tokens of a text of GPT-2 and Pythia, of Flamingo, and of MAGIC's published search.
+const TOKENS: (usize, usize, usize) = (64, 20, 15);
+
+/// Anchors of ASIF that a query is told by.
+const NEAREST: usize = 800;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -151,8 +162,103 @@ fn workload(arguments: &Arguments, inputs: &Tensors, device: &Device) -> Outcome
             let pixels = input(inputs, "pixels")?;
             Box::new(move |batch| captions(&model, &pixels.narrow(0, 0, batch)?))
         }
+        "gpt2" | "pythia" => {
+            let (folder, precision) = (&arguments.checkpoint, arguments.weights);
+            let config = folder.join("config.json");
+            let model = LanguageModel::open_in(&config, folder, precision, device)?;
+            let prompts = ids(&input(inputs, "prompts")?)?;
+            Box::new(move |batch| texts(&model, &prompts[..batch]))
+        }
+        "flamingo" => {
+            let model = Flamingo::load(&spec, device)?;
+            let pixels = input(inputs, "small_pixels")?;
+            let prompts = ids(&input(inputs, "small_prompts")?)?;
+            Box::new(move |batch| shown(&model, &pixels.narrow(0, 0, batch)?, &prompts[..batch]))
+        }
+        "magic" => {
+            let model = Magic::load(&spec, device)?;
+            let pixels = input(inputs, "pixels")?;
+            Box::new(move |batch| searched(&model, &pixels.narrow(0, 0, batch)?))
+        }
+        "asif" => {
+            let anchors = Anchors::open(&arguments.checkpoint)?;
+            let queries = input(inputs, "queries")?;
+            Box::new(move |batch| nearest(&anchors, &queries.narrow(0, 0, batch)?))
+        }
         other => return Err(format!("unknown workload `{other}`").into()),
     })
+}
+
+/// Ids behind prompts of one length, greedily; none ends.
+fn texts(model: &LanguageModel, prompts: &[Vec<u32>]) -> Outcome<Tensor> {
+    let network = model.transformer();
+    let embeds = network.embed(prompts)?;
+    let (mut reading, hidden) = CausalNetwork::read(network, Next::new(&embeds))?;
+    let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?.squeeze(1)?;
+    let searches = vec![Greedy::new(&[], TOKENS.0); prompts.len()];
+    let found = decode::run(&mut reading, &network.logits(&last)?, searches)?;
+    rows(found.into_iter().map(|mut found| found.swap_remove(0).ids))
+}
+
+/// Ids behind an image each and words, greedily; what stands behind the end is filled up with it.
+fn shown(model: &Flamingo, pixels: &Tensor, prompts: &[Vec<u32>]) -> Outcome<Tensor> {
+    let marks = model.marks();
+    let cells = model.image_tokens(pixels)?.unsqueeze(1)?;
+    let latents = model.resample(&cells, &vec![0; prompts.len()])?;
+    let ids: Vec<Vec<u32>> = prompts
+        .iter()
+        .map(|prompt| [&[marks.image], prompt.as_slice()].concat())
+        .collect();
+    let images: Vec<Vec<u32>> = (0..prompts.len() as u32).map(|row| vec![row]).collect();
+    let tokens = Tokens {
+        ids: &ids,
+        images: &images,
+        latents: &latents,
+    };
+    let searches = vec![Greedy::new(&[marks.end], TOKENS.1); prompts.len()];
+    let found = model.search(tokens, searches)?;
+    rows(found.into_iter().map(|mut found| {
+        let mut ids = found.swap_remove(0).ids;
+        ids.resize(TOKENS.1, marks.end);
+        ids
+    }))
+}
+
+/// Ids of MAGIC's search with its published values for COCO, one image after the other.
+fn searched(model: &Magic, pixels: &Tensor) -> Outcome<Tensor> {
+    let config = model.config();
+    let spec = ContrastiveSpec {
+        candidates: config.k,
+        penalty: config.alpha,
+        judgement: config.beta,
+        ends: Vec::new(),
+        limit: TOKENS.2,
+    };
+    let images = model.clip().embed_images(pixels)?;
+    let mut found = Vec::new();
+    for row in 0..images.dim(0)? {
+        let image = images.get(row)?;
+        let text = model.search(&[config.sos_id], Some(&image), &spec)?;
+        found.push(text.hypothesis.ids);
+    }
+    rows(found.into_iter())
+}
+
+/// Numbers of the nearest anchors, ascending: of cosines that differ by rounding the order is nobody's.
+fn nearest(anchors: &Anchors, queries: &Tensor) -> Outcome<Tensor> {
+    let found = anchors.nearest(Side::Image, queries, NEAREST)?;
+    rows(found.into_iter().map(|near| {
+        let mut numbers: Vec<u32> = near.iter().map(|near| near.anchor as u32).collect();
+        numbers.sort_unstable();
+        numbers
+    }))
+}
+
+/// Rows of ids as a tensor, as torch has them.
+fn rows(found: impl Iterator<Item = Vec<u32>>) -> Outcome<Tensor> {
+    let wide = |ids: Vec<u32>| ids.into_iter().map(i64::from).collect();
+    let found: Vec<Vec<i64>> = found.map(wide).collect();
+    Ok(Tensor::new(found, &Device::Cpu)?)
 }
 
 /// Logits of answers.
@@ -184,11 +290,7 @@ fn captions(model: &VirTex, pixels: &Tensor) -> Outcome<Tensor> {
     let config = model.config();
     let searches = vec![model.beam(5, 2, config.max_decoding_steps); pixels.dim(0)?];
     let found = model.search(&memory, searches, Start::Dropped)?;
-    let rows: Vec<Vec<i64>> = found
-        .iter()
-        .map(|found| found[0].ids.iter().map(|&id| i64::from(id)).collect())
-        .collect();
-    Ok(Tensor::new(rows, &Device::Cpu)?)
+    rows(found.into_iter().map(|mut found| found.swap_remove(0).ids))
 }
 
 fn input(inputs: &Tensors, name: &str) -> Outcome<Tensor> {

@@ -5,7 +5,7 @@
 //!
 //! No weights of the paper are public. `config.json` ([`FrozenConfig`]) names the parts; `encoder.*` has timm's names
 //! for `nf_resnet50`, or OpenAI's for CLIP's residual networks, `mapper.*` is ours, `clip_project.*` is ClipCap's,
-//! `image_prefix.*` MAGMA's, `lm.*` holds the published names of the language model; [`layout`] tells where else they are
+//! `image_prefix.*` MAGMA's, `lm.*` holds the published names of the language model; `layout.rs` tells where else they are
 //! found. A prompt is any row of images and texts.
 
 mod config;
