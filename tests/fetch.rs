@@ -235,3 +235,46 @@ fn a_run_can_be_watched_by_machines_and_looked_at_afterwards() {
     assert_eq!(page.matches("<img ").count(), 12);
     sandbox.sightline("fetch report scenes").expect(2);
 }
+
+#[test]
+fn captions_come_from_another_table_and_rows_that_it_lacks_are_named() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .sightline("synth scenes --out scenes --train 1 --val 1 --test 4")
+        .expect(0);
+    let server = Server::start(sandbox.path("scenes")).unwrap();
+    let table = std::fs::read_to_string(sandbox.path("scenes/urls/test.csv")).unwrap();
+    let urls: Vec<String> = table
+        .lines()
+        .flat_map(|line| line.split(','))
+        .filter_map(|cell| cell.strip_prefix("http://127.0.0.1:8000"))
+        .map(|path| server.url(path))
+        .collect();
+    assert_eq!(urls.len(), 4, "{table}");
+    sandbox.write("urls.txt", urls.join("\n"));
+    let line = |url: &str, text: &str| format!("{{\"place\":\"{url}\",\"text\":\"{text}\"}}\n");
+    let [first, last] = [line(&urls[0], "one"), line(&urls[3], "four")];
+    sandbox.write("texts.jsonl", first + &last + &line(&urls[0], "again"));
+    let ended = sandbox
+        .sightline(
+            "fetch urls.txt --out out --join texts.jsonl --join-key place --join-caption-col text \
+             --allow-private-addresses --image-size 32",
+        )
+        .expect(0);
+    for said in [
+        "  2 rows are not in the joined table: 000000001, 000000002\n",
+        "  1 of the 3 rows of the joined table have a key that an earlier one has, and are not used\n",
+    ] {
+        assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    }
+    let tar = std::fs::read(sandbox.path("out/00000.tar")).unwrap();
+    let holds = |text: &str| {
+        tar.windows(text.len())
+            .any(|bytes| bytes == text.as_bytes())
+    };
+    assert!(holds("\"caption\": \"four\"") && holds("\"caption\": null") && !holds("again"));
+    sandbox
+        .sightline("fetch urls.txt --out out --join texts.jsonl")
+        .expect(2)
+        .says(&["--join-columns: names no column"]);
+}

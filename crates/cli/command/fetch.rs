@@ -14,8 +14,8 @@ use sightline_core::registry::UnknownName;
 use sightline_dataset::index::{IndexSpec, needed_by};
 use sightline_fetch::{
     DedupSpec, FetchSpec, FetchSummary, HashCheck, HashKind, IccMode, IncrementalMode, InputFormat,
-    JoinKey, JoinSpec, Language, Likeness, NetworkSpec, Reencode, RowFilterSpec, fetch,
-    shard_names,
+    JoinKey, JoinSpec, JoinSummary, Language, Likeness, NetworkSpec, Reencode, RowFilterSpec,
+    fetch, shard_names,
 };
 use sightline_imaging::reshape::{ReshapeSpec, ResizeMode};
 use sightline_imaging::resize::opencv::Interpolation;
@@ -31,6 +31,8 @@ use crate::stores::{scratch, shown, stores};
 
 /// Different messages of a status that are printed; the rest is in the status tables.
 const MESSAGES_SHOWN: usize = 10;
+/// Keys of rows without a match that are printed.
+const KEYS_SHOWN: usize = 5;
 
 /// Arguments of `sightline fetch`.
 #[derive(Debug, Args)]
@@ -99,24 +101,24 @@ struct RequestArgs {
     )]
     save_additional_columns: Vec<String>,
 
-    /// Parquet file whose columns are added to the rows, such as what an earlier step knows of them
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "join_columns",
-        help_heading = "Table"
-    )]
+    /// Another table, in any format and place, whose columns are added to the rows, such as what an earlier step knows of
+    /// them; rows that it does not have get nulls and are counted
+    #[arg(long, value_name = "FILE", help_heading = "Table")]
     join: Option<PathBuf>,
 
-    /// What rows have in common with those of --join: its column url, or its column key
+    /// What rows have in common with those of --join: url, the key of the row in the output (key; for tables of the same rows
+    /// in shards of the same size), or a column
     #[arg(
         long,
-        value_enum,
         default_value = "url",
         value_name = "WHAT",
         help_heading = "Table"
     )]
-    join_on: JoinOnArg,
+    join_on: String,
+
+    /// Column of --join that has the same; by default the one that is called like WHAT
+    #[arg(long, value_name = "COLUMN", requires = "join", help_heading = "Table")]
+    join_key: Option<String>,
 
     /// Columns of --join to keep in the metadata
     #[arg(
@@ -127,6 +129,16 @@ struct RequestArgs {
         help_heading = "Table"
     )]
     join_columns: Vec<String>,
+
+    /// Column of --join that holds the captions
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        requires = "join",
+        conflicts_with = "caption_col",
+        help_heading = "Table"
+    )]
+    join_caption_col: Option<String>,
 
     /// Shard format
     #[arg(
@@ -361,6 +373,10 @@ struct RequestArgs {
     #[arg(long, value_name = "MIB", help_heading = "Machine")]
     memory_budget: Option<u64>,
 
+    /// Memory for the columns of --join and 40 bytes for each of its rows, in MiB; a larger table is refused
+    #[arg(long, default_value_t = JoinSpec::MEMORY_BYTES >> 20, value_name = "MIB", help_heading = "Machine")]
+    join_memory: u64,
+
     /// Threads that decode, resize and encode; all cores by default
     #[arg(long, value_name = "N", help_heading = "Machine")]
     image_threads: Option<usize>,
@@ -411,14 +427,6 @@ enum DecodeArg {
     Exact,
     /// Large photos at a half, a quarter or an eighth, as long as no side is shorter than the size; other pixels, sooner
     Fast,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum JoinOnArg {
-    /// The URL
-    Url,
-    /// The key of the row in the output, for tables of the same rows in shards of the same size
-    Key,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -510,13 +518,11 @@ impl RequestArgs {
         spec.save_additional_columns
             .clone_from(&self.save_additional_columns);
         spec.join = self.join.as_ref().map(|path| JoinSpec {
-            path: path.clone(),
-            on: match self.join_on {
-                JoinOnArg::Url => JoinKey::Url,
-                JoinOnArg::Key => JoinKey::Key,
-            },
+            column: self.join_key.clone(),
             columns: self.join_columns.clone(),
-            sha256: None,
+            caption: self.join_caption_col.clone(),
+            memory_bytes: self.join_memory.saturating_mul(1 << 20),
+            ..JoinSpec::new(path, self.join_on())
         });
         spec.output_format.clone_from(&self.output_format);
         spec.number_sample_per_shard = self.number_sample_per_shard;
@@ -572,6 +578,14 @@ impl RequestArgs {
         spec.stores = stores();
         spec.scratch = Some(scratch());
         spec
+    }
+
+    fn join_on(&self) -> JoinKey {
+        match self.join_on.as_str() {
+            "url" => JoinKey::Url,
+            "key" => JoinKey::Key,
+            column => JoinKey::Column(column.to_owned()),
+        }
     }
 
     fn dedup(&self) -> DedupSpec {
@@ -745,6 +759,9 @@ fn rows(summary: &FetchSummary) -> String {
     if summary.duplicates > 0 {
         let _ = writeln!(text, "  {} images were there already", summary.duplicates);
     }
+    if let Some(join) = &summary.join {
+        text.push_str(&joined(join));
+    }
     for (status, messages) in &summary.failures {
         let mut messages: Vec<(&String, &u64)> = messages.iter().collect();
         messages.sort_by_key(|(message, n)| (std::cmp::Reverse(**n), *message));
@@ -755,6 +772,31 @@ fn rows(summary: &FetchSummary) -> String {
             let rest = messages.len() - MESSAGES_SHOWN;
             let _ = writeln!(text, "  and {rest} other messages; see the status tables");
         }
+    }
+    text
+}
+
+/// Which rows the joined table did not have, and which of its own it had twice.
+fn joined(join: &JoinSummary) -> String {
+    let mut text = format!("  {} rows are not in the joined table", join.unmatched);
+    let keys = join.unmatched_keys.iter().take(KEYS_SHOWN);
+    let keys: Vec<&str> = keys.map(String::as_str).collect();
+    if !keys.is_empty() {
+        let is_all = keys.len() as u64 == join.unmatched;
+        let _ = write!(
+            text,
+            ": {}{}",
+            keys.join(", "),
+            if is_all { "" } else { ", …" }
+        );
+    }
+    text.push('\n');
+    if let Some(repeated) = join.table_rows_repeated.filter(|rows| *rows > 0) {
+        let rows = join.table_rows.unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "  {repeated} of the {rows} rows of the joined table have a key that an earlier one has, and are not used"
+        );
     }
     text
 }

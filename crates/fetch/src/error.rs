@@ -93,6 +93,16 @@ pub enum Error {
         /// Why not.
         problem: &'static str,
     },
+    /// A table whose joined columns take more memory than they may.
+    #[error("joined table `{}` needs more than {limit_mib} MiB of memory, {rows} rows of it do", path.display())]
+    JoinTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The rows that were read.
+        rows: u64,
+        /// The limit.
+        limit_mib: u64,
+    },
     /// A column asked for twice, or under a name that the status table uses itself.
     #[error("column `{column}` cannot be saved: {problem}")]
     SavedColumn {
@@ -329,7 +339,7 @@ impl Hint for Error {
                     hints.push(format!("Did you mean {}?", names.join(" or ")));
                 }
                 hints.push(
-                    "--url-col, --caption-col and --save-additional-columns name the columns."
+                    "--url-col, --caption-col and --save-additional-columns name the columns; those of a joined table --join-key, --join-columns and --join-caption-col."
                         .to_owned(),
                 );
                 hints
@@ -337,6 +347,9 @@ impl Hint for Error {
             Self::SavedColumn { .. } => {
                 one("Rename the column in the table, or leave it out of --save-additional-columns.")
             }
+            Self::JoinTooLarge { .. } => one(
+                "Raise --join-memory, join fewer columns, or leave rows out of the table that the list does not have.",
+            ),
             Self::OtherSettings { .. } | Self::ForeignShard { .. } => one(
                 "Use another --out folder, the settings of the first run, or --incremental-mode overwrite to start over.",
             ),

@@ -64,7 +64,7 @@ pub use pipeline::{StopFlag, fetch};
 pub use plan::{FetchPlan, PLAN_FILE, PlannedFile, PlannedShard};
 pub use resume::shard_names;
 pub use spec::{FetchSpec, HashCheck, HashKind, IccMode, IncrementalMode, Reencode};
-pub use stats::FetchSummary;
+pub use stats::{FetchSummary, JoinSummary};
 pub use status::FetchStatus;
 pub use survey::{Survey, survey};
 pub use table::{InputFormat, Part, PartProblem, TABLE_THREADS, TableProblem};

@@ -45,7 +45,7 @@ use crate::plan::{FetchPlan, PlannedShard};
 use crate::process::{Outcome, Processor};
 use crate::resume::Output;
 use crate::spec::FetchSpec;
-use crate::stats::{FetchSummary, ShardStats};
+use crate::stats::{FetchSummary, JoinSummary, ShardStats};
 use crate::status::FetchStatus;
 use crate::table::{self, Columns, InputFile, Scratch, ShardRows, TableProblem, TableReader};
 use crate::writer::{Writer, key};
@@ -94,7 +94,11 @@ pub fn fetch(spec: &FetchSpec, progress: &dyn Progress, stop: &StopFlag) -> Resu
     let files = table::find(&spec.stores, &spec.url_list, spec.input_format)?;
     let mut filter = RowFilter::new(&spec.filter, &spec.stores)?;
     let dedup = Dedup::new(spec, false)?;
-    let join = spec.join.as_ref().map(Join::new).transpose()?;
+    let join = Join::read(spec, &|| stop.is_stopped())?;
+    if join.is_none() && spec.join.is_some() {
+        return Ok(FetchSummary::interrupted());
+    }
+    let joined_rows = join.as_ref().map(JoinSummary::of);
     let spec = &spec.with_earlier(&filter, dedup.as_ref(), join.as_ref());
     let output = Arc::new(Output::open(spec)?);
     let reader = table_reader(spec)?;
@@ -107,7 +111,7 @@ pub fn fetch(spec: &FetchSpec, progress: &dyn Progress, stop: &StopFlag) -> Resu
     let table = move |feed: &Feed| read_table(&files, (&reader, &joined), &mut filter, feed);
     let summary = run(spec, table, (&output, dedup), progress, stop);
     progress.finish();
-    summary
+    Ok(summary?.joined(joined_rows))
 }
 
 /// Makes the shards `wanted` of `plan`, as far as they are not finished and no other worker is making them.
@@ -120,7 +124,12 @@ pub(crate) fn run_planned(
     let spec = &plan.spec;
     let mut filter = RowFilter::new(&spec.filter, &spec.stores)?;
     let dedup = Dedup::new(spec, true)?;
-    let joined = Joined::new(spec.join.as_ref().map(Join::new).transpose()?, spec);
+    let join = Join::read(spec, &|| stop.is_stopped())?;
+    if join.is_none() && spec.join.is_some() {
+        return Ok(FetchSummary::interrupted());
+    }
+    let joined_rows = join.as_ref().map(JoinSummary::of);
+    let joined = Joined::new(join, spec);
     let output = Arc::new(Output::open_shared(spec)?);
     let reader = table_reader(spec)?;
     // By file, each in the order in which it is first wanted.
@@ -151,7 +160,8 @@ pub(crate) fn run_planned(
         }
         Ok(())
     };
-    run(spec, table, (&output, dedup), progress, stop)
+    let summary = run(spec, table, (&output, dedup), progress, stop)?;
+    Ok(summary.joined(joined_rows))
 }
 
 /// Reads the table of a request.
@@ -161,6 +171,10 @@ pub(crate) fn table_reader(spec: &FetchSpec) -> Result<TableReader> {
         caption: spec.caption_col.clone(),
         additional: spec.saved_columns(),
         check: spec.verify_hash.as_ref().map(|check| check.column.clone()),
+        join: spec
+            .join
+            .as_ref()
+            .and_then(|join| join.own_column().map(str::to_owned)),
     };
     let rows = usize::try_from(spec.number_sample_per_shard)
         .ok()
@@ -374,12 +388,13 @@ impl Joined {
     /// The rows in `frame`, which are those of shard `id`.
     fn rows(&self, file: &InputFile, mut frame: DataFrame, id: ShardId) -> Result<ShardRows> {
         let key = |at| key(&self.spec, id, at).map_or(String::new(), |key| key.to_string());
-        let added = match &self.join {
-            Some(join) => join.add(&mut frame, self.kept, &key),
-            None => Ok(()),
-        };
-        added
-            .and_then(|()| ShardRows::new(id, frame))
+        let join = self.join.as_ref();
+        join.map(|join| join.add(&mut frame, self.kept, &key))
+            .transpose()
+            .and_then(|unmatched| {
+                let rows = ShardRows::new(id, frame)?;
+                Ok(ShardRows { unmatched, ..rows })
+            })
             .map_err(|e| Error::Table {
                 path: file.path.clone(),
                 format: file.format.as_str(),

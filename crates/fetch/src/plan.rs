@@ -86,13 +86,15 @@ impl FetchPlan {
                 problem: "the workers of a plan do not see each other's rows".to_owned(),
             });
         }
-        if spec
-            .url_list
-            .to_str()
-            .is_some_and(|list| is_address(&spec.url_list) && list.contains('?'))
-        {
+        let joined = spec.join.iter().map(|join| ("--join", &join.path));
+        for (field, path) in [("URL_LIST", &spec.url_list)].into_iter().chain(joined) {
+            let has_query =
+                is_address(path) && path.to_str().is_some_and(|list| list.contains('?'));
+            if !has_query {
+                continue;
+            }
             return Err(Error::Spec {
-                field: "URL_LIST",
+                field,
                 problem: "a plan would show the query of the address, which may be a signature, to every worker".to_owned(),
             });
         }
@@ -116,7 +118,7 @@ impl FetchPlan {
         spec = spec.with_earlier(
             &RowFilter::new(&spec.filter, &spec.stores)?,
             Dedup::new(&spec, true)?.as_ref(),
-            spec.join.as_ref().map(Join::new).transpose()?.as_ref(),
+            Join::read(&spec, &|| false)?.as_ref(),
         );
         let inputs = table::find(&spec.stores, &spec.url_list, spec.input_format)?;
         let reader = table_reader(&spec)?;

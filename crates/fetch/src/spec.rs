@@ -223,7 +223,7 @@ impl FetchSpec {
     ) -> Self {
         let mut spec = self.clone();
         if let (Some(spec), Some(join)) = (&mut spec.join, join) {
-            spec.sha256 = Some(join.digest());
+            spec.sha256 = Some(join.digest);
         }
         spec.filter.earlier = filter.earlier();
         spec.dedup.earlier = dedup.and_then(Dedup::earlier);
@@ -253,6 +253,12 @@ impl FetchSpec {
                 .cloned(),
         );
         columns
+    }
+
+    /// Whether there is a column of captions, in the table or the one that is joined.
+    pub(crate) fn has_captions(&self) -> bool {
+        let joined = self.join.as_ref().and_then(|join| join.caption.as_ref());
+        self.caption_col.is_some() || joined.is_some()
     }
 
     /// Digits of a sample's number within its shard.
@@ -286,7 +292,7 @@ impl FetchSpec {
             &mut settings,
             "",
             json!({
-                "caption": self.caption_col.is_some(),
+                "caption": self.has_captions(),
                 "save_additional_columns": self.saved_columns(),
                 "output_format": self.output_format,
                 "number_sample_per_shard": self.number_sample_per_shard,
@@ -330,15 +336,20 @@ impl FetchSpec {
         if self.icc != IccMode::Drop {
             settings.insert("icc".to_owned(), json!(self.icc));
         }
-        if let Some(JoinSpec {
-            on,
-            columns,
-            sha256,
-            ..
-        }) = &self.join
-        {
-            let join = json!({ "on": on, "columns": columns, "sha256": sha256 });
-            flatten(&mut settings, "join", join);
+        if let Some(join) = &self.join {
+            let JoinSpec {
+                on,
+                columns,
+                sha256,
+                ..
+            } = join;
+            let common = json!({ "on": on, "columns": columns, "sha256": sha256 });
+            flatten(&mut settings, "join", common);
+            for (name, column) in [("column", &join.column), ("caption", &join.caption)] {
+                if let Some(column) = column {
+                    settings.insert(format!("join.{name}"), json!(column));
+                }
+            }
         }
         settings
     }
@@ -364,8 +375,12 @@ impl FetchSpec {
         }
         self.dedup.validate(self)?;
         if let Some(join) = &self.join {
-            if join.columns.is_empty() {
+            if join.columns.is_empty() && join.caption.is_none() {
                 return refuse("--join-columns", "names no column".to_owned());
+            }
+            if join.caption.is_some() && self.caption_col.is_some() {
+                let problem = "captions are in the table already, in the column of --caption-col";
+                return refuse("--join-caption-col", problem.to_owned());
             }
             if join.on == JoinKey::Key && self.incremental_mode == IncrementalMode::Extend {
                 let problem =
@@ -373,7 +388,7 @@ impl FetchSpec {
                 return refuse("--join-on", problem.to_owned());
             }
         }
-        if self.filter.needs_captions() && self.caption_col.is_none() {
+        if self.filter.needs_captions() && !self.has_captions() {
             return refuse(
                 "--caption-col",
                 "captions can be filtered only where there is a column of them".to_owned(),
@@ -448,7 +463,7 @@ impl FetchSpec {
             let problem = if saved[..at].contains(column) {
                 "it is named twice"
             } else if OURS.contains(&column.as_str())
-                || (column == "caption" && self.caption_col.is_some())
+                || (column == "caption" && self.has_captions())
                 || (column == EXIF && self.extract_exif)
                 || (column == PHASH && self.dedup.needs_looks())
                 || (column == DUPLICATE_OF && self.dedup.is_wanted())

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use sightline_core::{Digest, Metadata};
 use sightline_shard::{ShardSummary, python_json};
 
+use crate::join::Join;
 use crate::status::FetchStatus;
 
 /// Version of the field `sightline` and of [`FetchSummary`].
@@ -62,6 +63,17 @@ pub(crate) struct Origin {
     pub(crate) latency: Vec<u64>,
     /// Failed rows by status and message.
     pub(crate) failures: BTreeMap<FetchStatus, BTreeMap<String, u64>>,
+    /// Rows that the joined table does not have, where one is joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unmatched: Option<UnmatchedRows>,
+}
+
+/// Rows of a shard that the joined table does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnmatchedRows {
+    pub(crate) rows: u64,
+    /// Keys of the first of them.
+    pub(crate) keys: Vec<String>,
 }
 
 /// Bins of latencies, each twice as wide as the one before.
@@ -105,6 +117,7 @@ impl Origin {
             bytes_downloaded: counts.bytes_downloaded,
             latency: counts.latency.to_vec(),
             failures: counts.failures(),
+            unmatched: None,
         }
     }
 }
@@ -269,6 +282,46 @@ pub struct FetchSummary {
     pub wall_seconds: f64,
     /// Images that this run put into shards, each second.
     pub images_per_second: f64,
+    /// What became of the rows of another table, where one is joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<JoinSummary>,
+}
+
+/// How two tables fit together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinSummary {
+    /// Rows of finished shards, now and before, that the joined table does not have.
+    pub unmatched: u64,
+    /// Keys of some of them, in order.
+    pub unmatched_keys: Vec<String>,
+    /// Rows of the joined table; not known where it is not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_rows: Option<u64>,
+    /// Of these, rows whose key an earlier one has, which are not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_rows_repeated: Option<u64>,
+}
+
+impl JoinSummary {
+    /// Keys that are named.
+    const NAMED: usize = 10;
+
+    /// Of a table, before any row.
+    pub(crate) fn of(join: &Join) -> Self {
+        Self {
+            table_rows: Some(join.rows),
+            table_rows_repeated: Some(join.repeated),
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, unmatched: &UnmatchedRows) {
+        self.unmatched += unmatched.rows;
+        self.unmatched_keys.extend(unmatched.keys.iter().cloned());
+        // Shards that were finished before are told of first, whatever their number is.
+        self.unmatched_keys.sort_unstable();
+        self.unmatched_keys.truncate(Self::NAMED);
+    }
 }
 
 impl FetchSummary {
@@ -296,6 +349,9 @@ impl FetchSummary {
         if !skipped {
             self.bytes_downloaded += origin.bytes_downloaded;
         }
+        if let Some(unmatched) = &origin.unmatched {
+            self.join.get_or_insert_default().add(unmatched);
+        }
         let duplicates = origin.failures.get(&FetchStatus::Duplicate);
         self.duplicates += duplicates.map_or(0, |messages| messages.values().sum());
         for (status, messages) in &origin.failures {
@@ -307,6 +363,24 @@ impl FetchSummary {
                 }
             }
         }
+    }
+
+    /// Of a run that was stopped before its first row.
+    pub(crate) fn interrupted() -> Self {
+        Self {
+            interrupted: true,
+            ..Self::new()
+        }
+    }
+
+    /// With what the other table says of itself.
+    pub(crate) fn joined(mut self, table: Option<JoinSummary>) -> Self {
+        if let Some(table) = table {
+            let join = self.join.get_or_insert_default();
+            join.table_rows = table.table_rows;
+            join.table_rows_repeated = table.table_rows_repeated;
+        }
+        self
     }
 
     /// Closes the summary of a run that took `wall` and made `images`.

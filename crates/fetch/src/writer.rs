@@ -15,12 +15,12 @@ use crate::error::{Error, Result};
 use crate::layout::{Layout, table_name};
 use crate::pipeline::{Begun, Event, Shared, StopFlag};
 use crate::process::Outcome;
-use crate::resume::{Output, stats_name};
-use crate::spec::{FetchSpec, SHARD_DIGITS};
-use crate::stats::{Counts, FetchSummary, Origin, ShardStats};
+use crate::resume::Output;
+use crate::spec::FetchSpec;
+use crate::stats::{Counts, FetchSummary, Origin, ShardStats, UnmatchedRows};
 use crate::status::FetchStatus;
 use crate::status_table::StatusTable;
-use crate::table::Row;
+use crate::table::{Row, ShardRows};
 
 /// How often the stop flag is looked at while nothing arrives.
 const POLL: Duration = Duration::from_millis(50);
@@ -246,6 +246,7 @@ impl<'a> Writer<'a> {
             (summary, table_len_bytes),
             &counts,
         );
+        origin.unmatched = self.unmatched(rows)?;
         let stats = ShardStats::new(&counts, started, clock.elapsed(), origin);
         let name = stats_name(rows.id);
         let text = stats.to_text().map_err(|e| Error::Output {
@@ -265,6 +266,23 @@ impl<'a> Writer<'a> {
         self.progress
             .facts(self.meter.facts(self.shared.connections()));
         Ok(())
+    }
+}
+
+impl Writer<'_> {
+    /// The rows of a shard that the joined table does not have, by key.
+    fn unmatched(&self, rows: &ShardRows) -> Result<Option<UnmatchedRows>> {
+        let Some(unmatched) = &rows.unmatched else {
+            return Ok(None);
+        };
+        let first = unmatched.first.iter();
+        let keys: Result<_> = first
+            .map(|&at| Ok(key(self.spec, rows.id, at)?.to_string()))
+            .collect();
+        Ok(Some(UnmatchedRows {
+            rows: unmatched.rows,
+            keys: keys?,
+        }))
     }
 }
 

@@ -79,7 +79,7 @@ impl Refusal {
 
 impl TableProblem {
     /// The error that says so of `file`.
-    pub(super) fn of(self, file: &InputFile) -> Error {
+    pub(crate) fn of(self, file: &InputFile) -> Error {
         Error::Table {
             path: file.path.clone(),
             format: file.format.as_str(),

@@ -101,6 +101,12 @@ impl InputFile {
         self.local.as_deref().unwrap_or(&self.path)
     }
 
+    /// Whether it is read where it lies, and needs no room for a copy.
+    pub(crate) fn is_read_in_place(&self) -> bool {
+        let is_rewritten = self.gzip || self.format == InputFormat::Json;
+        !is_rewritten && self.origin.is_none()
+    }
+
     /// Whether rows can be read without those before them.
     pub(crate) fn can_seek(&self) -> bool {
         self.format == InputFormat::Parquet && !self.gzip

@@ -4,25 +4,20 @@
 //! itself: it may ask for 2⁶¹ bytes and end the process. The reader of `sightline_shard` checks first, so whatever the bytes
 //! are, there is every row or an error. It also begins at any row, passing over whole row groups.
 
-use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 
 use polars::prelude::*;
 use sightline_shard::Problem;
 use sightline_shard::columns::{Cell, Kind, Next, Table, Unit};
-use sightline_store::{FileAt, Stores};
+use sightline_store::FileAt;
 
 use super::diagnose::parquet;
-use super::files::{InputFile, InputFormat};
+use super::files::InputFile;
 use super::plain::Plain;
 use super::problem::TableProblem;
 use super::reader::TableReader;
-use super::scratch::Scratch;
-use super::select::Columns;
 use super::types::storable;
 use crate::error::{Error, Result};
-use crate::join::ON;
 
 /// Values that are gathered before a part of a batch becomes columns, so that a row takes its plain size soon.
 const GATHERED: usize = 1 << 16;
@@ -152,39 +147,6 @@ impl TableReader {
         }
         DataFrame::new_infer_height(columns)
     }
-}
-
-/// The columns `names` of the Parquet file `path`, and `on` as text under the name [`ON`], in memory as a whole.
-pub(crate) fn read_columns(path: &Path, on: &str, names: &[String]) -> Result<DataFrame> {
-    let file = InputFile::new(path.to_owned(), InputFormat::Parquet, false);
-    let columns = Columns {
-        url: on.to_owned(),
-        caption: None,
-        additional: names.to_vec(),
-        check: None,
-    };
-    let reader = TableReader::new(
-        columns,
-        NonZeroUsize::MAX,
-        Scratch::at(Path::new(".")),
-        &Stores::default(),
-    );
-    let mut all = None;
-    reader.read(&file, &|| false, &mut |frame| {
-        all = Some(frame);
-        Ok(true)
-    })?;
-    let mut frame = if let Some(frame) = all {
-        frame
-    } else {
-        let empty = names.iter().map(String::as_str).chain(["url"]);
-        let empty = empty.map(|name| Column::new_empty(name.into(), &DataType::String));
-        DataFrame::new_infer_height(empty.collect()).map_err(|e| failed(&file, &e))?
-    };
-    frame
-        .rename("url", ON.into())
-        .map_err(|e| failed(&file, &e))?;
-    Ok(frame)
 }
 
 fn failed(file: &InputFile, error: &PolarsError) -> Error {

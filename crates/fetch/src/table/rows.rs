@@ -5,6 +5,8 @@ use serde_json::{Number, Value};
 use sightline_core::digest::Hasher;
 use sightline_core::{Digest, Metadata, ShardId};
 
+use crate::join::Unmatched;
+
 /// The rows of one shard, in order.
 #[derive(Debug)]
 pub(crate) struct ShardRows {
@@ -16,6 +18,8 @@ pub(crate) struct ShardRows {
     pub(crate) rows: Vec<Row>,
     /// Digest of all rows' content with the names of the columns.
     pub(crate) digest: Digest,
+    /// Rows that the other table does not have, where there is one.
+    pub(crate) unmatched: Option<Unmatched>,
 }
 
 /// One row.
@@ -35,6 +39,8 @@ pub(crate) struct Row {
 
 /// Name of the column of [`Row::check`], which is not kept. Saved columns cannot be called so.
 pub(super) const CHECK: &str = "__check";
+/// Name of the column of [`Columns::join`](super::Columns::join), which is not kept either.
+pub(crate) const JOIN: &str = "__join";
 
 impl ShardRows {
     /// The rows in `frame`, whose columns have the names of the status table.
@@ -79,6 +85,7 @@ impl ShardRows {
             rows,
             digest: hasher.finish(),
             frame,
+            unmatched: None,
         })
     }
 }

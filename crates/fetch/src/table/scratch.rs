@@ -36,6 +36,16 @@ impl Scratch {
                 problem: "an output in an object store needs a local folder for tables".to_owned(),
             });
         };
+        Self::own(parent)
+    }
+
+    /// Room for the table that is joined, which is read before there is an output folder.
+    pub(crate) fn of_join(spec: &FetchSpec) -> Result<Self> {
+        let parent = spec.scratch.clone();
+        Self::own(&parent.unwrap_or_else(std::env::temp_dir))
+    }
+
+    fn own(parent: &Path) -> Result<Self> {
         remove_stale(parent);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("{PREFIX}{}-{n}", process::id()));

@@ -9,7 +9,7 @@ use super::engine::batches;
 use super::files::{InputFile, InputFormat};
 use super::problem::{Part, PartProblem, TableProblem};
 use super::reader::TableReader;
-use super::rows::{CHECK, is_representable};
+use super::rows::{CHECK, JOIN, is_representable};
 use super::types::{all_are, storable, truth};
 use crate::error::{Error, Result};
 
@@ -24,6 +24,8 @@ pub(crate) struct Columns {
     pub(crate) additional: Vec<String>,
     /// Of the digests that bodies must have; not kept.
     pub(crate) check: Option<String>,
+    /// Of what the rows have in common with those of another table; not kept.
+    pub(crate) join: Option<String>,
 }
 
 impl TableReader {
@@ -33,15 +35,17 @@ impl TableReader {
             .iter()
             .chain(&self.columns.caption)
             .chain(&self.columns.check)
+            .chain(&self.columns.join)
             .chain([&self.columns.url])
     }
 
     /// Whether a column is read as text, whatever else it is for.
     pub(super) fn is_text(&self, name: &str) -> bool {
-        [&self.columns.caption, &self.columns.check]
+        let columns = &self.columns;
+        [&columns.caption, &columns.check, &columns.join]
             .into_iter()
             .flatten()
-            .chain([&self.columns.url])
+            .chain([&columns.url])
             .any(|text| text == name)
     }
 
@@ -55,10 +59,12 @@ impl TableReader {
             .as_deref()
             .map(|name| (name, "caption", true));
         let check = columns.check.as_deref().map(|name| (name, CHECK, true));
+        let join = columns.join.as_deref().map(|name| (name, JOIN, true));
         additional
             .chain(caption)
             .chain([(columns.url.as_str(), "url", true)])
             .chain(check)
+            .chain(join)
     }
 
     pub(super) fn check_columns(&self, file: &InputFile, schema: &Schema) -> Result<()> {
@@ -128,9 +134,11 @@ impl TableReader {
         }
         let url = col(self.columns.url.as_str()).cast(DataType::String);
         selection.push(url.alias("url"));
-        if let Some(column) = &self.columns.check {
-            let text = col(column.as_str()).cast(DataType::String);
-            selection.push(text.alias(CHECK));
+        for (column, name) in [(&self.columns.check, CHECK), (&self.columns.join, JOIN)] {
+            if let Some(column) = column {
+                let text = col(column.as_str()).cast(DataType::String);
+                selection.push(text.alias(name));
+            }
         }
         // Two columns of the output may come from one of the input, so aliases are for all.
         for (expression, column) in selection.iter_mut().zip(&self.columns.additional) {

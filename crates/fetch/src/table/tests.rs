@@ -27,6 +27,7 @@ fn reader(dir: &Path, caption: Option<&str>, additional: &[&str], rows: usize) -
         caption: caption.map(str::to_owned),
         additional: additional.iter().map(|&c| c.to_owned()).collect(),
         check: None,
+        join: None,
     };
     let (rows, scratch) = (NonZeroUsize::new(rows).unwrap(), Scratch::at(dir));
     TableReader::new(columns, rows, scratch, &Stores::default())
