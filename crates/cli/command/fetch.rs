@@ -158,6 +158,15 @@ struct RequestArgs {
     )]
     number_sample_per_shard: u64,
 
+    /// Digits of a shard's number, at least, in its name and its samples' keys
+    #[arg(
+        long,
+        default_value_t = 5,
+        value_name = "DIGITS",
+        help_heading = "Output"
+    )]
+    oom_shard_count: usize,
+
     /// What to do when DIR has shards already
     #[arg(
         long,
@@ -526,6 +535,7 @@ impl RequestArgs {
         });
         spec.output_format.clone_from(&self.output_format);
         spec.number_sample_per_shard = self.number_sample_per_shard;
+        spec.oom_shard_count = self.oom_shard_count;
         spec.incremental_mode = match self.incremental_mode {
             IncrementalModeArg::Incremental => IncrementalMode::Incremental,
             IncrementalModeArg::Overwrite => IncrementalMode::Overwrite,

@@ -27,7 +27,6 @@ use sightline_imaging::hash::{ALIKE, ImageHash, MAX_DISTANCE, NearIndex};
 use sightline_store::Folder;
 
 use crate::error::{Error, Result};
-use crate::layout::table_name;
 use crate::process::{Done, Outcome};
 use crate::resume::Output;
 use crate::spec::{FetchSpec, HashKind};
@@ -319,7 +318,7 @@ impl Dedup {
         }
         for finished in output.finished_before(id) {
             if self.seen.insert(finished.0) {
-                self.add_shard(&output.folder, finished)?;
+                self.add_shard(output, finished)?;
             }
         }
         self.seen.insert(id.0);
@@ -327,8 +326,8 @@ impl Dedup {
     }
 
     /// Adds the images of a finished shard of this output.
-    fn add_shard(&mut self, folder: &Folder, id: ShardId) -> Result<()> {
-        let table = StatusColumns::open(folder, &table_name(id))?;
+    fn add_shard(&mut self, output: &Output, id: ShardId) -> Result<()> {
+        let table = StatusColumns::open(&output.folder, &output.layout.names.table(id))?;
         let (own, looks) = (&mut self.own, self.spec.needs_looks());
         let hash = self.hash.map(HashKind::as_str);
         each_stored(&table, hash, looks, &mut |key, digest, looks| {

@@ -23,10 +23,10 @@ use sightline_core::{Digest, ShardId};
 use sightline_store::{Entry, Folder};
 
 use crate::error::{Error, Result};
-use crate::layout::{Layout, table_name};
+use crate::layout::{Images, Layout, ShardNames};
 use crate::lease::{Leases, RUN};
 use crate::plan::PLAN_FILE;
-use crate::spec::{FetchSpec, IncrementalMode};
+use crate::spec::{FetchSpec, IncrementalMode, OOM_SHARD_COUNT};
 use crate::stats::{Origin, ShardStats};
 use crate::table::ShardRows;
 
@@ -182,7 +182,7 @@ impl Output {
         };
         if shard.origin.rows != rows.digest || shard.origin.first_shard != self.first() {
             return Err(Error::OtherRows {
-                path: self.folder.shown(&stats_name(rows.id)),
+                path: self.folder.shown(&self.layout.names.stats(rows.id)),
             });
         }
         Ok(shard.is_whole.then(|| ShardStats {
@@ -220,7 +220,7 @@ impl Output {
     /// Makes a shard unfinished before any of its files is touched, and the folder with it: its index, if any, is of other
     /// shards.
     pub(crate) fn unfinish(&self, id: ShardId) -> Result<()> {
-        self.folder.remove(&stats_name(id))?;
+        self.folder.remove(&self.layout.names.stats(id))?;
         if let Some(index) = self.layout.index_file() {
             self.folder.remove(index)?;
         }
@@ -229,7 +229,7 @@ impl Output {
 
     /// The statistics of a shard of a plan, if it is finished.
     pub(crate) fn finished_planned(&self, id: ShardId) -> Result<Option<ShardStats>> {
-        let name = stats_name(id);
+        let name = self.layout.names.stats(id);
         let Some(text) = self.folder.read(&name)? else {
             return Ok(None);
         };
@@ -240,22 +240,14 @@ impl Output {
         let entry = |name: String| self.folder.entry(&name);
         let files = ShardFiles {
             shard: self.layout.file_name(id).map_or(Ok(None), entry)?,
-            table: entry(table_name(id))?,
-            stats: None,
+            table: entry(self.layout.names.table(id))?,
+            ..ShardFiles::default()
         };
         Ok(files.are_whole(self.layout, &origin).then_some(ShardStats {
             sightline: Some(origin),
             ..stats
         }))
     }
-}
-
-/// End of the names of statistics.
-const STATS: &str = "_stats.json";
-
-/// Name of the statistics of shard `id`.
-pub(crate) fn stats_name(id: ShardId) -> String {
-    format!("{id}{STATS}")
 }
 
 /// The statistics of all shards in `out` that are finished, by number. Refuses those of another request.
@@ -304,13 +296,13 @@ pub fn shard_names(spec: &FetchSpec) -> Result<Vec<String>> {
 
 /// The layout of the shards in `out`, as the statistics of the first finished one say.
 pub(crate) fn layout_of(out: &Folder) -> Result<Option<Layout>> {
-    // Statistics and tables are called the same in every layout.
-    for (_, stats) in finished_shards(out, Layout::Nothing)? {
+    for (_, stats) in finished_shards(out, Layout::without_images())? {
         let Some(origin) = stats.sightline else {
             continue;
         };
         let name = origin.settings.get("output_format").and_then(Value::as_str);
-        return Ok(name.and_then(Layout::named));
+        let names = ShardNames::of_setting(origin.settings.get(OOM_SHARD_COUNT));
+        return Ok(name.and_then(|name| Layout::named(name, names)));
     }
     Ok(None)
 }
@@ -387,6 +379,8 @@ struct ShardFiles {
     shard: Option<Entry>,
     table: Option<Entry>,
     stats: Option<Entry>,
+    /// As they are.
+    names: ShardNames,
 }
 
 impl ShardFiles {
@@ -395,7 +389,7 @@ impl ShardFiles {
         let has_length = |entry: &Option<Entry>, len_bytes: u64| {
             entry.as_ref().is_some_and(|e| e.len_bytes == len_bytes)
         };
-        let keeps_images = !matches!(layout, Layout::Nothing);
+        let keeps_images = !matches!(layout.images, Images::Nothing);
         (!keeps_images || has_length(&self.shard, origin.shard.len_bytes))
             && has_length(&self.table, origin.table_len_bytes)
     }
@@ -408,16 +402,32 @@ fn shard_files(out: &Folder, layout: Layout) -> Result<BTreeMap<u64, ShardFiles>
         let name = entry.name.clone();
         // Most begin with the number of the shard, some have it elsewhere.
         let numbers = name.split(|c: char| !c.is_ascii_digit());
-        for id in numbers.filter_map(|digits| digits.parse::<u64>().ok()) {
+        for number in numbers {
+            let Ok(id) = number.parse::<u64>() else {
+                continue;
+            };
             let shard = ShardId(id);
-            if layout.file_name(shard).is_some_and(|file| file == name) {
-                files.entry(id).or_default().shard = Some(entry.clone());
+            // In any number of digits: the settings tell whether it is the one that is asked for.
+            let names = ShardNames {
+                digits: number.len(),
+            };
+            let is_shard = layout.called(names).file_name(shard).as_deref() == Some(&*name);
+            let is_table = name == names.table(shard);
+            let is_stats = name == names.stats(shard);
+            if !(is_shard || is_table || is_stats) {
+                continue;
             }
-            // Which may be the shard as well.
-            if name == table_name(shard) {
-                files.entry(id).or_default().table = Some(entry.clone());
-            } else if name == stats_name(shard) {
-                files.entry(id).or_default().stats = Some(entry.clone());
+            let files = files.entry(id).or_default();
+            files.names = names;
+            // The table may be the shard as well.
+            for (is_it, file) in [
+                (is_shard, &mut files.shard),
+                (is_table, &mut files.table),
+                (is_stats, &mut files.stats),
+            ] {
+                if is_it {
+                    *file = Some(entry.clone());
+                }
             }
         }
     }
@@ -435,7 +445,8 @@ fn remove_shards(out: &Folder, layout: Layout) -> Result<()> {
         for entry in files.table.iter().chain(&files.shard) {
             out.remove(&entry.name)?;
         }
-        layout.remove_members(out, ShardId(id))?;
+        let there = layout.called(files.names);
+        there.remove_members(out, ShardId(id))?;
     }
     Ok(())
 }

@@ -17,13 +17,13 @@ use crate::dedup::{DUPLICATE_OF, Dedup, DedupSpec, PHASH};
 use crate::error::{Error, Result};
 use crate::filter::{RowFilter, RowFilterSpec};
 use crate::join::{Join, JoinKey, JoinSpec};
-use crate::layout::{Layout, PARQUET};
+use crate::layout::{Layout, PARQUET, ShardNames};
 use crate::network::NetworkSpec;
 use crate::status_table::EXIF;
 use crate::table::InputFormat;
 
-/// Digits of a shard's number, in its name and in its samples' keys.
-pub(crate) const SHARD_DIGITS: usize = 5;
+/// Name of the setting of [`FetchSpec::oom_shard_count`].
+pub(crate) const OOM_SHARD_COUNT: &str = "oom_shard_count";
 
 /// A request to fetch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +50,10 @@ pub struct FetchSpec {
     pub output_format: String,
     /// Rows of a shard. The last shard of each file of the table may have fewer.
     pub number_sample_per_shard: u64,
+    /// Digits of a shard's number, at least, in its name and in its samples' keys: the order of magnitude of the number of
+    /// shards, as img2dataset calls it.
+    #[serde(default = "default_oom_shard_count")]
+    pub oom_shard_count: usize,
     /// What to do when the output folder has shards already.
     pub incremental_mode: IncrementalMode,
     /// Which rows are asked for.
@@ -181,6 +185,10 @@ pub enum IccMode {
     Keep,
 }
 
+fn default_oom_shard_count() -> usize {
+    ShardNames::DIGITS
+}
+
 impl FetchSpec {
     /// The defaults, for the table `url_list` and the folder `out`.
     pub fn new(url_list: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
@@ -194,6 +202,7 @@ impl FetchSpec {
             out: out.into(),
             output_format: "webdataset".to_owned(),
             number_sample_per_shard: 10_000,
+            oom_shard_count: ShardNames::DIGITS,
             incremental_mode: IncrementalMode::default(),
             filter: RowFilterSpec::default(),
             dedup: DedupSpec::default(),
@@ -272,7 +281,7 @@ impl FetchSpec {
 
     /// Digits of a key, at least.
     pub(crate) fn key_digits(&self) -> usize {
-        self.sample_digits() as usize + SHARD_DIGITS
+        self.sample_digits() as usize + self.oom_shard_count
     }
 
     /// What decides the bytes of the output when the servers answer the same, by field. Two runs may
@@ -336,6 +345,9 @@ impl FetchSpec {
         if self.icc != IccMode::Drop {
             settings.insert("icc".to_owned(), json!(self.icc));
         }
+        if self.oom_shard_count != ShardNames::DIGITS {
+            settings.insert(OOM_SHARD_COUNT.to_owned(), json!(self.oom_shard_count));
+        }
         if let Some(join) = &self.join {
             let JoinSpec {
                 on,
@@ -367,7 +379,18 @@ impl FetchSpec {
                 format!("{n} is more than 10000000, the rows of a shard that are kept in memory"),
             );
         }
-        self.layout()?;
+        if !(1..=ShardNames::MOST_DIGITS).contains(&self.oom_shard_count) {
+            let digits = self.oom_shard_count;
+            let problem =
+                format!("{digits} is not 1 to 20 digits, as many as the largest number has");
+            return refuse("--oom-shard-count", problem);
+        }
+        let layout = self.layout()?;
+        if self.oom_shard_count != ShardNames::DIGITS && !layout.has_free_names() {
+            let format = &self.output_format;
+            let problem = format!("the shards of {format} have names of their own");
+            return refuse("--oom-shard-count", problem);
+        }
         self.filter.regex()?;
         if self.filter.skip_urls_of.contains(&self.out) {
             let problem = "is the output folder, whose own images would not be asked for when the run is resumed";
@@ -429,10 +452,17 @@ impl FetchSpec {
         self.validate_columns()
     }
 
+    /// How shards are called.
+    pub(crate) fn names(&self) -> ShardNames {
+        ShardNames {
+            digits: self.oom_shard_count,
+        }
+    }
+
     /// Where the images go.
     pub(crate) fn layout(&self) -> Result<Layout> {
         let name = &self.output_format;
-        Layout::named(name).ok_or_else(|| Error::UnknownName {
+        Layout::named(name, self.names()).ok_or_else(|| Error::UnknownName {
             field: "--output-format",
             source: UnknownName::among("shard format", name, Layout::names()),
         })

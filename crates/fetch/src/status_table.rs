@@ -18,7 +18,7 @@ use sightline_store::{FileDigest, Folder};
 
 use crate::dedup::{DUPLICATE_OF, PHASH};
 use crate::error::{Error, Result};
-use crate::layout::Layout;
+use crate::layout::Images;
 use crate::process::Outcome;
 use crate::spec::{FetchSpec, HashKind};
 
@@ -62,7 +62,9 @@ impl StatusTable {
             digests: Vec::with_capacity(rows),
             phashes: spec.dedup.needs_looks().then(Vec::new),
             duplicates: spec.dedup.is_wanted().then(Vec::new),
-            images: matches!(spec.layout(), Ok(Layout::Table))
+            images: spec
+                .layout()
+                .is_ok_and(|layout| matches!(layout.images, Images::Table))
                 .then(|| (spec.encode.format.extension(), Vec::with_capacity(rows))),
         }
     }
@@ -234,12 +236,12 @@ impl Write for Hashed {
 }
 
 /// Name and values of the column of images.
-type Images<'a> = (&'static str, &'a [Option<Bytes>]);
+type ImageColumn<'a> = (&'static str, &'a [Option<Bytes>]);
 
 /// The rows from `start` on that are a row group, with their images.
 fn row_group(
     table: &DataFrame,
-    images: Option<Images<'_>>,
+    images: Option<ImageColumn<'_>>,
     start: usize,
 ) -> PolarsResult<DataFrame> {
     let mut group = table.slice(start as i64, ROW_GROUP);
@@ -255,7 +257,7 @@ fn row_group(
 
 fn write_parquet(
     table: &DataFrame,
-    images: Option<Images<'_>>,
+    images: Option<ImageColumn<'_>>,
     file: &mut Hashed,
 ) -> PolarsResult<()> {
     let first = row_group(table, images, 0)?;

@@ -9,7 +9,7 @@ use sightline_store::Folder;
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::layout::{Layout, table_name};
+use crate::layout::{Images, Layout};
 use crate::resume::{finished_shards, layout_of};
 use crate::stats::{FetchSummary, LATENCY_BINS, latency_bin_ms};
 use crate::status::FetchStatus;
@@ -77,7 +77,7 @@ pub fn survey(folder: &Folder, samples: usize, progress: &dyn Progress) -> Resul
                 *sum += count;
             }
         }
-        let name = table_name(*id);
+        let name = layout.names.table(*id);
         read_table(folder, &name, &mut hosts, &mut sizes, &mut aspects)?;
         progress.advance(1);
     }
@@ -147,10 +147,10 @@ fn some_samples(
     wanted: usize,
 ) -> Result<Vec<Sample>> {
     const OF_SHARD: usize = 6;
-    let format: &dyn ShardFormat = match layout {
-        Layout::Shards(format) => format,
-        Layout::Table => &Parquet,
-        Layout::Nothing => return Ok(Vec::new()),
+    let format: &dyn ShardFormat = match layout.images {
+        Images::Shards(format) => format,
+        Images::Table => &Parquet,
+        Images::Nothing => return Ok(Vec::new()),
     };
     let shards = wanted.div_ceil(OF_SHARD).max(1);
     let mut samples = Vec::new();
@@ -158,7 +158,8 @@ fn some_samples(
         .iter()
         .step_by(finished.len().div_ceil(shards).max(1))
     {
-        let mut reader = format.open(folder, &format.file_name(*id))?;
+        let name = layout.file_name(*id).unwrap_or_default();
+        let mut reader = format.open(folder, &name)?;
         let pass_over = (stats.successes / OF_SHARD as u64).saturating_sub(1);
         for _ in 0..OF_SHARD {
             let Some(sample) = reader.next_sample()? else {

@@ -8,7 +8,6 @@ use sightline_store::{Entry, Folder};
 
 use crate::dedup::across_shards;
 use crate::error::{Error, Result};
-use crate::layout::table_name;
 use crate::lease::{self, LEASE, lease_name};
 use crate::pipeline::{StopFlag, run_planned};
 use crate::plan::FetchPlan;
@@ -267,7 +266,8 @@ fn leases(folder: &Folder) -> Result<Vec<String>> {
 /// Writes what is equal across shards, one image a line in the order of the keys; how many there are.
 fn list_duplicates(plan: &FetchPlan, folder: &Folder) -> Result<Option<u64>> {
     let ids = (0..plan.shards.len() as u64).map(ShardId);
-    let tables: Vec<String> = ids.map(table_name).collect();
+    let names = plan.spec.names();
+    let tables: Vec<String> = ids.map(|id| names.table(id)).collect();
     let Some(found) = across_shards(&plan.spec, folder, &tables)? else {
         return Ok(None);
     };

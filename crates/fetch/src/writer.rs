@@ -12,7 +12,7 @@ use sightline_shard::{Error as ShardError, ShardSummary, ShardWriter};
 
 use crate::dedup::Dedup;
 use crate::error::{Error, Result};
-use crate::layout::{Layout, table_name};
+use crate::layout::{Images, Renamed};
 use crate::pipeline::{Begun, Event, Shared, StopFlag};
 use crate::process::Outcome;
 use crate::resume::Output;
@@ -176,10 +176,16 @@ impl<'a> Writer<'a> {
         if let Some(dedup) = &mut self.dedup {
             dedup.begin(rows.id, &output)?;
         }
+        let names = output.layout.names;
         let mut folder = output.folder.clone();
-        let mut shard = match output.layout {
-            Layout::Shards(format) => Some(format.create(&mut folder, rows.id)?),
-            Layout::Table | Layout::Nothing => None,
+        let mut sink = Renamed {
+            sink: &mut folder,
+            names,
+            id: rows.id,
+        };
+        let mut shard = match output.layout.images {
+            Images::Shards(format) => Some(format.create(&mut sink, rows.id)?),
+            Images::Table | Images::Nothing => None,
         };
         let mut table = StatusTable::new(rows.rows.len(), self.spec);
         let mut counts = Counts::default();
@@ -223,11 +229,11 @@ impl<'a> Writer<'a> {
         }
 
         let summary = shard.map(ShardWriter::finish).transpose()?;
-        let written = table.write(&rows.frame, &output.folder, &table_name(rows.id))?;
+        let written = table.write(&rows.frame, &output.folder, &names.table(rows.id))?;
         let table_len_bytes = written.len_bytes;
-        let summary = match (summary, output.layout) {
+        let summary = match (summary, output.layout.images) {
             (Some(summary), _) => summary,
-            (None, Layout::Table) => ShardSummary {
+            (None, Images::Table) => ShardSummary {
                 samples: images,
                 len_bytes: table_len_bytes,
                 sha256: written.sha256,
@@ -239,7 +245,7 @@ impl<'a> Writer<'a> {
             },
         };
         self.images += images;
-        let origin = Origin::new(
+        let mut origin = Origin::new(
             output.settings.clone(),
             rows.digest,
             output.first(),
@@ -248,7 +254,7 @@ impl<'a> Writer<'a> {
         );
         origin.unmatched = self.unmatched(rows)?;
         let stats = ShardStats::new(&counts, started, clock.elapsed(), origin);
-        let name = stats_name(rows.id);
+        let name = names.stats(rows.id);
         let text = stats.to_text().map_err(|e| Error::Output {
             action: "write",
             path: output.folder.shown(&name),
@@ -298,7 +304,7 @@ pub(crate) fn key(spec: &FetchSpec, id: ShardId, at: u64) -> Result<SampleKey> {
         id: id.0,
         rows: spec.number_sample_per_shard,
     };
-    let width = digits as usize + SHARD_DIGITS;
+    let width = spec.key_digits();
     let number = number.ok_or_else(too_many)?;
     SampleKey::new(format!("{number:0width$}")).map_err(|_| too_many())
 }

@@ -450,3 +450,73 @@ fn every_output_format_resumes_overwrites_extends_and_is_planned() {
         );
     }
 }
+
+#[test]
+fn names_and_keys_have_as_many_digits_as_img2dataset_gives_them() {
+    let world = World::new(25);
+    for (format, shard) in [
+        ("webdataset", "017.tar"),
+        ("files", "017"),
+        ("parquet", "017.parquet"),
+        ("tfrecord", "017.tfrecord"),
+        ("dummy", "017.parquet"),
+    ] {
+        let mut spec = world.captioned(world.table("urls.csv", 25), format);
+        format.clone_into(&mut spec.output_format);
+        (spec.oom_shard_count, spec.number_sample_per_shard) = (3, 1);
+        let summary = run(&spec).unwrap();
+        assert_eq!(summary.shards_done, 25);
+        let found = names(&spec.out);
+        for name in [shard, "000.parquet", "017_stats.json", "024_stats.json"] {
+            assert!(
+                found.iter().any(|found| found == name),
+                "{format}: {name} of {found:?}"
+            );
+        }
+        assert!(
+            !found.iter().any(|name| name.starts_with("0000")),
+            "{format}: {found:?}"
+        );
+        // Found again, read by the page about it, and not taken for those of other settings.
+        assert_eq!(run(&spec).unwrap().shards_skipped, 25);
+        let folder = Folder::open(&spec.out).unwrap();
+        let seen = survey(&folder, 4, &Silent).unwrap();
+        assert_eq!(seen.summary.rows, 25);
+        assert_eq!(seen.samples.is_empty(), format == "dummy", "{format}");
+        spec.oom_shard_count = 4;
+        let other = run(&spec).unwrap_err().to_string();
+        assert!(other.contains("oom_shard_count was 3 and is 4"), "{other}");
+        // Nothing of the old names stays behind.
+        spec.incremental_mode = IncrementalMode::Overwrite;
+        run(&spec).unwrap();
+        assert!(
+            names(&spec.out).iter().all(|name| name.starts_with("00")),
+            "{format}"
+        );
+    }
+    // f"{10**k*shard_id+i:0{k+oom_shard_count}d}" with k = ceil(log10(10)), as img2dataset 1.47.0 has it.
+    let mut spec = world.captioned(world.table("urls.csv", 25), "keys");
+    spec.oom_shard_count = 1;
+    run(&spec).unwrap();
+    let keys: Vec<String> = samples(&spec.out, "1.tar")
+        .iter()
+        .map(|sample| sample.key.to_string())
+        .collect();
+    assert_eq!(keys[..3], ["10", "11", "12"]);
+    let mut refused = spec.clone();
+    refused.oom_shard_count = 0;
+    assert!(
+        run(&refused)
+            .unwrap_err()
+            .to_string()
+            .starts_with("--oom-shard-count: 0 is not")
+    );
+    refused.oom_shard_count = 6;
+    "mds".clone_into(&mut refused.output_format);
+    assert!(
+        run(&refused)
+            .unwrap_err()
+            .to_string()
+            .contains("names of their own")
+    );
+}
