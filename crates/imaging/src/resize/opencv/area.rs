@@ -1,7 +1,11 @@
 //! `INTER_AREA` where both axes shrink: the mean of the area that a target pixel covers.
 //!
 //! This is what downloading spends its time on after decoding, so the loops are arranged for vector
-//! registers: sums run over the bytes of a row, and colour pixels are added four floats at a time.
+//! registers: sums run over the bytes of a row, and colour pixels are added four floats at a time, of two rows together where
+//! there is AVX2.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 
 use super::axis::{Axis, round_u8};
 use crate::Pixels;
@@ -14,9 +18,18 @@ pub(super) fn shrink<const C: usize>(pixels: &Pixels, x: Axis, y: Axis) -> Vec<u
         (Some(columns), Some(rows)) if columns.saturating_mul(rows) <= 1 << 24 => {
             whole::<C>(pixels, columns, rows)
         }
-        _ if C == 3 => fractional::<C, 4>(pixels, x, y),
+        _ if C == 3 => colour::<C>(pixels, x, y),
         _ => fractional::<C, C>(pixels, x, y),
     }
+}
+
+/// Any other scale of pixels of three channels.
+fn colour<const C: usize>(pixels: &Pixels, x: Axis, y: Axis) -> Vec<u8> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(data) = avx2::shrink(pixels, x, y) {
+        return data;
+    }
+    fractional::<C, 4>(pixels, x, y)
 }
 
 /// Blocks of 2x2 pixels, for which OpenCV has a loop of its own that rounds half up; images of two
@@ -227,7 +240,37 @@ impl Cover {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use sightline_core::Seed;
+
     use super::*;
+    use crate::Channels;
+
+    #[cfg(target_arch = "x86_64")]
+    proptest! {
+        #[test]
+        fn four_rows_at_a_time_are_as_one_by_one(
+            (width, height) in (1u32..90, 1u32..90),
+            shares in (0.0..1.0f64, 0.0..1.0f64),
+            seed in 0u64..1 << 40,
+            extreme in any::<bool>(),
+        ) {
+            let side = |of: u32, share: f64| ((f64::from(of) * share) as u32).max(1);
+            let (x, y) = (
+                Axis::new(width, side(width, shares.0)),
+                Axis::new(height, side(height, shares.1)),
+            );
+            let mut rng = Seed(seed).rng();
+            // Sums of the largest values are where rounding would go beyond a byte.
+            let data = (0..width as usize * height as usize * 3)
+                .map(|_| if extreme { 255 * (rng.bits() as u8 & 1) } else { rng.bits() as u8 })
+                .collect();
+            let pixels = Pixels::new(width, height, Channels::Rgb, data).unwrap();
+            if let Some(fast) = avx2::shrink(&pixels, x, y) {
+                prop_assert_eq!(fast, fractional::<3, 4>(&pixels, x, y));
+            }
+        }
+    }
 
     #[test]
     fn every_source_pixel_is_covered_once() {

@@ -92,7 +92,7 @@ pub(super) fn vertical(source: View<'_>, fixed: &FixedAxis, out: &mut Vec<u8>) {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 /// The `N` bytes from `start` on, as what the compiler loads in one piece.
 #[inline(always)]
-fn array_at<const N: usize>(bytes: &[u8], start: usize) -> &[u8; N] {
+pub(super) fn array_at<const N: usize>(bytes: &[u8], start: usize) -> &[u8; N] {
     let bytes = &bytes[start..start + N];
     bytes.try_into().expect("the slice has that length")
 }
