@@ -20,6 +20,12 @@ pub trait ReadAt: Send + Sync {
 
     /// Exactly the bytes of `range`; an error of kind `UnexpectedEof` when it ends past the end.
     fn read_at(&self, range: Range<u64>) -> io::Result<Bytes>;
+
+    /// What tells these bytes from others that have had the same name: a store's tag, a file's time of change. `None`
+    /// where nothing does.
+    fn version(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Where named objects are read from: a folder, a bucket, a table in memory.

@@ -20,11 +20,11 @@ use std::sync::OnceLock;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use sightline_core::{Digest, ShardId};
-use sightline_store::{Entry, Folder};
+use sightline_store::{Entry, Folder, Leases};
 
 use crate::error::{Error, Result};
 use crate::layout::{Images, Layout, ShardNames};
-use crate::lease::{Leases, RUN};
+use crate::lease::{RUN, lease_name};
 use crate::plan::PLAN_FILE;
 use crate::spec::{FetchSpec, IncrementalMode, OOM_SHARD_COUNT};
 use crate::stats::{Origin, ShardStats};
@@ -120,14 +120,14 @@ impl Output {
     pub(crate) fn lease(&self, id: ShardId) -> Result<bool> {
         self.leases
             .as_ref()
-            .map_or(Ok(true), |leases| leases.take(id))
+            .map_or(Ok(true), |leases| Ok(leases.take(&lease_name(id))?))
     }
 
     /// A shard is finished.
     pub(crate) fn release(&self, id: ShardId) -> Result<()> {
         self.leases
             .as_ref()
-            .map_or(Ok(()), |leases| leases.release(id))
+            .map_or(Ok(()), |leases| Ok(leases.release(&lease_name(id))?))
     }
 
     fn read_existing(&mut self) -> Result<()> {
@@ -360,7 +360,7 @@ fn lock(out: &Folder, lock: fn(&File) -> Result<(), TryLockError>) -> Result<Loc
     };
     if !out.is_local() {
         let leases = Leases::new(out)?;
-        return if leases.take_named(RUN)? {
+        return if leases.take(RUN)? {
             Ok(Lock::Store(leases))
         } else {
             Err(busy())

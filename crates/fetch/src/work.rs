@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sightline_core::{Digest, Progress, ShardId};
-use sightline_store::{Entry, Folder};
+use sightline_store::{Entry, Folder, lease};
 
 use crate::dedup::across_shards;
 use crate::error::{Error, Result};
-use crate::lease::{self, LEASE, lease_name};
+use crate::lease::{LEASE, lease_name};
 use crate::pipeline::{StopFlag, run_planned};
 use crate::plan::FetchPlan;
 use crate::resume::all_finished;

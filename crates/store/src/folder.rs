@@ -23,7 +23,8 @@ pub struct Folder {
     backend: Arc<dyn Backend>,
     /// Of a folder of a store: its address, to be shown.
     root: PathBuf,
-    is_local: bool,
+    /// The folder of a store.
+    cloud: Option<Arc<Cloud>>,
 }
 
 impl Folder {
@@ -50,15 +51,16 @@ impl Folder {
         Self {
             backend: Arc::new(Local::new(root.clone())),
             root,
-            is_local: true,
+            cloud: None,
         }
     }
 
     pub(crate) fn cloud(cloud: Cloud) -> Self {
+        let cloud = Arc::new(cloud);
         Self {
             root: cloud.address().to_string().into(),
-            backend: Arc::new(cloud),
-            is_local: false,
+            backend: Arc::clone(&cloud) as Arc<dyn Backend>,
+            cloud: Some(cloud),
         }
     }
 
@@ -69,7 +71,24 @@ impl Folder {
 
     /// Whether it is a folder of the local file system.
     pub fn is_local(&self) -> bool {
-        self.is_local
+        self.cloud.is_none()
+    }
+
+    /// Whether it is all of a bucket, with whatever else is in it.
+    pub fn is_bucket(&self) -> bool {
+        let cloud = self.cloud.as_ref();
+        cloud.is_some_and(|cloud| cloud.address().key().is_empty())
+    }
+
+    /// The folder called `name` in this one; a local one is made where it is missing.
+    pub fn below(&self, name: &str) -> Result<Self> {
+        match &self.cloud {
+            Some(cloud) => Ok(Self::cloud(cloud.below(name)?)),
+            None => {
+                check_name(name)?;
+                Self::create(self.root.join(name))
+            }
+        }
     }
 
     /// How the object called `name` is shown to people.
@@ -80,7 +99,7 @@ impl Folder {
     /// The file of the object called `name`, there or not. Folders of stores have none.
     pub fn path_of(&self, name: &str) -> Result<PathBuf> {
         check_name(name)?;
-        if !self.is_local {
+        if !self.is_local() {
             return Err(Error::NotLocal {
                 path: self.shown(name),
             });
@@ -178,7 +197,7 @@ impl Folder {
 
     /// Length and SHA-256 of the object called `name`, read in bounded pieces.
     pub fn digest(&self, name: &str) -> Result<FileDigest> {
-        if self.is_local {
+        if self.is_local() {
             return crate::digest_file(self.path_of(name)?);
         }
         let failed = |error| Error::from_io("read", &self.shown(name), error);

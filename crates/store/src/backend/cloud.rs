@@ -167,6 +167,13 @@ impl Cloud {
         &self.address
     }
 
+    /// The folder called `name` in this one.
+    pub(crate) fn below(&self, name: &str) -> Result<Self> {
+        check_name(name)?;
+        let address = self.address.with_key(self.key_of(name));
+        Ok(Self::new(self.bucket.clone(), address))
+    }
+
     fn key_of(&self, name: &str) -> String {
         match self.address.key() {
             "" => name.to_owned(),

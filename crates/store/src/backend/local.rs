@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use sightline_core::{ObjectWriter, ReadAt};
@@ -245,6 +245,13 @@ impl ReadAt for FileAt {
         read_exact_at(&self.file, &mut buffer, range.start)
             .map_err(Error::file("read", &self.path))?;
         Ok(buffer.into())
+    }
+
+    /// When it was changed, in nanoseconds since 1970.
+    fn version(&self) -> Option<String> {
+        let modified = self.file.metadata().and_then(|meta| meta.modified()).ok()?;
+        let since = modified.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(since.as_nanos().to_string())
     }
 }
 

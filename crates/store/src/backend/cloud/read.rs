@@ -154,6 +154,10 @@ impl ReadAt for CloudAt {
         drop(ahead);
         Ok(self.get(&range)?)
     }
+
+    fn version(&self) -> Option<String> {
+        self.e_tag.clone()
+    }
 }
 
 async fn get(
