@@ -12,38 +12,41 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor, Var};
-use serde::Serialize;
-use serde_json::{Value, json};
-use sightline_core::{Digest, Progress, Sample};
+use candle_core::{Device, Tensor};
+use sightline_core::Progress;
 use sightline_manifest::TrainPlan;
 use sightline_manifest::train::{Length, PlannedStage};
 use sightline_models::VisualSpec;
-use sightline_models::objective::{Loss, Need, Objective, Reward, Tensors, TrainingBatch};
-use sightline_nn::{Dropout, Weights};
+use sightline_models::objective::{Need, Objective, Reward, Tensors, TrainingBatch};
+use sightline_nn::Weights;
 use sightline_preprocess::{Limits, Preprocessor};
 use sightline_shard::order::OrderSpec;
-use sightline_store::{digest_file, free_bytes, write_atomic};
+use sightline_store::{free_bytes, write_atomic};
 
-use crate::adamw::{AdamW, Moments, Rates, clip_factor, norm};
+use crate::adamw::Moments;
 use crate::assets::Texts;
 use crate::captions::Captions;
-use crate::checkpoint::{Best, Kept, Parameter, Position, RunFolder, Window, len_bytes};
+use crate::checkpoint::{Kept, Parameter, Position, RunFolder, Window, len_bytes};
 use crate::kept::KeptTensors;
 use crate::loader::{Loader, Prepared, Preparing};
-use crate::log::{Lines, Speed, steps_line, total_speed, write_page};
+use crate::log::{Lines, Speed, write_page};
 use crate::objective::{Form, Support, asks, batch_of};
 use crate::regions::RegionFeed;
 use crate::reward::CiderReward;
-use crate::schedule::{Schedule, Shape};
 use crate::settings::Settings;
 use crate::source::Data;
 use crate::start::{digests as start_digests, parameters};
 use crate::teacher::{Asked, Teacher};
 use crate::{Error, Result, Roots, assets, check, pattern, teacher};
 
-/// Version of `record.json` and of what `--json` prints.
-const SCHEMA: u32 = 1;
+mod measure;
+mod record;
+mod step;
+
+pub use record::{Record, Time};
+
+use step::group_of;
+
 /// Lines of metrics that a stage has, about.
 const LINES_OF_STAGE: u64 = 200;
 /// Checkpoints that are on the disk at once: the last, the best, the one that is being written.
@@ -84,50 +87,6 @@ pub enum Outcome {
         /// Steps of all stages.
         steps: u64,
     },
-}
-
-/// What came of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Record {
-    /// Version of this form: 1.
-    pub schema: u32,
-    /// Name of the run.
-    pub train: String,
-    /// Family of the model.
-    pub family: String,
-    /// Digest of `run.json`: settings, data, vocabulary, starts.
-    pub settings: Digest,
-    /// Digests of the data.
-    pub data: BTreeMap<String, Digest>,
-    /// Digests of the checkpoints that it began with, and of the teacher.
-    pub start: BTreeMap<String, Digest>,
-    /// Numbers of the model.
-    pub parameters: u64,
-    /// Steps of all stages.
-    pub steps: u64,
-    /// Samples that were taken, and left out because they were broken.
-    pub samples: [u64; 2],
-    /// The best measurement of the last stage that has one.
-    pub best: Option<Best>,
-    /// The last line of metrics.
-    pub last: Value,
-    /// Digest of the weights in `best`.
-    pub weights: Digest,
-    /// Version and commit of the program.
-    pub tool: BTreeMap<&'static str, Option<String>>,
-    /// How long it took; the only part that another run of the same settings does not repeat.
-    pub time: Time,
-}
-
-/// How long a run took.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Time {
-    /// Of all steps.
-    pub seconds: f64,
-    /// Samples in a second.
-    pub samples_per_second: f64,
-    /// The share of the time in which steps waited for batches.
-    pub waited_share: f64,
 }
 
 /// Trains until all is done or `stop` is set.
@@ -250,36 +209,6 @@ struct Run<'a> {
     teacher: Option<Teacher>,
     position: Position,
     parameters: Vec<Parameter>,
-}
-
-/// Sums of losses, each weighted by its number of predictions.
-#[derive(Default)]
-struct Losses {
-    weight: f64,
-    total: f64,
-    terms: BTreeMap<String, f64>,
-}
-
-impl Losses {
-    /// Adds a loss; its weight.
-    fn add(&mut self, loss: &Loss) -> Result<f64> {
-        let weight = loss.predictions.max(1) as f64;
-        self.weight += weight;
-        self.total += weight * scalar(&loss.total)?;
-        for (name, term) in &loss.terms {
-            *self.terms.entry((*name).to_owned()).or_default() += weight * scalar(term)?;
-        }
-        Ok(weight)
-    }
-
-    fn mean(mut self) -> Self {
-        self.total /= self.weight;
-        self.terms
-            .values_mut()
-            .for_each(|term| *term /= self.weight);
-        self.weight = 1.0;
-        self
-    }
 }
 
 impl<'a> Run<'a> {
@@ -629,364 +558,4 @@ impl<'a> Run<'a> {
     fn tensor(&self, values: &[f32], shape: &[usize]) -> Result<Tensor> {
         Ok(Tensor::from_slice(values, shape, self.spec.device)?)
     }
-
-    /// A variable for each trained tensor, a plain tensor for each other.
-    fn variables(&self) -> Result<Variables> {
-        let mut variables = Variables::default();
-        for (at, parameter) in self.parameters.iter().enumerate() {
-            let tensor = self.tensor(&parameter.values, &parameter.shape)?;
-            let tensor = if parameter.moments.is_some() {
-                let variable = Var::from_tensor(&tensor)?;
-                let tensor = variable.as_tensor().clone();
-                variables.trained.push((at, variable));
-                tensor
-            } else {
-                tensor
-            };
-            variables.all.insert(parameter.name.clone(), tensor);
-        }
-        Ok(variables)
-    }
-
-    /// One step.
-    fn step(&mut self, prepared: &Prepared, variables: &mut Variables) -> Result<()> {
-        let number = self.position.step;
-        let stage = &self.stages[self.position.stage];
-        let count = prepared.examples.len();
-        if count == 0 {
-            return Err(Error::EmptyBatch {
-                step: number + 1,
-                samples: stage.plan.batch,
-            });
-        }
-        let weights = Weights::of_tensors(variables.all.clone(), self.spec.device);
-        let seed = self.spec.plan.seed.child("step", number);
-        let mut sums = Losses::default();
-        let mut gradients: Vec<Option<Vec<f32>>> = vec![None; variables.trained.len()];
-        let part_len = part_len(count, stage);
-        for (part, from) in (0..count).step_by(part_len).enumerate() {
-            let piece = self.batch(prepared, from..count.min(from + part_len))?;
-            let seed = seed.child("part", part as u64);
-            let weights = match stage.plan.dropout {
-                0.0 => weights.clone(),
-                share => weights
-                    .clone()
-                    .with_dropout(Dropout::new(share, seed.child("dropout", 0))),
-            };
-            let loss = stage.objective.loss(&weights, &piece, seed)?;
-            let weight = sums.add(&loss)?;
-            if !sums.total.is_finite() {
-                return Err(self.diverged("the loss"));
-            }
-            let found = loss.total.backward()?;
-            for ((_, variable), gradient) in variables.trained.iter().zip(&mut gradients) {
-                let Some(new) = found.get(variable.as_tensor()) else {
-                    continue;
-                };
-                let mut new = new.flatten_all()?.to_vec1::<f32>()?;
-                if part_len < count {
-                    for value in &mut new {
-                        *value *= weight as f32;
-                    }
-                }
-                match gradient {
-                    None => *gradient = Some(new),
-                    Some(sum) => sum.iter_mut().zip(&new).for_each(|(sum, new)| *sum += new),
-                }
-            }
-        }
-        if part_len < count {
-            let all = sums.weight as f32;
-            let gradients = gradients.iter_mut().flatten().flatten();
-            gradients.for_each(|value| *value /= all);
-        }
-        let length = norm(gradients.iter().flatten().map(Vec::as_slice));
-        if !length.is_finite() {
-            let at = gradients.iter().position(|gradient| {
-                let values = gradient.iter().flatten();
-                values.copied().any(|value| !value.is_finite())
-            });
-            let name = at.map(|at| &self.parameters[variables.trained[at].0].name);
-            let name = name.map_or_else(String::new, |name| format!(" of `{name}`"));
-            return Err(self.diverged(&format!("the gradient{name}")));
-        }
-        self.apply(&mut gradients, length, variables)?;
-        self.count(&sums.mean(), length, prepared.left_out);
-        Ok(())
-    }
-
-    /// Moves the weights.
-    fn apply(
-        &mut self,
-        gradients: &mut [Option<Vec<f32>>],
-        length: f64,
-        variables: &Variables,
-    ) -> Result<()> {
-        let stage = &self.stages[self.position.stage];
-        let optimiser = &stage.plan.optimiser;
-        let factor = match optimiser.clip_grad_norm {
-            Some(most) => clip_factor(length, most),
-            None => 1.0,
-        };
-        let adamw = AdamW {
-            betas: optimiser.betas,
-            eps: optimiser.eps,
-        };
-        let schedule = schedule(stage).factor(self.position.stage_step);
-        for ((at, variable), gradient) in variables.trained.iter().zip(gradients) {
-            let Some(gradient) = gradient else { continue };
-            if factor < 1.0 {
-                for value in gradient.iter_mut() {
-                    *value *= factor;
-                }
-            }
-            let parameter = &mut self.parameters[*at];
-            let group = group_of(stage.plan, &parameter.name);
-            let (lr, weight_decay) = group.map_or((optimiser.lr, optimiser.weight_decay), |g| {
-                (g.lr, g.weight_decay)
-            });
-            let rates = Rates {
-                lr: lr * schedule,
-                weight_decay,
-            };
-            if let Some(moments) = &mut parameter.moments {
-                adamw.step(&mut parameter.values, gradient, moments, rates);
-            }
-            if let (Some(average), Some(decay)) = (&mut parameter.average, optimiser.ema) {
-                let rest = (1.0 - decay) as f32;
-                for (average, value) in average.iter_mut().zip(&parameter.values) {
-                    *average += rest * (value - *average);
-                }
-            }
-            let shape = parameter.shape.as_slice();
-            variable.set(&Tensor::from_slice(
-                &parameter.values,
-                shape,
-                variable.device(),
-            )?)?;
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, losses: &Losses, length: f64, left_out: u64) {
-        let stage = &self.stages[self.position.stage];
-        let position = &mut self.position;
-        position.sample += stage.plan.batch;
-        position.step += 1;
-        position.stage_step += 1;
-        position.left_out += left_out;
-        let window = &mut position.window;
-        window.steps += 1;
-        window.total += losses.total;
-        window.gradient += length;
-        for (name, value) in &losses.terms {
-            *window.terms.entry(name.clone()).or_default() += value;
-        }
-    }
-
-    fn diverged(&self, what: &str) -> Error {
-        let kept = self.folder.read_last().ok().flatten();
-        Error::Diverged {
-            step: self.position.step + 1,
-            what: what.to_owned(),
-            kept: kept.map_or(0, |(position, _)| position.step),
-        }
-    }
-
-    /// Writes a line about the steps since the last one.
-    fn log(
-        &mut self,
-        lines: &mut Lines,
-        speeds: &mut Lines,
-        speed: &mut Speed,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        let window = std::mem::take(&mut self.position.window);
-        let stage = &self.stages[self.position.stage];
-        let mean = |sum: f64| sum / window.steps.max(1) as f64;
-        let rate = schedule(stage).factor(self.position.stage_step - 1);
-        let terms: BTreeMap<&String, f64> =
-            window.terms.iter().map(|(n, v)| (n, mean(*v))).collect();
-        let epoch = self.position.sample as f64 / self.data.train.len().max(1) as f64;
-        let fields = json!({
-            "epoch": (epoch * 1000.0).round() / 1000.0,
-            "lr": stage.plan.optimiser.lr * rate,
-            "loss": mean(window.total),
-            "terms": terms,
-            "gradient": mean(window.gradient),
-            "left_out": self.position.left_out,
-        });
-        lines.append(&steps_line(self.position.step, self.position.stage, fields))?;
-        let waits = 100.0 * speed.waited_seconds / speed.seconds.max(1e-9);
-        progress.message(&format!(
-            "step {}/{}, loss {:.4}, {:.0} samples/s, waits {waits:.0} %",
-            self.position.step,
-            self.steps(),
-            mean(window.total),
-            speed.samples as f64 / speed.seconds.max(1e-9),
-        ));
-        let mut facts = sightline_core::Metadata::new();
-        facts.insert("step".to_owned(), self.position.step.into());
-        facts.insert("loss".to_owned(), mean(window.total).into());
-        facts.insert("waits_percent".to_owned(), waits.round().into());
-        progress.facts(facts);
-        let done = Speed {
-            step: self.position.step,
-            ..std::mem::take(speed)
-        };
-        speeds.append(&serde_json::to_value(done).unwrap_or_default())
-    }
-
-    /// Measures the loss on held-out samples; whether it is the smallest of the stage.
-    fn evaluate(
-        &mut self,
-        lines: &mut Lines,
-        batches: u64,
-        progress: &dyn Progress,
-    ) -> Result<bool> {
-        let Some(samples) = self.data.validation.clone() else {
-            return Ok(false);
-        };
-        let stage = &self.stages[self.position.stage];
-        let mut tensors = Tensors::new();
-        for parameter in &self.parameters {
-            let tensor = self.tensor(parameter.kept(), &parameter.shape)?;
-            tensors.insert(parameter.name.clone(), tensor);
-        }
-        let weights = Weights::of_tensors(tensors, self.spec.device);
-        let mut preparing = self.preparing(stage, self.feeds[1].as_ref());
-        // Always the same captions.
-        preparing.choose = None;
-        let mut samples = samples.in_order(FETCHERS);
-        let mut sums = Losses::default();
-        let mut count = 0;
-        let size = stage.plan.batch as usize;
-        for number in 0..batches {
-            let some: Result<Vec<Sample>> = samples.by_ref().take(size).collect();
-            let some = some?;
-            // A remainder would be another measurement for objectives whose samples see each other.
-            if some.is_empty() || (number > 0 && some.len() < size) {
-                break;
-            }
-            let prepared = preparing.prepare(some, number * stage.plan.batch)?;
-            if prepared.examples.is_empty() {
-                continue;
-            }
-            let seed = self.spec.plan.seed.child("evaluation", number);
-            let batch = self.batch(&prepared, 0..prepared.examples.len())?;
-            sums.add(&stage.objective.loss(&weights, &batch, seed)?)?;
-            count += prepared.examples.len();
-        }
-        if count == 0 {
-            return Err(Error::NoSamples {
-                name: "validation".to_owned(),
-            });
-        }
-        let sums = sums.mean();
-        let loss = sums.total;
-        if !loss.is_finite() {
-            return Err(self.diverged("the held-out loss"));
-        }
-        let is_best = self.position.best.is_none_or(|best| loss < best.loss);
-        if is_best {
-            self.position.best = Some(Best {
-                stage: self.position.stage,
-                step: self.position.step,
-                loss,
-            });
-            self.position.since_best = 0;
-        } else {
-            self.position.since_best += 1;
-        }
-        let held_out = json!({ "loss": loss, "terms": sums.terms, "samples": count });
-        let fields = json!({ "held_out": held_out, "is_best": is_best });
-        lines.append(&steps_line(self.position.step, self.position.stage, fields))?;
-        progress.message(&format!(
-            "step {}/{}, held-out loss {loss:.4}{}",
-            self.position.step,
-            self.steps(),
-            if is_best { ", the best so far" } else { "" },
-        ));
-        Ok(is_best)
-    }
-
-    fn record(&self) -> Result<Record> {
-        let speed = total_speed(&self.folder.file("speed.jsonl"));
-        let path = self.folder.file("metrics.jsonl");
-        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        let last = text.lines().rev().find_map(|line| {
-            let line: Value = serde_json::from_str(line).ok()?;
-            line.get("loss").is_some().then_some(line)
-        });
-        let [version, commit] = self.spec.tool.map(|part| part.map(str::to_owned));
-        let file = self.stages[self.position.stage].objective.file();
-        let weights = digest_file(self.folder.file("best").join(file))?.sha256;
-        let record = Record {
-            schema: SCHEMA,
-            train: self.spec.plan.name.clone(),
-            family: self.spec.plan.family.clone(),
-            settings: digest_file(self.folder.file("run.json"))?.sha256,
-            data: self.settings.data.clone(),
-            start: self.settings.start.clone(),
-            parameters: self.parameters.iter().map(|p| p.values.len() as u64).sum(),
-            steps: self.position.step,
-            samples: [self.position.sample, self.position.left_out],
-            best: self.position.best,
-            last: last.unwrap_or_default(),
-            weights,
-            tool: BTreeMap::from([("version", version), ("commit", commit)]),
-            time: Time {
-                seconds: (speed.seconds * 1000.0).round() / 1000.0,
-                samples_per_second: (speed.samples as f64 / speed.seconds.max(1e-9)).round(),
-                waited_share: (1000.0 * speed.waited_seconds / speed.seconds.max(1e-9)).round()
-                    / 1000.0,
-            },
-        };
-        let path = self.folder.file("record.json");
-        // The first one stays: a run that was done has nothing to add.
-        if !path.is_file() {
-            let mut text = serde_json::to_vec_pretty(&record)
-                .map_err(|error| Error::io("write", &path)(error.into()))?;
-            text.push(b'\n');
-            write_atomic(&path, &text)?;
-        }
-        Ok(record)
-    }
-}
-
-/// The tensors of the model as steps see them.
-#[derive(Default)]
-struct Variables {
-    all: Tensors,
-    /// Numbers of parameters, and their variables.
-    trained: Vec<(usize, Var)>,
-}
-
-/// Samples of a part of a batch of `count`: documents stay whole.
-fn part_len(count: usize, stage: &Stage<'_>) -> usize {
-    let images = stage.objective.images_of_document();
-    let part = count.div_ceil(stage.plan.accumulate as usize);
-    part.next_multiple_of(images.max(1))
-}
-
-fn schedule(stage: &Stage<'_>) -> Schedule {
-    Schedule {
-        shape: Shape::named(&stage.plan.optimiser.schedule),
-        warmup_steps: stage.plan.optimiser.warmup_steps,
-        steps: stage.steps,
-    }
-}
-
-fn group_of<'p>(
-    plan: &'p PlannedStage,
-    name: &str,
-) -> Option<&'p sightline_manifest::train::PlannedGroup> {
-    let mut groups = plan.optimiser.groups.iter();
-    groups.find(|group| pattern::any(&group.tensors, name))
-}
-
-fn scalar(tensor: &Tensor) -> Result<f64> {
-    Ok(f64::from(
-        tensor.flatten_all()?.sum_all()?.to_scalar::<f32>()?,
-    ))
 }
