@@ -46,16 +46,17 @@ bench-peers area *args: (_peers area) (_peers-build area)
 
 # Prove the shards of AREA (shards) with the programs from PyPI that read and write them, both ways.
 test-peers area="shards" *args: (_peers area)
-    cargo build --workspace --bins
+    cargo test --workspace --no-run
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/check.py "${CARGO_TARGET_DIR:-target}/debug/sightline" {{ args }}
 
 # Everything that CI checks: format, lints, and every test.
 test: fmt-check lint metrics-data objects-server cuda-kernels && test-webgpu test-view
     cargo test --workspace --no-fail-fast
 
+# The build of the tests holds the program too; that of the program alone has other features of its libraries and compiles them once more.
 # METEOR's tables, once: pip fetches the package that holds the data (104 MB), the program compiles them into its cache.
 metrics-data:
-    cargo build --workspace --bins
+    cargo test --workspace --no-run
     @"${CARGO_TARGET_DIR:-target}/debug/sightline" metrics setup \
         || echo "METEOR cannot be compared with the reference program: its tables are not there" >&2
 
