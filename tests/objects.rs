@@ -425,3 +425,137 @@ fn shards_on_s3_are_looked_into_mended_converted_and_indexed() {
     run("shards repair s3://data/shards/source --out s3://data/shards/mended").expect(0);
     run("shards verify s3://data/shards/mended").expect(0);
 }
+
+/// The digests of the shards of a folder.
+fn manifest(objects: &Objects) -> serde_json::Value {
+    serde_json::from_slice(&objects["shards.manifest.json"]).unwrap()
+}
+
+#[test]
+fn shards_on_s3_are_cut_anew_parted_filtered_and_exported_into_s3() {
+    let Some(server) = Server::open() else { return };
+    let world = World::new("tools", ROWS);
+    let proxy = Proxy::start(&server.endpoint);
+    let (who, stores) = (
+        server.anybody().through(&proxy.endpoint()),
+        server.anybody().stores(),
+    );
+    world.local("source", "");
+    let sandbox = &world.sandbox;
+    let source = stores.folder("s3://data/tools/source".as_ref()).unwrap();
+    for (name, bytes) in files(&sandbox.path("source"), |_| true) {
+        source.write(&name, &bytes).unwrap();
+    }
+    let keys: Vec<String> = sandbox
+        .sightline("shards read source --to jsonl")
+        .expect(0)
+        .stdout
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["key"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut scores = "key,score\n".to_owned();
+    for (number, key) in keys.iter().enumerate() {
+        scores += &format!("{key},{number}\n");
+    }
+    sandbox.write("scores.csv", &scores);
+    stores
+        .folder("s3://data/tools/tables".as_ref())
+        .unwrap()
+        .write("scores.csv", scores.as_bytes())
+        .unwrap();
+    for (name, line) in [
+        ("cut", "reshard SOURCE --samples-per-shard 7 --to mds"),
+        (
+            "shuffled",
+            "reshard SOURCE --samples-per-shard 7 --shuffle 3 --memory 20kB",
+        ),
+        ("parted", "split SOURCE --parts train=0.8,val=0.2 --exact"),
+        (
+            "filtered",
+            "filter SOURCE --where score>=20 --scores TABLES/scores.csv",
+        ),
+        ("different", "dedup SOURCE --by content --report OUT.json"),
+        ("exported", "export SOURCE"),
+    ] {
+        let here = line
+            .replace("SOURCE", "source")
+            .replace("TABLES/", "")
+            .replace("OUT", name);
+        sandbox
+            .sightline(&format!("shards {here} --out {name}"))
+            .expect(0);
+        let expected = files(&sandbox.path(name), |_| true);
+        assert!(expected.len() > 1, "{name}");
+        let out = format!("s3://data/tools/{name}");
+        let there = line
+            .replace("SOURCE", "s3://data/tools/source")
+            .replace("TABLES", "s3://data/tools/tables")
+            .replace("OUT", &out);
+        let there = format!("shards {there} --out {out}");
+        who.run(sandbox, &there).expect(0);
+        let folder = stores.folder(out.as_ref()).unwrap();
+        same(&expected, &objects(&folder));
+        who.run(sandbox, &there)
+            .expect(2)
+            .says(&[&out, "exists", "--force"]);
+        if name == "different" {
+            let report = stores.folder("s3://data/tools".as_ref()).unwrap();
+            let report = report.read("different.json").unwrap().unwrap();
+            assert!(report == std::fs::read(sandbox.path("different.json")).unwrap());
+        }
+    }
+    who.run(
+        sandbox,
+        "shards reshard source --samples-per-shard 7 --out s3://data --force",
+    )
+    .expect(2)
+    .says(&["s3://data", "a whole bucket"]);
+    assert!(proxy.failed() > 50, "{} requests failed", proxy.failed());
+}
+
+#[test]
+fn a_reshard_into_s3_that_is_killed_is_known_for_unfinished_and_goes_on() {
+    let Some(server) = Server::open() else { return };
+    let world = World::new("killed-reshard", 600);
+    let (who, stores) = (server.anybody(), server.anybody().stores());
+    world.local("source", "");
+    let sandbox = &world.sandbox;
+    let line =
+        |out: &str| format!("shards reshard source --samples-per-shard 10 --shuffle 1 --out {out}");
+    sandbox.sightline(&line("local")).expect(0);
+    let out = "s3://data/killed-reshard/out";
+    let folder = stores.folder(out.as_ref()).unwrap();
+    let finished = || {
+        let names = folder.names().unwrap();
+        names.iter().filter(|name| name.ends_with(".tar")).count()
+    };
+    let mut child = who
+        .command(sandbox, &line(out))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while finished() < 5 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let told = ["is not finished", "Run the command that writes it again"];
+    for command in ["info", "verify", "read"] {
+        who.run(sandbox, &format!("shards {command} {out}"))
+            .expect(3)
+            .says(&told);
+    }
+    who.run(sandbox, &format!("shards info {out}/00000.tar"))
+        .expect(0);
+    let done = who.run(sandbox, &format!("{} --json", line(out)));
+    assert!(done.expect(0).json()["kept"].as_u64().unwrap() >= 4);
+    let expected = files(&sandbox.path("local"), |_| true);
+    let found = objects(&folder);
+    assert_eq!(manifest(&expected), manifest(&found));
+    same(&expected, &found);
+    who.run(sandbox, &format!("shards verify {out}")).expect(0);
+}

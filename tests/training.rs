@@ -9,7 +9,7 @@ use sightline_shard::webdataset::{GZIP, WebDataset};
 use sightline_shard::{ShardFormat, conformance, files};
 use sightline_store::Folder;
 
-use crate::util::{Sandbox, workspace};
+use crate::util::{Sandbox, files as files_of, workspace};
 
 /// Shards of `lens` numbered samples in `source/`.
 fn numbered(sandbox: &Sandbox, format: &dyn ShardFormat, lens: &[u64]) {
@@ -139,39 +139,58 @@ fn shards_are_cut_anew_equal_for_every_worker_and_shuffled_the_same_with_any_mem
     assert!(!sandbox.path("c").exists() && !sandbox.path(".c.partial").exists());
 }
 
-/// A run that was killed leaves nothing under the final name, and the same command begins anew.
+/// A run that was killed leaves nothing under the final name, and the same command goes on behind the shards that it finished.
 #[test]
-fn a_killed_run_is_begun_anew() {
+fn a_killed_run_goes_on() {
     let sandbox = Sandbox::new();
-    numbered(&sandbox, &WebDataset, &[400]);
-    let line = "shards reshard source --out out --samples-per-shard 50 --shuffle 3 --memory 30kB";
-    for pause in [0, 5, 20, 60] {
+    numbered(&sandbox, &WebDataset, &[1000, 1000]);
+    let line = |out: &str| {
+        format!("shards reshard source --out {out} --samples-per-shard 20 --shuffle 3 --json")
+    };
+    sandbox.sightline(&line("whole")).expect(0);
+    let mut kept = 0;
+    for shards in [1, 30, 60] {
         let mut child = sandbox
-            .command(line.split_whitespace())
+            .command(line("out").split_whitespace())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // No waiting for something: only to be killed at different places.
-        std::thread::sleep(std::time::Duration::from_millis(pause));
+        let shard = sandbox.path(&format!(".out.partial/{shards:05}.tar"));
+        while !shard.exists() && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
-        if sandbox.path("out").exists() {
-            break;
-        }
+        assert!(!sandbox.path("out").exists(), "too fast to be killed");
+        kept = shards;
     }
-    let _ = fs::remove_dir_all(sandbox.path("out"));
-    sandbox.sightline(line).expect(0);
-    let left: Vec<String> = fs::read_dir(sandbox.path(""))
+    let done = sandbox.sightline(&line("out")).expect(0);
+    let json = done.json();
+    done.says(&["of an earlier run"]);
+    assert!(json["kept"].as_u64().unwrap() >= kept);
+    let left: BTreeSet<String> = fs::read_dir(sandbox.path(""))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(
-        left.iter().collect::<BTreeSet<_>>(),
-        BTreeSet::from([&"out".to_owned(), &"source".to_owned()])
+        left,
+        BTreeSet::from(["out", "source", "whole"].map(str::to_owned))
     );
-    sandbox.sightline("shards verify out").expect(0);
-    assert_eq!(keys_in(&sandbox, "out").len(), 400);
+    let files = |folder: &str| files_of(&sandbox.path(folder), |_| true);
+    assert!(files("out") == files("whole"), "the bytes differ");
+    // Another job begins anew.
+    fs::create_dir(sandbox.path(".other.partial")).unwrap();
+    fs::copy(
+        sandbox.path("whole/00000.tar"),
+        sandbox.path(".other.partial/00000.tar"),
+    )
+    .unwrap();
+    let other = sandbox.sightline(&format!(
+        "{} --samples-per-shard 30",
+        line("other").replace("--samples-per-shard 20 ", "")
+    ));
+    assert_eq!(other.expect(0).json()["kept"], 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `sightline shards`: look into shards, check, mend, convert, cut, split, filter, deduplicate, export, index and read them.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use sightline_core::registry::UnknownName;
@@ -9,10 +9,10 @@ use sightline_dataset::convert::NewShard;
 use sightline_dataset::index::{MANIFEST, Manifest, needed_by};
 use sightline_dataset::verify::{Finding, FindingKind};
 use sightline_dataset::{
-    ConvertSpec, INDEXES, Index, IndexSpec, Info, VerifySpec, convert, info, repair, verify,
+    ConvertSpec, INDEXES, Index, IndexSpec, Info, Target, VerifySpec, convert, info, repair, verify,
 };
 use sightline_shard::{FORMATS, ShardFormat};
-use sightline_store::Folder;
+use sightline_store::{Folder, Location};
 
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
@@ -419,11 +419,23 @@ fn run_index(args: &IndexArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn create(out: &std::path::Path) -> Result<Folder, Failure> {
-    stores().create(out).map_err(|error| {
-        let doing = format!("making folder `{}`", out.display());
-        Failure::new(exits::store(&error), doing, &error)
-    })
+fn create(out: &Path) -> Result<Folder, Failure> {
+    stores()
+        .create(out)
+        .map_err(|error| cannot_make(out, &error))
+}
+
+/// Where an output goes that appears whole.
+fn target(out: &Path) -> Result<Target, Failure> {
+    match Location::of(out).map_err(|error| cannot_make(out, &error))? {
+        Location::Local(path) => Ok(Target::Local(path)),
+        Location::Remote(_) => create(out).map(Target::Store),
+    }
+}
+
+fn cannot_make(out: &Path, error: &sightline_store::Error) -> Failure {
+    let doing = format!("making folder `{}`", shown(out));
+    Failure::new(exits::store(error), doing, error)
 }
 
 /// The format called `name`.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::slice;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sightline_core::{ObjectSource, Progress, Sample, ShardId};
 use sightline_shard::{ShardFormat, ShardReader, ShardSummary};
 use sightline_store::Folder;
@@ -47,7 +47,7 @@ pub struct Converted {
 }
 
 /// A shard that was written.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewShard {
     /// Its name.
     pub name: String,
@@ -185,6 +185,21 @@ impl<'a> Samples<'a> {
     /// The name of the shard of the last sample that was read.
     pub(crate) fn shard(&self) -> &'a str {
         self.shard
+    }
+
+    /// Passes over the next `samples`, of shards that hold `lens`; whole shards are not opened. Only before anything is read.
+    pub(crate) fn skip(&mut self, mut samples: u64, lens: &[u64]) -> Result<()> {
+        for len in lens {
+            if samples < *len {
+                break;
+            }
+            samples -= len;
+            self.shards.next();
+        }
+        for _ in 0..samples {
+            self.next()?;
+        }
+        Ok(())
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<Sample>> {

@@ -47,16 +47,22 @@ impl Cutting {
     }
 }
 
-/// Writes what `next` yields as shards of `out`, at least one, and says which.
+/// Writes what `next` yields as shards of `out`, at least one, behind those that are `done`, and says which they all are. `finished` is
+/// told of each.
 pub(crate) fn write_shards(
     mut next: impl FnMut() -> Result<Option<Sample>>,
     out: &Folder,
     to: &dyn ShardFormat,
     cutting: Cutting,
+    done: &[NewShard],
+    mut finished: impl FnMut(&NewShard) -> Result<()>,
 ) -> Result<Vec<NewShard>> {
-    let mut shards = Vec::new();
+    let mut shards = done.to_vec();
     let mut pending = next()?;
-    for id in 0.. {
+    if pending.is_none() && !done.is_empty() {
+        return Ok(shards);
+    }
+    for id in done.len() as u64.. {
         let mut sink = out.clone();
         let mut writer = to.create(&mut sink, ShardId(id))?;
         let (mut samples, mut len) = (0, 0);
@@ -75,7 +81,9 @@ pub(crate) fn write_shards(
             pending = next()?;
         }
         let summary = writer.finish()?;
-        shards.push(NewShard::new(to.file_name(ShardId(id)), &summary));
+        let shard = NewShard::new(to.file_name(ShardId(id)), &summary);
+        finished(&shard)?;
+        shards.push(shard);
         let is_last = cutting.is_last(id) || (pending.is_none() && cutting.shares.is_none());
         if is_last {
             break;

@@ -207,7 +207,7 @@ pub fn dedup(
     source: &Folder,
     names: &[NamedShard],
     spec: &DedupSpec,
-    output: &Output<'_>,
+    output: &Output,
     progress: &dyn Progress,
 ) -> Result<(Deduplicated, Option<Groups>)> {
     check_vacant(output)?;

@@ -112,12 +112,30 @@ pub enum Error {
         /// What is there.
         name: String,
     },
+    /// A bucket that would be emptied.
+    #[error("everything in `{}` would be removed, which is a whole bucket", path.display())]
+    WholeBucket {
+        /// The bucket.
+        path: PathBuf,
+    },
     /// Parts of a split that do not add up to one.
     #[error("the parts of the split add up to {sum}, not to 1")]
     Split {
         /// Their sum.
         sum: f64,
     },
+}
+
+impl Error {
+    /// Whether a disk or a store failed, and the same command may succeed later.
+    pub fn is_of_environment(&self) -> bool {
+        match self {
+            Self::Shard(error) => matches!(error, sightline_shard::Error::Io { .. }),
+            Self::Store(error) => !error.is_usage(),
+            Self::Io { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 impl Hint for Error {
@@ -130,9 +148,8 @@ impl Hint for Error {
             }
             Self::OtherFormat { .. } => "Convert it first: `sightline shards convert`.",
             Self::Exists { .. } => "Choose another folder, or give --force to replace it.",
-            Self::Busy { .. } => {
-                "Wait for it to end, or end it; the same command then begins anew."
-            }
+            Self::Busy { .. } => "Wait for it to end, or end it and run the same command again.",
+            Self::WholeBucket { .. } => "Name a folder in it with --out.",
             Self::Condition(_) => {
                 "`sightline shards info` lists the metadata; scores come from tables that --scores names."
             }

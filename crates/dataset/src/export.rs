@@ -10,22 +10,23 @@
 //! control characters, invisible ones, `< > : " | ? * \ %`, a dot or a dash at the beginning, a dot or a space at the end, every dot in the name of a
 //! folder and the names of devices of Windows (`con`, `nul`, `com1`, …) are written as `%` and two hexadecimal digits for each byte. A name that becomes longer than 200
 //! bytes ends in a digest instead. Two samples that would be the same file, as on file systems that do not tell upper from lower case, are an
-//! error: no file is written over another.
+//! error: no file is written over another. A store tells upper from lower case; there each file is put with a request of its own.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 use serde::Serialize;
 use sightline_core::text::is_hidden;
 use sightline_core::{Digest, ObjectSource, Progress, Sample};
 use sightline_shard::webdataset;
+use sightline_store::Folder;
 
 use crate::convert::NamedShard;
 use crate::reshard::check_space;
 use crate::select::Select;
-use crate::staging::{Staging, failed};
+use crate::staging::{Job, Staging, Target, failed};
 use crate::{Error, Result};
 
 /// Version of the serialised form.
@@ -64,31 +65,31 @@ pub struct Exported {
 pub fn export(
     source: &dyn ObjectSource,
     names: &[NamedShard],
-    out: &Path,
+    out: impl Into<Target>,
     spec: &ExportSpec<'_>,
     progress: &dyn Progress,
 ) -> Result<Exported> {
+    let out = out.into();
     let bytes: u64 = names
         .iter()
         .filter_map(|(name, _)| source.object(name).and_then(|object| object.len()).ok())
         .sum();
-    check_space(out, bytes)?;
-    let staging = Staging::begin(out, spec.force)?;
-    let root = staging.folder()?.root().to_owned();
+    check_space(&out, bytes)?;
+    let staging = Staging::begin(&out, spec.force, Job::anew())?;
+    let root = staging.folder()?;
     progress.start("shards", Some(names.len() as u64));
     let counts: Result<Vec<Exported>> = names
         .par_iter()
         .map(|(name, format)| {
-            let folder = if spec.flat {
-                root.clone()
-            } else {
-                root.join(folder_of(name, format.extension()))
+            let folder = match spec.flat {
+                true => String::new(),
+                false => folder_of(name, format.extension()) + "/",
             };
             let mut counts = Exported::default();
             let mut reader = format.open(source, name)?;
             while let Some(sample) = reader.next_sample()? {
                 if spec.select.keeps(name, &sample)? {
-                    counts.write(&folder, &sample)?;
+                    counts.write(&root, &folder, &sample)?;
                 } else {
                     counts.left_out += 1;
                 }
@@ -113,18 +114,11 @@ pub fn export(
 }
 
 impl Exported {
-    fn write(&mut self, folder: &Path, sample: &Sample) -> Result<()> {
-        let stem = folder.join(path_of(sample.key.as_str()));
-        if let Some(folder) = stem.parent() {
-            fs::create_dir_all(folder).map_err(failed("create", folder))?;
-        }
+    fn write(&mut self, root: &Folder, folder: &str, sample: &Sample) -> Result<()> {
+        let stem = format!("{folder}{}", path_of(sample.key.as_str()));
         for (member, data) in webdataset::members(sample)? {
             let extension = member.rsplit('.').next().unwrap_or_default();
-            // What follows the last dot of a stem is no extension here: stems have none.
-            let mut path = stem.clone().into_os_string();
-            path.push(".");
-            path.push(extension);
-            write_new(Path::new(&path), &data)?;
+            write_new(root, &format!("{stem}.{extension}"), &data)?;
             self.files += 1;
             self.len_bytes += data.len() as u64;
         }
@@ -133,35 +127,48 @@ impl Exported {
     }
 }
 
-fn write_new(path: &Path, data: &[u8]) -> Result<()> {
+fn write_new(root: &Folder, name: &str, data: &[u8]) -> Result<()> {
+    let is_new = match root.is_local() {
+        true => write_new_file(&root.path_of(name)?, data)?,
+        false => root.write_new(name, data)?,
+    };
+    match is_new {
+        true => Ok(()),
+        false => Err(Error::SameFile {
+            name: name.rsplit('/').next().unwrap_or_default().to_owned(),
+        }),
+    }
+}
+
+/// Writes a file unless there is one, and does not flush it: `false` if there is.
+fn write_new_file(path: &Path, data: &[u8]) -> Result<bool> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+    }
     let opened = OpenOptions::new().write(true).create_new(true).open(path);
     match opened.and_then(|mut file| file.write_all(data)) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::SameFile {
-            name: path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-        }),
-        written => written.map_err(failed("write", path)),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        written => written.map(|()| true).map_err(failed("write", path)),
     }
 }
 
 /// The folder of a shard's files: its name without the extension.
-fn folder_of(name: &str, extension: &str) -> PathBuf {
+fn folder_of(name: &str, extension: &str) -> String {
     let stem = name.strip_suffix(extension).unwrap_or(name);
     let stem = stem.strip_suffix('.').unwrap_or(stem);
     let parts = stem
         .split('/')
         .filter(|part| !matches!(*part, "" | "." | ".."));
-    parts.map(|part| safe(part, true)).collect()
+    let parts: Vec<String> = parts.map(|part| safe(part, true)).collect();
+    parts.join("/")
 }
 
 /// The path of a key's files, without their extension.
-fn path_of(key: &str) -> PathBuf {
+fn path_of(key: &str) -> String {
     let last = key.split('/').count() - 1;
     let parts = key.split('/').enumerate();
-    parts.map(|(at, part)| safe(part, at < last)).collect()
+    let parts: Vec<String> = parts.map(|(at, part)| safe(part, at < last)).collect();
+    parts.join("/")
 }
 
 /// `part` as the name of a file or of a folder.
@@ -327,17 +334,14 @@ mod tests {
             (" a ", "%20a%20"),
             ("été 😀", "été 😀"),
         ] {
-            assert_eq!(path_of(key), Path::new(path), "{key:?}");
+            assert_eq!(path_of(key), path, "{key:?}");
         }
-        let long = path_of(&"?".repeat(90)).to_string_lossy().into_owned();
+        let long = path_of(&"?".repeat(90));
         assert!(
             long.len() <= NAME_LEN_BYTES && long.starts_with("%3f"),
             "{long}"
         );
-        assert_eq!(
-            folder_of("a/../b/00000.tar.gz", "tar.gz"),
-            Path::new("a/b/00000")
-        );
+        assert_eq!(folder_of("a/../b/00000.tar.gz", "tar.gz"), "a/b/00000");
     }
 
     proptest! {
@@ -352,6 +356,7 @@ mod tests {
         fn every_key_has_a_path_of_as_many_parts(key in ".{1,40}") {
             if let Ok(key) = SampleKey::new(key) {
                 let path = path_of(key.as_str());
+                let path = Path::new(&path);
                 prop_assert!(path.is_relative());
                 prop_assert_eq!(path.components().count(), key.as_str().split('/').count());
                 prop_assert!(path.components().all(|part| matches!(part, std::path::Component::Normal(_))));

@@ -152,7 +152,7 @@ pub fn filter(
     source: &Folder,
     names: &[NamedShard],
     spec: &FilterSpec,
-    output: &Output<'_>,
+    output: &Output,
     progress: &dyn Progress,
 ) -> Result<Filtered> {
     check_vacant(output)?;

@@ -4,8 +4,8 @@
 //! Samples keep their order or are shuffled, all of them together ([`crate::reshard`] says how in `shuffle.rs`). The same samples, specification and seed
 //! give the same bytes, whatever the memory.
 //!
-//! The output appears whole, with its list of digests (`shards.manifest.json`) written last; a run that was cut short leaves nothing but a
-//! folder `.NAME.partial` that the next one removes.
+//! The output appears whole, with its list of digests (`shards.manifest.json`) written last (in a store: shard by shard, marked as unfinished
+//! until then). A run that was cut short goes on behind the shards that it had finished, when it is asked for again.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ use sightline_store::free_bytes;
 use crate::convert::{NamedShard, NewShard, Samples};
 use crate::cut::{Cutting, Shares, complete, write_shards};
 use crate::shuffle::{Buckets, ByIndex, Kept, by_index, open_all};
-use crate::staging::Staging;
+use crate::staging::{Job, Staging, Target};
 use crate::{Error, Result, count};
 
 /// Version of the serialised forms.
@@ -70,7 +70,7 @@ pub struct ReshardSpec {
     pub shuffle: Option<Seed>,
     /// Memory that the shuffle may take.
     pub memory_bytes: u64,
-    /// A folder for what the shuffle writes on the way; by default beside the output.
+    /// A folder for what the shuffle writes on the way; by default beside the output, or the system's where that is in a store.
     pub scratch: Option<PathBuf>,
     /// Whether an output that is there is replaced.
     pub force: bool,
@@ -103,6 +103,9 @@ pub struct Plan {
     pub scratch_bytes: u64,
     /// Bytes that are free where the output goes.
     pub free_bytes: Option<u64>,
+    /// Samples of each shard that is read.
+    #[serde(skip)]
+    lens: Vec<u64>,
 }
 
 /// How samples are put in order.
@@ -124,6 +127,8 @@ pub struct Resharded {
     pub schema: u32,
     /// What was to be done.
     pub plan: Plan,
+    /// Shards that an earlier run had finished.
+    pub kept: u64,
     /// The new shards.
     pub shards: Vec<NewShard>,
 }
@@ -132,10 +137,11 @@ pub struct Resharded {
 pub fn plan(
     source: &dyn ObjectSource,
     names: &[NamedShard],
-    out: &Path,
+    out: impl Into<Target>,
     spec: &ReshardSpec,
     progress: &dyn Progress,
 ) -> Result<Plan> {
+    let out = out.into();
     let lens = count(source, names, progress)?;
     let samples = lens.iter().sum();
     let mut bytes = 0u64;
@@ -167,10 +173,11 @@ pub fn plan(
         } else {
             0
         },
-        free_bytes: free_bytes(out),
+        free_bytes: out.disk().and_then(free_bytes),
+        lens,
     };
     plan.cut(spec.cut)?;
-    plan.check_space(out, spec.scratch.as_deref())?;
+    plan.check_space(&out, spec.scratch.as_deref())?;
     Ok(plan)
 }
 
@@ -231,16 +238,13 @@ impl Plan {
     }
 
     /// Refuses what would fill a disk.
-    fn check_space(&self, out: &Path, scratch: Option<&Path>) -> Result<()> {
-        let beside = if scratch.is_some() {
-            0
-        } else {
-            self.scratch_bytes
-        };
-        check_space(out, self.out_bytes.saturating_add(beside))?;
+    fn check_space(&self, out: &Target, scratch: Option<&Path>) -> Result<()> {
         match scratch {
-            Some(scratch) => check_space(scratch, self.scratch_bytes),
-            None => Ok(()),
+            Some(scratch) => {
+                check_space(out, self.out_bytes)?;
+                check_disk_space(scratch, self.scratch_bytes)
+            }
+            None => check_space(out, self.out_bytes.saturating_add(self.scratch_bytes)),
         }
     }
 
@@ -257,8 +261,15 @@ impl Plan {
     }
 }
 
-/// Refuses to write about `needed_bytes` where they are not free.
-pub(crate) fn check_space(path: &Path, needed_bytes: u64) -> Result<()> {
+/// Refuses to write about `needed_bytes` where they are not free. Stores do not say what is.
+pub(crate) fn check_space(out: &Target, needed_bytes: u64) -> Result<()> {
+    match out.disk() {
+        Some(path) => check_disk_space(path, needed_bytes),
+        None => Ok(()),
+    }
+}
+
+fn check_disk_space(path: &Path, needed_bytes: u64) -> Result<()> {
     match free_bytes(path) {
         Some(free_bytes) if free_bytes < needed_bytes => Err(Error::Space {
             path: path.to_owned(),
@@ -269,17 +280,71 @@ pub(crate) fn check_space(path: &Path, needed_bytes: u64) -> Result<()> {
     }
 }
 
-/// Writes the shards `names` of `source` anew as the folder `out`, as `plan` says, which [`plan()`] made for the same arguments.
+/// Writes the shards `names` of `source` anew as the folder `out`, as `plan` says, which [`plan()`] made for the same arguments. Where a
+/// run of the same arguments was killed or lost its disk or store, it goes on behind the shards that are finished.
 pub fn reshard(
     source: &dyn ObjectSource,
     names: &[NamedShard],
-    out: &Path,
+    out: impl Into<Target>,
     spec: &ReshardSpec,
     plan: Plan,
     progress: &dyn Progress,
 ) -> Result<Resharded> {
-    let staging = Staging::begin(out, spec.force)?;
+    let job = job(source, names, spec, &plan)?;
+    let mut staging = Staging::begin(&out.into(), spec.force, job)?;
+    let kept = staging.done().len() as u64;
+    match write(source, names, spec, &plan, &mut staging, progress) {
+        Ok(shards) => {
+            staging.finish()?;
+            Ok(Resharded {
+                schema: SCHEMA,
+                plan,
+                kept,
+                shards,
+            })
+        }
+        Err(error) => {
+            staging.keep_after(&error);
+            Err(error)
+        }
+    }
+}
+
+/// What tells this job from others: all that the bytes of the output depend on.
+fn job(
+    source: &dyn ObjectSource,
+    names: &[NamedShard],
+    spec: &ReshardSpec,
+    plan: &Plan,
+) -> Result<Job> {
+    let mut parts = vec![
+        "reshard 1".to_owned(),
+        spec.to.name().to_owned(),
+        format!("{:?} {:?} {:?}", spec.cut, spec.shuffle, plan.written),
+    ];
+    for ((name, format), len) in names.iter().zip(&plan.lens) {
+        // A folder of plain files is no object; its number of samples has to do.
+        let object = source.object(name).ok();
+        let bytes = object.as_ref().and_then(|object| object.len().ok());
+        let version = object.and_then(|object| object.version());
+        parts.push(format!(
+            "{name} {} {len} {bytes:?} {version:?}",
+            format.name()
+        ));
+    }
+    Ok(Job::of(parts.iter().map(String::as_str)))
+}
+
+fn write(
+    source: &dyn ObjectSource,
+    names: &[NamedShard],
+    spec: &ReshardSpec,
+    plan: &Plan,
+    staging: &mut Staging,
+    progress: &dyn Progress,
+) -> Result<Vec<NewShard>> {
     let folder = staging.folder()?;
+    let done = staging.done().to_vec();
     let mut input = Samples::new(source, names, &Silent);
     let mut ordered = match (spec.shuffle, plan.order) {
         (Some(seed), Ordering::ShuffledByIndex | Ordering::ShuffledByBuckets) => {
@@ -310,8 +375,15 @@ pub fn reshard(
         Some(scratch) => Some(Kept::create(scratch.path())?),
         None => None,
     };
+    let finished: u64 = done.iter().map(|shard| shard.samples).sum();
     let mut given = 0;
-    let next = || -> Result<Option<Sample>> {
+    // What comes again later has to be read.
+    if plan.padded == 0 {
+        ordered.skip(finished, &plan.lens)?;
+        given = finished;
+        progress.advance(finished);
+    }
+    let mut next = || -> Result<Option<Sample>> {
         if given >= plan.written {
             return Ok(None);
         }
@@ -336,17 +408,24 @@ pub fn reshard(
         progress.advance(1);
         Ok(sample)
     };
-    let shards = write_shards(next, &folder, spec.to, plan.cutting(spec.cut))?;
+    if plan.padded > 0 {
+        for _ in 0..finished {
+            next()?;
+        }
+    }
+    let shards = write_shards(
+        next,
+        &folder,
+        spec.to,
+        plan.cutting(spec.cut),
+        &done,
+        |shard| staging.record(shard),
+    )?;
     progress.finish();
     drop(scratch);
     drop(ordered);
     complete(&folder, spec.to, &shards)?;
-    staging.finish()?;
-    Ok(Resharded {
-        schema: SCHEMA,
-        plan,
-        shards,
-    })
+    Ok(shards)
 }
 
 /// The key of the copy number `number` of a sample.
@@ -369,6 +448,18 @@ enum Ordered<'a> {
 }
 
 impl Ordered<'_> {
+    /// Passes over the first `samples` of a dataset whose shards hold `lens`.
+    fn skip(&mut self, samples: u64, lens: &[u64]) -> Result<()> {
+        match self {
+            Self::AsGiven(given) => given.skip(samples, lens),
+            Self::ByIndex(shuffled) => {
+                shuffled.skip(samples);
+                Ok(())
+            }
+            Self::ByBuckets(shuffled) => shuffled.skip(samples),
+        }
+    }
+
     fn next(&mut self) -> Result<Option<Sample>> {
         match self {
             Self::AsGiven(samples) => samples.next(),
@@ -381,9 +472,14 @@ impl Ordered<'_> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::io;
+    use std::ops::Range;
+    use std::sync::Arc;
+    use std::sync::atomic::{self, AtomicI64};
 
+    use bytes::Bytes;
     use sightline_core::io::Memory;
-    use sightline_core::{EncodedImage, ImageFormat, Metadata, ShardId};
+    use sightline_core::{EncodedImage, ImageFormat, Metadata, ReadAt, ShardId};
     use sightline_shard::{FORMATS, webdataset};
     use sightline_store::Folder;
 
@@ -604,6 +700,142 @@ mod tests {
                 &Silent,
             );
             assert!(matches!(error, Err(Error::TooFew { .. })), "{error:?}");
+        }
+    }
+
+    /// A source whose storage fails for good when so many bytes were read.
+    #[derive(Clone)]
+    struct Failing {
+        source: Memory,
+        left: Arc<AtomicI64>,
+    }
+
+    impl ObjectSource for Failing {
+        fn object(&self, name: &str) -> io::Result<Arc<dyn ReadAt>> {
+            Ok(Arc::new(FailingAt {
+                object: self.source.object(name)?,
+                left: Arc::clone(&self.left),
+            }))
+        }
+
+        fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+            self.source.list(folder)
+        }
+
+        fn shared(&self) -> Arc<dyn ObjectSource> {
+            Arc::new(self.clone())
+        }
+    }
+
+    struct FailingAt {
+        object: Arc<dyn ReadAt>,
+        left: Arc<AtomicI64>,
+    }
+
+    impl ReadAt for FailingAt {
+        fn len(&self) -> io::Result<u64> {
+            self.object.len()
+        }
+
+        fn read_at(&self, range: Range<u64>) -> io::Result<Bytes> {
+            let len = (range.end - range.start) as i64;
+            if self.left.fetch_sub(len, atomic::Ordering::Relaxed) < len {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.object.read_at(range)
+        }
+    }
+
+    #[test]
+    fn a_run_that_lost_its_storage_goes_on_with_the_same_bytes() {
+        // Above the pieces of 1 MiB in which shards are read.
+        let (source, names) = shards(&webdataset::WebDataset, &[300, 0, 300, 300], 10_000);
+        let by_bytes = Cut {
+            bytes_per_shard: Some(300_000),
+            ..Cut::default()
+        };
+        let padded = Cut {
+            ranks: Some(Ranks {
+                ranks: 7,
+                workers: 7,
+                remainder: Remainder::Pad,
+            }),
+            ..Cut::default()
+        };
+        for (spec, order) in [
+            (spec(samples_each(25), None, 0), Ordering::AsGiven),
+            (spec(by_bytes, None, 0), Ordering::AsGiven),
+            (
+                spec(samples_each(25), Some(1), 1 << 20),
+                Ordering::ShuffledByIndex,
+            ),
+            (spec(padded, Some(1), 1 << 20), Ordering::ShuffledByIndex),
+            (
+                spec(samples_each(25), Some(1), 1000),
+                Ordering::ShuffledByBuckets,
+            ),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let out = dir.path().join("out");
+            let plan = plan(&source, &names, &out, &spec, &Silent).unwrap();
+            assert_eq!(plan.order, order);
+            let left = Arc::new(AtomicI64::new(i64::MAX));
+            let failing = Failing {
+                source: source.clone(),
+                left: Arc::clone(&left),
+            };
+            let go = |out: &Path, budget| {
+                left.store(budget, atomic::Ordering::Relaxed);
+                let done = reshard(&failing, &names, out, &spec, plan.clone(), &Silent);
+                (done, budget - left.load(atomic::Ordering::Relaxed))
+            };
+            let (whole, all) = go(&dir.path().join("whole"), i64::MAX);
+            let whole = whole.unwrap();
+            let lost = go(&out, all * 3 / 4).0.unwrap_err();
+            assert!(lost.is_of_environment(), "{lost:?}");
+            assert!(!out.exists());
+            // Buckets are all read before anything is written.
+            let is_kept = order != Ordering::ShuffledByBuckets;
+            assert_eq!(
+                dir.path().join(".out.partial").exists(),
+                is_kept,
+                "{order:?}"
+            );
+            let (done, read) = go(&out, i64::MAX);
+            let done = done.unwrap();
+            assert_eq!(done.kept > 5, is_kept, "{order:?}: {}", done.kept);
+            assert_eq!(done.shards, whole.shards, "{order:?}");
+            // A shuffle looks for the places of all samples again.
+            let most = match order {
+                Ordering::AsGiven => all * 3 / 4,
+                _ => all * 9 / 10,
+            };
+            if is_kept && plan.padded == 0 {
+                assert!(read < most, "{order:?}: {read} of {all} bytes again");
+            }
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        }
+    }
+
+    /// What is finished is finished, and what is not is made, wherever the first run ended.
+    #[test]
+    fn a_run_that_was_killed_at_any_shard_goes_on() {
+        let (source, names) = shards(&webdataset::WebDataset, &[40, 0, 25, 60], 1000);
+        for (shuffle, memory) in [(None, 0), (Some(3), 1 << 20), (Some(3), 20_000)] {
+            let spec = spec(samples_each(20), shuffle, memory);
+            let whole = run(&source, &names, &spec).0;
+            for finished in 0..=whole.shards.len() {
+                let dir = tempfile::tempdir().unwrap();
+                let out = dir.path().join("out");
+                let plan = plan(&source, &names, &out, &spec, &Silent).unwrap();
+                let job = job(&source, &names, &spec, &plan).unwrap();
+                let mut staging = Staging::begin(&Target::from(&out), false, job).unwrap();
+                write(&source, &names, &spec, &plan, &mut staging, &Silent).unwrap();
+                staging.killed_behind(finished);
+                let done = reshard(&source, &names, &out, &spec, plan, &Silent).unwrap();
+                assert_eq!(done.kept, finished as u64);
+                assert_eq!(done.shards, whole.shards);
+            }
         }
     }
 

@@ -4,16 +4,15 @@
 //! bytes a row. What CSV holds is a number, `true`, `false` or a text by how it looks, and null where it is empty.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Number, Value};
+use sightline_core::io::Sequential;
 use sightline_core::{Hint, ReadAt};
 use sightline_shard::Problem;
 use sightline_shard::columns::Table;
-use sightline_store::FileAt;
 
 /// Longest line of JSON in bytes.
 const MAX_LINE: u64 = 16 << 20;
@@ -86,11 +85,18 @@ impl Hint for ScoresError {
 }
 
 impl Scores {
-    /// Reads the table `path`: of the columns that `wants` accepts the values by the keys in the column `on`.
-    pub fn read(path: &Path, on: &str, wants: &dyn Fn(&str) -> bool) -> Result<Self, ScoresError> {
+    /// Reads the table `object`, called `path`, whose extension says what it is: of the columns that `wants` accepts the values by
+    /// the keys in the column `on`.
+    pub fn read(
+        object: Arc<dyn ReadAt>,
+        path: &Path,
+        on: &str,
+        wants: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, ScoresError> {
         let extension = path.extension().and_then(|e| e.to_str());
         let extension = extension.unwrap_or_default().to_ascii_lowercase();
         let reading = Reading {
+            object,
             path,
             on,
             wants,
@@ -134,6 +140,7 @@ impl Scores {
 
 /// A table that is being read.
 struct Reading<'a> {
+    object: Arc<dyn ReadAt>,
     path: &'a Path,
     on: &'a str,
     wants: &'a dyn Fn(&str) -> bool,
@@ -172,15 +179,13 @@ impl Reading<'_> {
     }
 
     fn parquet(mut self) -> Result<Scores, ScoresError> {
-        let file = FileAt::open(self.path).map_err(|error| self.io(error.into()))?;
-        let object: Arc<dyn ReadAt> = Arc::new(file);
         let path = self.path;
         let failed = |problem: Problem| ScoresError::Content {
             path: path.to_owned(),
             line: None,
             message: problem.to_string(),
         };
-        let table = Table::open(object).map_err(failed)?;
+        let table = Table::open(Arc::clone(&self.object)).map_err(failed)?;
         self.header(table.names().map(str::to_owned).collect())?;
         let keys = table.values(self.on).map_err(failed)?;
         let columns = self.scores.columns.clone();
@@ -201,8 +206,7 @@ impl Reading<'_> {
     }
 
     fn csv(mut self) -> Result<Scores, ScoresError> {
-        let file = File::open(self.path).map_err(|error| self.io(error))?;
-        let mut reader = csv::Reader::from_reader(file);
+        let mut reader = csv::Reader::from_reader(self.bytes()?);
         let header = reader.headers().map_err(|error| self.csv_error(&error))?;
         let names = header
             .iter()
@@ -222,8 +226,7 @@ impl Reading<'_> {
     }
 
     fn json_lines(mut self) -> Result<Scores, ScoresError> {
-        let file = File::open(self.path).map_err(|error| self.io(error))?;
-        let mut reader = BufReader::new(file);
+        let mut reader = BufReader::new(self.bytes()?);
         let mut rows = Vec::new();
         let mut columns: Vec<String> = Vec::new();
         let mut has_key = false;
@@ -271,6 +274,11 @@ impl Reading<'_> {
         }
         self.scores.columns = columns;
         Ok(self.scores)
+    }
+
+    /// The table from its first byte on.
+    fn bytes(&self) -> Result<Sequential, ScoresError> {
+        Sequential::new(Arc::clone(&self.object)).map_err(|error| self.io(error))
     }
 
     fn io(&self, source: std::io::Error) -> ScoresError {

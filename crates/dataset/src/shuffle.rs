@@ -89,6 +89,11 @@ impl ByIndex {
         }
     }
 
+    /// Passes over the next `samples`.
+    pub(crate) fn skip(&mut self, samples: u64) {
+        self.order.by_ref().take(samples as usize).for_each(drop);
+    }
+
     pub(crate) fn next(&mut self) -> Result<Option<Sample>> {
         let Some((_, shard, row)) = self.order.next() else {
             return Ok(None);
@@ -180,6 +185,18 @@ impl Buckets {
             width,
             buckets: files?,
         })
+    }
+
+    /// Passes over the next `samples`; whole files are not read. Only before anything is read.
+    pub(crate) fn skip(&mut self, mut samples: u64) -> Result<()> {
+        while let Some(bucket) = self.todo.pop_if(|bucket| bucket.samples <= samples) {
+            samples -= bucket.samples;
+            fs::remove_file(&bucket.path).map_err(failed("remove", &bucket.path))?;
+        }
+        for _ in 0..samples {
+            self.next()?;
+        }
+        Ok(())
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<Sample>> {

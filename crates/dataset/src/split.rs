@@ -8,7 +8,6 @@
 //! With `exact`, the ranges are cut at the ranks of the numbers instead, so that parts have the size of their share to within one value. When data are added, the
 //! cuts move, and with them the few samples near them.
 
-use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
@@ -17,13 +16,12 @@ use sightline_core::digest::Hasher;
 use sightline_core::progress::Silent;
 use sightline_core::{ObjectSource, Progress, Sample, Seed};
 use sightline_shard::ShardFormat;
-use sightline_store::Folder;
 
 use crate::convert::{NamedShard, NewShard, Samples};
 use crate::cut::{Cutting, complete, write_shards};
 use crate::reshard::check_space;
 use crate::select::Select;
-use crate::staging::Staging;
+use crate::staging::{Job, Staging, Target};
 use crate::{Error, Result};
 
 /// Version of the serialised form.
@@ -88,16 +86,17 @@ pub struct Part {
 pub fn split(
     source: &dyn ObjectSource,
     names: &[NamedShard],
-    out: &Path,
+    out: impl Into<Target>,
     spec: &SplitSpec<'_>,
     progress: &dyn Progress,
 ) -> Result<Split> {
+    let out = out.into();
     check_parts(&spec.parts)?;
     let bytes: u64 = names
         .iter()
         .filter_map(|(name, _)| source.object(name).and_then(|object| object.len()).ok())
         .sum();
-    check_space(out, bytes)?;
+    check_space(&out, bytes)?;
     let ends = if spec.exact {
         let mut numbers = Vec::new();
         each_number(source, names, spec, "numbers", progress, |number, _| {
@@ -109,11 +108,11 @@ pub fn split(
         ends(&spec.parts)
     };
 
-    let staging = Staging::begin(out, spec.force)?;
+    let staging = Staging::begin(&out, spec.force, Job::anew())?;
     let root = staging.folder()?;
     let mut folders = Vec::new();
     for (name, _) in &spec.parts {
-        folders.push(Folder::create(root.root().join(name))?);
+        folders.push(root.below(name)?);
     }
     let cutting = Cutting {
         samples: Some(spec.samples_per_shard.max(1)),
@@ -126,7 +125,8 @@ pub fn split(
             let (sender, receiver) = sync_channel::<Sample>(WAITING);
             senders.push(sender);
             writers.push(scope.spawn(move || {
-                write_shards(|| Ok(receiver.recv().ok()), folder, spec.to, cutting)
+                let next = || Ok(receiver.recv().ok());
+                write_shards(next, folder, spec.to, cutting, &[], |_| Ok(()))
             }));
         }
         let spread = each_number(
@@ -320,6 +320,7 @@ mod tests {
     use sightline_core::io::Memory;
     use sightline_core::{SampleKey, ShardId};
     use sightline_shard::webdataset::WebDataset;
+    use sightline_store::Folder;
 
     use super::*;
     use crate::select::All;

@@ -1,159 +1,250 @@
-//! An output folder that appears whole.
+//! Outputs that are whole or say that they are not.
 //!
-//! Everything is written into `.NAME.partial` beside the output `NAME` and moved to its name at the end. A process that ends before leaves the partial
-//! folder, which the next one of that output removes; as long as it lives it keeps the folder locked.
+//! On this machine everything is written into `.NAME.partial` beside the output `NAME` and moved to its name at the end. A folder of a
+//! store cannot be moved: shards appear there one by one, each whole, and until the last one the folder holds [`MARK`], by which
+//! every command knows it for unfinished.
+//!
+//! A run that is killed leaves the one or the other. The next run of the same job ([`Job`]) goes on behind the shards that are
+//! finished; a run of another one removes them.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+use sightline_core::Digest;
+use sightline_core::digest::Hasher;
 use sightline_store::Folder;
 
+use crate::convert::NewShard;
 use crate::{Error, Result};
 
-/// Locked while the folder is being written.
-const LOCK: &str = ".lock";
-/// What is not part of the output.
-const SCRATCH: &str = ".scratch";
+mod local;
+mod store;
 
-/// An output folder that is being written.
+use local::LocalStaging;
+use store::StoreStaging;
+
+/// In a folder of a store: it is an output that is not finished.
+pub const MARK: &str = "shards.partial.json";
+
+/// Version of what [`MARK`] holds.
+const SCHEMA: u32 = 1;
+
+/// The place of an output.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A folder of this machine, there or not.
+    Local(PathBuf),
+    /// A folder of a store.
+    Store(Folder),
+}
+
+impl Target {
+    /// The disk that it is on, if it is one of this machine.
+    pub(crate) fn disk(&self) -> Option<&Path> {
+        match self {
+            Self::Local(path) => Some(path),
+            Self::Store(_) => None,
+        }
+    }
+
+    /// An error when an output here would replace something.
+    pub(crate) fn check_vacant(&self) -> Result<()> {
+        let is_vacant = match self {
+            Self::Local(path) => local::is_vacant(path)?,
+            Self::Store(folder) => folder.is_empty()? || is_unfinished(folder)?,
+        };
+        match is_vacant {
+            true => Ok(()),
+            false => Err(Error::Exists {
+                name: self.to_string(),
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Local(path) => path.display().fmt(f),
+            Self::Store(folder) => folder.root().display().fmt(f),
+        }
+    }
+}
+
+impl From<&Path> for Target {
+    fn from(path: &Path) -> Self {
+        Self::Local(path.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Target {
+    fn from(path: &PathBuf) -> Self {
+        Self::Local(path.clone())
+    }
+}
+
+impl From<&Self> for Target {
+    fn from(target: &Self) -> Self {
+        target.clone()
+    }
+}
+
+/// Whether `folder` is an output that is not finished.
+pub fn is_unfinished(folder: &Folder) -> sightline_store::Result<bool> {
+    Ok(folder.entry(MARK)?.is_some())
+}
+
+/// What a run is to write, and how far it is: the content of [`MARK`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Job {
+    schema: u32,
+    /// Of the shards that are read, their versions and the specification; `None` for a job that always begins anew.
+    digest: Option<Digest>,
+    /// Shards that are finished, in their order.
+    shards: Vec<NewShard>,
+}
+
+impl Job {
+    /// One that begins anew whatever is there.
+    pub(crate) fn anew() -> Self {
+        Self {
+            schema: SCHEMA,
+            ..Self::default()
+        }
+    }
+
+    /// One that goes on where another of these `parts` ended.
+    pub(crate) fn of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut hasher = Hasher::new();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        Self {
+            digest: Some(hasher.finish()),
+            ..Self::anew()
+        }
+    }
+
+    /// What is finished of it in `folder`, as `mark` says, which was found there; `None` if that is another job.
+    fn found(&self, mark: &[u8], folder: &Folder) -> Result<Option<Self>> {
+        let Ok(found) = serde_json::from_slice::<Self>(mark) else {
+            return Ok(None);
+        };
+        if found.digest.is_none() || (found.schema, found.digest) != (self.schema, self.digest) {
+            return Ok(None);
+        }
+        for shard in &found.shards {
+            let entry = folder.entry(&shard.name)?;
+            if entry.is_none_or(|entry| entry.len_bytes != shard.len_bytes) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn text(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).map_err(|error| Error::Io {
+            action: "write",
+            name: MARK.to_owned(),
+            source: io::Error::from(error),
+        })
+    }
+}
+
+/// An output that is being written.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    target: PathBuf,
-    partial: PathBuf,
-    /// Held until the end.
-    _lock: File,
-    is_finished: bool,
+    place: Place,
+    job: Job,
+}
+
+#[derive(Debug)]
+enum Place {
+    Local(LocalStaging),
+    Store(StoreStaging),
 }
 
 impl Staging {
-    /// Begins the folder `target`. One that is there and not empty is only replaced by `force`.
-    pub(crate) fn begin(target: &Path, force: bool) -> Result<Self> {
-        let target = std::path::absolute(target).map_err(failed("find", target))?;
-        let name = target.file_name().ok_or_else(|| Error::Io {
-            action: "create",
-            name: target.display().to_string(),
-            source: io::ErrorKind::InvalidInput.into(),
-        })?;
-        if !force && !is_vacant(&target)? {
-            return Err(Error::Exists {
-                name: target.display().to_string(),
-            });
-        }
-        let partial = target.with_file_name(format!(".{}.partial", name.to_string_lossy()));
-        fs::create_dir_all(&partial).map_err(failed("create", &partial))?;
-        let path = partial.join(LOCK);
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed("create", &path))?;
-        // Where locks are not supported, whoever runs two of these at once has to know.
-        if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
-            return Err(Error::Busy { path: target });
-        }
-        for entry in fs::read_dir(&partial).map_err(failed("list", &partial))? {
-            let entry = entry.map_err(failed("list", &partial))?;
-            let path = entry.path();
-            if entry.file_name() == LOCK {
-                continue;
+    /// Begins the output `target`, or goes on with it. One that is there is only replaced by `force`.
+    pub(crate) fn begin(target: &Target, force: bool, job: Job) -> Result<Self> {
+        let (place, job) = match target {
+            Target::Local(path) => {
+                let (staging, job) = LocalStaging::begin(path, force, job)?;
+                (Place::Local(staging), job)
             }
-            remove(&path)?;
-        }
-        Ok(Self {
-            target,
-            partial,
-            _lock: lock,
-            is_finished: false,
-        })
+            Target::Store(folder) => {
+                let (staging, job) = StoreStaging::begin(folder, force, job)?;
+                (Place::Store(staging), job)
+            }
+        };
+        Ok(Self { place, job })
     }
 
     /// Where the output is written.
     pub(crate) fn folder(&self) -> Result<Folder> {
-        Ok(Folder::open(&self.partial)?)
+        match &self.place {
+            Place::Local(staging) => staging.folder(),
+            Place::Store(staging) => Ok(staging.folder().clone()),
+        }
     }
 
-    /// A folder for what is not part of the output, in `elsewhere` or beside it.
+    /// Shards that are finished.
+    pub(crate) fn done(&self) -> &[NewShard] {
+        &self.job.shards
+    }
+
+    /// Remembers that `shard` is finished, for a run that goes on after this one.
+    pub(crate) fn record(&mut self, shard: &NewShard) -> Result<()> {
+        self.job.shards.push(shard.clone());
+        let text = self.job.text()?;
+        match &self.place {
+            Place::Local(staging) => staging.mark(&text),
+            Place::Store(staging) => staging.mark(&text),
+        }
+    }
+
+    /// A folder of this machine for what is not part of the output: in `elsewhere`, else beside the output, else where the
+    /// system has such folders.
     pub(crate) fn scratch(&self, elsewhere: Option<&Path>) -> Result<tempfile::TempDir> {
-        let within = match elsewhere {
-            Some(path) => path.to_owned(),
-            None => self.partial.join(SCRATCH),
-        };
-        fs::create_dir_all(&within).map_err(failed("create", &within))?;
-        tempfile::Builder::new()
-            .prefix(".sightline-")
-            .tempdir_in(&within)
-            .map_err(failed("create", &within))
+        match (&self.place, elsewhere) {
+            (_, Some(path)) => local::scratch_in(path),
+            (Place::Local(staging), None) => local::scratch_in(&staging.scratch()),
+            (Place::Store(_), None) => local::scratch_in(&std::env::temp_dir()),
+        }
     }
 
-    /// Moves the output to its name.
-    pub(crate) fn finish(mut self) -> Result<()> {
-        for name in [SCRATCH, LOCK] {
-            let path = self.partial.join(name);
-            if path.exists() {
-                remove(&path)?;
+    /// Ends as a process that is killed behind its first `shards`.
+    #[cfg(test)]
+    pub(crate) fn killed_behind(mut self, shards: usize) {
+        self.job.shards.truncate(shards);
+        let text = self.job.text().unwrap();
+        match &mut self.place {
+            Place::Local(staging) => {
+                staging.mark(&text).unwrap();
+                staging.keep();
             }
-        }
-        if !is_vacant(&self.target)? {
-            let name = self.target.file_name().unwrap_or_default();
-            let old = format!(".{}.replaced", name.to_string_lossy());
-            let old = self.target.with_file_name(old);
-            if old.exists() {
-                remove(&old)?;
-            }
-            fs::rename(&self.target, &old).map_err(failed("rename", &self.target))?;
-            fs::rename(&self.partial, &self.target).map_err(failed("rename", &self.partial))?;
-            self.is_finished = true;
-            sync_folder_of(&self.target)?;
-            return remove(&old);
-        }
-        if self.target.exists() {
-            fs::remove_dir(&self.target).map_err(failed("replace", &self.target))?;
-        }
-        fs::rename(&self.partial, &self.target).map_err(failed("rename", &self.partial))?;
-        self.is_finished = true;
-        sync_folder_of(&self.target)
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            // Nobody is left to tell; the next run of the same command removes what stays.
-            let _ = fs::remove_dir_all(&self.partial);
+            Place::Store(staging) => staging.mark(&text).unwrap(),
         }
     }
-}
 
-/// Whether nothing would be lost in the place of `target`.
-fn is_vacant(target: &Path) -> Result<bool> {
-    match fs::read_dir(target) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => Ok(false),
-        Err(e) => Err(failed("list", target)(e)),
+    /// The output is whole.
+    pub(crate) fn finish(self) -> Result<()> {
+        match self.place {
+            Place::Local(staging) => staging.finish(),
+            Place::Store(staging) => staging.finish(),
+        }
     }
-}
 
-/// Flushes the folder's list of names, where folders are opened as files.
-fn sync_folder_of(target: &Path) -> Result<()> {
-    match target.parent() {
-        Some(folder) if cfg!(unix) => File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed("flush", folder)),
-        _ => Ok(()),
+    /// Leaves what is finished to the next run of the same job, after `error`; says whether there is anything.
+    pub(crate) fn keep_after(&mut self, error: &Error) -> bool {
+        let keeps = !self.job.shards.is_empty() && error.is_of_environment();
+        if let (Place::Local(staging), true) = (&mut self.place, keeps) {
+            staging.keep();
+        }
+        keeps
     }
-}
-
-fn remove(path: &Path) -> Result<()> {
-    let is_folder = path.is_dir() && !path.is_symlink();
-    let removed = if is_folder {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
-    removed.map_err(failed("remove", path))
 }
 
 /// The error of the system for `path`.
@@ -163,55 +254,5 @@ pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
         action,
         name,
         source,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_output_appears_at_the_end_and_what_was_there_is_kept_until_then() {
-        let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("out");
-        let write = |staging: &Staging, text: &str| {
-            fs::write(staging.folder().unwrap().root().join("a"), text).unwrap();
-        };
-        let staging = Staging::begin(&out, false).unwrap();
-        write(&staging, "1");
-        let scratch = staging.scratch(None).unwrap();
-        assert!(!out.exists());
-        let busy = Staging::begin(&out, false).unwrap_err();
-        assert!(matches!(busy, Error::Busy { .. }), "{busy}");
-        drop(scratch);
-        staging.finish().unwrap();
-        assert!(matches!(
-            Staging::begin(&out, false),
-            Err(Error::Exists { .. })
-        ));
-
-        let staging = Staging::begin(&out, true).unwrap();
-        write(&staging, "2");
-        drop(staging);
-        assert_eq!(fs::read_to_string(out.join("a")).unwrap(), "1");
-        let staging = Staging::begin(&out, true).unwrap();
-        write(&staging, "3");
-        staging.finish().unwrap();
-        assert_eq!(fs::read_to_string(out.join("a")).unwrap(), "3");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn what_a_killed_process_left_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let partial = dir.path().join(".out.partial");
-        fs::create_dir_all(partial.join("sub")).unwrap();
-        fs::write(partial.join("sub/a"), "old").unwrap();
-        fs::create_dir(dir.path().join("out")).unwrap();
-        let staging = Staging::begin(&dir.path().join("out"), false).unwrap();
-        assert!(!partial.join("sub").exists());
-        staging.finish().unwrap();
-        assert_eq!(fs::read_dir(dir.path().join("out")).unwrap().count(), 0);
     }
 }

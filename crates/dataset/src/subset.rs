@@ -4,23 +4,21 @@
 //! nothing stays becomes none; the new ones are counted from 0. With a number of samples a shard they are cut anew. The
 //! output folder appears when all is written.
 
-use std::path::Path;
-
 use serde::Serialize;
 use sightline_core::{Progress, Sample, ShardId};
 use sightline_shard::ShardFormat;
 use sightline_store::Folder;
 
+use crate::Result;
 use crate::convert::{NamedShard, NewShard, Samples};
 use crate::index::{IndexSpec, needed_by};
-use crate::staging::Staging;
-use crate::{Error, Result};
+use crate::staging::{Job, Staging, Target};
 
 /// Where the rest of a dataset goes.
-#[derive(Clone, Copy, Debug)]
-pub struct Output<'a> {
+#[derive(Clone, Debug)]
+pub struct Output {
     /// The new folder; nothing is written where there is none.
-    pub folder: Option<&'a Path>,
+    pub folder: Option<Target>,
     /// The format of the new shards; by default that of the first old one.
     pub to: Option<&'static dyn ShardFormat>,
     /// Samples of a new shard; by default what stays of an old one.
@@ -55,7 +53,7 @@ pub(crate) trait Judge {
 pub(crate) fn write_subset(
     source: &Folder,
     names: &[NamedShard],
-    output: &Output<'_>,
+    output: &Output,
     progress: &dyn Progress,
     judge: &mut dyn Judge,
 ) -> Result<Subset> {
@@ -64,8 +62,8 @@ pub(crate) fn write_subset(
         return Ok(subset);
     };
     let to = output.to.unwrap_or(*first);
-    let staging = match output.folder {
-        Some(folder) => Some(Staging::begin(folder, output.force)?),
+    let staging = match &output.folder {
+        Some(folder) => Some(Staging::begin(folder, output.force, Job::anew())?),
         None => None,
     };
     let folder = staging.as_ref().map(Staging::folder).transpose()?;
@@ -141,14 +139,9 @@ impl Kept<'_, '_> {
 }
 
 /// An error when `output` would replace something, before anything is read.
-pub(crate) fn check_vacant(output: &Output<'_>) -> Result<()> {
-    let Some(folder) = output.folder.filter(|_| !output.force) else {
-        return Ok(());
-    };
-    match std::fs::read_dir(folder).map(|mut entries| entries.next().is_some()) {
-        Ok(true) => Err(Error::Exists {
-            name: folder.display().to_string(),
-        }),
-        _ => Ok(()),
+pub(crate) fn check_vacant(output: &Output) -> Result<()> {
+    match output.folder.as_ref().filter(|_| !output.force) {
+        Some(folder) => folder.check_vacant(),
+        None => Ok(()),
     }
 }

@@ -4,10 +4,16 @@
 use std::path::Path;
 
 use sightline_core::progress::Silent;
-use sightline_core::{Sample, ShardId};
+use sightline_core::{Sample, Seed, ShardId};
+use sightline_dataset::dedup::{Keep, Same};
+use sightline_dataset::expression::Expression;
 use sightline_dataset::index::Manifest;
+use sightline_dataset::reshard::plan;
+use sightline_dataset::staging::{MARK, is_unfinished};
 use sightline_dataset::{
-    ConvertSpec, INDEXES, IndexSpec, NamedShard, VerifySpec, convert, info, repair, verify,
+    All, ConvertSpec, Cut, DedupSpec, ExportSpec, FilterSpec, INDEXES, IndexSpec, NamedShard,
+    Output, ReshardSpec, SplitSpec, Target, VerifySpec, convert, dedup, export, filter, info,
+    repair, reshard, split, verify,
 };
 use sightline_shard::webdataset::WebDataset;
 use sightline_shard::{FORMATS, ShardFormat, conformance};
@@ -103,4 +109,113 @@ fn shards_are_indexed_and_mended_where_they_are() {
     let new = repaired.shards[0].new.clone().unwrap();
     let new: [NamedShard; 1] = [(new, &WebDataset)];
     assert_eq!(info(&mended, &new, &Silent).damaged, 0);
+}
+
+/// Names and bytes of all objects.
+fn objects(folder: &Folder) -> Vec<(String, Vec<u8>)> {
+    let names = folder.names().unwrap().into_iter();
+    names
+        .map(|name| {
+            let bytes = folder.read(&name).unwrap().unwrap().to_vec();
+            (name, bytes)
+        })
+        .collect()
+}
+
+/// Every tool writes into a store what it writes into a folder, and replaces it only when it is told to.
+#[test]
+fn every_output_in_a_store_is_the_local_one_byte_by_byte() {
+    let (stores, source, names) = source();
+    let dir = tempfile::tempdir().unwrap();
+    let output = |out: &Target, force| Output {
+        folder: Some(out.clone()),
+        to: None,
+        samples_per_shard: Some(3),
+        force,
+    };
+    type Tool<'a> = &'a dyn Fn(&Target, bool) -> sightline_dataset::Result<()>;
+    let resharded: Tool<'_> = &|out, force| {
+        let spec = ReshardSpec {
+            to: FORMATS[FORMATS.len() - 1],
+            cut: Cut {
+                samples_per_shard: Some(4),
+                ..Cut::default()
+            },
+            shuffle: Some(Seed(5)),
+            memory_bytes: 1000,
+            scratch: None,
+            force,
+        };
+        let plan = plan(&source, &names, out, &spec, &Silent)?;
+        reshard(&source, &names, out, &spec, plan, &Silent).map(drop)
+    };
+    let parted: Tool<'_> = &|out, force| {
+        let spec = SplitSpec {
+            to: &WebDataset,
+            parts: vec![("train".to_owned(), 0.7), ("val".to_owned(), 0.3)],
+            by: None,
+            seed: Seed(2),
+            exact: true,
+            samples_per_shard: 3,
+            select: &All,
+            force,
+        };
+        split(&source, &names, out, &spec, &Silent).map(drop)
+    };
+    let filtered: Tool<'_> = &|out, force| {
+        let spec = FilterSpec {
+            condition: Expression::parse("captions > 0")?,
+            scores: Vec::new(),
+        };
+        filter(&source, &names, &spec, &output(out, force), &Silent).map(drop)
+    };
+    let different: Tool<'_> = &|out, force| {
+        let spec = DedupSpec {
+            same: Same::Content,
+            keep: Keep::First,
+            groups: false,
+        };
+        dedup(&source, &names, &spec, &output(out, force), &Silent).map(drop)
+    };
+    let exported: Tool<'_> = &|out, force| {
+        let spec = ExportSpec {
+            flat: false,
+            select: &All,
+            force,
+        };
+        export(&source, &names, out, &spec, &Silent).map(drop)
+    };
+    for (name, tool) in [
+        ("resharded", resharded),
+        ("parted", parted),
+        ("filtered", filtered),
+        ("different", different),
+        ("exported", exported),
+    ] {
+        let local = dir.path().join(name);
+        tool(&Target::from(&local), false).unwrap();
+        let expected = objects(&Folder::open(&local).unwrap());
+        assert!(expected.len() > 1, "{name}");
+        let folder = stores
+            .create(format!("s3://bucket/{name}").as_ref())
+            .unwrap();
+        let out = Target::Store(folder.clone());
+        tool(&out, false).unwrap();
+        assert!(objects(&folder) == expected, "{name}");
+        assert!(!is_unfinished(&folder).unwrap());
+
+        let error = tool(&out, false).unwrap_err().to_string();
+        assert!(error.contains(&format!("s3://bucket/{name}")), "{error}");
+        folder.write("older.tar", b"x").unwrap();
+        tool(&out, true).unwrap();
+        assert!(objects(&folder) == expected, "{name}, again");
+        // One that a killed run left is no output.
+        folder.write(MARK, b"{}").unwrap();
+        folder.write("older.tar", b"x").unwrap();
+        tool(&out, false).unwrap();
+        assert!(
+            objects(&folder) == expected,
+            "{name}, after one that was killed"
+        );
+    }
 }

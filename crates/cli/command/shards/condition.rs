@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sightline_core::ObjectSource as _;
 use sightline_dataset::expression::Expression;
 use sightline_dataset::filter::BUILT_IN;
 use sightline_dataset::scores::{Scores, ScoresError};
@@ -10,11 +11,13 @@ use sightline_dataset::{All, FilterSpec, Select};
 
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
+use crate::stores::stores;
 
 /// Tables beside the samples.
 #[derive(Debug, Args)]
 pub(super) struct ScoresArgs {
-    /// A table with more columns, by the samples' keys: .parquet, .csv or .jsonl; may be given several times
+    /// A table with more columns, by the samples' keys: .parquet, .csv or .jsonl, also at s3://, gs://, az:// or http(s)://; may be
+    /// given several times
     #[arg(long, value_name = "FILE")]
     pub(super) scores: Vec<PathBuf>,
 
@@ -72,13 +75,25 @@ fn scores(paths: &[PathBuf], on: &str, condition: &Expression) -> Result<Vec<Sco
         let mut columns = condition.columns().iter();
         !BUILT_IN.contains(&name) && columns.any(|column| column.name == name)
     };
+    let doing = "reading a table of scores";
     let read = |path: &PathBuf| {
-        Scores::read(path, on, &needs).map_err(|error| {
+        let (folder, name) = stores()
+            .object(path)
+            .map_err(|error| Failure::new(exits::store(&error), doing, &error))?;
+        let shown = folder.shown(&name);
+        let scores = folder
+            .object(&name)
+            .map_err(|source| ScoresError::Io {
+                path: shown.clone(),
+                source,
+            })
+            .and_then(|object| Scores::read(object, &shown, on, &needs));
+        scores.map_err(|error| {
             let exit = match &error {
                 ScoresError::Io { source, .. } => exits::io(source),
                 _ => Exit::Usage,
             };
-            Failure::new(exit, "reading a table of scores", &error)
+            Failure::new(exit, doing, &error)
         })
     };
     paths.iter().map(read).collect()

@@ -7,7 +7,6 @@ use clap::{Args, ValueEnum};
 use sightline_dataset::dedup::{Groups, Keep, Same};
 use sightline_dataset::{DedupSpec, dedup};
 use sightline_imaging::hash::{ALIKE, MAX_DISTANCE};
-use sightline_store::write_atomic;
 
 use super::ShardsArgs;
 use super::locate::{Located, locate};
@@ -15,6 +14,7 @@ use super::subset::{SubsetArgs, kept};
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, print_either};
+use crate::stores::{shown, stores};
 
 /// Arguments of `sightline shards dedup`.
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ pub(crate) struct DedupArgs {
     #[arg(long, value_name = "WHICH", default_value = "first")]
     keep: KeepArg,
 
-    /// Write which samples are the same as JSON
+    /// Write which samples are the same as JSON, also at s3://, gs:// or az://
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
@@ -68,12 +68,7 @@ enum KeepArg {
 }
 
 pub(super) fn run(args: &DedupArgs) -> Result<Exit, Failure> {
-    let doing = || {
-        format!(
-            "looking for duplicates in `{}`",
-            args.shards.shards.display()
-        )
-    };
+    let doing = || format!("looking for duplicates in `{}`", shown(&args.shards.shards));
     let output = args.subset.output(&doing())?;
     let Located { folder, names } = locate(&args.shards)?;
     let spec = DedupSpec {
@@ -121,8 +116,11 @@ pub(super) fn run(args: &DedupArgs) -> Result<Exit, Failure> {
 }
 
 fn write_report(path: &Path, groups: &Groups) -> Result<(), Failure> {
-    let doing = || format!("writing `{}`", path.display());
+    let doing = || format!("writing `{}`", shown(path));
     let text = serde_json::to_vec_pretty(groups)
         .map_err(|error| Failure::io(doing(), &std::io::Error::from(error)))?;
-    write_atomic(path, &text).map_err(|error| Failure::new(exits::store(&error), doing(), &error))
+    stores()
+        .object(path)
+        .and_then(|(folder, name)| folder.write(&name, &text))
+        .map_err(|error| Failure::new(exits::store(&error), doing(), &error))
 }

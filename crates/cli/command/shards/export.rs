@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use sightline_dataset::{ExportSpec, export};
 
-use super::ShardsArgs;
 use super::condition::WhereArgs;
 use super::locate::{Located, locate};
+use super::{ShardsArgs, target};
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, print_either};
+use crate::stores::shown;
 
 /// Arguments of `sightline shards export`.
 #[derive(Debug, Args)]
@@ -18,7 +19,7 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     shards: ShardsArgs,
 
-    /// Folder for the files, KEY.jpg, KEY.txt and KEY.json; it appears whole at the end
+    /// Folder for the files, KEY.jpg, KEY.txt and KEY.json, also at s3://, gs:// or az://; on this machine it appears whole at the end
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
@@ -41,13 +42,13 @@ pub(crate) struct ExportArgs {
 pub(super) fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let select = args.which.select()?;
     let Located { folder, names } = locate(&args.shards)?;
-    let doing = || format!("exporting `{}`", args.shards.shards.display());
+    let doing = || format!("exporting `{}`", shown(&args.shards.shards));
     let spec = ExportSpec {
         flat: args.flat,
         select: &*select,
         force: args.force,
     };
-    let done = export(&folder, &names, &args.out, &spec, &Bar::default())
+    let done = export(&folder, &names, target(&args.out)?, &spec, &Bar::default())
         .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
     print_either(args.json, &done, || {
         format!(

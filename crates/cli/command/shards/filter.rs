@@ -13,6 +13,7 @@ use super::subset::{SubsetArgs, kept};
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
+use crate::stores::shown;
 
 /// Arguments of `sightline shards filter`.
 #[derive(Debug, Args)]
@@ -42,7 +43,7 @@ pub(crate) struct FilterArgs {
 }
 
 pub(super) fn run(args: &FilterArgs) -> Result<Exit, Failure> {
-    let doing = || format!("filtering shards of `{}`", args.shards.shards.display());
+    let doing = || format!("filtering shards of `{}`", shown(&args.shards.shards));
     let output = args.subset.output(&doing())?;
     let Located { folder, names } = locate(&args.shards)?;
     let spec = args.scores.spec(&args.condition)?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use sightline_dataset::NamedShard;
+use sightline_dataset::staging::{MARK, is_unfinished};
 use sightline_shard::ShardFormat;
 use sightline_shard::format::of_name;
 use sightline_store::glob::locate_in;
@@ -58,6 +59,10 @@ pub(super) fn locate(args: &ShardsArgs) -> Result<Located, Failure> {
         let folder = stores().folder(&args.shards).map_err(failed)?;
         // Listed once: a store may take its time for that.
         let entries = folder.entries().map_err(failed)?;
+        let above = above(&args.shards).map_err(failed)?;
+        if entries.iter().any(|entry| entry.name == MARK) || above {
+            return Err(unfinished(doing()));
+        }
         for kind in KINDS {
             let names = of_kind(&entries, kind);
             if !names.is_empty() {
@@ -84,6 +89,23 @@ pub(super) fn locate(args: &ShardsArgs) -> Result<Located, Failure> {
         folder,
         names: names?,
     })
+}
+
+/// Whether the folder above one of a store is still to get shards, as that of the parts of a split.
+fn above(place: &Path) -> Result<bool, sightline_store::Error> {
+    match is_address(place) {
+        true => is_unfinished(&stores().object(place)?.0),
+        false => Ok(false),
+    }
+}
+
+/// Refuses a folder that is still to get shards: what is missing would be missed in silence. Shards that are named are read.
+fn unfinished(doing: String) -> Failure {
+    let cause = format!("it is not finished: `{MARK}` is there until all shards are");
+    let hint = "Run the command that writes it again, or remove the folder. Shards that are there can be named: 'FOLDER/*.tar'.";
+    Failure::usage(doing, cause)
+        .with_hint(hint)
+        .with_exit(Exit::Incomplete)
 }
 
 /// The folder itself, when it holds files of samples but no lists.

@@ -7,14 +7,15 @@ use clap::{ArgGroup, Args, ValueEnum};
 use sightline_core::Seed;
 use sightline_core::text::counted;
 use sightline_dataset::reshard::{Ordering, Ranks, Remainder, plan};
-use sightline_dataset::{Cut, Plan, ReshardSpec, reshard};
+use sightline_dataset::{Cut, Plan, ReshardSpec, Target, reshard};
 
 use super::locate::{Located, locate};
-use super::{ShardsArgs, format_called};
+use super::{ShardsArgs, format_called, target};
 use crate::command::exits;
 use crate::command::size::{parse_size, size};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
+use crate::stores::{scratch, shown};
 
 /// Arguments of `sightline shards reshard`.
 #[derive(Debug, Args)]
@@ -23,7 +24,7 @@ pub(crate) struct ReshardArgs {
     #[command(flatten)]
     shards: ShardsArgs,
 
-    /// Folder for the new shards, which appears whole at the end
+    /// Folder for the new shards, also at s3://, gs:// or az://; on this machine it appears whole at the end
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
@@ -59,7 +60,7 @@ pub(crate) struct ReshardArgs {
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
     memory: u64,
 
-    /// Folder for what the shuffle writes on the way; by default beside the output
+    /// Folder for what the shuffle writes on the way; by default beside the output, or TMPDIR where that is in a store
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
 
@@ -89,12 +90,13 @@ enum RemainderArg {
 
 pub(super) fn run(args: &ReshardArgs) -> Result<Exit, Failure> {
     let Located { folder, names } = locate(&args.shards)?;
-    let doing = || format!("resharding `{}`", args.shards.shards.display());
+    let doing = || format!("resharding `{}`", shown(&args.shards.shards));
     let to = match (&args.to, names.first()) {
         (Some(name), _) => format_called(name, &doing())?,
         (None, Some((_, format))) => *format,
         (None, None) => return Err(Failure::usage(doing(), "there are no shards")),
     };
+    let out = target(&args.out)?;
     let spec = ReshardSpec {
         to,
         cut: Cut {
@@ -112,19 +114,26 @@ pub(super) fn run(args: &ReshardArgs) -> Result<Exit, Failure> {
         },
         shuffle: args.shuffle.map(Seed),
         memory_bytes: args.memory,
-        scratch: args.scratch.clone(),
+        scratch: args.scratch.clone().or_else(|| match &out {
+            Target::Local(_) => None,
+            Target::Store(_) => Some(scratch()),
+        }),
         force: args.force,
     };
     let failed =
         |error: sightline_dataset::Error| Failure::new(exits::dataset(&error), doing(), &error);
-    let plan = plan(&folder, &names, &args.out, &spec, &Bar::default()).map_err(failed)?;
+    let plan = plan(&folder, &names, &out, &spec, &Bar::default()).map_err(failed)?;
     if args.dry_run {
         print_either(args.json, &plan, || text(&plan))?;
         return Ok(Exit::Done);
     }
     note(&text(&plan));
     let bar = Bar::default();
-    let done = reshard(&folder, &names, &args.out, &spec, plan, &bar).map_err(failed)?;
+    let done = reshard(&folder, &names, &out, &spec, plan, &bar).map_err(failed)?;
+    if done.kept > 0 {
+        let kept = counted(done.kept as usize, "shard");
+        note(&format!("went on behind {kept} of an earlier run"));
+    }
     print_either(args.json, &done, || {
         let mut text = String::new();
         for shard in &done.shards {

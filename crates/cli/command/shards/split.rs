@@ -10,10 +10,11 @@ use sightline_dataset::{SplitSpec, split};
 
 use super::condition::WhereArgs;
 use super::locate::{Located, locate};
-use super::{ShardsArgs, format_called, parse_share};
+use super::{ShardsArgs, format_called, parse_share, target};
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
+use crate::stores::shown;
 
 /// What `--by` means the key by.
 const KEY: &str = "key";
@@ -24,7 +25,7 @@ pub(crate) struct SplitArgs {
     #[command(flatten)]
     shards: ShardsArgs,
 
-    /// Folder for the parts, a folder each; it appears whole at the end
+    /// Folder for the parts, a folder each, also at s3://, gs:// or az://; on this machine it appears whole at the end
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
@@ -67,7 +68,7 @@ pub(crate) struct SplitArgs {
 pub(super) fn run(args: &SplitArgs) -> Result<Exit, Failure> {
     let select = args.which.select()?;
     let Located { folder, names } = locate(&args.shards)?;
-    let doing = || format!("splitting `{}`", args.shards.shards.display());
+    let doing = || format!("splitting `{}`", shown(&args.shards.shards));
     let to = match (&args.to, names.first()) {
         (Some(name), _) => format_called(name, &doing())?,
         (None, Some((_, format))) => *format,
@@ -83,7 +84,7 @@ pub(super) fn run(args: &SplitArgs) -> Result<Exit, Failure> {
         select: &*select,
         force: args.force,
     };
-    let done = split(&folder, &names, &args.out, &spec, &Bar::default())
+    let done = split(&folder, &names, target(&args.out)?, &spec, &Bar::default())
         .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
     if done.without_field > 0 {
         note(&format!(

@@ -7,13 +7,13 @@ use sightline_core::text::counted;
 use sightline_dataset::Output;
 use sightline_dataset::subset::Subset;
 
-use super::format_called;
+use super::{format_called, target};
 use crate::exit::Failure;
 
 /// Where the rest of a dataset goes.
 #[derive(Debug, Args)]
 pub(crate) struct SubsetArgs {
-    /// Folder for the new shards, which appears when all are written
+    /// Folder for the new shards, also at s3://, gs:// or az://; on this machine it appears when all are written
     #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
 
@@ -36,10 +36,11 @@ pub(crate) struct SubsetArgs {
 
 impl SubsetArgs {
     /// What was asked for, with names looked up.
-    pub(super) fn output(&self, doing: &str) -> Result<Output<'_>, Failure> {
+    pub(super) fn output(&self, doing: &str) -> Result<Output, Failure> {
         let to = self.to.as_ref().map(|name| format_called(name, doing));
+        let out = self.out.as_deref().filter(|_| !self.dry_run);
         Ok(Output {
-            folder: self.out.as_deref().filter(|_| !self.dry_run),
+            folder: out.map(target).transpose()?,
             to: to.transpose()?,
             samples_per_shard: self.samples_per_shard,
             force: self.force,
@@ -48,18 +49,17 @@ impl SubsetArgs {
 }
 
 /// How many samples stay, in words.
-pub(super) fn kept(subset: &Subset, output: &Output<'_>) -> String {
+pub(super) fn kept(subset: &Subset, output: &Output) -> String {
     let share = if subset.read == 0 {
         0.0
     } else {
         100.0 * subset.kept as f64 / subset.read as f64
     };
     let Subset { read, kept, .. } = subset;
-    match output.folder {
+    match &output.folder {
         Some(folder) => format!(
-            "{kept} of {read} samples ({share:.1} %) in {} below `{}`",
+            "{kept} of {read} samples ({share:.1} %) in {} below `{folder}`",
             counted(subset.shards.len(), "shard"),
-            folder.display()
         ),
         None => format!("{kept} of {read} samples ({share:.1} %) would stay, nothing is written"),
     }
