@@ -458,7 +458,7 @@ fn shards_on_s3_are_cut_anew_parted_filtered_and_exported_into_s3() {
         .collect();
     let mut scores = "key,score\n".to_owned();
     for (number, key) in keys.iter().enumerate() {
-        scores += &format!("{key},{number}\n");
+        scores.extend([key.as_str(), ",", &number.to_string(), "\n"]);
     }
     sandbox.write("scores.csv", &scores);
     stores

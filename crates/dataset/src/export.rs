@@ -81,9 +81,10 @@ pub fn export(
     let counts: Result<Vec<Exported>> = names
         .par_iter()
         .map(|(name, format)| {
-            let folder = match spec.flat {
-                true => String::new(),
-                false => folder_of(name, format.extension()) + "/",
+            let folder = if spec.flat {
+                String::new()
+            } else {
+                folder_of(name, format.extension()) + "/"
             };
             let mut counts = Exported::default();
             let mut reader = format.open(source, name)?;
@@ -128,16 +129,17 @@ impl Exported {
 }
 
 fn write_new(root: &Folder, name: &str, data: &[u8]) -> Result<()> {
-    let is_new = match root.is_local() {
-        true => write_new_file(&root.path_of(name)?, data)?,
-        false => root.write_new(name, data)?,
+    let is_new = if root.is_local() {
+        write_new_file(&root.path_of(name)?, data)?
+    } else {
+        root.write_new(name, data)?
     };
-    match is_new {
-        true => Ok(()),
-        false => Err(Error::SameFile {
-            name: name.rsplit('/').next().unwrap_or_default().to_owned(),
-        }),
+    if is_new {
+        return Ok(());
     }
+    Err(Error::SameFile {
+        name: name.rsplit('/').next().unwrap_or_default().to_owned(),
+    })
 }
 
 /// Writes a file unless there is one, and does not flush it: `false` if there is.

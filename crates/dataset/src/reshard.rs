@@ -290,7 +290,7 @@ pub fn reshard(
     plan: Plan,
     progress: &dyn Progress,
 ) -> Result<Resharded> {
-    let job = job(source, names, spec, &plan)?;
+    let job = job(source, names, spec, &plan);
     let mut staging = Staging::begin(&out.into(), spec.force, job)?;
     let kept = staging.done().len() as u64;
     match write(source, names, spec, &plan, &mut staging, progress) {
@@ -311,12 +311,7 @@ pub fn reshard(
 }
 
 /// What tells this job from others: all that the bytes of the output depend on.
-fn job(
-    source: &dyn ObjectSource,
-    names: &[NamedShard],
-    spec: &ReshardSpec,
-    plan: &Plan,
-) -> Result<Job> {
+fn job(source: &dyn ObjectSource, names: &[NamedShard], spec: &ReshardSpec, plan: &Plan) -> Job {
     let mut parts = vec![
         "reshard 1".to_owned(),
         spec.to.name().to_owned(),
@@ -332,7 +327,7 @@ fn job(
             format.name()
         ));
     }
-    Ok(Job::of(parts.iter().map(String::as_str)))
+    Job::of(parts.iter().map(String::as_str))
 }
 
 fn write(
@@ -828,7 +823,7 @@ mod tests {
                 let dir = tempfile::tempdir().unwrap();
                 let out = dir.path().join("out");
                 let plan = plan(&source, &names, &out, &spec, &Silent).unwrap();
-                let job = job(&source, &names, &spec, &plan).unwrap();
+                let job = job(&source, &names, &spec, &plan);
                 let mut staging = Staging::begin(&Target::from(&out), false, job).unwrap();
                 write(&source, &names, &spec, &plan, &mut staging, &Silent).unwrap();
                 staging.killed_behind(finished);

@@ -54,12 +54,12 @@ impl Target {
             Self::Local(path) => local::is_vacant(path)?,
             Self::Store(folder) => folder.is_empty()? || is_unfinished(folder)?,
         };
-        match is_vacant {
-            true => Ok(()),
-            false => Err(Error::Exists {
-                name: self.to_string(),
-            }),
+        if is_vacant {
+            return Ok(());
         }
+        Err(Error::Exists {
+            name: self.to_string(),
+        })
     }
 }
 

@@ -122,6 +122,9 @@ fn objects(folder: &Folder) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
+/// A tool that writes into a target, by force or not.
+type Tool<'a> = &'a dyn Fn(&Target, bool) -> sightline_dataset::Result<()>;
+
 /// Every tool writes into a store what it writes into a folder, and replaces it only when it is told to.
 #[test]
 fn every_output_in_a_store_is_the_local_one_byte_by_byte() {
@@ -133,7 +136,6 @@ fn every_output_in_a_store_is_the_local_one_byte_by_byte() {
         samples_per_shard: Some(3),
         force,
     };
-    type Tool<'a> = &'a dyn Fn(&Target, bool) -> sightline_dataset::Result<()>;
     let resharded: Tool<'_> = &|out, force| {
         let spec = ReshardSpec {
             to: FORMATS[FORMATS.len() - 1],

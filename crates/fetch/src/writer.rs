@@ -163,6 +163,17 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
+    /// Tells the progress of a row that is done.
+    fn show(&mut self, outcome: &Outcome) {
+        self.meter.add(outcome);
+        self.progress.advance(1);
+        if self.meter.is_due() {
+            let connections = self.shared.connections();
+            self.progress.message(&self.meter.message(connections));
+            self.progress.facts(self.meter.facts(connections));
+        }
+    }
+
     fn write_shard(
         &mut self,
         begun: &Begun,
@@ -219,13 +230,7 @@ impl<'a> Writer<'a> {
             if let Some(latency) = outcome.latency {
                 counts.add_latency(latency);
             }
-            self.meter.add(&outcome);
-            self.progress.advance(1);
-            if self.meter.is_due() {
-                let connections = self.shared.connections();
-                self.progress.message(&self.meter.message(connections));
-                self.progress.facts(self.meter.facts(connections));
-            }
+            self.show(&outcome);
         }
 
         let summary = shard.map(ShardWriter::finish).transpose()?;

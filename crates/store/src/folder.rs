@@ -82,13 +82,11 @@ impl Folder {
 
     /// The folder called `name` in this one; a local one is made where it is missing.
     pub fn below(&self, name: &str) -> Result<Self> {
-        match &self.cloud {
-            Some(cloud) => Ok(Self::cloud(cloud.below(name)?)),
-            None => {
-                check_name(name)?;
-                Self::create(self.root.join(name))
-            }
+        if let Some(cloud) = &self.cloud {
+            return Ok(Self::cloud(cloud.below(name)?));
         }
+        check_name(name)?;
+        Self::create(self.root.join(name))
     }
 
     /// How the object called `name` is shown to people.

@@ -93,10 +93,10 @@ pub(super) fn locate(args: &ShardsArgs) -> Result<Located, Failure> {
 
 /// Whether the folder above one of a store is still to get shards, as that of the parts of a split.
 fn above(place: &Path) -> Result<bool, sightline_store::Error> {
-    match is_address(place) {
-        true => is_unfinished(&stores().object(place)?.0),
-        false => Ok(false),
+    if is_address(place) {
+        return is_unfinished(&stores().object(place)?.0);
     }
+    Ok(false)
 }
 
 /// Refuses a folder that is still to get shards: what is missing would be missed in silence. Shards that are named are read.

@@ -86,7 +86,7 @@ impl LocalStaging {
     }
 
     pub(super) fn mark(&self, text: &[u8]) -> Result<()> {
-        Ok(write_atomic(&self.partial.join(JOB), text)?)
+        Ok(write_atomic(self.partial.join(JOB), text)?)
     }
 
     /// A folder beside the output.

@@ -163,18 +163,19 @@ fn another_table_that_lacks_something_is_named() {
 /// Captions of every third row under its number, which the list has as numbers, with one number twice.
 const TEXTS: &str = "uid,text,weight\n0,none,0.5\n3,\"three, é\",1\n6,six,2\n3,other,3\n9,,4\n";
 
+fn gzip(path: &Path, text: &str) {
+    use std::io::Write as _;
+    let file = File::create(path).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap();
+}
+
 #[test]
 fn captions_come_from_tables_of_every_format_wherever_they_are() {
     let world = World::new(12);
-    let gzipped = {
-        use std::io::Write as _;
-        let path = world.path("texts.csv.gz");
-        let file = File::create(&path).unwrap();
-        let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
-        encoder.write_all(TEXTS.as_bytes()).unwrap();
-        encoder.finish().unwrap();
-        path
-    };
+    let gzipped = world.path("texts.csv.gz");
+    gzip(&gzipped, TEXTS);
     let line = |uid: u32, text: &str, weight: f64| {
         format!("{{\"uid\":{uid},\"text\":{text},\"weight\":{weight}}}")
     };
