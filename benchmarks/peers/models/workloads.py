@@ -27,7 +27,7 @@ class Workload:
 
 TRANSFORMER = {1: 1.3, 8: 1.0, 32: 1.0}
 CONVOLUTIONAL = {1: 0.7, 8: 0.7}
-WRITING = {1: 1.0, 8: 1.0}
+WRITING = {1: 1.5, 8: 1.0}
 
 WORKLOADS = (
     Workload(
@@ -115,7 +115,7 @@ WORKLOADS = (
         "magic",
         "ids",
         0.0,
-        {1: 1.0},
+        {1: 2.0},
         batches=(1,),
     ),
     Workload(
@@ -125,7 +125,7 @@ WORKLOADS = (
         "asif",
         "ids",
         0.0,
-        TRANSFORMER,
+        {1: 5.0, 8: 5.0, 32: 5.0},
     ),
 )
 
