@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sightline_core::progress::Silent;
-use sightline_core::{ObjectSource, Progress, Sample, SampleKey, Seed};
+use sightline_core::{ObjectSource, Progress, Sample, SampleKey, Seed, ShardId};
 use sightline_shard::ShardFormat;
 use sightline_store::free_bytes;
 
@@ -414,7 +414,10 @@ fn write(
         spec.to,
         plan.cutting(spec.cut),
         &done,
-        |shard| staging.record(shard),
+        |shard| {
+            let id = ShardId(staging.done().len() as u64);
+            staging.record(shard, spec.to.folder_name(id))
+        },
     )?;
     progress.finish();
     drop(scratch);
@@ -474,7 +477,7 @@ mod tests {
 
     use bytes::Bytes;
     use sightline_core::io::Memory;
-    use sightline_core::{EncodedImage, ImageFormat, Metadata, ReadAt, ShardId};
+    use sightline_core::{EncodedImage, ImageFormat, Metadata, ReadAt};
     use sightline_shard::{FORMATS, webdataset};
     use sightline_store::Folder;
 
@@ -816,8 +819,10 @@ mod tests {
     #[test]
     fn a_run_that_was_killed_at_any_shard_goes_on() {
         let (source, names) = shards(&webdataset::WebDataset, &[40, 0, 25, 60], 1000);
-        for (shuffle, memory) in [(None, 0), (Some(3), 1 << 20), (Some(3), 20_000)] {
-            let spec = spec(samples_each(20), shuffle, memory);
+        let orders = [(None, 0), (Some(3), 1 << 20), (Some(3), 20_000)];
+        for (to, (shuffle, memory)) in FORMATS.iter().copied().zip(orders.into_iter().cycle()) {
+            let mut spec = spec(samples_each(20), shuffle, memory);
+            spec.to = to;
             let whole = run(&source, &names, &spec).0;
             for finished in 0..=whole.shards.len() {
                 let dir = tempfile::tempdir().unwrap();
@@ -828,8 +833,17 @@ mod tests {
                 write(&source, &names, &spec, &plan, &mut staging, &Silent).unwrap();
                 staging.killed_behind(finished);
                 let done = reshard(&source, &names, &out, &spec, plan, &Silent).unwrap();
-                assert_eq!(done.kept, finished as u64);
-                assert_eq!(done.shards, whole.shards);
+                assert_eq!(done.kept, finished as u64, "{}", to.name());
+                assert_eq!(done.shards, whole.shards, "{}", to.name());
+                let folder = Folder::open(&out).unwrap();
+                for shard in &done.shards {
+                    let mut reader = to.open(&folder, &shard.name).unwrap();
+                    let mut samples = 0;
+                    while reader.next_sample().unwrap().is_some() {
+                        samples += 1;
+                    }
+                    assert_eq!(samples, shard.samples, "{}", to.name());
+                }
             }
         }
     }

@@ -103,6 +103,8 @@ pub(crate) struct Job {
     digest: Option<Digest>,
     /// Shards that are finished, in their order.
     shards: Vec<NewShard>,
+    /// Folders of their members, where those are files of their own.
+    folders: Vec<String>,
 }
 
 impl Job {
@@ -142,6 +144,15 @@ impl Job {
             }
         }
         Ok(Some(found))
+    }
+
+    /// Whether the object called `name`, or the folder, is of a shard that is finished.
+    fn keeps(&self, name: &str) -> bool {
+        let is_in = |folder: &String| {
+            let rest = name.strip_prefix(folder.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.shards.iter().any(|shard| shard.name == name) || self.folders.iter().any(is_in)
     }
 
     fn text(&self) -> Result<Vec<u8>> {
@@ -195,9 +206,10 @@ impl Staging {
         &self.job.shards
     }
 
-    /// Remembers that `shard` is finished, for a run that goes on after this one.
-    pub(crate) fn record(&mut self, shard: &NewShard) -> Result<()> {
+    /// Remembers that `shard` is finished, for a run that goes on after this one; `folder` is that of its members, if it has one.
+    pub(crate) fn record(&mut self, shard: &NewShard, folder: Option<String>) -> Result<()> {
         self.job.shards.push(shard.clone());
+        self.job.folders.extend(folder);
         let text = self.job.text()?;
         match &self.place {
             Place::Local(staging) => staging.mark(&text),
@@ -219,6 +231,7 @@ impl Staging {
     #[cfg(test)]
     pub(crate) fn killed_behind(mut self, shards: usize) {
         self.job.shards.truncate(shards);
+        self.job.folders.truncate(shards);
         let text = self.job.text().unwrap();
         match &mut self.place {
             Place::Local(staging) => {

@@ -65,8 +65,8 @@ impl LocalStaging {
         for entry in fs::read_dir(&partial).map_err(failed("list", &partial))? {
             let entry = entry.map_err(failed("list", &partial))?;
             let name = entry.file_name();
-            let is_done = job.shards.iter().any(|shard| *shard.name == *name);
-            if !is_done && name != LOCK && name != JOB {
+            let is_kept = name.to_str().is_some_and(|name| job.keeps(name));
+            if !is_kept && name != LOCK && name != JOB {
                 remove(&entry.path())?;
             }
         }
@@ -238,12 +238,15 @@ mod tests {
             fs::write(partial.join(name), "bytes").unwrap();
         }
         staging
-            .record(&NewShard {
-                name: "0.tar".to_owned(),
-                samples: 1,
-                len_bytes: 5,
-                sha256: "0".repeat(64),
-            })
+            .record(
+                &NewShard {
+                    name: "0.tar".to_owned(),
+                    samples: 1,
+                    len_bytes: 5,
+                    sha256: "0".repeat(64),
+                },
+                None,
+            )
             .unwrap();
         let damage = Error::TooMany { limit: 1 };
         let failure = failed("read", &partial)(io::ErrorKind::TimedOut.into());

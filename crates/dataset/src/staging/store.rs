@@ -54,7 +54,7 @@ impl StoreStaging {
         // First, so that nobody takes what is left for a whole output.
         staging.mark(&job.text()?)?;
         for name in old() {
-            if !job.shards.iter().any(|shard| shard.name == *name) {
+            if !job.keeps(name) {
                 folder.remove(name)?;
             }
         }
@@ -102,14 +102,17 @@ mod tests {
         assert!(is_unfinished(&folder).unwrap());
         let busy = Staging::begin(&target, true, Job::of(["a"])).unwrap_err();
         assert!(matches!(busy, Error::Busy { .. }), "{busy}");
-        staging.record(&shard(&folder, "0.tar")).unwrap();
+        let members = Some("0".to_owned());
+        staging.record(&shard(&folder, "0.tar"), members).unwrap();
+        shard(&folder, "0/a");
+        shard(&folder, "01/a");
         shard(&folder, "1.tar");
         drop(staging);
 
         let staging = Staging::begin(&target, false, Job::of(["a"])).unwrap();
         assert_eq!(staging.done().len(), 1);
         drop(staging);
-        assert_eq!(folder.names().unwrap(), ["0.tar", MARK]);
+        assert_eq!(folder.names().unwrap(), ["0.tar", "0/a", MARK]);
         // A shard that is not what was written, and another job.
         folder.write("0.tar", b"longer than before").unwrap();
         for job in [Job::of(["a"]), Job::of(["b"]), Job::anew(), Job::anew()] {
