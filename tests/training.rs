@@ -143,13 +143,13 @@ fn shards_are_cut_anew_equal_for_every_worker_and_shuffled_the_same_with_any_mem
 #[test]
 fn a_killed_run_goes_on() {
     let sandbox = Sandbox::new();
-    numbered(&sandbox, &WebDataset, &[1000, 1000]);
+    numbered(&sandbox, &WebDataset, &[2000, 2000]);
     let line = |out: &str| {
         format!("shards reshard source --out {out} --samples-per-shard 20 --shuffle 3 --json")
     };
     sandbox.sightline(&line("whole")).expect(0);
     let mut kept = 0;
-    for shards in [1, 30, 60] {
+    for shards in [1, 20, 40] {
         let mut child = sandbox
             .command(line("out").split_whitespace())
             .stdout(Stdio::null())

@@ -108,11 +108,10 @@ pub fn split(
         ends(&spec.parts)
     };
 
-    let staging = Staging::begin(&out, spec.force, Job::anew())?;
-    let root = staging.folder()?;
+    let mut staging = Staging::begin(&out, spec.force, Job::anew())?;
     let mut folders = Vec::new();
     for (name, _) in &spec.parts {
-        folders.push(root.below(name)?);
+        folders.push(staging.part(name)?);
     }
     let cutting = Cutting {
         samples: Some(spec.samples_per_shard.max(1)),

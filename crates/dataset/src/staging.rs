@@ -201,6 +201,15 @@ impl Staging {
         }
     }
 
+    /// The folder `name` of the output, for shards of their own; in a store it is marked as the output is.
+    pub(crate) fn part(&mut self, name: &str) -> Result<Folder> {
+        let part = self.folder()?.below(name)?;
+        if let Place::Store(staging) = &mut self.place {
+            staging.mark_part(&part, &self.job.text()?)?;
+        }
+        Ok(part)
+    }
+
     /// Shards that are finished.
     pub(crate) fn done(&self) -> &[NewShard] {
         &self.job.shards
@@ -250,13 +259,12 @@ impl Staging {
         }
     }
 
-    /// Leaves what is finished to the next run of the same job, after `error`; says whether there is anything.
-    pub(crate) fn keep_after(&mut self, error: &Error) -> bool {
+    /// Leaves what is finished to the next run of the same job, if `error` is none of the data.
+    pub(crate) fn keep_after(&mut self, error: &Error) {
         let keeps = !self.job.shards.is_empty() && error.is_of_environment();
         if let (Place::Local(staging), true) = (&mut self.place, keeps) {
             staging.keep();
         }
-        keeps
     }
 }
 

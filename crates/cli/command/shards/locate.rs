@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sightline_dataset::NamedShard;
-use sightline_dataset::staging::{MARK, is_unfinished};
+use sightline_dataset::staging::MARK;
 use sightline_shard::ShardFormat;
 use sightline_shard::format::of_name;
 use sightline_store::glob::locate_in;
@@ -59,8 +59,7 @@ pub(super) fn locate(args: &ShardsArgs) -> Result<Located, Failure> {
         let folder = stores().folder(&args.shards).map_err(failed)?;
         // Listed once: a store may take its time for that.
         let entries = folder.entries().map_err(failed)?;
-        let above = above(&args.shards).map_err(failed)?;
-        if entries.iter().any(|entry| entry.name == MARK) || above {
+        if entries.iter().any(|entry| entry.name == MARK) {
             return Err(unfinished(doing()));
         }
         for kind in KINDS {
@@ -89,14 +88,6 @@ pub(super) fn locate(args: &ShardsArgs) -> Result<Located, Failure> {
         folder,
         names: names?,
     })
-}
-
-/// Whether the folder above one of a store is still to get shards, as that of the parts of a split.
-fn above(place: &Path) -> Result<bool, sightline_store::Error> {
-    if is_address(place) {
-        return is_unfinished(&stores().object(place)?.0);
-    }
-    Ok(false)
 }
 
 /// Refuses a folder that is still to get shards: what is missing would be missed in silence. Shards that are named are read.

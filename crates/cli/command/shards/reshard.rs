@@ -129,7 +129,15 @@ pub(super) fn run(args: &ReshardArgs) -> Result<Exit, Failure> {
     }
     note(&text(&plan));
     let bar = Bar::default();
-    let done = reshard(&folder, &names, &out, &spec, plan, &bar).map_err(failed)?;
+    let done = reshard(&folder, &names, &out, &spec, plan, &bar).map_err(|error| {
+        let is_kept = error.is_of_environment();
+        let failure = failed(error);
+        if is_kept {
+            let hint = "Shards that are finished are kept: the same command goes on behind them.";
+            return failure.with_hint(hint);
+        }
+        failure
+    })?;
     if done.kept > 0 {
         let kept = counted(done.kept as usize, "shard");
         note(&format!("went on behind {kept} of an earlier run"));

@@ -12,6 +12,8 @@ const LEASE: &str = "shards.lease";
 #[derive(Debug)]
 pub(super) struct StoreStaging {
     folder: Folder,
+    /// Folders in it that are marked too.
+    parts: Vec<Folder>,
     /// Given back when it is dropped.
     _leases: Leases,
 }
@@ -49,6 +51,7 @@ impl StoreStaging {
         }
         let staging = Self {
             folder: folder.clone(),
+            parts: Vec::new(),
             _leases: leases,
         };
         // First, so that nobody takes what is left for a whole output.
@@ -69,7 +72,17 @@ impl StoreStaging {
         Ok(self.folder.write(MARK, text)?)
     }
 
+    /// Marks `part`, a folder in this one.
+    pub(super) fn mark_part(&mut self, part: &Folder, text: &[u8]) -> Result<()> {
+        part.write(MARK, text)?;
+        self.parts.push(part.clone());
+        Ok(())
+    }
+
     pub(super) fn finish(self) -> Result<()> {
+        for part in &self.parts {
+            part.remove(MARK)?;
+        }
         self.folder.remove(MARK)?;
         Ok(())
     }
@@ -133,6 +146,23 @@ mod tests {
         let staging = Staging::begin(&target, true, Job::of(["a"])).unwrap();
         drop(staging);
         assert_eq!(folder.names().unwrap(), [MARK]);
+    }
+
+    #[test]
+    fn parts_are_marked_too() {
+        let stores = Stores::in_memory();
+        let folder = stores.create("s3://bucket/out".as_ref()).unwrap();
+        let target = Target::Store(folder.clone());
+        let mut staging = Staging::begin(&target, false, Job::anew()).unwrap();
+        let part = staging.part("train").unwrap();
+        assert!(is_unfinished(&part).unwrap());
+        shard(&part, "0.tar");
+        drop(staging);
+        let mut staging = Staging::begin(&target, false, Job::anew()).unwrap();
+        assert!(part.is_empty().unwrap());
+        shard(&staging.part("train").unwrap(), "0.tar");
+        staging.finish().unwrap();
+        assert_eq!(folder.names().unwrap(), ["train/0.tar"]);
     }
 
     #[test]
