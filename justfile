@@ -138,9 +138,10 @@ build-cuda:
 _peers area:
     @benchmarks/peers/{{ area }}/setup.sh
 
+# Where libraries are called, by programs that do just that. All packages are named so that crates from outside get the features that they have in the program.
 _peers-build area:
-    @{{ if area == "models" { "cargo build --release --package sightline-models --example peers" } else { just_executable() + " _build" } }}
-    @{{ if area == "shards" { "cargo build --release --package sightline-dataset --example shards" } else { "true" } }}
+    @{{ if area == "models" { "true" } else { just_executable() + " _build" } }}
+    @{{ if area =~ "models|shards" { "cargo build --release --package sightline --package sightline-testkit --package sightline-bench --bin sightline-bench-" + area } else { "true" } }}
 
 _build:
     @echo "building the release binary (the first build compiles every dependency; 15 to 35 minutes on two cores)" >&2

@@ -1,6 +1,6 @@
 """Times our models against transformers, torchvision and published procedures in torch, on random weights of full size.
 
-    setup.sh && cargo build --release -p sightline-models --example peers && run.py
+    setup.sh && cargo build --release -p sightline-bench --bin sightline-bench-models && run.py
 
 First both sides compute the outputs of a few inputs with the same checkpoint; the bench stops with exit code 1 where
 they differ. Then, for each workload and each number of threads, the sides take turns: ours, peer, ours, peer. Each
@@ -186,7 +186,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--check-only", action="store_true", help="compare the outputs, time nothing, write no results")
     add("--add", action="store_true", help="keep the other cases of the results that are there")
     add("--note", default="", help="a sentence for the results, such as what else the machine did")
-    add("--ours", type=Path, default=target / "release" / "examples" / "peers", help="our program")
+    add("--ours", type=Path, default=target / "release" / "sightline-bench-models", help="our program")
     add("--python", type=Path, default=ROOT / ".venv/models/bin/python", help="Python of the peers")
     add("--work", type=Path, default=ROOT / "out/bench-peers/models", help="folder of the checkpoints")
     add("--out", type=Path, help="folder of the results (default: benchmarks/results/<date>-<machine>)")
@@ -200,7 +200,7 @@ def bench(arguments: argparse.Namespace) -> None:
     if not arguments.ours.is_file():
         raise Failed(
             f"`{arguments.ours}` is not there; "
-            "build it with: cargo build --release -p sightline-models --example peers"
+            "build it with: cargo build --release -p sightline-bench --bin sightline-bench-models"
         )
     threads = usable_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@
 
 ROWS is a JSON list of sample numbers. Prints one JSON object: samples, bytes of their images, the seconds of the workload
 (wall, and CPU of all processes) without the imports, and with `--digest` the SHA-256 over keys and images, or keys and pixels.
-`crates/dataset/examples/shards.rs` does the same with our libraries.
+`crates/bench/src/bin/shards.rs` does the same with our libraries.
 
 The settings are those that each library documents for speed: no shuffling, no resampling, `torch.utils.data.DataLoader`
 with as many workers as there are CPUs, and none for one CPU. Images are decoded by Pillow to arrays of bytes, as

@@ -89,7 +89,7 @@ class Bench:
     """Everything that stays the same over the cases."""
 
     sightline: Path
-    example: Path
+    ours: Path
     python: Path
     work: Path
     rounds: int
@@ -105,7 +105,7 @@ class Bench:
             return [*script, *words, *flags, f"--workers={cpus}"]
         if case.workload == "convert":
             return [str(self.sightline), "shards", "convert", str(folder), "--to=mds", f"--out={self.out(side)}", "--json"]
-        return [str(self.example), case.workload, *words, *flags]
+        return [str(self.ours), case.workload, *words, *flags]
 
     def out(self, side: str) -> Path:
         """Where a side writes."""
@@ -132,7 +132,7 @@ class Bench:
         _, found = self.start(side, case, 1, digest=True)
         if case.workload in ("write", "convert"):
             # What was written is read by one program, whoever wrote it.
-            command = [str(self.example), "read", str(self.out(side)), "--digest"]
+            command = [str(self.ours), "read", str(self.out(side)), "--digest"]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             found = json.loads(done.stdout)
         return {key: found[key] for key in ("samples", "bytes", "digest") if not (case.decode and key == "bytes")}
@@ -189,7 +189,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--rounds", type=int, default=5, help="rounds (default: %(default)s)")
     add("--cpus", type=numbers, default=(1, 2), help="numbers of CPUs (default: 1,2)")
     add("--sightline", type=Path, default=target / "release/sightline", help="our program")
-    add("--example", type=Path, default=target / "release/examples/shards", help="our libraries' example")
+    add("--ours", type=Path, default=target / "release/sightline-bench-shards", help="our program")
     add("--python", type=Path, default=ROOT / ".venv/shards/bin/python", help="Python of the peers")
     add("--work", type=Path, default=ROOT / "out/bench-peers/shards", help="folder of the data")
     add("--out", type=Path, help="folder of the results (default: benchmarks/results/<date>-<machine>)")
@@ -217,12 +217,12 @@ def run(command: list[str]) -> None:
 
 def bench(arguments: argparse.Namespace) -> None:
     """Runs all cases and writes the results."""
-    for program in (arguments.sightline, arguments.example, arguments.python):
+    for program in (arguments.sightline, arguments.ours, arguments.python):
         if not program.is_file():
             raise Failed(f"`{program}` is not there; `just bench-peers shards` makes it")
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    runner = Bench(arguments.sightline.absolute(), arguments.example.absolute(), arguments.python.absolute(), work, arguments.rounds)
+    runner = Bench(arguments.sightline.absolute(), arguments.ours.absolute(), arguments.python.absolute(), work, arguments.rounds)
     say("making the data")
     prepare(runner, arguments)
     cpus = usable_threads(arguments.cpus)

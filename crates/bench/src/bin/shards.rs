@@ -1,7 +1,7 @@
 //! Runs one workload of `just bench-peers shards` over the shards of a folder and says how long it took.
 //!
 //! ```sh
-//! RAYON_NUM_THREADS=1 cargo run --release -p sightline-dataset --example shards -- read FOLDER [--decode] [--digest]
+//! RAYON_NUM_THREADS=1 cargo run --release -p sightline-bench --bin sightline-bench-shards -- read FOLDER [--decode] [--digest]
 //! … -- write FOLDER OUT        # reads all samples, then writes them as WebDataset archives of 1,000
 //! … -- random FOLDER ROWS      # ROWS: a JSON list of sample numbers, read in this order
 //! ```
@@ -12,7 +12,7 @@
 
 #![expect(
     clippy::print_stdout,
-    reason = "the figures are what the example is for"
+    reason = "the figures are what the program is for"
 )]
 
 use std::error::Error;

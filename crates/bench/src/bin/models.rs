@@ -1,7 +1,7 @@
 //! Runs one workload of `just bench-peers models`: warm-up passes and timed passes over batches, or the outputs of one.
 //!
 //! ```sh
-//! RAYON_NUM_THREADS=1 cargo run --release -p sightline-models --example peers -- \
+//! RAYON_NUM_THREADS=1 cargo run --release -p sightline-bench --bin sightline-bench-models -- \
 //!     clip-image CHECKPOINT inputs.safetensors 1,8,32 [--warmups 1] [--seconds 2] [--weights bf16] [--device cuda:0] [--out FILE]
 //! ```
 //!
@@ -10,7 +10,7 @@
 
 #![expect(
     clippy::print_stdout,
-    reason = "the figures are what the example is for"
+    reason = "the figures are what the program is for"
 )]
 
 use std::collections::HashMap;
@@ -180,7 +180,7 @@ fn workload(arguments: &Arguments, inputs: &Tensors, device: &Device) -> Outcome
             let pixels = input(inputs, "pixels")?;
             Box::new(move |batch| searched(&model, &pixels.narrow(0, 0, batch)?))
         }
-        "asif" => {
+        "asif" | "asif-int8" => {
             let anchors = Anchors::open(&arguments.checkpoint)?;
             let queries = input(inputs, "queries")?;
             Box::new(move |batch| nearest(&anchors, &queries.narrow(0, 0, batch)?))
