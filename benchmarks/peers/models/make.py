@@ -69,6 +69,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "flamingo": writers.make_flamingo,
     "magic": writers.make_magic,
     "asif": writers.make_asif,
+    "asif-int8": writers.make_asif_int8,
 }
 
 

@@ -130,6 +130,7 @@ WORKLOADS: dict[str, Callable[[Path, dict[str, Any]], Run]] = {
     "flamingo": writing.flamingo,
     "magic": writing.magic,
     "asif": writing.asif,
+    "asif-int8": writing.asif,
 }
 
 

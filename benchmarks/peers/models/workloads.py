@@ -28,6 +28,7 @@ class Workload:
 TRANSFORMER = {1: 1.3, 8: 1.0, 32: 1.0}
 CONVOLUTIONAL = {1: 0.7, 8: 0.7}
 WRITING = {1: 1.5, 8: 1.0}
+SEARCH = {1: 5.0, 8: 5.0, 32: 5.0}
 
 WORKLOADS = (
     Workload(
@@ -120,12 +121,21 @@ WORKLOADS = (
     ),
     Workload(
         "asif",
-        "ASIF: vectors of 512 values to the nearest 800 of 100,000 anchors",
+        "ASIF: vectors of 512 values to the nearest 800 of 100,000 anchors of f32",
         "queries",
         "asif",
         "ids",
         0.0,
-        {1: 5.0, 8: 5.0, 32: 5.0},
+        SEARCH,
+    ),
+    Workload(
+        "asif-int8",
+        "ASIF: the same, anchors kept as int8 (torch gets the same values as f32)",
+        "queries",
+        "asif-int8",
+        "ids",
+        0.0,
+        SEARCH,
     ),
 )
 

@@ -143,12 +143,29 @@ def make_magic(folder: Path) -> None:
 
 def make_asif(folder: Path) -> None:
     """Anchors in the form in which `models asif build` writes them, f32."""
-    def directions(width: int) -> torch.Tensor:
-        rows = torch.randn(ANCHORS, width)
-        return rows / rows.norm(dim=-1, keepdim=True)
+    write_anchors(folder, {"image": directions(WIDTH), "text": directions(TEXT_WIDTH)})
 
+
+def make_asif_int8(folder: Path) -> None:
+    """The same of whole numbers and a scale for each row."""
+    parts: dict[str, torch.Tensor] = {}
+    for side, width in (("image", WIDTH), ("text", TEXT_WIDTH)):
+        rows = directions(width)
+        scale = rows.abs().amax(-1) / 127
+        parts |= {side: (rows / scale[:, None]).round().to(torch.int8), f"{side}_scale": scale}
+    write_anchors(folder, parts)
+
+
+def directions(width: int) -> torch.Tensor:
+    """Rows of unit length."""
+    rows = torch.randn(ANCHORS, width)
+    return rows / rows.norm(dim=-1, keepdim=True)
+
+
+def write_anchors(folder: Path, parts: dict[str, torch.Tensor]) -> None:
+    """A segment, and the list of segments."""
     name = "anchors-00000.safetensors"
-    save_file({"image": directions(WIDTH), "text": directions(TEXT_WIDTH)}, folder / name)
+    save_file(parts, folder / name)
     write_json(folder / "anchors.json", {"schema": 1, "segments": [name]})
 
 

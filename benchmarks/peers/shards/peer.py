@@ -130,8 +130,8 @@ def litdata_read(folder: Path, decode: bool, workers: int) -> Iterator[Found]:
 
 
 def first(batch: list[Any]) -> Any:
-    """The only sample of a batch."""
-    return batch[0]
+    """The only sample of a batch, as bytes: views of memory, which litData gives, cannot be sent from one process to another."""
+    return {name: bytes(value) if isinstance(value, memoryview) else value for name, value in batch[0].items()}
 
 
 def wids_random(folder: Path, rows: list[int]) -> Callable[[], Iterator[Found]]:

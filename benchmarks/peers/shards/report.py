@@ -39,6 +39,7 @@ def heading(document: dict[str, Any]) -> str:
             f"{min(loads):.1f} to {max(loads):.1f}.  ",
             f"Versions: {versions}.",
             "",
+            *[f"{note}\n" for note in document["notes"]],
             f"{document['samples']:,} samples, photographs at 256 pixels; files in the page cache. Both sides have seen the same keys and "
             "bytes of every sample, or the same pixels. Seconds of the workload without starting an interpreter, imports and "
             "opening an index (our converter: the whole process); medians with (least–most); memory is the largest peak over the "

@@ -12,7 +12,7 @@ process tree (`measure.py`), with everything.
 On two CPUs the peers read by two worker processes of torch's DataLoader and write by two processes; random access and converting are
 timed on one CPU only, where nobody documents another way.
 
-Writes `shards.json` (raw) and `shards.md` (the table) into `benchmarks/results/<date>-<machine>/`. Only the standard library is
+Writes `shards.json` (raw) and `shards.md` (the table) into `benchmarks/results/<date>-<machine>/`, after every case. Only the standard library is
 used; Linux only. Exits with 1 when the two sides disagree.
 """
 
@@ -39,6 +39,7 @@ from driver import (  # noqa: E402
     Results,
     commit,
     first_line,
+    joined,
     names_of,
     numbers,
     pinned_versions,
@@ -193,6 +194,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--python", type=Path, default=ROOT / ".venv/shards/bin/python", help="Python of the peers")
     add("--work", type=Path, default=ROOT / "out/bench-peers/shards", help="folder of the data")
     add("--out", type=Path, help="folder of the results (default: benchmarks/results/<date>-<machine>)")
+    add("--add", action="store_true", help="keep the other cases of the results that are there, of the same commit")
+    add("--note", default="", help="a sentence for the results, such as what else the machine did")
     add("--check-only", action="store_true", help="compare and do not time")
     return parser.parse_args()
 
@@ -236,13 +239,16 @@ def bench(arguments: argparse.Namespace) -> None:
         "samples": arguments.samples,
         "versions": {"sightline": first_line([str(arguments.sightline), "--version"]), "commit": commit(ROOT)}
         | pinned_versions(HERE / "requirements.txt", PACKAGES),
-        "cases": [
-            {"name": case.name, "what": case.what, "peer": case.peer, "target": case.target, "check": checks[case.name]}
-            | {"runs": [run for n in cpus if n == min(cpus) or case.several_cpus for run in runner.time(case, n)]}
-            for case in cases
-        ],
+        "notes": [arguments.note] if arguments.note else [],
+        "cases": [],
     }
-    results.write(document)
+    before = results.earlier() if arguments.add else None
+    for case in cases:
+        told = {"name": case.name, "what": case.what, "peer": case.peer, "target": case.target, "check": checks[case.name]}
+        runs = [run for n in cpus if n == min(cpus) or case.several_cpus for run in runner.time(case, n)]
+        # Each case is stored as soon as it is there.
+        document["cases"].append(told | {"runs": runs})
+        results.write(joined(before, document, {"cases": ["name"]}, NAMES))
     results.say_where()
 
 

@@ -18,6 +18,9 @@ pub mod anchors;
 mod build;
 mod config;
 pub mod relative;
+mod screen;
+mod search;
+mod segment;
 mod vectors;
 
 use std::path::Path;
@@ -25,11 +28,12 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-pub use anchors::{Anchors, Precision, Rows, Side, TensorRows};
+pub use anchors::Anchors;
 pub use build::build;
 pub use config::AsifConfig;
 pub use relative::{Near, Relative, Share};
-pub use vectors::VectorFile;
+pub use segment::{Precision, Side};
+pub use vectors::{Rows, TensorRows, VectorFile};
 
 use crate::folder::CONFIG;
 use crate::{

@@ -7,7 +7,7 @@ use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::attention::{Attended, Sizes};
-use super::{TASK_ELEMENTS, exp, for_rows, sum, sum_products};
+use super::{LANES, TASK_ELEMENTS, exp, for_rows, sum, sum_products};
 use crate::activation::Activation;
 
 /// Rows whose share in a sum over all rows is taken together.
@@ -263,30 +263,36 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> NullaryFnOnce for Item
         };
         let attended = self.attended;
         let scale = attended.scale;
-        // Columns of keys and values side by side, so that a query's scores are sums of rows, and what keys and values get too.
-        let mut key_columns = vec![0.0f32; head_dim * keys];
-        let mut value_columns = vec![0.0f32; head_dim * keys];
-        let mut of_key_columns = vec![0.0f32; head_dim * keys];
-        let mut of_value_columns = vec![0.0f32; head_dim * keys];
-        let mut shares = vec![0.0f32; keys];
-        let mut slopes = vec![0.0f32; keys];
+        // Columns of keys and values side by side, so that a query's scores are sums of rows. Rows are filled up with zeros to
+        // whole registers: short ones would be all remainder.
+        let wide = keys.next_multiple_of(LANES);
+        let mut key_columns = vec![0.0f32; head_dim * wide];
+        let mut value_columns = vec![0.0f32; head_dim * wide];
+        // Of each query, its share in every key, and the gradient of its scores.
+        let mut shares = vec![0.0f32; queries * wide];
+        let mut slopes = vec![0.0f32; queries * wide];
         for head in 0..heads {
+            let query =
+                |t| &attended.queries.elements[of(&attended.queries, t, head)..][..head_dim];
+            let key = |s| &attended.keys.elements[of(&attended.keys, s, head)..][..head_dim];
+            let value = |s| &attended.values.elements[of(&attended.values, s, head)..][..head_dim];
+            let column = head * head_dim;
+            let gradient = |t: usize| &self.gradient[t * inner + column..][..head_dim];
             for s in 0..keys {
-                let key = of(&attended.keys, s, head);
-                let value = of(&attended.values, s, head);
+                let (key, value) = (key(s), value(s));
                 for d in 0..head_dim {
-                    key_columns[d * keys + s] = attended.keys.elements[key + d];
-                    value_columns[d * keys + s] = attended.values.elements[value + d];
+                    key_columns[d * wide + s] = key[d];
+                    value_columns[d * wide + s] = value[d];
                 }
             }
-            of_key_columns.fill(0.0);
-            of_value_columns.fill(0.0);
-            for t in 0..queries {
-                let query = of(&attended.queries, t, head);
-                let query = &attended.queries.elements[query..query + head_dim];
-                let start = t * inner + head * head_dim;
-                let gradient = &self.gradient[start..start + head_dim];
-                combine(&mut shares, query, &key_columns);
+            let rows = shares
+                .chunks_exact_mut(wide)
+                .zip(slopes.chunks_exact_mut(wide));
+            for (t, (shares, slopes)) in rows.enumerate() {
+                let (query, gradient) = (query(t), gradient(t));
+                combine(shares, head_dim, |d| {
+                    (query[d], &key_columns[d * wide..][..wide])
+                });
                 match (self.mask_of)(self.number, head, t) {
                     Some(mask) => {
                         for (v, &m) in shares.iter_mut().zip(mask) {
@@ -295,61 +301,74 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> NullaryFnOnce for Item
                     }
                     None => shares.iter_mut().for_each(|v| *v *= scale),
                 }
+                shares[keys..].fill(f32::NEG_INFINITY);
                 let max = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                for v in &mut shares {
+                for v in shares.iter_mut() {
                     *v = exp(*v - max);
                 }
-                let inverse = 1.0 / sum(&shares, |v| v);
-                for v in &mut shares {
+                let inverse = 1.0 / sum(shares, |v| v);
+                for v in shares.iter_mut() {
                     *v *= inverse;
                 }
-                combine(&mut slopes, gradient, &value_columns);
-                let level = sum_products(&shares, &slopes);
-                for (slope, &share) in slopes.iter_mut().zip(&shares) {
+                combine(slopes, head_dim, |d| {
+                    (gradient[d], &value_columns[d * wide..][..wide])
+                });
+                let level = sum_products(shares, slopes);
+                for (slope, &share) in slopes.iter_mut().zip(shares.iter()) {
                     *slope = share * (*slope - level);
                 }
                 if let Some(scores) = &mut self.scores {
                     let row = (head * queries + t) * keys;
-                    scores[row..row + keys].copy_from_slice(&slopes);
+                    scores[row..row + keys].copy_from_slice(&slopes[..keys]);
                 }
-                let of_query = &mut self.of_queries[start..start + head_dim];
-                for (d, of_query) in of_query.iter_mut().enumerate() {
-                    let column = d * keys..(d + 1) * keys;
-                    *of_query = scale * sum_products(&slopes, &key_columns[column.clone()]);
-                    add(
-                        &mut of_key_columns[column.clone()],
-                        scale * query[d],
-                        &slopes,
-                    );
-                    add(&mut of_value_columns[column], gradient[d], &shares);
-                }
+                slopes.iter_mut().for_each(|v| *v *= scale);
+                let of_query = &mut self.of_queries[t * inner + column..][..head_dim];
+                combine(of_query, keys, |s| (slopes[s], key(s)));
             }
             for s in 0..keys {
-                let at = s * 2 * inner + head * head_dim;
-                for d in 0..head_dim {
-                    self.of_seen[at + d] = of_key_columns[d * keys + s];
-                    self.of_seen[at + inner + d] = of_value_columns[d * keys + s];
-                }
+                let row = &mut self.of_seen[s * 2 * inner..(s + 1) * 2 * inner];
+                let (of_key, of_value) = row.split_at_mut(inner);
+                let of_key = &mut of_key[column..column + head_dim];
+                combine(of_key, queries, |t| (slopes[t * wide + s], query(t)));
+                let of_value = &mut of_value[column..column + head_dim];
+                combine(of_value, queries, |t| (shares[t * wide + s], gradient(t)));
             }
         }
     }
 }
 
-/// `out = row * columns`, `columns` as many rows as `row` is long.
+/// `out` = the sum of `count` rows, each as long and times its factor, added in order.
 #[inline(always)]
-fn combine(out: &mut [f32], row: &[f32], columns: &[f32]) {
-    out.fill(0.0);
-    for (&factor, column) in row.iter().zip(columns.chunks_exact(out.len())) {
-        add(out, factor, column);
-    }
+fn combine<'r>(out: &mut [f32], count: usize, row: impl Fn(usize) -> (f32, &'r [f32])) {
+    let mut at = 0;
+    at = combine_stretches::<{ 2 * LANES }>(out, at, count, &row);
+    at = combine_stretches::<LANES>(out, at, count, &row);
+    at = combine_stretches::<4>(out, at, count, &row);
+    combine_stretches::<1>(out, at, count, &row);
 }
 
-/// `out += factor * column`.
+/// Of [`combine`], as many whole stretches of columns as there are from `at` on: their sums stay in registers. Returns where
+/// what is left begins.
 #[inline(always)]
-fn add(out: &mut [f32], factor: f32, column: &[f32]) {
-    for (sum, &v) in out.iter_mut().zip(column) {
-        *sum += factor * v;
+fn combine_stretches<'r, const WIDTH: usize>(
+    out: &mut [f32],
+    mut at: usize,
+    count: usize,
+    row: &impl Fn(usize) -> (f32, &'r [f32]),
+) -> usize {
+    while at + WIDTH <= out.len() {
+        let mut sums = [0.0f32; WIDTH];
+        for number in 0..count {
+            let (factor, row) = row(number);
+            let row = &row[at..at + WIDTH];
+            for lane in 0..WIDTH {
+                sums[lane] += factor * row[lane];
+            }
+        }
+        out[at..at + WIDTH].copy_from_slice(&sums);
+        at += WIDTH;
     }
+    at
 }
 
 /// Of `rows` of logits, each with the label of the same number: what the logits get of the mean cross entropy times

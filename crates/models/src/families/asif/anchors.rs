@@ -9,21 +9,21 @@
 //!
 //! Rows have unit length before they are rounded. An anchor's number is its row, counted through the segments; it stays when
 //! others are deleted. Adding anchors writes a new segment, deleting some writes only the list: no vector is ever rewritten.
-//! Segments are mapped, not read: a search holds one block of rows as f32 at a time.
+//! Segments are mapped, not read: each thread of a search holds one block of rows as whole numbers at a time.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
-use half::f16;
+use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use sightline_store::{AtomicFile, Mapped, write_atomic};
 
-use super::relative::{Near, Nearest};
-use crate::check::{Check, limit};
+use super::relative::Near;
+use super::search;
+use super::segment::{Bytes, Precision, Segment, Side, to_unit_length, write_segment};
+use super::vectors::{Rows, TensorRows};
+use crate::check::Check;
 use crate::folder::read_limited;
 use crate::{CheckpointFile, Error, FileRole, Result};
 
@@ -31,112 +31,6 @@ use crate::{CheckpointFile, Error, FileRole, Result};
 pub const INDEX: &str = "anchors.json";
 /// Version of [`INDEX`].
 const SCHEMA: u32 = 1;
-/// Rows of a block: 16 MiB as f32 at a width of 1,024.
-const BLOCK_ROWS: usize = 4096;
-/// Queries that are compared with a block together.
-const QUERIES: usize = 256;
-/// Headers have a few hundred bytes.
-const HEADER_LIMIT_BYTES: usize = 1 << 16;
-/// Headers are padded to a multiple of this, so that values are aligned.
-const ALIGN_BYTES: usize = 64;
-
-/// How the values of anchors are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// 4 bytes.
-    F32,
-    /// 2 bytes.
-    #[default]
-    F16,
-    /// 1 byte, and 4 for each row's scale.
-    Int8,
-}
-
-impl Precision {
-    /// In safetensors.
-    fn dtype(self) -> &'static str {
-        match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::Int8 => "I8",
-        }
-    }
-
-    fn value_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-            Self::Int8 => 1,
-        }
-    }
-
-    fn of(dtype: &str) -> Option<Self> {
-        [Self::F32, Self::F16, Self::Int8]
-            .into_iter()
-            .find(|precision| precision.dtype() == dtype)
-    }
-}
-
-/// One half of the pairs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Of the image encoder.
-    Image,
-    /// Of the text encoder.
-    Text,
-}
-
-impl Side {
-    /// As in the names of tensors.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Image => "image",
-            Self::Text => "text",
-        }
-    }
-}
-
-/// Vectors that are read one after the other, as often as there are rows.
-pub trait Rows {
-    /// Rows and values of each.
-    fn shape(&self) -> (usize, usize);
-
-    /// Reads the next row into `row`, whose length is the width.
-    fn next(&mut self, row: &mut [f32]) -> Result<()>;
-}
-
-/// The rows of a tensor `[N, D]`.
-pub struct TensorRows<'t> {
-    tensor: &'t Tensor,
-    shape: (usize, usize),
-    row: usize,
-}
-
-impl<'t> TensorRows<'t> {
-    /// Of `tensor` `[N, D]`.
-    pub fn new(tensor: &'t Tensor) -> Result<Self> {
-        let shape = tensor.dims2()?;
-        Ok(Self {
-            tensor,
-            shape,
-            row: 0,
-        })
-    }
-}
-
-impl Rows for TensorRows<'_> {
-    fn shape(&self) -> (usize, usize) {
-        self.shape
-    }
-
-    fn next(&mut self, row: &mut [f32]) -> Result<()> {
-        let values = self.tensor.get(self.row)?.to_dtype(DType::F32)?;
-        row.copy_from_slice(&values.to_vec1::<f32>()?);
-        self.row += 1;
-        Ok(())
-    }
-}
 
 /// `anchors.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -312,49 +206,23 @@ impl Anchors {
     }
 
     /// The `k` anchors (all, if there are fewer) with the largest cosine to each of `vectors` `[B, D]`, whose length may be
-    /// any but 0. Of equal cosines the lower number comes first. Beside the results this holds one block of anchors.
+    /// any but 0. Of equal cosines the lower number comes first. The answer to a vector has the same bits in any batch and
+    /// with any number of threads. Beside the results each thread holds one block of anchors.
     pub fn nearest(&self, side: Side, vectors: &Tensor, k: usize) -> Result<Vec<Vec<Near>>> {
-        let (count, width) = vectors.dims2()?;
+        let (_, width) = vectors.dims2()?;
         check_width(side, width, self.width(side))?;
-        let mut all = Vec::with_capacity(count);
-        for start in (0..count).step_by(QUERIES) {
-            let part = vectors.narrow(0, start, QUERIES.min(count - start))?;
-            all.extend(self.nearest_of_part(side, &part, k.min(self.live()))?);
+        let mut queries = vectors.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        for (row, query) in queries.chunks_exact_mut(width).enumerate() {
+            to_unit_length(side, row, query)?;
         }
-        Ok(all)
-    }
-
-    fn nearest_of_part(&self, side: Side, vectors: &Tensor, k: usize) -> Result<Vec<Vec<Near>>> {
-        let (count, width) = vectors.dims2()?;
-        let mut values = vectors.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        for (row, vector) in values.chunks_exact_mut(width).enumerate() {
-            to_unit_length(side, row, vector)?;
-        }
-        let queries = Tensor::from_vec(values, (count, width), &Device::Cpu)?;
-
-        let mut best = vec![Nearest::new(k); count];
-        let mut first = 0;
-        for segment in &self.segments {
-            for start in (0..segment.rows).step_by(BLOCK_ROWS) {
-                let rows = BLOCK_ROWS.min(segment.rows - start);
-                let block = segment.decode(side, start, rows);
-                let block = Tensor::from_vec(block, (rows, width), &Device::Cpu)?;
-                let cosines = queries.matmul(&block.t()?)?.to_vec2::<f32>()?;
-                let from = first + start;
-                let mut deleted = self.deleted.range(from..from + rows).peekable();
-                let live: Vec<usize> = (from..from + rows)
-                    .filter(|number| deleted.next_if_eq(&number).is_none())
-                    .collect();
-                for (best, cosines) in best.iter_mut().zip(&cosines) {
-                    for &anchor in &live {
-                        let cosine = cosines[anchor - from];
-                        best.push(Near { anchor, cosine });
-                    }
-                }
-            }
-            first += segment.rows;
-        }
-        Ok(best.into_iter().map(Nearest::finish).collect())
+        let segments = self.segments.iter();
+        let parts: Vec<_> = segments.map(|s| (s.values(side), s.rows)).collect();
+        Ok(search::nearest(
+            &parts,
+            &self.deleted,
+            &queries,
+            k.min(self.live()),
+        ))
     }
 }
 
@@ -386,256 +254,9 @@ fn check_width(side: Side, found: usize, wanted: usize) -> Result<()> {
     })
 }
 
-/// Divides `vector` by its length.
-fn to_unit_length(side: Side, row: usize, vector: &mut [f32]) -> Result<()> {
-    let length = vector.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
-    let length = length.sqrt();
-    if !(length.is_finite() && length > 0.0) {
-        let side = side.name();
-        return Err(Error::NoDirection { side, row });
-    }
-    for value in vector {
-        *value = (f64::from(*value) / length) as f32;
-    }
-    Ok(())
-}
-
-fn write_segment<'a>(
-    out: &mut dyn Write,
-    precision: Precision,
-    images: &'a mut dyn Rows,
-    texts: &'a mut dyn Rows,
-) -> Result<()> {
-    let ((rows, image), (text_rows, text)) = (images.shape(), texts.shape());
-    if rows != text_rows {
-        return Err(Error::Count {
-            what: "texts beside the images of anchors",
-            found: text_rows,
-            wanted: rows,
-        });
-    }
-    if rows == 0 || image == 0 || text == 0 {
-        return Err(Error::Count {
-            what: "values in the vectors of anchors",
-            found: 0,
-            wanted: 1,
-        });
-    }
-    write_all(out, &header(rows, image, text, precision)?)?;
-    for (side, source) in [(Side::Image, images), (Side::Text, texts)] {
-        let mut vector = vec![0.0; source.shape().1];
-        let mut bytes = Vec::new();
-        let mut scales = Vec::new();
-        for row in 0..rows {
-            source.next(&mut vector)?;
-            to_unit_length(side, row, &mut vector)?;
-            bytes.clear();
-            match precision {
-                Precision::F32 => bytes.extend(vector.iter().flat_map(|v| v.to_le_bytes())),
-                Precision::F16 => {
-                    let halves = vector.iter().map(|&v| f16::from_f32(v));
-                    bytes.extend(halves.flat_map(f16::to_le_bytes));
-                }
-                Precision::Int8 => {
-                    let largest = vector.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
-                    let scale = largest / 127.0;
-                    scales.extend(scale.to_le_bytes());
-                    let whole = vector.iter().map(|v| (v / scale).round() as i8);
-                    bytes.extend(whole.flat_map(i8::to_le_bytes));
-                }
-            }
-            write_all(out, &bytes)?;
-        }
-        write_all(out, &scales)?;
-    }
-    Ok(())
-}
-
-fn write_all(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
-    out.write_all(bytes).map_err(|source| Error::Write {
-        path: "anchors".into(),
-        source,
-    })
-}
-
-/// Length and JSON of a segment's header.
-fn header(rows: usize, image: usize, text: usize, precision: Precision) -> Result<Vec<u8>> {
-    let too_many = || Error::Count {
-        what: "anchors",
-        found: rows,
-        wanted: limit::ANCHORS,
-    };
-    if rows > limit::ANCHORS || image.max(text) > limit::WIDTH {
-        return Err(too_many());
-    }
-    let mut tensors = serde_json::Map::new();
-    let mut at = 0;
-    for (name, width) in [("image", image), ("text", text)] {
-        let end = at + rows * width * precision.value_bytes();
-        let value = json!({ "dtype": precision.dtype(), "shape": [rows, width], "data_offsets": [at, end] });
-        tensors.insert(name.to_owned(), value);
-        at = end;
-        if precision == Precision::Int8 {
-            let end = at + rows * 4;
-            let value = json!({ "dtype": "F32", "shape": [rows], "data_offsets": [at, end] });
-            tensors.insert(format!("{name}_scale"), value);
-            at = end;
-        }
-    }
-    let mut text = Value::Object(tensors).to_string().into_bytes();
-    text.resize((text.len() + 8).next_multiple_of(ALIGN_BYTES) - 8, b' ');
-    Ok([&(text.len() as u64).to_le_bytes()[..], &text].concat())
-}
-
-/// Where a segment's bytes are.
-enum Bytes {
-    Mapped(Mapped),
-    Owned(Vec<u8>),
-}
-
-impl Bytes {
-    fn get(&self) -> &[u8] {
-        match self {
-            Self::Mapped(mapped) => mapped.as_ref(),
-            Self::Owned(bytes) => bytes,
-        }
-    }
-}
-
-/// A file of anchors.
-struct Segment {
-    bytes: Bytes,
-    rows: usize,
-    precision: Precision,
-    image: Part,
-    text: Part,
-}
-
-/// The vectors of one side.
-struct Part {
-    width: usize,
-    /// First byte of the values.
-    values: usize,
-    /// First byte of the scales, of [`Precision::Int8`].
-    scales: usize,
-}
-
-/// A tensor in a header.
-#[derive(Deserialize)]
-struct Entry {
-    dtype: String,
-    shape: Vec<usize>,
-    data_offsets: [usize; 2],
-}
-
-impl Segment {
-    /// Reads the header; everything that [`Self::decode`] looks at is inside of `bytes` afterwards.
-    fn new(bytes: Bytes, path: &Path) -> Result<Self> {
-        let all = bytes.get();
-        let damaged = |problem| Error::Anchors {
-            path: path.to_owned(),
-            problem,
-        };
-        let length = all.first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
-        let length = length.and_then(|n| usize::try_from(n).ok());
-        let length = length.filter(|&n| n <= HEADER_LIMIT_BYTES);
-        let length = length.ok_or_else(|| damaged("begins with no header of safetensors"))?;
-        let json = all.get(8..8 + length);
-        let json = json.ok_or_else(|| damaged("ends within its header"))?;
-        let header: serde_json::Map<String, Value> =
-            serde_json::from_slice(json).map_err(|source| Error::Json {
-                path: path.to_owned(),
-                source,
-            })?;
-        let entry = |name: &str| -> Option<Entry> {
-            serde_json::from_value(header.get(name)?.clone()).ok()
-        };
-        let data = 8 + length;
-        let find = |name: &str, dtype: &str, shape: &[usize], bytes: usize| {
-            let entry = entry(name)?;
-            let count = shape.iter().try_fold(bytes, |n, &d| n.checked_mul(d))?;
-            let [start, end] = entry.data_offsets;
-            let is_whole = end.checked_sub(start) == Some(count) && end <= all.len() - data;
-            (is_whole && entry.dtype == dtype && entry.shape == shape).then_some(data + start)
-        };
-
-        let wrong = || damaged("does not hold `image` and `text` as anchors have them");
-        let image = entry("image").ok_or_else(wrong)?;
-        let precision = Precision::of(&image.dtype).ok_or_else(wrong)?;
-        let rows = image.shape.first().copied().unwrap_or(0);
-        if rows == 0 || rows > limit::ANCHORS {
-            return Err(wrong());
-        }
-        let part = |side: Side| {
-            let name = side.name();
-            let width = entry(name)?.shape.get(1).copied()?;
-            if !(1..=limit::WIDTH).contains(&width) {
-                return None;
-            }
-            let size = precision.value_bytes();
-            let values = find(name, precision.dtype(), &[rows, width], size)?;
-            let scales = if precision == Precision::Int8 {
-                find(&format!("{name}_scale"), "F32", &[rows], 4)?
-            } else {
-                0
-            };
-            Some(Part {
-                width,
-                values,
-                scales,
-            })
-        };
-        let (image, text) = (part(Side::Image), part(Side::Text));
-        let (image, text) = (image.ok_or_else(wrong)?, text.ok_or_else(wrong)?);
-        Ok(Self {
-            bytes,
-            rows,
-            precision,
-            image,
-            text,
-        })
-    }
-
-    fn part(&self, side: Side) -> &Part {
-        match side {
-            Side::Image => &self.image,
-            Side::Text => &self.text,
-        }
-    }
-
-    /// The vectors from row `start` on, one behind the other.
-    fn decode(&self, side: Side, start: usize, rows: usize) -> Vec<f32> {
-        let part = self.part(side);
-        let size = self.precision.value_bytes();
-        let from = part.values + start * part.width * size;
-        let bytes = &self.bytes.get()[from..from + rows * part.width * size];
-        match self.precision {
-            Precision::F32 => floats(bytes),
-            Precision::F16 => {
-                let (halves, _) = bytes.as_chunks::<2>();
-                let halves = halves.iter();
-                halves.map(|b| f16::from_le_bytes(*b).to_f32()).collect()
-            }
-            Precision::Int8 => {
-                let from = part.scales + start * 4;
-                let scales = floats(&self.bytes.get()[from..from + rows * 4]);
-                let rows = bytes.chunks_exact(part.width).zip(scales);
-                rows.flat_map(|(row, scale)| {
-                    row.iter().map(move |&b| f32::from(b.cast_signed()) * scale)
-                })
-                .collect()
-            }
-        }
-    }
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    let (values, _) = bytes.as_chunks::<4>();
-    values.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
     use sightline_core::Seed;
 
     use super::*;
@@ -691,6 +312,77 @@ mod tests {
         // `k` beyond what there is gives all there is.
         let all = left.nearest(Side::Image, &queries, 1_000_000).unwrap();
         assert_eq!(all[0].len(), 4998);
+    }
+
+    /// One vector is compared with all anchors as they are, many by way of whole numbers; bits and threads differ by nothing.
+    #[test]
+    fn an_answer_is_the_same_alone_in_a_batch_and_on_any_number_of_threads() {
+        for (precision, width) in [
+            (Precision::F32, 64),
+            (Precision::F16, 37),
+            (Precision::Int8, 37),
+        ] {
+            let (images, texts) = (random(1700, width, "image"), random(1700, 2, "text"));
+            let queries = random(40, width, "query");
+            let mut anchors = Anchors::new(&images, &texts, precision).unwrap();
+            anchors.remove(&[3, 1699]).unwrap();
+            let pools = [1, 3].map(|threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                pool.build().unwrap()
+            });
+            let [together, again] = pools
+                .map(|pool| pool.install(|| anchors.nearest(Side::Image, &queries, 9).unwrap()));
+            assert_eq!(together, again);
+            for (row, found) in together.iter().enumerate() {
+                let query = queries.narrow(0, row, 1).unwrap();
+                let alone = anchors.nearest(Side::Image, &query, 9).unwrap();
+                assert_eq!(&alone[0], found);
+                let next = anchors
+                    .nearest(Side::Image, &query, 1698)
+                    .unwrap()
+                    .remove(0);
+                assert_eq!(next[..9], found[..]);
+                assert!(next.is_sorted_by(|a, b| a.cosine >= b.cosine));
+            }
+        }
+    }
+
+    /// More of them within the margin of whole numbers than are kept until they are settled.
+    #[test]
+    fn of_equal_anchors_the_lowest_numbers_are_nearest() {
+        let one = random(1, 6, "image");
+        let images = one.broadcast_as((3000, 6)).unwrap().contiguous().unwrap();
+        for precision in [Precision::F32, Precision::F16, Precision::Int8] {
+            let anchors = Anchors::new(&images, &images, precision).unwrap();
+            for queries in [1, 5] {
+                let queries = images.narrow(0, 0, queries).unwrap();
+                for found in anchors.nearest(Side::Text, &queries, 3).unwrap() {
+                    let numbers: Vec<usize> = found.iter().map(|near| near.anchor).collect();
+                    assert_eq!(numbers, [0, 1, 2]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn cosines_are_those_of_double_precision() {
+        let (images, texts) = (random(300, 512, "image"), random(300, 2, "text"));
+        let queries = random(5, 512, "query");
+        let anchors = Anchors::new(&images, &texts, Precision::F32).unwrap();
+        let rows = |tensor: &Tensor| tensor.to_vec2::<f32>().unwrap();
+        let dot = |a: &[f32], b: &[f32]| {
+            let products = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b));
+            products.sum::<f64>()
+        };
+        let found = anchors.nearest(Side::Image, &queries, 300).unwrap();
+        let images = rows(&images);
+        for (query, found) in rows(&queries).iter().zip(found) {
+            for near in found {
+                let image = &images[near.anchor];
+                let cosine = dot(query, image) / (dot(query, query) * dot(image, image)).sqrt();
+                assert!((f64::from(near.cosine) - cosine).abs() < 5e-7);
+            }
+        }
     }
 
     #[test]

@@ -6,8 +6,10 @@ use candle_core::Device;
 use serde_json::{Value, json};
 use sightline_store::write_atomic;
 
-use super::anchors::{Anchors, INDEX, Precision, Rows, Side};
+use super::anchors::{Anchors, INDEX};
 use super::config::AsifConfig;
+use super::segment::{Precision, Side};
+use super::vectors::Rows;
 use super::{FAMILY, embed};
 use crate::encoder::encoder;
 use crate::folder::{CONFIG, read_json};
@@ -79,7 +81,7 @@ mod tests {
     use candle_core::Tensor;
     use sightline_core::Seed;
 
-    use super::super::anchors::TensorRows;
+    use super::super::vectors::TensorRows;
     use super::*;
     use crate::{TokenizerChoice, recognise};
 

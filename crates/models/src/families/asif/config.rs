@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use serde::Deserialize;
 
-use super::anchors::{Anchors, Side};
+use super::anchors::Anchors;
 use super::relative::Relative;
+use super::segment::Side;
 use crate::check::{Check, limit};
 use crate::folder::{CONFIG, read_json};
 use crate::{Error, Result};

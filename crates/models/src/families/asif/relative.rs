@@ -1,7 +1,5 @@
 //! Relative representations: a vector told by the anchors that it is near to.
 
-use std::cmp::Ordering;
-
 /// An anchor and how near it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Near {
@@ -11,22 +9,43 @@ pub struct Near {
     pub cosine: f32,
 }
 
-impl Near {
-    /// The nearer first, of equal ones the lower number.
-    fn order(&self, other: &Self) -> Ordering {
-        let nearer = other.cosine.total_cmp(&self.cosine);
-        nearer.then(self.anchor.cmp(&other.anchor))
-    }
-}
-
 /// The `k` nearest of all that were pushed.
 #[derive(Clone, Debug)]
 pub(super) struct Nearest {
     k: usize,
-    /// Up to `2 k`: sorting out every `k`-th time costs a constant for each push.
-    held: Vec<Near>,
+    /// See [`key`].
+    held: Vec<u64>,
+    /// How many are held before they are thinned out: every `k`-th time, which costs a constant for each.
+    room: usize,
     /// What is not above this is not among the best; anchors come by ascending numbers.
     least: f32,
+}
+
+/// A number that is the larger the nearer an anchor is, and of equal ones the lower its number.
+fn key(near: Near) -> u64 {
+    let bits = near.cosine.to_bits();
+    // The order of `total_cmp`, as whole numbers.
+    let order = if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    };
+    // There are no more anchors than fit.
+    u64::from(order) << 32 | u64::from(!(near.anchor as u32))
+}
+
+/// The other way round.
+fn near(key: u64) -> Near {
+    let order = (key >> 32) as u32;
+    let bits = if order >> 31 == 1 {
+        order & !(1 << 31)
+    } else {
+        !order
+    };
+    Near {
+        anchor: !(key as u32) as usize,
+        cosine: f32::from_bits(bits),
+    }
 }
 
 impl Nearest {
@@ -34,32 +53,74 @@ impl Nearest {
         Self {
             k,
             held: Vec::new(),
-            least: f32::NEG_INFINITY,
+            room: 2 * k,
+            least: if k == 0 {
+                f32::INFINITY
+            } else {
+                f32::NEG_INFINITY
+            },
         }
+    }
+
+    /// What is not above this need not be pushed.
+    pub(super) fn least(&self) -> f32 {
+        self.least
     }
 
     pub(super) fn push(&mut self, near: Near) {
-        if near.cosine <= self.least || self.k == 0 {
-            return;
-        }
-        self.held.push(near);
-        if self.held.len() >= 2 * self.k {
-            self.cut();
+        if near.cosine > self.least && self.hold(near) {
+            self.thin(0.0);
         }
     }
 
-    fn cut(&mut self) {
+    /// Adds one without looking at it. Returns whether it is time to [`Self::thin`].
+    pub(super) fn hold(&mut self, near: Near) -> bool {
+        self.held.push(key(near));
+        self.held.len() >= self.room
+    }
+
+    /// Leaves the `k` nearest, and those that are less near than the last of them by no more than `slack`. Returns how many
+    /// these are.
+    pub(super) fn thin(&mut self, slack: f32) -> usize {
         if self.held.len() >= self.k && self.k > 0 {
-            let (_, last, _) = self.held.select_nth_unstable_by(self.k - 1, Near::order);
-            self.least = last.cosine;
-            self.held.truncate(self.k);
+            let from = self.held.len() - self.k;
+            let (others, &mut last, _) = self.held.select_nth_unstable(from);
+            // Those that were taken may have been nearer.
+            self.least = self.least.max(near(last).cosine);
+            let floor = self.least - slack;
+            let mut left = from;
+            if slack > 0.0 {
+                // Those that stay are moved to the end of the others.
+                for number in (0..from).rev() {
+                    if near(others[number]).cosine >= floor {
+                        left -= 1;
+                        others.swap(number, left);
+                    }
+                }
+            }
+            self.held.drain(..left);
         }
+        self.room = self.held.len() + self.k;
+        self.held.len()
+    }
+
+    /// All that are held.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Near> {
+        self.room = 2 * self.k;
+        std::mem::take(&mut self.held).into_iter().map(near)
+    }
+
+    /// The nearest of both.
+    pub(super) fn merge(mut self, other: Self) -> Self {
+        self.held.extend(other.held);
+        self.thin(0.0);
+        self
     }
 
     pub(super) fn finish(mut self) -> Vec<Near> {
-        self.cut();
-        self.held.sort_unstable_by(Near::order);
-        self.held
+        self.thin(0.0);
+        self.held.sort_unstable_by(|a, b| b.cmp(a));
+        self.held.into_iter().map(near).collect()
     }
 }
 
@@ -148,7 +209,22 @@ mod tests {
         }
         let anchors: Vec<usize> = best.finish().iter().map(|n| n.anchor).collect();
         assert_eq!(anchors, [4, 1, 2]);
-        assert!(Nearest::new(0).finish().is_empty());
+        let mut none = Nearest::new(0);
+        none.push(near(3, 1.0));
+        assert!(none.finish().is_empty());
+    }
+
+    #[test]
+    fn keys_have_the_order_of_nearness() {
+        let cosines = [-1.0, -0.5, -1e-30, -0.0, 0.0, 1e-30, 0.5, 1.0];
+        let nears: Vec<Near> = cosines
+            .iter()
+            .flat_map(|&cosine| [7, 0].map(|anchor| near(anchor, cosine)))
+            .collect();
+        assert!(nears.iter().map(|&near| key(near)).is_sorted());
+        for one in nears {
+            assert_eq!(super::near(key(one)), one);
+        }
     }
 
     /// The power comes before the division by the length: the other way round is no unit vector.

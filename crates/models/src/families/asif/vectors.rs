@@ -4,15 +4,56 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::{DType, Tensor};
 use half::f16;
 use serde_json::Value;
 use sightline_store::Mapped;
 
-use super::anchors::Rows;
 use crate::{Error, Result};
 
 /// Headers have a few hundred bytes.
 const HEADER_LIMIT_BYTES: usize = 1 << 20;
+
+/// Vectors that are read one after the other, as often as there are rows.
+pub trait Rows {
+    /// Rows and values of each.
+    fn shape(&self) -> (usize, usize);
+
+    /// Reads the next row into `row`, whose length is the width.
+    fn next(&mut self, row: &mut [f32]) -> Result<()>;
+}
+
+/// The rows of a tensor `[N, D]`.
+pub struct TensorRows<'t> {
+    tensor: &'t Tensor,
+    shape: (usize, usize),
+    row: usize,
+}
+
+impl<'t> TensorRows<'t> {
+    /// Of `tensor` `[N, D]`.
+    pub fn new(tensor: &'t Tensor) -> Result<Self> {
+        let shape = tensor.dims2()?;
+        Ok(Self {
+            tensor,
+            shape,
+            row: 0,
+        })
+    }
+}
+
+impl Rows for TensorRows<'_> {
+    fn shape(&self) -> (usize, usize) {
+        self.shape
+    }
+
+    fn next(&mut self, row: &mut [f32]) -> Result<()> {
+        let values = self.tensor.get(self.row)?.to_dtype(DType::F32)?;
+        row.copy_from_slice(&values.to_vec1::<f32>()?);
+        self.row += 1;
+        Ok(())
+    }
+}
 
 /// A mapped file of vectors.
 pub struct VectorFile {
