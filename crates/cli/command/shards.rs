@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use sightline_core::registry::UnknownName;
+use sightline_core::text::counted;
 use sightline_dataset::convert::NewShard;
-use sightline_dataset::index::{MANIFEST, Manifest, needed_by};
+use sightline_dataset::index::{MANIFEST, Manifest};
 use sightline_dataset::verify::{Finding, FindingKind};
 use sightline_dataset::{
     ConvertSpec, INDEXES, Index, IndexSpec, Info, Target, VerifySpec, convert, info, repair, verify,
@@ -30,7 +31,7 @@ mod split;
 mod subset;
 mod view;
 
-use locate::{Located, locate};
+use locate::{Located, is_folder, locate};
 
 /// What to do with shards.
 #[derive(Debug, Subcommand)]
@@ -39,7 +40,7 @@ pub(crate) enum ShardsCommand {
     Info(InfoArgs),
     /// Check structure, checksums, keys, images and digests; exit code 1 and a list when something is wrong
     Verify(VerifyArgs),
-    /// Write the whole samples of damaged shards into new ones
+    /// Write the whole samples of damaged shards into new ones of the same names; exit code 1 when one has none
     Repair(RepairArgs),
     /// Write shards of another format or size
     Convert(ConvertArgs),
@@ -60,6 +61,9 @@ pub(crate) enum ShardsCommand {
     /// Write the samples of a rank and worker to standard output, in the order of an epoch, from any point on
     Read(Box<read::ReadArgs>),
 }
+
+/// Damages of a shard that are shown.
+const DAMAGES: usize = 5;
 
 /// Which shards.
 #[derive(Debug, Args)]
@@ -132,7 +136,7 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_name = "NAME")]
     to: String,
 
-    /// Folder for the new shards, also at s3://, gs:// or az://
+    /// Folder for the new shards, also at s3://, gs:// or az://; on this machine it appears whole at the end
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
@@ -140,7 +144,7 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     samples_per_shard: Option<u64>,
 
-    /// Replace shards that are there
+    /// Replace an output that is there
     #[arg(long)]
     force: bool,
 
@@ -222,8 +226,13 @@ fn run_info(args: &InfoArgs) -> Result<Exit, Failure> {
 fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let Located { folder, names } = locate(&args.shards)?;
     let manifest = manifest(args.manifest.as_ref(), &folder)?;
+    let is_whole_folder = is_folder(&args.shards.shards).map_err(|error| {
+        let doing = format!("looking into `{}`", shown(&args.shards.shards));
+        Failure::new(exits::store(&error), doing, &error)
+    })?;
     let spec = VerifySpec {
         decode: args.decode,
+        index: is_whole_folder,
         manifest: manifest.as_ref(),
     };
     let verified = verify(&folder, &names, spec, &Bar::default());
@@ -257,6 +266,11 @@ fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     hints.dedup();
     for hint in hints {
         note(&format!("hint: {hint}"));
+    }
+    for kind in &verified.unchecked {
+        note(&format!(
+            "digests of the kind `{kind}` in `index.json` were not compared"
+        ));
     }
     let is_unread = |finding: &Finding| finding.kind == FindingKind::Unread;
     Ok(if verified.findings.is_empty() {
@@ -312,7 +326,14 @@ fn run_repair(args: &RepairArgs) -> Result<Exit, Failure> {
                     )
                 },
             );
-            let _ = writeln!(text, "{}: {new}\n  {}", shard.name, shard.damage);
+            let _ = writeln!(text, "{}: {new}", shard.name);
+            for damage in shard.damages.iter().take(DAMAGES) {
+                let _ = writeln!(text, "  {damage}");
+            }
+            if shard.damages.len() > DAMAGES {
+                let more = shard.damages.len() - DAMAGES;
+                let _ = writeln!(text, "  and {more} more, which --json lists");
+            }
         }
         let _ = write!(
             text,
@@ -322,32 +343,23 @@ fn run_repair(args: &RepairArgs) -> Result<Exit, Failure> {
         );
         text
     })?;
-    Ok(Exit::Done)
+    let is_lost = repaired.shards.iter().any(|shard| shard.new.is_none());
+    Ok(if is_lost { Exit::No } else { Exit::Done })
 }
 
 fn run_convert(args: &ConvertArgs) -> Result<Exit, Failure> {
     let Located { folder, names } = locate(&args.shards)?;
     let doing = || format!("converting shards of `{}`", shown(&args.shards.shards));
     let to = format_called(&args.to, &doing())?;
-    let out = create(&args.out)?;
+    let out = target(&args.out, &folder)?;
     let spec = ConvertSpec {
         to,
         samples_per_shard: args.samples_per_shard,
         force: args.force,
     };
-    let failed =
-        |error: sightline_dataset::Error| Failure::new(exits::dataset(&error), doing(), &error);
-    let converted = convert(&folder, &names, &out, &spec, &Bar::default()).map_err(failed)?;
-    let shards: Vec<String> = converted
-        .shards
-        .iter()
-        .map(|shard| shard.name.clone())
-        .collect();
-    // Without its list nobody reads a dataset of these formats.
-    if let Some(index) = needed_by(to) {
-        let written = index.write(&out, &shards, &IndexSpec::default(), &Bar::default());
-        written.map_err(failed)?;
-    }
+    let converted = convert(&folder, &names, out, &spec, &Bar::default())
+        .map_err(|error| stopped(&error, doing()))?;
+    note_kept(converted.kept);
     print_either(args.json, &converted, || {
         let mut text = String::new();
         for NewShard {
@@ -362,7 +374,7 @@ fn run_convert(args: &ConvertArgs) -> Result<Exit, Failure> {
         let _ = write!(
             text,
             "{} shards, {} samples",
-            shards.len(),
+            converted.shards.len(),
             converted.samples
         );
         for (name, n) in &converted.passed_over {
@@ -419,18 +431,41 @@ fn run_index(args: &IndexArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// The failure of a run of which the shards that are finished are kept, if a disk or a store failed.
+fn stopped(error: &sightline_dataset::Error, doing: String) -> Failure {
+    let failure = Failure::new(exits::dataset(error), doing, error);
+    if error.is_of_environment() {
+        let hint = "Shards that are finished are kept: the same command goes on behind them.";
+        return failure.with_hint(hint);
+    }
+    failure
+}
+
+/// Says that a run went on behind the shards of another.
+fn note_kept(shards: u64) {
+    if shards > 0 {
+        let kept = counted(shards as usize, "shard");
+        note(&format!("went on behind {kept} of an earlier run"));
+    }
+}
+
 fn create(out: &Path) -> Result<Folder, Failure> {
     stores()
         .create(out)
         .map_err(|error| cannot_make(out, &error))
 }
 
-/// Where an output goes that appears whole.
-fn target(out: &Path) -> Result<Target, Failure> {
-    match Location::of(out).map_err(|error| cannot_make(out, &error))? {
-        Location::Local(path) => Ok(Target::Local(path)),
-        Location::Remote(_) => create(out).map(Target::Store),
-    }
+/// Where an output goes that appears whole, and is made of what is in `input`.
+fn target(out: &Path, input: &Folder) -> Result<Target, Failure> {
+    let target = match Location::of(out).map_err(|error| cannot_make(out, &error))? {
+        Location::Local(path) => Target::Local(path),
+        Location::Remote(_) => create(out).map(Target::Store)?,
+    };
+    target.check_apart(input).map_err(|error| {
+        let doing = format!("writing into `{}`", shown(out));
+        Failure::new(exits::dataset(&error), doing, &error)
+    })?;
+    Ok(target)
 }
 
 fn cannot_make(out: &Path, error: &sightline_store::Error) -> Failure {

@@ -3,6 +3,9 @@
 //! Samples keep their order. By default each shard becomes one of the same place in the row; with a number of
 //! samples a shard they are cut anew. A sample that cannot be written ends the run with its name: none is lost
 //! silently. Members that a sample has no place for are counted.
+//!
+//! The output is whole or says that it is not, and a run that was killed goes on behind the shards that are finished
+//! ([`crate::staging`]). Beside the shards lie the index without which nobody reads them, and the list with their digests.
 
 use std::collections::BTreeMap;
 use std::slice;
@@ -10,9 +13,10 @@ use std::slice;
 use serde::{Deserialize, Serialize};
 use sightline_core::{ObjectSource, Progress, Sample, ShardId};
 use sightline_shard::{ShardFormat, ShardReader, ShardSummary};
-use sightline_store::Folder;
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::cut::complete;
+use crate::staging::{Job, Staging, Target};
 
 /// Version of the serialised form.
 const SCHEMA: u32 = 1;
@@ -27,7 +31,7 @@ pub struct ConvertSpec {
     pub to: &'static dyn ShardFormat,
     /// Samples of a new shard; by default as many as the old one has.
     pub samples_per_shard: Option<u64>,
-    /// Whether shards that exist are replaced.
+    /// Whether an output that is there is replaced.
     pub force: bool,
 }
 
@@ -38,6 +42,8 @@ pub struct Converted {
     pub schema: u32,
     /// Samples written.
     pub samples: u64,
+    /// How many of the shards an earlier run had finished; what it passed over is not counted again.
+    pub kept: u64,
     /// The new shards.
     pub shards: Vec<NewShard>,
     /// Members of samples that were passed over, by extension or column.
@@ -72,56 +78,94 @@ impl NewShard {
 
 /// Converts the shards `names` of `source` into `out`.
 pub fn convert(
-    source: &Folder,
+    source: &dyn ObjectSource,
     names: &[NamedShard],
-    out: &Folder,
+    out: impl Into<Target>,
     spec: &ConvertSpec,
     progress: &dyn Progress,
 ) -> Result<Converted> {
+    let job = job(source, names, spec);
+    let mut staging = Staging::begin(&out.into(), spec.force, job)?;
+    match write(source, names, spec, &mut staging, progress) {
+        Ok(converted) => {
+            staging.finish()?;
+            Ok(converted)
+        }
+        Err(error) => {
+            staging.keep_after(&error);
+            Err(error)
+        }
+    }
+}
+
+/// What tells this job from others: all that the bytes of the output depend on.
+fn job(source: &dyn ObjectSource, names: &[NamedShard], spec: &ConvertSpec) -> Job {
+    let to = format!("convert 1 {} {:?}", spec.to.name(), spec.samples_per_shard);
+    let versions = names.iter().map(|shard| version_of(source, shard));
+    let parts: Vec<String> = [to].into_iter().chain(versions).collect();
+    Job::of(parts.iter().map(String::as_str))
+}
+
+/// What tells a shard from one of other bytes, as well as its place says it.
+pub(crate) fn version_of(source: &dyn ObjectSource, (name, format): &NamedShard) -> String {
+    // A folder of plain files is no object.
+    let object = source.object(name).ok();
+    let bytes = object.as_ref().and_then(|object| object.len().ok());
+    let version = object.and_then(|object| object.version());
+    format!("{name} {} {bytes:?} {version:?}", format.name())
+}
+
+fn write(
+    source: &dyn ObjectSource,
+    names: &[NamedShard],
+    spec: &ConvertSpec,
+    staging: &mut Staging,
+    progress: &dyn Progress,
+) -> Result<Converted> {
+    let shards = staging.done().to_vec();
+    let finished: u64 = shards.iter().map(|shard| shard.samples).sum();
     let mut converted = Converted {
         schema: SCHEMA,
+        samples: finished,
+        kept: shards.len() as u64,
+        shards,
         ..Converted::default()
     };
     progress.start("shards", Some(names.len() as u64));
     match spec.samples_per_shard {
         None => {
-            for (id, shard) in (0..).zip(names) {
+            progress.advance(converted.kept);
+            for shard in names.iter().skip(converted.shards.len()) {
                 let mut samples = Samples::new(source, slice::from_ref(shard), progress);
-                converted.write(&mut samples, out, spec, ShardId(id), u64::MAX)?;
+                converted.write(&mut samples, staging, spec, u64::MAX)?;
                 converted.take(samples);
             }
         }
         Some(most) => {
             let mut samples = Samples::new(source, names, progress);
-            for id in 0.. {
-                let is_first = id == 0;
-                if !is_first && samples.peek()?.is_none() {
-                    break;
-                }
-                converted.write(&mut samples, out, spec, ShardId(id), most.max(1))?;
+            samples.skip(finished, &[])?;
+            while converted.shards.is_empty() || samples.peek()?.is_some() {
+                converted.write(&mut samples, staging, spec, most.max(1))?;
             }
             converted.take(samples);
         }
     }
     progress.finish();
+    complete(&staging.folder()?, spec.to, &converted.shards)?;
     Ok(converted)
 }
 
 impl Converted {
-    /// Writes up to `most` samples as the shard `id`.
+    /// Writes up to `most` samples as the next shard.
     fn write(
         &mut self,
         samples: &mut Samples<'_>,
-        out: &Folder,
+        staging: &mut Staging,
         spec: &ConvertSpec,
-        id: ShardId,
         most: u64,
     ) -> Result<()> {
-        let name = spec.to.file_name(id);
-        if !spec.force && out.entry(&name)?.is_some() {
-            return Err(Error::Exists { name });
-        }
-        let mut sink = out.clone();
+        let id = ShardId(self.shards.len() as u64);
+        let mut sink = staging.folder()?;
         let mut writer = spec.to.create(&mut sink, id)?;
         for _ in 0..most {
             let Some(sample) = samples.next()? else {
@@ -130,8 +174,10 @@ impl Converted {
             writer.write(&sample)?;
         }
         let summary = writer.finish()?;
+        let shard = NewShard::new(spec.to.file_name(id), &summary);
+        staging.record(&shard, spec.to.folder_name(id))?;
         self.samples += summary.samples;
-        self.shards.push(NewShard::new(name, &summary));
+        self.shards.push(shard);
         Ok(())
     }
 
@@ -229,5 +275,114 @@ impl<'a> Samples<'a> {
             self.shard = name;
             self.reader = Some(format.open(self.source, name)?);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use sightline_core::io::Memory;
+    use sightline_core::progress::Silent;
+    use sightline_shard::format::of_name;
+    use sightline_shard::webdataset::WebDataset;
+    use sightline_shard::{FORMATS, conformance};
+    use sightline_store::Folder;
+
+    use super::*;
+    use crate::verify::{VerifySpec, verify};
+
+    /// Three archives of five samples and less.
+    fn source() -> (Memory, Vec<NamedShard>) {
+        let mut shards = Memory::default();
+        let samples = conformance::samples();
+        let names = samples.chunks(5).zip(0..).map(|(samples, id)| {
+            let mut writer = WebDataset.create(&mut shards, ShardId(id)).unwrap();
+            for sample in samples {
+                writer.write(sample).unwrap();
+            }
+            writer.finish().unwrap();
+            let format: &'static dyn ShardFormat = &WebDataset;
+            (WebDataset.file_name(ShardId(id)), format)
+        });
+        let names = names.collect();
+        (shards, names)
+    }
+
+    fn spec(to: &'static dyn ShardFormat, samples_per_shard: Option<u64>) -> ConvertSpec {
+        ConvertSpec {
+            to,
+            samples_per_shard,
+            force: false,
+        }
+    }
+
+    fn files(path: &std::path::Path) -> Vec<(String, Vec<u8>)> {
+        let folder = Folder::open(path).unwrap();
+        let names = folder.names().unwrap().into_iter();
+        names
+            .map(|name| {
+                let bytes = folder.read(&name).unwrap().unwrap().to_vec();
+                (name, bytes)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_run_that_is_killed_behind_any_shard_goes_on_to_the_same_bytes() {
+        let (shards, names) = source();
+        for to in FORMATS.iter().copied() {
+            for samples in [None, Some(4)] {
+                let dir = tempfile::tempdir().unwrap();
+                let spec = spec(to, samples);
+                let whole = dir.path().join("whole");
+                let converted = convert(&shards, &names, &whole, &spec, &Silent).unwrap();
+                assert_eq!(converted.kept, 0);
+                for killed in 1..=converted.shards.len() {
+                    let out = dir.path().join("out");
+                    let job = job(&shards, &names, &spec);
+                    let mut staging = Staging::begin(&Target::from(&out), false, job).unwrap();
+                    write(&shards, &names, &spec, &mut staging, &Silent).unwrap();
+                    staging.killed_behind(killed);
+                    let again = convert(&shards, &names, &out, &spec, &Silent).unwrap();
+                    assert_eq!(again.kept, killed as u64);
+                    assert_eq!(again.shards, converted.shards);
+                    assert_eq!(files(&out), files(&whole), "{} {killed}", to.name());
+                    fs::remove_dir_all(out).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn damage_leaves_nothing_and_what_is_written_is_listed_with_its_digests() {
+        let (shards, names) = source();
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let mds = of_name("shard.00000.mds").unwrap();
+        convert(&shards, &names, &out, &spec(mds, None), &Silent).unwrap();
+        let folder = Folder::open(&out).unwrap();
+        for file in ["index.json", crate::index::MANIFEST] {
+            assert!(folder.entry(file).unwrap().is_some());
+        }
+        fs::remove_file(out.join("shard.00001.mds")).unwrap();
+        let left: Vec<NamedShard> = ["shard.00000.mds", "shard.00002.mds"]
+            .map(|name| (name.to_owned(), mds))
+            .to_vec();
+        let all = VerifySpec {
+            index: true,
+            ..VerifySpec::default()
+        };
+        let found = verify(&folder, &left, all, &Silent).findings;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].shard, "shard.00001.mds");
+
+        let torn = dir.path().join("torn");
+        let bytes = shards.object(&names[1].0).unwrap();
+        let half = bytes.read_at(0..bytes.len().unwrap() / 2).unwrap();
+        shards.insert(&names[1].0, half);
+        convert(&shards, &names, &torn, &spec(mds, None), &Silent).unwrap_err();
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
     }
 }

@@ -112,6 +112,22 @@ pub enum Error {
         /// What is there.
         name: String,
     },
+    /// An output that is its own input, or holds it.
+    #[error("the output `{}` holds the input `{}`", output.display(), input.display())]
+    HoldsInput {
+        /// The output.
+        output: PathBuf,
+        /// The folder that is read.
+        input: PathBuf,
+    },
+    /// An output that would replace something that no command here wrote.
+    #[error("`{}` is not replaced: `{entry}` in it is no part of a dataset", folder.display())]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// What is in it.
+        entry: String,
+    },
     /// A bucket that would be emptied.
     #[error("everything in `{}` would be removed, which is a whole bucket", path.display())]
     WholeBucket {
@@ -144,11 +160,15 @@ impl Hint for Error {
             Self::Shard(error) => return error.hints(),
             Self::Store(error) => return error.hints(),
             Self::DuplicateKey { .. } => {
-                "Keys must be unique within a dataset; `sightline shards convert` refuses second ones too."
+                "Keys must be unique within a dataset: `sightline shards verify` lists all that come again."
             }
             Self::OtherFormat { .. } => "Convert it first: `sightline shards convert`.",
             Self::Exists { .. } => "Choose another folder, or give --force to replace it.",
             Self::Busy { .. } => "Wait for it to end, or end it and run the same command again.",
+            Self::HoldsInput { .. } => {
+                "Choose another folder with --out; remove the input afterwards."
+            }
+            Self::Foreign { .. } => "Choose another folder, or remove what is there yourself.",
             Self::WholeBucket { .. } => "Name a folder in it with --out.",
             Self::Condition(_) => {
                 "`sightline shards info` lists the metadata; scores come from tables that --scores names."

@@ -15,7 +15,7 @@ use sightline_core::{ObjectSource, Progress, Sample, SampleKey, Seed, ShardId};
 use sightline_shard::ShardFormat;
 use sightline_store::free_bytes;
 
-use crate::convert::{NamedShard, NewShard, Samples};
+use crate::convert::{NamedShard, NewShard, Samples, version_of};
 use crate::cut::{Cutting, Shares, complete, write_shards};
 use crate::shuffle::{Buckets, ByIndex, Kept, by_index, open_all};
 use crate::staging::{Job, Staging, Target};
@@ -313,19 +313,12 @@ pub fn reshard(
 /// What tells this job from others: all that the bytes of the output depend on.
 fn job(source: &dyn ObjectSource, names: &[NamedShard], spec: &ReshardSpec, plan: &Plan) -> Job {
     let mut parts = vec![
-        "reshard 1".to_owned(),
+        "reshard 2".to_owned(),
         spec.to.name().to_owned(),
         format!("{:?} {:?} {:?}", spec.cut, spec.shuffle, plan.written),
     ];
-    for ((name, format), len) in names.iter().zip(&plan.lens) {
-        // A folder of plain files is no object; its number of samples has to do.
-        let object = source.object(name).ok();
-        let bytes = object.as_ref().and_then(|object| object.len().ok());
-        let version = object.and_then(|object| object.version());
-        parts.push(format!(
-            "{name} {} {len} {bytes:?} {version:?}",
-            format.name()
-        ));
+    for (shard, len) in names.iter().zip(&plan.lens) {
+        parts.push(format!("{} {len}", version_of(source, shard)));
     }
     Job::of(parts.iter().map(String::as_str))
 }

@@ -48,6 +48,26 @@ impl Target {
         }
     }
 
+    /// An error when an output here would hold `input`, which is read for it, or be the same folder.
+    pub fn check_apart(&self, input: &Folder) -> Result<()> {
+        let holds = match self {
+            Self::Local(path) if input.is_local() => local::holds(path, input.root())?,
+            Self::Store(folder) if !input.is_local() => input.root().starts_with(folder.root()),
+            _ => false,
+        };
+        if !holds {
+            return Ok(());
+        }
+        let output = match self {
+            Self::Local(path) => path.clone(),
+            Self::Store(folder) => folder.root().to_owned(),
+        };
+        Err(Error::HoldsInput {
+            output,
+            input: input.root().to_owned(),
+        })
+    }
+
     /// An error when an output here would replace something.
     pub(crate) fn check_vacant(&self) -> Result<()> {
         let is_vacant = match self {
@@ -178,7 +198,8 @@ enum Place {
 }
 
 impl Staging {
-    /// Begins the output `target`, or goes on with it. One that is there is only replaced by `force`.
+    /// Begins the output `target`, or goes on with it. One that is there is only replaced by `force`, and on this machine only if
+    /// it holds nothing but what the commands here write.
     pub(crate) fn begin(target: &Target, force: bool, job: Job) -> Result<Self> {
         let (place, job) = match target {
             Target::Local(path) => {

@@ -4,6 +4,8 @@
 //! nothing stays becomes none; the new ones are counted from 0. With a number of samples a shard they are cut anew. The
 //! output folder appears when all is written.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use sightline_core::{Progress, Sample, ShardId};
 use sightline_shard::ShardFormat;
@@ -11,7 +13,7 @@ use sightline_store::Folder;
 
 use crate::Result;
 use crate::convert::{NamedShard, NewShard, Samples};
-use crate::index::{IndexSpec, needed_by};
+use crate::cut::complete;
 use crate::staging::{Job, Staging, Target};
 
 /// Where the rest of a dataset goes.
@@ -36,6 +38,8 @@ pub struct Subset {
     pub kept: u64,
     /// The new shards; none where nothing is written.
     pub shards: Vec<NewShard>,
+    /// Members of samples that were passed over, by extension or column: a sample has no place for them.
+    pub passed_over: BTreeMap<String, u64>,
 }
 
 /// Says which samples stay.
@@ -102,16 +106,15 @@ pub(crate) fn write_subset(
             id += 1;
         }
         subset.read += kept.read;
+        for (name, n) in kept.samples.passed_over {
+            *subset.passed_over.entry(name).or_default() += n;
+        }
     }
     progress.finish();
     judge.check()?;
     if let (Some(staging), Some(folder)) = (staging, folder) {
-        // Without its list nobody reads a dataset of these formats.
-        if let Some(index) = needed_by(to)
-            && !subset.shards.is_empty()
-        {
-            let names: Vec<String> = subset.shards.iter().map(|s| s.name.clone()).collect();
-            index.write(&folder, &names, &IndexSpec::default(), progress)?;
+        if !subset.shards.is_empty() {
+            complete(&folder, to, &subset.shards)?;
         }
         staging.finish()?;
     }

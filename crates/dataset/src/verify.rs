@@ -4,7 +4,7 @@
 //! unique over all shards, images must decode where that is asked for, and the shards must be those of a manifest where
 //! there is one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -14,7 +14,8 @@ use sightline_store::Folder;
 
 use crate::convert::NamedShard;
 use crate::index::Manifest;
-use crate::repair::{chain, hints, is_store_failure};
+use crate::index::listed::{Checked, check, listed};
+use crate::repair::{chain, hints, is_store_failure, whole_samples};
 
 /// Version of the serialised form.
 const SCHEMA: u32 = 1;
@@ -24,6 +25,8 @@ const SCHEMA: u32 = 1;
 pub struct VerifySpec<'a> {
     /// Whether every image is decoded.
     pub decode: bool,
+    /// Whether the shards are all there are in the folder, so that those of its `index.json` must be among them.
+    pub index: bool,
     /// The list that the shards must be those of.
     pub manifest: Option<&'a Manifest>,
 }
@@ -39,6 +42,8 @@ pub struct Verified {
     pub samples: u64,
     /// Everything that is wrong, in the order of the shards.
     pub findings: Vec<Finding>,
+    /// Kinds of digests in an `index.json` that are not known here, and were not compared.
+    pub unchecked: BTreeSet<String>,
 }
 
 /// Something that is wrong.
@@ -60,7 +65,7 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
-    /// The shard cannot be read to its end.
+    /// Something in the shard cannot be read.
     Damaged,
     /// An object store failed, and nothing is known of the shard.
     Unread,
@@ -68,9 +73,9 @@ pub enum FindingKind {
     DuplicateKey,
     /// An image does not decode.
     Image,
-    /// The shard is not the one in the manifest.
+    /// The shard is not the one in the manifest, or in the index.
     OtherBytes,
-    /// A shard of the manifest is not there.
+    /// A shard of the manifest, or of the index, is not there.
     Missing,
     /// A shard is not in the manifest.
     Unlisted,
@@ -130,6 +135,9 @@ pub fn verify(
     if let Some(manifest) = spec.manifest {
         verified.findings.extend(missing(names, manifest));
     }
+    if spec.index {
+        of_index(source, names, &mut verified);
+    }
     progress.finish();
     verified
 }
@@ -146,26 +154,15 @@ fn look(source: &Folder, (name, format): &NamedShard, spec: VerifySpec<'_>) -> S
         message,
         hints: Vec::new(),
     };
-    let mut damage = None;
-    match format.open(source, name) {
-        Ok(mut reader) => loop {
-            match reader.next_sample() {
-                Ok(Some(sample)) => {
-                    if spec.decode {
-                        shard.findings.extend(undecodable(name, &sample));
-                    }
-                    shard.keys.push(sample.key);
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    damage = Some(error);
-                    break;
-                }
-            }
-        },
-        Err(error) => damage = Some(error),
-    }
-    if let Some(error) = damage {
+    let Shard { keys, findings } = &mut shard;
+    let damages = whole_samples(source, name, *format, &mut |sample| {
+        if spec.decode {
+            findings.extend(undecodable(name, sample));
+        }
+        keys.push(sample.key.clone());
+        Ok(())
+    });
+    for error in damages.unwrap_or_default() {
         let kind = if is_store_failure(&error) {
             FindingKind::Unread
         } else {
@@ -210,6 +207,47 @@ fn undecodable(shard: &str, sample: &Sample) -> Option<Finding> {
         message: format!("the image does not decode: {error}"),
         hints: Vec::new(),
     })
+}
+
+/// What is wrong by the `index.json` beside the shards, where these are of a format that has one.
+fn of_index(source: &Folder, names: &[NamedShard], verified: &mut Verified) {
+    let there: HashSet<&str> = names
+        .iter()
+        .filter(|(_, format)| format.index_file().is_some())
+        .map(|(name, _)| &name[..])
+        .collect();
+    if there.is_empty() {
+        return;
+    }
+    for shard in listed(source) {
+        let finding = |kind, message, hint: &str| Finding {
+            shard: shard.name.clone(),
+            key: None,
+            kind,
+            message,
+            hints: vec![hint.to_owned()],
+        };
+        if !there.contains(&shard.name[..]) {
+            verified.findings.push(finding(
+                FindingKind::Missing,
+                "`index.json` lists it".to_owned(),
+                "Copy or fetch the shard again, or write a new index: `sightline shards index`.",
+            ));
+            continue;
+        }
+        for checked in check(source, &shard) {
+            match checked {
+                Checked::Unknown { kind } => {
+                    verified.unchecked.insert(kind);
+                }
+                Checked::Other { kind, found } => verified.findings.push(finding(
+                    FindingKind::OtherBytes,
+                    format!("its {kind} is {found}, `index.json` lists another"),
+                    "Copy or fetch the shard again.",
+                )),
+            }
+        }
+    }
 }
 
 /// The shards of the manifest that are not there.

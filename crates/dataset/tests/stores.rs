@@ -57,7 +57,8 @@ fn every_format_is_converted_read_and_verified() {
             samples_per_shard: Some(5),
             force: false,
         };
-        let converted = convert(&source, &names, &out, &spec, &Silent).unwrap();
+        let converted =
+            convert(&source, &names, Target::Store(out.clone()), &spec, &Silent).unwrap();
         let new: Vec<NamedShard> = converted
             .shards
             .iter()
@@ -68,7 +69,7 @@ fn every_format_is_converted_read_and_verified() {
         let verified = verify(&out, &new, VerifySpec::default(), &Silent);
         assert!(verified.findings.is_empty(), "{:?}", verified.findings);
         // Nothing is replaced unless it is said.
-        assert!(convert(&source, &names, &out, &spec, &Silent).is_err());
+        assert!(convert(&source, &names, Target::Store(out.clone()), &spec, &Silent).is_err());
     }
 }
 
@@ -92,8 +93,8 @@ fn shards_are_indexed_and_mended_where_they_are() {
     let manifest = source.read("shards.manifest.json").unwrap().unwrap();
     let manifest: Manifest = serde_json::from_slice(&manifest).unwrap();
     let spec = VerifySpec {
-        decode: false,
         manifest: Some(&manifest),
+        ..VerifySpec::default()
     };
     assert!(verify(&source, &names, spec, &Silent).findings.is_empty());
 

@@ -38,6 +38,11 @@ pub(crate) trait Members: Send {
     /// The error that `problem` is for `entry`.
     fn at(&self, entry: &Entry, problem: Problem) -> Error;
 
+    /// After an error of [`Self::next_entry`]: goes to the next place where a member can begin. `false` where there is none.
+    fn resync(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Says that one more sample is whole.
     fn count_sample(&mut self);
 

@@ -69,8 +69,8 @@ enum KeepArg {
 
 pub(super) fn run(args: &DedupArgs) -> Result<Exit, Failure> {
     let doing = || format!("looking for duplicates in `{}`", shown(&args.shards.shards));
-    let output = args.subset.output(&doing())?;
     let Located { folder, names } = locate(&args.shards)?;
+    let output = args.subset.output(&folder, &doing())?;
     let spec = DedupSpec {
         same: match args.by {
             By::Content => Same::Content,
@@ -85,6 +85,11 @@ pub(super) fn run(args: &DedupArgs) -> Result<Exit, Failure> {
         },
         groups: args.report.is_some(),
     };
+    if let Some(path) = &args.report {
+        let doing = || format!("writing `{}`", shown(path));
+        let place = stores().object(path);
+        place.map_err(|error| Failure::new(exits::store(&error), doing(), &error))?;
+    }
     let (found, groups) = dedup(&folder, &names, &spec, &output, &Bar::default())
         .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
     if let (Some(path), Some(groups)) = (&args.report, &groups) {

@@ -48,8 +48,14 @@ pub(super) fn run(args: &ExportArgs) -> Result<Exit, Failure> {
         select: &*select,
         force: args.force,
     };
-    let done = export(&folder, &names, target(&args.out)?, &spec, &Bar::default())
-        .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
+    let done = export(
+        &folder,
+        &names,
+        target(&args.out, &folder)?,
+        &spec,
+        &Bar::default(),
+    )
+    .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
     print_either(args.json, &done, || {
         format!(
             "{} samples, {} files, {} bytes",

@@ -44,8 +44,8 @@ pub(crate) struct FilterArgs {
 
 pub(super) fn run(args: &FilterArgs) -> Result<Exit, Failure> {
     let doing = || format!("filtering shards of `{}`", shown(&args.shards.shards));
-    let output = args.subset.output(&doing())?;
     let Located { folder, names } = locate(&args.shards)?;
+    let output = args.subset.output(&folder, &doing())?;
     let spec = args.scores.spec(&args.condition)?;
     let filtered = filter(&folder, &names, &spec, &output, &Bar::default())
         .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;

@@ -131,7 +131,7 @@ fn unlisted(
 }
 
 /// Whether `place` is a folder. A pattern in a store is none.
-fn is_folder(place: &Path) -> Result<bool, sightline_store::Error> {
+pub(super) fn is_folder(place: &Path) -> Result<bool, sightline_store::Error> {
     let has_wildcard = place.to_string_lossy().contains(['*', '?', '[', '{']);
     if is_address(place) && has_wildcard {
         return Ok(false);

@@ -10,7 +10,7 @@ use sightline_dataset::reshard::{Ordering, Ranks, Remainder, plan};
 use sightline_dataset::{Cut, Plan, ReshardSpec, Target, reshard};
 
 use super::locate::{Located, locate};
-use super::{ShardsArgs, format_called, target};
+use super::{ShardsArgs, format_called, note_kept, stopped, target};
 use crate::command::exits;
 use crate::command::size::{parse_size, size};
 use crate::exit::{Exit, Failure};
@@ -96,7 +96,7 @@ pub(super) fn run(args: &ReshardArgs) -> Result<Exit, Failure> {
         (None, Some((_, format))) => *format,
         (None, None) => return Err(Failure::usage(doing(), "there are no shards")),
     };
-    let out = target(&args.out)?;
+    let out = target(&args.out, &folder)?;
     let spec = ReshardSpec {
         to,
         cut: Cut {
@@ -129,19 +129,9 @@ pub(super) fn run(args: &ReshardArgs) -> Result<Exit, Failure> {
     }
     note(&text(&plan));
     let bar = Bar::default();
-    let done = reshard(&folder, &names, &out, &spec, plan, &bar).map_err(|error| {
-        let is_kept = error.is_of_environment();
-        let failure = failed(error);
-        if is_kept {
-            let hint = "Shards that are finished are kept: the same command goes on behind them.";
-            return failure.with_hint(hint);
-        }
-        failure
-    })?;
-    if done.kept > 0 {
-        let kept = counted(done.kept as usize, "shard");
-        note(&format!("went on behind {kept} of an earlier run"));
-    }
+    let done = reshard(&folder, &names, &out, &spec, plan, &bar)
+        .map_err(|error| stopped(&error, doing()))?;
+    note_kept(done.kept);
     print_either(args.json, &done, || {
         let mut text = String::new();
         for shard in &done.shards {

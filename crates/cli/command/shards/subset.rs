@@ -1,11 +1,13 @@
 //! Where `filter` and `dedup` write what stays.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use sightline_core::text::counted;
 use sightline_dataset::Output;
 use sightline_dataset::subset::Subset;
+use sightline_store::Folder;
 
 use super::{format_called, target};
 use crate::exit::Failure;
@@ -36,11 +38,11 @@ pub(crate) struct SubsetArgs {
 
 impl SubsetArgs {
     /// What was asked for, with names looked up.
-    pub(super) fn output(&self, doing: &str) -> Result<Output, Failure> {
+    pub(super) fn output(&self, input: &Folder, doing: &str) -> Result<Output, Failure> {
         let to = self.to.as_ref().map(|name| format_called(name, doing));
         let out = self.out.as_deref().filter(|_| !self.dry_run);
         Ok(Output {
-            folder: out.map(target).transpose()?,
+            folder: out.map(|out| target(out, input)).transpose()?,
             to: to.transpose()?,
             samples_per_shard: self.samples_per_shard,
             force: self.force,
@@ -56,11 +58,15 @@ pub(super) fn kept(subset: &Subset, output: &Output) -> String {
         100.0 * subset.kept as f64 / subset.read as f64
     };
     let Subset { read, kept, .. } = subset;
-    match &output.folder {
+    let mut text = match &output.folder {
         Some(folder) => format!(
             "{kept} of {read} samples ({share:.1} %) in {} below `{folder}`",
             counted(subset.shards.len(), "shard"),
         ),
         None => format!("{kept} of {read} samples ({share:.1} %) would stay, nothing is written"),
+    };
+    for (name, n) in &subset.passed_over {
+        let _ = write!(text, "\n  passed over: {name} {n}");
     }
+    text
 }

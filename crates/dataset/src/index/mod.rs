@@ -24,6 +24,7 @@ use sightline_store::Folder;
 use crate::{Error, Result};
 
 mod energon;
+pub(crate) mod listed;
 mod litdata;
 mod manifest;
 mod mds;

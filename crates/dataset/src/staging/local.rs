@@ -2,13 +2,16 @@
 //!
 //! It is locked as long as the process lives that writes it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sightline_shard::format::of_name;
 use sightline_store::{Folder, write_atomic};
 
 use super::{Job, failed};
+use crate::index::{INDEXES, MANIFEST};
 use crate::{Error, Result};
 
 /// Locked while the folder is being written.
@@ -41,6 +44,12 @@ impl LocalStaging {
         if !force && !is_vacant(&target)? {
             return Err(Error::Exists {
                 name: target.display().to_string(),
+            });
+        }
+        if let Some(entry) = foreign(&target)? {
+            return Err(Error::Foreign {
+                folder: target,
+                entry,
             });
         }
         let partial = target.with_file_name(format!(".{}.partial", name.to_string_lossy()));
@@ -148,6 +157,93 @@ pub(super) fn is_vacant(target: &Path) -> Result<bool> {
     }
 }
 
+/// Whether `outer` is `inner` or holds it, wherever links lead.
+pub(super) fn holds(outer: &Path, inner: &Path) -> Result<bool> {
+    match (outer.canonicalize(), inner.canonicalize()) {
+        (Ok(outer), Ok(inner)) => Ok(inner.starts_with(outer)),
+        (Err(e), _) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        (Err(e), _) => Err(failed("find", outer)(e)),
+        (_, Err(e)) => Err(failed("find", inner)(e)),
+    }
+}
+
+/// Something in `target` that is no part of a dataset: neither a shard, nor an index, nor a member beside the metadata of its
+/// sample, nor a folder of such. Metadata may be alone where other samples have more.
+fn foreign(target: &Path) -> Result<Option<String>> {
+    let mut lone = Lone::default();
+    let found = lone.look(target, "")?;
+    Ok(found.or(lone.metadata.filter(|_| !lone.has_pairs)))
+}
+
+/// What was seen of members.
+#[derive(Default)]
+struct Lone {
+    /// Metadata without any other member of their sample.
+    metadata: Option<String>,
+    /// Whether some have one.
+    has_pairs: bool,
+}
+
+impl Lone {
+    /// Looks through `folder`, whose place in the output is `within`, and gives what is foreign.
+    fn look(&mut self, folder: &Path, within: &str) -> Result<Option<String>> {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(e)
+                if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&e.kind()) =>
+            {
+                return Ok(None);
+            }
+            Err(e) => return Err(failed("list", folder)(e)),
+        };
+        let (mut members, mut folders) = (BTreeMap::<String, Vec<String>>::new(), Vec::new());
+        for entry in entries {
+            let entry = entry.map_err(failed("list", folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let kind = entry.file_type().map_err(failed("read", &entry.path()))?;
+            let is_index = name == MANIFEST
+                || name.ends_with(".tar.idx")
+                || INDEXES.iter().any(|index| {
+                    let file = index.file();
+                    file == name || file.split('/').next() == Some(&name[..])
+                });
+            if is_index || (kind.is_file() && of_name(&name).is_some()) {
+                continue;
+            }
+            if kind.is_dir() {
+                folders.push(name);
+                continue;
+            }
+            let (stem, extension) = name.split_once('.').unwrap_or((&name, ""));
+            if !kind.is_file() || !MEMBERS.contains(&extension) {
+                return Ok(Some(format!("{within}{name}")));
+            }
+            let (stem, extension) = (stem.to_owned(), extension.to_owned());
+            members.entry(stem).or_default().push(extension);
+        }
+        for (stem, extensions) in members {
+            let has_metadata = extensions.iter().any(|extension| extension == "json");
+            match &extensions[..] {
+                [_] if has_metadata => self.metadata = Some(format!("{within}{stem}.json")),
+                [extension, ..] if !has_metadata => {
+                    return Ok(Some(format!("{within}{stem}.{extension}")));
+                }
+                _ => self.has_pairs = true,
+            }
+        }
+        for name in folders {
+            let found = self.look(&folder.join(&name), &format!("{within}{name}/"))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Extensions of the members of samples.
+const MEMBERS: &[&str] = &["jpg", "png", "webp", "gif", "bmp", "tiff", "txt", "json"];
+
 /// Flushes the folder's list of names, where folders are opened as files.
 fn sync_folder_of(target: &Path) -> Result<()> {
     match target.parent() {
@@ -188,7 +284,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
         let write = |staging: &Staging, text: &str| {
-            fs::write(staging.folder().unwrap().root().join("a"), text).unwrap();
+            fs::write(staging.folder().unwrap().root().join("a.tar"), text).unwrap();
         };
         let begin = |force| Staging::begin(&Target::from(&out), force, Job::anew());
         let staging = begin(false).unwrap();
@@ -204,13 +300,80 @@ mod tests {
         let staging = begin(true).unwrap();
         write(&staging, "2");
         drop(staging);
-        assert_eq!(fs::read_to_string(out.join("a")).unwrap(), "1");
+        assert_eq!(fs::read_to_string(out.join("a.tar")).unwrap(), "1");
         let staging = begin(true).unwrap();
         write(&staging, "3");
         staging.finish().unwrap();
-        assert_eq!(fs::read_to_string(out.join("a")).unwrap(), "3");
+        assert_eq!(fs::read_to_string(out.join("a.tar")).unwrap(), "3");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_but_datasets_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let write = |name: &str| {
+            let path = out.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        };
+        let ours = [
+            "00000.tar",
+            "00001.tar.zst",
+            "index.json",
+            "index.wids.json",
+            MANIFEST,
+            ".nv-meta/index.sqlite",
+            "00000.tar.idx",
+            "train/00000.parquet",
+            "00000.files",
+            "00000/a.jpg",
+            "00000/a.json",
+            "00000/b/lone.json",
+            "00000/b/c.png",
+            "00000/b/c.json",
+        ];
+        ours.into_iter().for_each(write);
+        let begin = || Staging::begin(&Target::from(&out), true, Job::anew());
+        drop(begin().unwrap());
+        for (name, shown) in [
+            ("thesis.txt", "thesis.txt"),
+            ("train/notes.md", "train/notes.md"),
+            ("photos/a.jpg", "photos/a.jpg"),
+        ] {
+            write(name);
+            let refused = begin().unwrap_err();
+            assert!(
+                matches!(&refused, Error::Foreign { entry, .. } if entry == shown),
+                "{name}: {refused}"
+            );
+            fs::remove_file(out.join(name)).unwrap();
+        }
+        fs::remove_dir_all(out.join("00000")).unwrap();
+        write("settings.json");
+        begin().unwrap_err();
+        fs::remove_file(out.join("settings.json")).unwrap();
+        assert!(out.join("00000.tar").exists());
+    }
+
+    #[test]
+    fn an_output_is_not_its_input_and_does_not_hold_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("all/in");
+        fs::create_dir_all(&input).unwrap();
+        let folder = Folder::open(&input).unwrap();
+        for (out, is_apart) in [
+            ("all/in", false),
+            ("all", false),
+            ("", false),
+            ("all/in/new", true),
+            ("all/other", true),
+            ("al", true),
+        ] {
+            let target = Target::from(&dir.path().join(out));
+            assert_eq!(target.check_apart(&folder).is_ok(), is_apart, "{out}");
+        }
     }
 
     #[test]

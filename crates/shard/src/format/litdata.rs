@@ -160,6 +160,8 @@ struct Reader {
     leaves: Leaves,
     stats: ReaderStats,
     is_over: bool,
+    /// Whether what is damaged is a record whose end is known, and was passed.
+    is_behind: bool,
 }
 
 /// The leaves of every item.
@@ -190,6 +192,7 @@ impl Reader {
             leaves,
             stats: ReaderStats::default(),
             is_over: false,
+            is_behind: false,
         })
     }
 
@@ -201,6 +204,7 @@ impl Reader {
         let Some(item) = self.packed.next_item()? else {
             return Ok(None);
         };
+        self.is_behind = true;
         let limits = self.packed.input.limits;
         let sample = self
             .leaves
@@ -211,6 +215,7 @@ impl Reader {
                     .input
                     .damaged(self.packed.offset(), member, problem)
             })?;
+        self.is_behind = false;
         self.packed.input.samples += 1;
         Ok(Some(sample))
     }
@@ -224,6 +229,12 @@ impl ShardReader for Reader {
         let next = self.read();
         self.is_over = !matches!(next, Ok(Some(_)));
         next
+    }
+
+    fn recover(&mut self) -> Result<bool> {
+        let recovers = std::mem::take(&mut self.is_behind);
+        self.is_over &= !recovers;
+        Ok(recovers)
     }
 
     fn stats(&self) -> &ReaderStats {

@@ -153,6 +153,8 @@ pub struct Reader {
     columns: Columns,
     stats: ReaderStats,
     is_over: bool,
+    /// Whether what is damaged is a record whose end is known, and was passed.
+    is_behind: bool,
 }
 
 /// The columns of a shard.
@@ -199,6 +201,7 @@ impl Reader {
             columns,
             stats: ReaderStats::default(),
             is_over: false,
+            is_behind: false,
         })
     }
 
@@ -225,6 +228,7 @@ impl Reader {
         let Some(item) = self.packed.next_item()? else {
             return Ok(None);
         };
+        self.is_behind = true;
         let limits = self.packed.input.limits;
         let sample = self
             .columns
@@ -235,6 +239,7 @@ impl Reader {
                     .input
                     .damaged(self.packed.offset(), member, problem)
             })?;
+        self.is_behind = false;
         self.packed.input.samples += 1;
         Ok(Some(sample))
     }
@@ -261,6 +266,12 @@ impl ShardReader for Reader {
             self.packed.input.samples += skipped;
         }
         skipped
+    }
+
+    fn recover(&mut self) -> Result<bool> {
+        let recovers = std::mem::take(&mut self.is_behind);
+        self.is_over &= !recovers;
+        Ok(recovers)
     }
 
     fn stats(&self) -> &ReaderStats {

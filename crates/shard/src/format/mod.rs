@@ -100,8 +100,14 @@ pub trait ShardWriter: Send {
 
 /// Reads the samples of one shard in order.
 pub trait ShardReader: Send {
-    /// The next sample, or `None` after the last. After an error the reader yields nothing more.
+    /// The next sample, or `None` after the last. After an error the reader yields nothing more, but see [`Self::recover`].
     fn next_sample(&mut self) -> Result<Option<Sample>>;
+
+    /// After an error: goes behind the sample that is damaged, so that [`Self::next_sample`] gives the whole ones that follow.
+    /// `false` where nothing that follows can be told to be a sample.
+    fn recover(&mut self) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Passes over up to `n` samples and says how many there were.
     fn skip(&mut self, n: u64) -> Result<u64> {

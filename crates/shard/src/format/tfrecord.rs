@@ -148,6 +148,8 @@ struct Reader {
     input: Input,
     stats: ReaderStats,
     is_over: bool,
+    /// Whether what is damaged is a record whose end is known, and was passed.
+    is_behind: bool,
 }
 
 impl Reader {
@@ -157,6 +159,7 @@ impl Reader {
             input,
             stats: ReaderStats::default(),
             is_over: false,
+            is_behind: false,
         }
     }
 
@@ -213,6 +216,7 @@ impl Reader {
         if !self.input.fill(&mut crc)? {
             return Err(self.damaged(offset, Problem::Truncated));
         }
+        self.is_behind = true;
         if crc != masked(&data).to_le_bytes() {
             return Err(self.damaged(offset, Problem::RecordChecksum { what: "data" }));
         }
@@ -230,6 +234,7 @@ impl Reader {
         let sample = example::decode(data)
             .and_then(|row| row::to_sample(row, origin, &self.input.limits, &mut self.stats))
             .map_err(|problem| self.damaged(offset, problem))?;
+        self.is_behind = false;
         self.input.samples += 1;
         Ok(Some(sample))
     }
@@ -248,6 +253,12 @@ impl ShardReader for Reader {
         let next = self.read();
         self.is_over = !matches!(next, Ok(Some(_)));
         next
+    }
+
+    fn recover(&mut self) -> Result<bool> {
+        let recovers = std::mem::take(&mut self.is_behind);
+        self.is_over &= !recovers;
+        Ok(recovers)
     }
 
     fn stats(&self) -> &ReaderStats {

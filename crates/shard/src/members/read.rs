@@ -20,6 +20,12 @@ pub(crate) struct MemberReader<M> {
     stats: ReaderStats,
     /// What closed the sample before.
     next: Next,
+    /// The key of the sample that is being read.
+    open: Option<String>,
+    /// Whether an error was between members, and not in what one holds.
+    is_torn: bool,
+    /// Whether the last member was read.
+    is_over: bool,
 }
 
 /// What comes after the samples read so far.
@@ -62,6 +68,9 @@ impl<M: Members> MemberReader<M> {
             limits,
             stats: ReaderStats::default(),
             next: Next::Unknown,
+            open: None,
+            is_torn: false,
+            is_over: false,
         }
     }
 
@@ -75,11 +84,13 @@ impl<M: Members> MemberReader<M> {
         let mut member = match next {
             Next::Sample(member) => member,
             Next::End => {
+                self.is_over = true;
                 self.members.check_end()?;
                 return Ok(None);
             }
             Next::Unknown | Next::Nothing => return Ok(None),
         };
+        self.open = Some(member.key.clone());
         let key = super::key(&member.key).map_err(|p| self.members.at(&member.entry, p))?;
         let mut parts = Parts {
             key,
@@ -99,6 +110,7 @@ impl<M: Members> MemberReader<M> {
                 }
             }
         }
+        self.open = None;
         self.stats.samples += 1;
         self.members.count_sample();
         Ok(Some(parts))
@@ -106,7 +118,11 @@ impl<M: Members> MemberReader<M> {
 
     /// The next member that belongs to a sample, or the end.
     fn next_member(&mut self) -> Result<Next> {
-        while let Some(entry) = self.members.next_entry()? {
+        loop {
+            let entry = self.members.next_entry();
+            let Some(entry) = entry.inspect_err(|_| self.is_torn = true)? else {
+                return Ok(Next::End);
+            };
             let split = split_name(&entry.name).filter(|_| entry.is_file);
             match split {
                 Some((key, extension)) => {
@@ -120,7 +136,6 @@ impl<M: Members> MemberReader<M> {
                 None => self.stats.outside_samples += 1,
             }
         }
-        Ok(Next::End)
     }
 
     fn add(&mut self, parts: &mut Parts, member: Member, with_data: bool) -> Result<()> {
@@ -205,6 +220,30 @@ impl<M: Members> ShardReader for MemberReader<M> {
             }
         }
         Ok(n)
+    }
+
+    fn recover(&mut self) -> Result<bool> {
+        if self.is_over {
+            return Ok(false);
+        }
+        let mut damaged: Vec<String> = self.open.take().into_iter().collect();
+        let is_torn = mem::take(&mut self.is_torn);
+        if is_torn && !self.members.resync()? {
+            return Ok(false);
+        }
+        // Where it is torn, members may be missing of the sample that was open, and of the one that follows.
+        let most = damaged.len() + usize::from(is_torn);
+        loop {
+            self.next = match self.next_member()? {
+                Next::Sample(member) if damaged.contains(&member.key) => continue,
+                Next::Sample(member) if damaged.len() < most => {
+                    damaged.push(member.key);
+                    continue;
+                }
+                next => next,
+            };
+            return Ok(true);
+        }
     }
 
     fn stats(&self) -> &ReaderStats {

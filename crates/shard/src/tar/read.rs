@@ -14,6 +14,8 @@ pub(crate) struct TarReader {
     left: u64,
     /// Name of the current member.
     current: Option<String>,
+    /// A header that was read already.
+    header: Option<[u8; BLOCK]>,
 }
 
 impl TarReader {
@@ -23,6 +25,7 @@ impl TarReader {
             input,
             left: 0,
             current: None,
+            header: None,
         }
     }
 
@@ -99,12 +102,16 @@ impl Members for TarReader {
             return Err(self.input.damaged(at, current, Problem::Truncated));
         }
         self.left = 0;
-        let first = self.input.position();
+        let read_already = self.header.map_or(0, |header| header.len() as u64);
+        let first = self.input.position() - read_already;
         let mut extended = Extended::default();
         loop {
-            let offset = self.input.position();
+            let mut offset = self.input.position();
             let mut block = [0; BLOCK];
-            if !self.input.fill(&mut block)? {
+            if let Some(header) = self.header.take() {
+                offset = first;
+                block = header;
+            } else if !self.input.fill(&mut block)? {
                 return Err(self.input.damaged(offset, None, Problem::Truncated));
             }
             let header = header::parse(&block).map_err(|p| self.input.damaged(offset, None, p))?;
@@ -144,6 +151,20 @@ impl Members for TarReader {
     fn at(&self, entry: &Entry, problem: Problem) -> Error {
         let member = Some(entry.name.clone());
         self.input.damaged(entry.offset, member, problem)
+    }
+
+    /// The next block that is a header by its checksum.
+    fn resync(&mut self) -> Result<bool> {
+        self.left = 0;
+        self.current = None;
+        let mut block = [0; BLOCK];
+        while self.input.fill(&mut block)? {
+            if let Ok(Some(_)) = header::parse(&block) {
+                self.header = Some(block);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn count_sample(&mut self) {

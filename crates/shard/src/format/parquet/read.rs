@@ -23,6 +23,8 @@ pub(super) struct Reader {
     groups: Vec<Group>,
     stats: ReaderStats,
     is_over: bool,
+    /// Whether what is damaged is a record whose end is known, and was passed.
+    is_behind: bool,
 }
 
 impl Reader {
@@ -37,6 +39,7 @@ impl Reader {
             groups,
             stats: ReaderStats::default(),
             is_over: false,
+            is_behind: false,
         })
     }
 
@@ -47,6 +50,7 @@ impl Reader {
             let Some(row) = row else {
                 return Ok(None);
             };
+            self.is_behind = true;
             let origin = Origin {
                 shard: &self.shard,
                 row: number,
@@ -55,7 +59,9 @@ impl Reader {
                 let cell = cell(field);
                 (name, cell)
             });
-            row::to_sample(cells.collect(), origin, &self.limits, &mut self.stats).map(Some)
+            let sample = row::to_sample(cells.collect(), origin, &self.limits, &mut self.stats)?;
+            self.is_behind = false;
+            Ok(Some(sample))
         });
         sample.map_err(|problem| {
             let group = self.groups.iter().find(|group| number < group.end);
@@ -74,6 +80,12 @@ impl ShardReader for Reader {
         let next = self.read();
         self.is_over = !matches!(next, Ok(Some(_)));
         next
+    }
+
+    fn recover(&mut self) -> Result<bool> {
+        let recovers = std::mem::take(&mut self.is_behind);
+        self.is_over &= !recovers;
+        Ok(recovers)
     }
 
     fn stats(&self) -> &ReaderStats {
