@@ -118,6 +118,49 @@ fn a_torn_shard_is_found_and_its_whole_samples_are_salvaged() {
     );
 }
 
+/// `--force` is for an output of before, and for nothing else.
+#[test]
+fn neither_the_input_nor_what_is_no_dataset_is_replaced() {
+    let sandbox = Sandbox::new();
+    let samples = source(&sandbox);
+    fs::create_dir(sandbox.path("home")).unwrap();
+    fs::write(sandbox.path("home/thesis.txt"), "years").unwrap();
+    let tools = [
+        "convert SHARDS --to webdataset --samples-per-shard 4",
+        "reshard SHARDS --samples-per-shard 4",
+        "filter SHARDS --where true",
+        "dedup SHARDS --by content",
+        "split SHARDS --parts a=0.5,b=0.5",
+        "export SHARDS",
+    ];
+    for tool in tools {
+        let tool = tool.replace("SHARDS", "source");
+        for (out, says) in [
+            ("source", "holds the input"),
+            (".", "holds the input"),
+            ("home", "thesis.txt"),
+        ] {
+            sandbox
+                .sightline(&format!("shards {tool} --out {out} --force"))
+                .expect(2)
+                .says(&[says, "another folder"]);
+        }
+        assert_eq!(read(&sandbox, "source"), samples, "{tool}");
+        assert!(sandbox.path("home/thesis.txt").exists(), "{tool}");
+    }
+    // What is replaced leaves nothing behind.
+    let convert = |samples: u64| {
+        let shards = format!("shards convert source --to mds --samples-per-shard {samples}");
+        sandbox
+            .sightline(&format!("{shards} --out mds --force"))
+            .expect(0);
+    };
+    convert(2);
+    convert(9);
+    assert!(!sandbox.path("mds/shard.00002.mds").exists());
+    assert_eq!(read(&sandbox, "mds"), samples);
+}
+
 #[test]
 fn keys_that_occur_twice_and_images_that_are_none_are_found() {
     let sandbox = Sandbox::new();

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sightline_core::ImageFormat;
 use sightline_shard::format::of_name;
 use sightline_store::{Folder, write_atomic};
 
@@ -215,7 +216,7 @@ impl Lone {
                 continue;
             }
             let (stem, extension) = name.split_once('.').unwrap_or((&name, ""));
-            if !kind.is_file() || !MEMBERS.contains(&extension) {
+            if !kind.is_file() || !is_member(extension) {
                 return Ok(Some(format!("{within}{name}")));
             }
             let (stem, extension) = (stem.to_owned(), extension.to_owned());
@@ -241,8 +242,10 @@ impl Lone {
     }
 }
 
-/// Extensions of the members of samples.
-const MEMBERS: &[&str] = &["jpg", "png", "webp", "gif", "bmp", "tiff", "txt", "json"];
+/// Whether members of samples have this extension.
+fn is_member(extension: &str) -> bool {
+    ["txt", "json"].contains(&extension) || ImageFormat::from_extension(extension).is_some()
+}
 
 /// Flushes the folder's list of names, where folders are opened as files.
 fn sync_folder_of(target: &Path) -> Result<()> {

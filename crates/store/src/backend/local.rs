@@ -173,7 +173,7 @@ impl Backend for Local {
             Err(e) if is_missing(&e) => return Ok(None),
             Err(e) => return Err(failed()(e)),
         };
-        let probe = self.root.join(format!(".clock.{}.tmp", process::id()));
+        let probe = self.root.join(format!(".clock.{}-0.tmp", process::id()));
         let now = File::create(&probe)
             .and_then(|file| file.metadata()?.modified())
             .map_err(Error::file("create", &probe))?;
