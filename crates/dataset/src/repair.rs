@@ -351,7 +351,7 @@ mod tests {
         let new: Vec<&str> = repaired
             .shards
             .iter()
-            .flat_map(|shard| shard.new.as_deref())
+            .filter_map(|shard| shard.new.as_deref())
             .collect();
         assert_eq!(new, names);
         for name in names {

@@ -1,6 +1,7 @@
 //! What the `index.json` of other programs says of shards: which there are, and the digests of their bytes.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use md5::Md5;
 use serde_json::Value;
@@ -95,7 +96,12 @@ pub(crate) fn check(source: &dyn ObjectSource, listed: &Listed) -> Vec<Checked> 
             }
         }
     }
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = |bytes: &[u8]| {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    };
     let (md5, sha1, sha256, sha512) = hashers;
     let found: [(&str, String); 4] = [
         ("md5", hex(&md5.finalize())),

@@ -321,7 +321,9 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> NullaryFnOnce for Item
                     let row = (head * queries + t) * keys;
                     scores[row..row + keys].copy_from_slice(&slopes[..keys]);
                 }
-                slopes.iter_mut().for_each(|v| *v *= scale);
+                for v in slopes.iter_mut() {
+                    *v *= scale;
+                }
                 let of_query = &mut self.of_queries[t * inner + column..][..head_dim];
                 combine(of_query, keys, |s| (slopes[s], key(s)));
             }

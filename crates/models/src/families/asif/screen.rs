@@ -382,7 +382,9 @@ mod tests {
                 let (first, mut second): (Vec<Hit>, Vec<Hit>) =
                     hits.into_iter().partition(|hit| hit.query < LANES);
                 if matches!(panels, Two::Both(_)) {
-                    second.iter_mut().for_each(|hit| hit.query -= LANES);
+                    for hit in &mut second {
+                        hit.query -= LANES;
+                    }
                     assert_eq!(second, first);
                 }
                 found.push(first);

@@ -305,7 +305,7 @@ impl Segment {
         Values {
             precision: self.precision,
             width: part.width,
-            values: &bytes[part.values..part.values + size],
+            bytes: &bytes[part.values..part.values + size],
             scales: scales.as_chunks().0,
         }
     }
@@ -316,7 +316,7 @@ impl Segment {
 pub(super) struct Values<'a> {
     pub(super) precision: Precision,
     pub(super) width: usize,
-    values: &'a [u8],
+    bytes: &'a [u8],
     /// Of each row, of [`Precision::Int8`].
     scales: &'a [[u8; 4]],
 }
@@ -325,7 +325,7 @@ impl<'a> Values<'a> {
     /// The bytes of so many rows from `start` on.
     pub(super) fn rows(self, start: usize, rows: usize) -> &'a [u8] {
         let row = self.width * self.precision.value_bytes();
-        &self.values[start * row..(start + rows) * row]
+        &self.bytes[start * row..(start + rows) * row]
     }
 
     /// What one of the whole numbers of that row is worth, of [`Precision::Int8`].
