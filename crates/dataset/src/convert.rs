@@ -15,7 +15,7 @@ use sightline_core::{ObjectSource, Progress, Sample, ShardId};
 use sightline_shard::{ShardFormat, ShardReader, ShardSummary};
 
 use crate::Result;
-use crate::cut::complete;
+use crate::cut::{Cutting, complete, write_shards};
 use crate::staging::{Job, Staging, Target};
 
 /// Version of the serialised form.
@@ -85,17 +85,9 @@ pub fn convert(
     progress: &dyn Progress,
 ) -> Result<Converted> {
     let job = job(source, names, spec);
-    let mut staging = Staging::begin(&out.into(), spec.force, job)?;
-    match write(source, names, spec, &mut staging, progress) {
-        Ok(converted) => {
-            staging.finish()?;
-            Ok(converted)
-        }
-        Err(error) => {
-            staging.keep_after(&error);
-            Err(error)
-        }
-    }
+    Staging::run(&out.into(), spec.force, job, |staging| {
+        write(source, names, spec, staging, progress)
+    })
 }
 
 /// What tells this job from others: all that the bytes of the output depend on.
@@ -122,11 +114,10 @@ fn write(
     staging: &mut Staging,
     progress: &dyn Progress,
 ) -> Result<Converted> {
+    let folder = staging.folder()?;
     let shards = staging.done().to_vec();
-    let finished: u64 = shards.iter().map(|shard| shard.samples).sum();
     let mut converted = Converted {
         schema: SCHEMA,
-        samples: finished,
         kept: shards.len() as u64,
         shards,
         ..Converted::default()
@@ -135,52 +126,45 @@ fn write(
     match spec.samples_per_shard {
         None => {
             progress.advance(converted.kept);
-            for shard in names.iter().skip(converted.shards.len()) {
+            for (id, shard) in (0..).zip(names).skip(converted.shards.len()) {
                 let mut samples = Samples::new(source, slice::from_ref(shard), progress);
-                converted.write(&mut samples, staging, spec, u64::MAX)?;
+                let mut sink = folder.clone();
+                let mut writer = spec.to.create(&mut sink, ShardId(id))?;
+                while let Some(sample) = samples.next()? {
+                    writer.write(&sample)?;
+                }
+                let shard = NewShard::new(spec.to.file_name(ShardId(id)), &writer.finish()?);
+                staging.record(&shard, spec.to.folder_name(ShardId(id)))?;
+                converted.shards.push(shard);
                 converted.take(samples);
             }
         }
         Some(most) => {
             let mut samples = Samples::new(source, names, progress);
-            samples.skip(finished, &[])?;
-            while converted.shards.is_empty() || samples.peek()?.is_some() {
-                converted.write(&mut samples, staging, spec, most.max(1))?;
-            }
+            samples.skip(
+                converted.shards.iter().map(|shard| shard.samples).sum(),
+                &[],
+            )?;
+            let cutting = Cutting {
+                samples: Some(most.max(1)),
+                ..Cutting::default()
+            };
+            let done = &converted.shards;
+            let next = || samples.next();
+            converted.shards = write_shards(next, &folder, spec.to, cutting, done, |shard| {
+                let id = ShardId(staging.done().len() as u64);
+                staging.record(shard, spec.to.folder_name(id))
+            })?;
             converted.take(samples);
         }
     }
     progress.finish();
-    complete(&staging.folder()?, spec.to, &converted.shards)?;
+    converted.samples = converted.shards.iter().map(|shard| shard.samples).sum();
+    complete(&folder, spec.to, &converted.shards)?;
     Ok(converted)
 }
 
 impl Converted {
-    /// Writes up to `most` samples as the next shard.
-    fn write(
-        &mut self,
-        samples: &mut Samples<'_>,
-        staging: &mut Staging,
-        spec: &ConvertSpec,
-        most: u64,
-    ) -> Result<()> {
-        let id = ShardId(self.shards.len() as u64);
-        let mut sink = staging.folder()?;
-        let mut writer = spec.to.create(&mut sink, id)?;
-        for _ in 0..most {
-            let Some(sample) = samples.next()? else {
-                break;
-            };
-            writer.write(&sample)?;
-        }
-        let summary = writer.finish()?;
-        let shard = NewShard::new(spec.to.file_name(id), &summary);
-        staging.record(&shard, spec.to.folder_name(id))?;
-        self.samples += summary.samples;
-        self.shards.push(shard);
-        Ok(())
-    }
-
     fn take(&mut self, samples: Samples<'_>) {
         self.outside_samples += samples.outside;
         for (name, n) in samples.passed_over {
@@ -195,7 +179,6 @@ pub(crate) struct Samples<'a> {
     shards: slice::Iter<'a, NamedShard>,
     progress: &'a dyn Progress,
     reader: Option<Box<dyn ShardReader>>,
-    next: Option<Sample>,
     /// The name of the shard of the last sample.
     shard: &'a str,
     pub(crate) passed_over: BTreeMap<String, u64>,
@@ -214,18 +197,10 @@ impl<'a> Samples<'a> {
             shards: shards.iter(),
             progress,
             reader: None,
-            next: None,
             shard: "",
             passed_over: BTreeMap::new(),
             outside: 0,
         }
-    }
-
-    fn peek(&mut self) -> Result<Option<&Sample>> {
-        if self.next.is_none() {
-            self.next = self.read()?;
-        }
-        Ok(self.next.as_ref())
     }
 
     /// The name of the shard of the last sample that was read.
@@ -249,13 +224,6 @@ impl<'a> Samples<'a> {
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<Sample>> {
-        match self.next.take() {
-            Some(sample) => Ok(Some(sample)),
-            None => self.read(),
-        }
-    }
-
-    fn read(&mut self) -> Result<Option<Sample>> {
         loop {
             if let Some(reader) = &mut self.reader {
                 if let Some(sample) = reader.next_sample()? {

@@ -130,10 +130,13 @@ pub(crate) fn whole_samples(
     Ok(damages)
 }
 
-/// Whether `reader` can go on behind its last error. What is damaged on the way is damage too, but not twice in a row.
+/// Whether `reader` can go on behind its last error. What is damaged on the way is damage too, if it is another one.
 fn recovers(reader: &mut dyn ShardReader, damages: &mut Vec<sightline_shard::Error>) -> bool {
     reader.recover().unwrap_or_else(|error| {
-        damages.push(error);
+        let last = damages.last().map(ToString::to_string);
+        if last != Some(error.to_string()) {
+            damages.push(error);
+        }
         reader.recover().unwrap_or(false)
     })
 }

@@ -291,23 +291,16 @@ pub fn reshard(
     progress: &dyn Progress,
 ) -> Result<Resharded> {
     let job = job(source, names, spec, &plan);
-    let mut staging = Staging::begin(&out.into(), spec.force, job)?;
-    let kept = staging.done().len() as u64;
-    match write(source, names, spec, &plan, &mut staging, progress) {
-        Ok(shards) => {
-            staging.finish()?;
-            Ok(Resharded {
-                schema: SCHEMA,
-                plan,
-                kept,
-                shards,
-            })
-        }
-        Err(error) => {
-            staging.keep_after(&error);
-            Err(error)
-        }
-    }
+    Staging::run(&out.into(), spec.force, job, |staging| {
+        let kept = staging.done().len() as u64;
+        let shards = write(source, names, spec, &plan, staging, progress)?;
+        Ok(Resharded {
+            schema: SCHEMA,
+            plan,
+            kept,
+            shards,
+        })
+    })
 }
 
 /// What tells this job from others: all that the bytes of the output depend on.

@@ -214,6 +214,27 @@ impl Staging {
         Ok(Self { place, job })
     }
 
+    /// Lets `write` make an output that goes on where the same job ended, and leaves what is finished to the next run where the
+    /// data are not what failed.
+    pub(crate) fn run<T>(
+        target: &Target,
+        force: bool,
+        job: Job,
+        write: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let mut staging = Self::begin(target, force, job)?;
+        match write(&mut staging) {
+            Ok(written) => {
+                staging.finish()?;
+                Ok(written)
+            }
+            Err(error) => {
+                staging.keep_after(&error);
+                Err(error)
+            }
+        }
+    }
+
     /// Where the output is written.
     pub(crate) fn folder(&self) -> Result<Folder> {
         match &self.place {

@@ -4,7 +4,7 @@
 //! unique over all shards, images must decode where that is asked for, and the shards must be those of a manifest where
 //! there is one.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use sightline_store::Folder;
 
 use crate::convert::NamedShard;
 use crate::index::Manifest;
-use crate::index::listed::{Checked, check, listed};
+use crate::index::listed::{KINDS, Listed, listed, others};
 use crate::repair::{chain, hints, is_store_failure, whole_samples};
 
 /// Version of the serialised form.
@@ -98,6 +98,18 @@ pub fn verify(
         schema: SCHEMA,
         ..Verified::default()
     };
+    let has_index = names
+        .iter()
+        .any(|(_, format)| format.index_file().is_some());
+    let index = if spec.index && has_index {
+        listed(source)
+    } else {
+        Vec::new()
+    };
+    let index: BTreeMap<String, Listed> = index
+        .into_iter()
+        .map(|shard| (shard.name.clone(), shard))
+        .collect();
     progress.start("shards", Some(names.len() as u64));
     // Half a digest of each key, and its shard: some 30 bytes a sample. Shards are taken a few at a time, so that which
     // of two equal keys is the second does not depend on the number of cores.
@@ -107,7 +119,7 @@ pub fn verify(
         let shards: Vec<Shard> = some
             .par_iter()
             .map(|shard| {
-                let shard = look(source, shard, spec);
+                let shard = look(source, shard, spec, &index);
                 progress.advance(1);
                 shard
             })
@@ -135,14 +147,20 @@ pub fn verify(
     if let Some(manifest) = spec.manifest {
         verified.findings.extend(missing(names, manifest));
     }
-    if spec.index {
-        of_index(source, names, &mut verified);
-    }
+    verified.findings.extend(missing_of_index(names, &index));
+    let kinds = index.values().flat_map(|shard| &shard.hashes);
+    let kinds = kinds.map(|(kind, _)| kind.clone());
+    verified.unchecked = kinds.filter(|kind| !KINDS.contains(&&kind[..])).collect();
     progress.finish();
     verified
 }
 
-fn look(source: &Folder, (name, format): &NamedShard, spec: VerifySpec<'_>) -> Shard {
+fn look(
+    source: &Folder,
+    (name, format): &NamedShard,
+    spec: VerifySpec<'_>,
+    index: &BTreeMap<String, Listed>,
+) -> Shard {
     let mut shard = Shard {
         keys: Vec::new(),
         findings: Vec::new(),
@@ -172,6 +190,14 @@ fn look(source: &Folder, (name, format): &NamedShard, spec: VerifySpec<'_>) -> S
             hints: hints(&error),
             ..finding(kind, chain(&error))
         });
+    }
+    if let Some(listed) = index.get(name) {
+        for (kind, found) in others(source, listed) {
+            shard.findings.push(finding(
+                FindingKind::OtherBytes,
+                format!("its {kind} is {found}, `index.json` lists another"),
+            ));
+        }
     }
     if let Some(manifest) = spec.manifest {
         let listed = manifest.shards.iter().find(|listed| listed.name == *name);
@@ -209,45 +235,23 @@ fn undecodable(shard: &str, sample: &Sample) -> Option<Finding> {
     })
 }
 
-/// What is wrong by the `index.json` beside the shards, where these are of a format that has one.
-fn of_index(source: &Folder, names: &[NamedShard], verified: &mut Verified) {
-    let there: HashSet<&str> = names
-        .iter()
-        .filter(|(_, format)| format.index_file().is_some())
-        .map(|(name, _)| &name[..])
-        .collect();
-    if there.is_empty() {
-        return;
-    }
-    for shard in listed(source) {
-        let finding = |kind, message, hint: &str| Finding {
-            shard: shard.name.clone(),
-            key: None,
-            kind,
-            message,
-            hints: vec![hint.to_owned()],
-        };
-        if !there.contains(&shard.name[..]) {
-            verified.findings.push(finding(
-                FindingKind::Missing,
-                "`index.json` lists it".to_owned(),
-                "Copy or fetch the shard again, or write a new index: `sightline shards index`.",
-            ));
-            continue;
-        }
-        for checked in check(source, &shard) {
-            match checked {
-                Checked::Unknown { kind } => {
-                    verified.unchecked.insert(kind);
-                }
-                Checked::Other { kind, found } => verified.findings.push(finding(
-                    FindingKind::OtherBytes,
-                    format!("its {kind} is {found}, `index.json` lists another"),
-                    "Copy or fetch the shard again.",
-                )),
-            }
-        }
-    }
+/// The shards of the index that are not there.
+fn missing_of_index<'a>(
+    names: &'a [NamedShard],
+    index: &'a BTreeMap<String, Listed>,
+) -> impl Iterator<Item = Finding> + 'a {
+    let there: HashSet<&str> = names.iter().map(|(name, _)| &name[..]).collect();
+    let missing = index.keys().filter(move |name| !there.contains(&name[..]));
+    missing.map(|name| Finding {
+        shard: name.clone(),
+        key: None,
+        kind: FindingKind::Missing,
+        message: "`index.json` lists it".to_owned(),
+        hints: vec![
+            "Copy or fetch the shard again, or write a new index: `sightline shards index`."
+                .to_owned(),
+        ],
+    })
 }
 
 /// The shards of the manifest that are not there.

@@ -48,14 +48,9 @@ pub(super) fn run(args: &ExportArgs) -> Result<Exit, Failure> {
         select: &*select,
         force: args.force,
     };
-    let done = export(
-        &folder,
-        &names,
-        target(&args.out, &folder)?,
-        &spec,
-        &Bar::default(),
-    )
-    .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
+    let out = target(&args.out, &folder)?;
+    let done = export(&folder, &names, out, &spec, &Bar::default())
+        .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
     print_either(args.json, &done, || {
         format!(
             "{} samples, {} files, {} bytes",

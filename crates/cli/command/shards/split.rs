@@ -84,14 +84,9 @@ pub(super) fn run(args: &SplitArgs) -> Result<Exit, Failure> {
         select: &*select,
         force: args.force,
     };
-    let done = split(
-        &folder,
-        &names,
-        target(&args.out, &folder)?,
-        &spec,
-        &Bar::default(),
-    )
-    .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
+    let out = target(&args.out, &folder)?;
+    let done = split(&folder, &names, out, &spec, &Bar::default())
+        .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
     if done.without_field > 0 {
         note(&format!(
             "{} samples have no `{}` and were split by their keys",

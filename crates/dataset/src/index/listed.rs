@@ -1,12 +1,12 @@
 //! What the `index.json` of other programs says of shards: which there are, and the digests of their bytes.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use md5::Md5;
 use serde_json::Value;
 use sha1::Sha1;
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::digest::DynDigest;
+use sha2::{Sha256, Sha512};
 use sightline_core::ObjectSource;
 
 /// Longest index that is read.
@@ -60,67 +60,61 @@ fn read(source: &dyn ObjectSource) -> Option<Vec<Listed>> {
     Some(shards.collect())
 }
 
-/// What is to be said of a digest of a listed shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Checked {
-    /// The bytes have another one, which is this.
-    Other { kind: String, found: String },
-    /// It is of a kind that is not known here.
-    Unknown { kind: String },
-}
+/// Kinds of digests that are compared.
+pub(crate) const KINDS: [&str; 4] = ["md5", "sha1", "sha256", "sha512"];
 
-/// Compares the digests of a shard with those of its bytes. A shard that cannot be read is for others to tell.
-pub(crate) fn check(source: &dyn ObjectSource, listed: &Listed) -> Vec<Checked> {
-    let mut hashers = (Md5::new(), Sha1::new(), Sha256::new(), Sha512::new());
-    let kinds: BTreeSet<&str> = listed.hashes.iter().map(|(kind, _)| &kind[..]).collect();
-    let is_known = |kind: &&str| ["md5", "sha1", "sha256", "sha512"].contains(kind);
-    if kinds.iter().any(is_known) {
-        let Ok(object) = source.object(&listed.name) else {
+/// The digests of a shard's bytes, of [`KINDS`], that are not those that are listed: their kinds and what they are. A shard that
+/// cannot be read is for others to tell.
+pub(crate) fn others(source: &dyn ObjectSource, listed: &Listed) -> Vec<(String, String)> {
+    if !listed
+        .hashes
+        .iter()
+        .any(|(kind, _)| KINDS.contains(&&kind[..]))
+    {
+        return Vec::new();
+    }
+    let Ok(object) = source.object(&listed.name) else {
+        return Vec::new();
+    };
+    let Ok(len) = object.len() else {
+        return Vec::new();
+    };
+    let is_listed = |kind: &&str| listed.hashes.iter().any(|(listed, _)| listed == kind);
+    let kinds = KINDS.into_iter().filter(is_listed);
+    let mut hashers: Vec<(&str, Box<dyn DynDigest>)> =
+        kinds.map(|kind| (kind, hasher(kind))).collect();
+    for start in (0..len).step_by(PIECE_LEN_BYTES as usize) {
+        let Ok(bytes) = object.read_at(start..len.min(start + PIECE_LEN_BYTES)) else {
             return Vec::new();
         };
-        let Ok(len) = object.len() else {
-            return Vec::new();
-        };
-        for start in (0..len).step_by(PIECE_LEN_BYTES as usize) {
-            let Ok(bytes) = object.read_at(start..len.min(start + PIECE_LEN_BYTES)) else {
-                return Vec::new();
-            };
-            for kind in &kinds {
-                match *kind {
-                    "md5" => hashers.0.update(&bytes),
-                    "sha1" => hashers.1.update(&bytes),
-                    "sha256" => hashers.2.update(&bytes),
-                    "sha512" => hashers.3.update(&bytes),
-                    _ => {}
-                }
-            }
+        for (_, hasher) in &mut hashers {
+            hasher.update(&bytes);
         }
     }
-    let hex = |bytes: &[u8]| {
-        bytes.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    let found = hashers
+        .into_iter()
+        .map(|(kind, hasher)| (kind.to_owned(), hex(&hasher.finalize())));
+    let is_listed = |(kind, found): &(String, String)| {
+        let mut hashes = listed.hashes.iter();
+        hashes.any(|(listed, hash)| listed == kind && hash.eq_ignore_ascii_case(found))
     };
-    let (md5, sha1, sha256, sha512) = hashers;
-    let found: [(&str, String); 4] = [
-        ("md5", hex(&md5.finalize())),
-        ("sha1", hex(&sha1.finalize())),
-        ("sha256", hex(&sha256.finalize())),
-        ("sha512", hex(&sha512.finalize())),
-    ];
-    let check = |(kind, wanted): &(String, String)| {
-        let kind = kind.clone();
-        match found.iter().find(|(known, _)| *known == kind) {
-            None => Some(Checked::Unknown { kind }),
-            Some((_, found)) if found.eq_ignore_ascii_case(wanted) => None,
-            Some((_, found)) => Some(Checked::Other {
-                kind,
-                found: found.clone(),
-            }),
-        }
-    };
-    listed.hashes.iter().filter_map(check).collect()
+    found.filter(|found| !is_listed(found)).collect()
+}
+
+fn hasher(kind: &str) -> Box<dyn DynDigest> {
+    match kind {
+        "md5" => Box::new(Md5::default()),
+        "sha1" => Box::new(Sha1::default()),
+        "sha512" => Box::new(Sha512::default()),
+        _ => Box::new(Sha256::default()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -130,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_of_an_index_are_compared_and_unknown_ones_are_told() {
+    fn digests_of_an_index_are_compared_where_they_are_known() {
         let shards = Memory::default();
         shards.insert("shard.00000.mds", &b"abc"[..]);
         let index = serde_json::json!({"version": 2, "shards": [{
@@ -146,16 +140,9 @@ mod tests {
         let found = listed(&shards);
         let names: Vec<&str> = found.iter().map(|one| &one.name[..]).collect();
         assert_eq!(names, ["shard.00000.mds", "x.mds.zstd"]);
-        let checked = check(&shards, &found[0]);
-        assert!(
-            matches!(&checked[0], Checked::Other { kind, found } if kind == "sha256" && found.starts_with("ba7816bf"))
-        );
-        assert_eq!(
-            checked[1..],
-            [Checked::Unknown {
-                kind: "xxh64".to_owned()
-            }]
-        );
+        let others = others(&shards, &found[0]);
+        assert_eq!(others.len(), 1, "{others:?}");
+        assert!(others[0].0 == "sha256" && others[0].1.starts_with("ba7816bf"));
 
         let index = r#"{"chunks": [{"filename": "chunk-0-0.bin"}], "config": {}}"#;
         shards.insert("index.json", index.as_bytes());

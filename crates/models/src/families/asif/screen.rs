@@ -37,6 +37,7 @@ const VALUES: usize = 2 * PAIRS;
 type Tile = [[Pair; PAIRS]; ROWS];
 
 /// Up to [`LANES`] queries: of each pair of their values, those of all queries.
+#[derive(Clone)]
 pub(super) struct Panel(Vec<[Pair; LANES]>);
 
 impl Panel {
@@ -59,20 +60,6 @@ pub(super) fn whole(value: f32) -> i16 {
     const SHIFT: f32 = 12_582_912.0;
     (value.clamp(-1.0, 1.0) * 32767.0 + SHIFT).to_bits() as i16
 }
-
-/// One or two of something: a value of a row is multiplied with both while it is in a register.
-pub(super) enum Two<'a, T> {
-    One([&'a T; 1]),
-    Both([&'a T; 2]),
-}
-
-impl<T> Clone for Two<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Two<'_, T> {}
 
 /// The numbers below `count` in an order that reads memory at several places by turns: each is fetched ahead, so that more is on
 /// its way at any time than of one.
@@ -135,9 +122,9 @@ impl Block {
         }
     }
 
-    /// Appends the hits of a block of rows: those whose product with a query of `panels` is above its `floor`. Queries are
-    /// counted through both panels.
-    pub(super) fn above(&self, panels: Two<Panel>, floors: Two<[f32; LANES]>, hits: &mut Vec<Hit>) {
+    /// Appends the hits of a block of rows: those whose product with a query is above its `floor`. Queries are those of one panel or
+    /// two, counted through both: a value of a row is multiplied with all while it is in a register.
+    pub(super) fn above(&self, panels: &[Panel], floors: &[[f32; LANES]; 2], hits: &mut Vec<Hit>) {
         #[cfg(target_arch = "x86_64")]
         {
             if let Some(lanes) = x86::Vnni::try_new() {
@@ -270,8 +257,8 @@ mod x86 {
 struct Score<'a, L>(
     L,
     &'a Block,
-    Two<'a, Panel>,
-    Two<'a, [f32; LANES]>,
+    &'a [Panel],
+    &'a [[f32; LANES]; 2],
     &'a mut Vec<Hit>,
 );
 
@@ -281,20 +268,12 @@ impl<L: Lanes> NullaryFnOnce for Score<'_, L> {
     #[inline(always)]
     fn call(self) {
         let Self(lanes, block, panels, floors, hits) = self;
-        match (panels, floors, L::TILE) {
-            (Two::One(panels), Two::One(floors), 12) => {
-                score::<L, 12, 1>(lanes, block, panels, floors, hits);
-            }
-            (Two::Both(panels), Two::Both(floors), 12) => {
-                score::<L, 6, 2>(lanes, block, panels, floors, hits);
-            }
-            (Two::One(panels), Two::One(floors), _) => {
-                score::<L, 4, 1>(lanes, block, panels, floors, hits);
-            }
-            (Two::Both(panels), Two::Both(floors), _) => {
-                score::<L, 2, 2>(lanes, block, panels, floors, hits);
-            }
-            _ => {}
+        match (panels, L::TILE) {
+            ([one], 12) => score::<L, 12, 1>(lanes, block, [one], floors, hits),
+            ([one, two], 12) => score::<L, 6, 2>(lanes, block, [one, two], floors, hits),
+            ([one], _) => score::<L, 4, 1>(lanes, block, [one], floors, hits),
+            ([one, two], _) => score::<L, 2, 2>(lanes, block, [one, two], floors, hits),
+            _ => unreachable!("panels come one by one or in pairs"),
         }
     }
 }
@@ -304,7 +283,7 @@ fn score<L: Lanes, const TAKEN: usize, const PANELS: usize>(
     lanes: L,
     block: &Block,
     panels: [&Panel; PANELS],
-    floors: [&[f32; LANES]; PANELS],
+    floors: &[[f32; LANES]; 2],
     hits: &mut Vec<Hit>,
 ) {
     let panels = panels.map(|panel| panel.0.as_chunks::<PAIRS>().0);
@@ -372,16 +351,15 @@ mod tests {
         let worth = rows.iter().map(|_| STEP * STEP);
         block.fill(7, &rows.concat(), rows[0].len(), whole, worth);
         let block = &block;
-        let one = (Two::One([panel]), Two::One([floor]));
-        let both = (Two::Both([panel; 2]), Two::Both([floor; 2]));
-        for (panels, floors) in [one, both] {
+        let floors = [*floor; 2];
+        for panels in [&[panel.clone()][..], &[panel.clone(), panel.clone()]] {
             let mut add = |score: &mut dyn FnMut(&mut Vec<Hit>)| {
                 let mut hits = Vec::new();
                 score(&mut hits);
                 // The second panel is the first once more.
                 let (first, mut second): (Vec<Hit>, Vec<Hit>) =
                     hits.into_iter().partition(|hit| hit.query < LANES);
-                if matches!(panels, Two::Both(_)) {
+                if panels.len() == 2 {
                     for hit in &mut second {
                         hit.query -= LANES;
                     }
@@ -389,11 +367,11 @@ mod tests {
                 }
                 found.push(first);
             };
-            add(&mut |hits| block.above(panels, floors, hits));
-            add(&mut |hits| Score(Plain, block, panels, floors, hits).call());
+            add(&mut |hits| block.above(panels, &floors, hits));
+            add(&mut |hits| Score(Plain, block, panels, &floors, hits).call());
             #[cfg(target_arch = "x86_64")]
             if let Some(lanes) = pulp::x86::V3::try_new() {
-                add(&mut |hits| lanes.vectorize(Score(lanes, block, panels, floors, hits)));
+                add(&mut |hits| lanes.vectorize(Score(lanes, block, panels, &floors, hits)));
             }
         }
         found

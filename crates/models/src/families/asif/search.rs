@@ -13,11 +13,12 @@
 
 use std::collections::BTreeSet;
 
+use pulp::bytemuck::AnyBitPattern;
 use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::relative::{Near, Nearest};
-use super::screen::{Block, Hit, LANES, Panel, ROWS, STEP, Two, in_streams, whole};
+use super::screen::{Block, Hit, LANES, Panel, ROWS, STEP, in_streams, whole};
 use super::segment::{Precision, Values};
 
 /// Rows of a stretch, a multiple of [`ROWS`].
@@ -206,15 +207,8 @@ impl<'a> Search<'a> {
             for number in in_streams(stretch.rows.div_ceil(ROWS)) {
                 Arch::new().dispatch(Widen(stretch, number * ROWS, &mut block));
                 let both = panels.chunks(2).zip(&floors).zip(&mut hits);
-                for ((panels, [first, second]), hits) in both {
-                    match panels {
-                        [one] => block.above(Two::One([one]), Two::One([first]), hits),
-                        [one, two, ..] => {
-                            let panels = Two::Both([one, two]);
-                            block.above(panels, Two::Both([first, second]), hits);
-                        }
-                        [] => {}
-                    }
+                for ((panels, floors), hits) in both {
+                    block.above(panels, floors, hits);
                 }
             }
             for (number, hits) in hits.iter_mut().enumerate() {
@@ -302,14 +296,21 @@ fn margin(values: Values) -> f32 {
 
 /// A value as it is stored.
 trait Stored {
-    type Bytes: Copy;
+    type Bytes: AnyBitPattern;
 
-    fn split(bytes: &[u8]) -> &[Self::Bytes];
+    /// The values of rows, which are whole.
+    #[inline(always)]
+    fn split(bytes: &[u8]) -> &[Self::Bytes] {
+        pulp::bytemuck::cast_slice(bytes)
+    }
 
     fn value(bytes: Self::Bytes) -> f32;
 
     /// As a whole number, see [`Block`].
-    fn whole(bytes: Self::Bytes) -> i16;
+    #[inline(always)]
+    fn whole(bytes: Self::Bytes) -> i16 {
+        whole(Self::value(bytes))
+    }
 }
 
 struct Full;
@@ -320,28 +321,13 @@ impl Stored for Full {
     type Bytes = [u8; 4];
 
     #[inline(always)]
-    fn split(bytes: &[u8]) -> &[[u8; 4]] {
-        bytes.as_chunks().0
-    }
-
-    #[inline(always)]
     fn value(bytes: [u8; 4]) -> f32 {
         f32::from_le_bytes(bytes)
-    }
-
-    #[inline(always)]
-    fn whole(bytes: [u8; 4]) -> i16 {
-        whole(Self::value(bytes))
     }
 }
 
 impl Stored for Half {
     type Bytes = [u8; 2];
-
-    #[inline(always)]
-    fn split(bytes: &[u8]) -> &[[u8; 2]] {
-        bytes.as_chunks().0
-    }
 
     /// Of numbers that are finite, by a multiplication that vectorises: the exponent is moved to that of `f32`, whose bias is
     /// larger by 112. Numbers below the normal ones come out right because the product is normal.
@@ -351,28 +337,18 @@ impl Stored for Half {
         let size = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits((127 + 112) << 23);
         f32::from_bits(size.to_bits() | (bits & 0x8000) << 16)
     }
-
-    #[inline(always)]
-    fn whole(bytes: [u8; 2]) -> i16 {
-        whole(Self::value(bytes))
-    }
 }
 
 impl Stored for Byte {
-    type Bytes = [u8; 1];
+    type Bytes = u8;
 
     #[inline(always)]
-    fn split(bytes: &[u8]) -> &[[u8; 1]] {
-        bytes.as_chunks().0
-    }
-
-    #[inline(always)]
-    fn value([byte]: [u8; 1]) -> f32 {
+    fn value(byte: u8) -> f32 {
         f32::from(byte.cast_signed())
     }
 
     #[inline(always)]
-    fn whole([byte]: [u8; 1]) -> i16 {
+    fn whole(byte: u8) -> i16 {
         i16::from(byte.cast_signed())
     }
 }
