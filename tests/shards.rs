@@ -230,3 +230,76 @@ fn indexes_are_written_once_and_equal_shards_give_equal_ones() {
         .expect(2)
         .says(&["0.5"]);
 }
+
+/// A tool that reads samples says what it did not take over, whichever way it reads them.
+#[test]
+fn what_samples_have_no_place_for_is_counted_by_every_tool() {
+    let sandbox = Sandbox::new();
+    let long = format!("{}/{}", "folder.v1".repeat(9), "k".repeat(40));
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in [
+        "1.txt",
+        "1.npy",
+        "1.seg.png",
+        "__meta__",
+        "2.txt",
+        "2.npy",
+        &format!("{long}.txt"),
+        &format!("{long}.npy"),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, &b"x"[..]).unwrap();
+    }
+    sandbox.write("in/00000.tar", builder.into_inner().unwrap());
+    for (at, tool) in [
+        "convert --to tfrecord",
+        "convert --to mds --samples-per-shard 2",
+        "reshard --samples-per-shard 2",
+        "reshard --ranks 2 --remainder pad",
+        "reshard --samples-per-shard 2 --shuffle 1",
+        "reshard --samples-per-shard 2 --shuffle 1 --memory 64",
+        "split --parts a=0.5,b=0.5",
+        "split --parts a=0.5,b=0.5 --exact",
+        "filter --where captions>=1",
+        "dedup --by content",
+        "export",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let run = |more: &str| sandbox.sightline(&format!("shards {tool} in --out {at}{more}"));
+        let told = run("j --json").expect(0).json();
+        assert_eq!(
+            told["passed_over"],
+            serde_json::json!({"npy": 3, "seg.png": 1}),
+            "{tool}"
+        );
+        assert_eq!(told["renamed"], 1, "{tool}");
+        assert_eq!(told["outside_samples"], 1, "{tool}");
+        let told = run("t").expect(0).stdout;
+        assert!(told.contains("passed over: npy 3, seg.png 1"), "{told}");
+        assert!(told.contains("renamed: 1 sample"), "{told}");
+    }
+    let info = sandbox.sightline("shards info in --json").expect(0).json();
+    assert_eq!(info["total"]["passed_over"]["npy"], 3);
+    assert_eq!(info["total"]["renamed"], 1);
+}
+
+#[test]
+fn an_index_that_fails_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    source(&sandbox);
+    let first = sandbox.path("source/00000.tar");
+    fs::copy(&first, sandbox.path("source/00002.tar")).unwrap();
+    let before = fs::read_dir(sandbox.path("source")).unwrap().count();
+    sandbox
+        .sightline("shards index source --kind energon")
+        .expect(1)
+        .says(&["`000000000`", "00002.tar", "00000.tar"]);
+    assert_eq!(
+        fs::read_dir(sandbox.path("source")).unwrap().count(),
+        before
+    );
+}

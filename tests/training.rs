@@ -225,8 +225,8 @@ fn samples_stay_in_their_part_and_copies_together() {
         );
     }
     split("--out d --parts a=1 --by nothing")
-        .expect(0)
-        .says(&["200 samples have no `nothing`"]);
+        .expect(2)
+        .says(&["no sample has `nothing`", "shards info"]);
     split("--out e --parts a=0.5").expect(2).says(&["0.5"]);
     split("--out e --parts ../a=1").expect(2).says(&["../a"]);
 }

@@ -10,7 +10,8 @@ use sightline_dataset::convert::NewShard;
 use sightline_dataset::index::{MANIFEST, Manifest};
 use sightline_dataset::verify::{Finding, FindingKind};
 use sightline_dataset::{
-    ConvertSpec, INDEXES, Index, IndexSpec, Info, Target, VerifySpec, convert, info, repair, verify,
+    ConvertSpec, INDEXES, Index, IndexSpec, Info, PassedOver, Target, VerifySpec, convert, info,
+    repair, verify,
 };
 use sightline_shard::{FORMATS, ShardFormat};
 use sightline_store::{Folder, Location};
@@ -377,10 +378,7 @@ fn run_convert(args: &ConvertArgs) -> Result<Exit, Failure> {
             converted.shards.len(),
             converted.samples
         );
-        for (name, n) in &converted.passed_over {
-            let _ = write!(text, "\npassed over: {name} {n}");
-        }
-        text
+        text + &passed_over(&converted.passed_over)
     })?;
     Ok(Exit::Done)
 }
@@ -473,6 +471,28 @@ fn cannot_make(out: &Path, error: &sightline_store::Error) -> Failure {
     Failure::new(exits::store(error), doing, error)
 }
 
+/// What was not taken over, a line each, for the end of a text.
+fn passed_over(passed: &PassedOver) -> String {
+    let mut text = String::new();
+    if !passed.members.is_empty() {
+        let members = passed.members.iter().map(|(name, n)| format!("{name} {n}"));
+        let members: Vec<String> = members.collect();
+        let _ = write!(text, "\npassed over: {}", members.join(", "));
+    }
+    if passed.outside_samples > 0 {
+        let outside = counted(passed.outside_samples as usize, "member");
+        let _ = write!(text, "\noutside samples: {outside}");
+    }
+    if passed.renamed > 0 {
+        let renamed = counted(passed.renamed as usize, "sample");
+        let _ = write!(
+            text,
+            "\nrenamed: {renamed} whose key in the shard can be none (too long, with a dot or a backslash, a URL)"
+        );
+    }
+    text
+}
+
 /// The format called `name`.
 fn format_called(name: &str, doing: &str) -> Result<&'static dyn ShardFormat, Failure> {
     let found = FORMATS.iter().copied().find(|format| format.name() == name);
@@ -525,8 +545,9 @@ fn text(info: &Info) -> String {
         }
     }
     let _ = writeln!(text, "metadata: {}", counts(&total.metadata));
-    if !total.passed_over.is_empty() {
-        let _ = writeln!(text, "passed over: {}", counts(&total.passed_over));
+    let passed_over = passed_over(&total.passed_over);
+    if !passed_over.is_empty() {
+        let _ = writeln!(text, "{}", passed_over.trim_start());
     }
     for shard in &info.shards {
         let _ = writeln!(

@@ -32,6 +32,14 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// The bytes that `text` means, at least one.
+pub(crate) fn parse_length(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("expected at least one byte".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
 /// `bytes` as people read them.
 pub(crate) fn size(bytes: u64) -> String {
     let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];

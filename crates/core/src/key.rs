@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::Digest;
+
 /// A sample's name, unique within its dataset; also the file name without extension in a tar.
 ///
 /// A key MUST be 1 to 90 bytes (so that `KEY.json` fits the 100-byte name field of a tar header,
@@ -64,6 +66,49 @@ impl SampleKey {
         }
     }
 
+    /// A key for any text, the same wherever it comes from: the text itself where that is a key; else what keys may hold of it,
+    /// and `~` with the first 12 digits of its SHA-256. Bytes of other characters become `%` and two hexadecimal digits.
+    ///
+    /// ```
+    /// use sightline_core::SampleKey;
+    ///
+    /// assert_eq!(SampleKey::nearest("train/17").as_str(), "train/17");
+    /// assert_eq!(SampleKey::nearest("a/dog.jpg").as_str(), "a/dog%2ejpg~53a34e96403a");
+    /// ```
+    pub fn nearest(text: &str) -> Self {
+        if let Ok(key) = Self::new(text) {
+            return key;
+        }
+        let is_path = text.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        let base = text
+            .rfind('/')
+            .filter(|_| is_path)
+            .map_or(0, |slash| slash + 1);
+        let suffix = format!("~{}", Digest::of(text.as_bytes()).short());
+        let most = Self::MAX_LEN_BYTES - suffix.len();
+        let mut key = String::new();
+        for (at, c) in text.char_indices() {
+            let is_kept = !(c.is_control()
+                || matches!(c, '\\' | '%')
+                || (c == '/' && !is_path)
+                || (c == '.' && at >= base));
+            let next = if is_kept {
+                c.to_string()
+            } else {
+                let bytes = c.encode_utf8(&mut [0; 4]).bytes().collect::<Vec<u8>>();
+                bytes.iter().map(|byte| format!("%{byte:02x}")).collect()
+            };
+            if key.len() + next.len() > most {
+                break;
+            }
+            key.push_str(&next);
+        }
+        // A folder's name may hold dots, the end of a key may not: a text that was cut within one.
+        let base = key.rfind('/').map_or(0, |slash| slash + 1);
+        let last = key.split_off(base).replace('.', "_");
+        Self(key + &last + &suffix)
+    }
+
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -111,6 +156,36 @@ mod tests {
         }
         assert!(SampleKey::new("dir.v1/été-17").is_ok());
         assert!(SampleKey::new("k".repeat(91)).is_err());
+    }
+
+    #[test]
+    fn every_text_has_a_key_of_its_own() {
+        let long = format!("a.b/{}", "c.d".repeat(40));
+        let folders = format!("{}/x", "v.1".repeat(40));
+        let texts = [
+            "",
+            ".",
+            "..",
+            "/etc/a",
+            "a//b",
+            "a/../b",
+            "a.b",
+            "a%2eb",
+            "a\\b",
+            "a\nb",
+            "http://a/b.jpg",
+            "été.x",
+            &long,
+            &folders,
+        ];
+        let keys: Vec<SampleKey> = texts.iter().map(|text| SampleKey::nearest(text)).collect();
+        for (at, key) in keys.iter().enumerate() {
+            assert_eq!(SampleKey::new(key.as_str()).as_ref(), Ok(key));
+            assert!(!keys[..at].contains(key), "{key}");
+        }
+        assert_eq!(keys[0].as_str(), "~e3b0c44298fc");
+        assert!(keys[10].as_str().starts_with("http:%2f%2fa%2fb%2ejpg~"));
+        assert!(keys[12].as_str().starts_with("a.b/c%2ed"));
     }
 
     #[test]

@@ -7,16 +7,15 @@
 //! The output is whole or says that it is not, and a run that was killed goes on behind the shards that are finished
 //! ([`crate::staging`]). Beside the shards lie the index without which nobody reads them, and the list with their digests.
 
-use std::collections::BTreeMap;
 use std::slice;
 
 use serde::{Deserialize, Serialize};
 use sightline_core::{ObjectSource, Progress, Sample, ShardId};
-use sightline_shard::{ShardFormat, ShardReader, ShardSummary};
+use sightline_shard::{ReaderStats, ShardFormat, ShardReader, ShardSummary};
 
-use crate::Result;
 use crate::cut::{Cutting, complete, write_shards};
 use crate::staging::{Job, Staging, Target};
+use crate::{PassedOver, Result};
 
 /// Version of the serialised form.
 const SCHEMA: u32 = 1;
@@ -42,14 +41,13 @@ pub struct Converted {
     pub schema: u32,
     /// Samples written.
     pub samples: u64,
-    /// How many of the shards an earlier run had finished; what it passed over is not counted again.
+    /// How many of the shards an earlier run had finished.
     pub kept: u64,
     /// The new shards.
     pub shards: Vec<NewShard>,
-    /// Members of samples that were passed over, by extension or column.
-    pub passed_over: BTreeMap<String, u64>,
-    /// Members that belong to no sample.
-    pub outside_samples: u64,
+    /// What was not taken over.
+    #[serde(flatten)]
+    pub passed_over: PassedOver,
 }
 
 /// A shard that was written.
@@ -122,6 +120,7 @@ fn write(
         shards,
         ..Converted::default()
     };
+    let mut stats = ReaderStats::default();
     progress.start("shards", Some(names.len() as u64));
     match spec.samples_per_shard {
         None => {
@@ -136,7 +135,7 @@ fn write(
                 let shard = NewShard::new(spec.to.file_name(ShardId(id)), &writer.finish()?);
                 staging.record(&shard, spec.to.folder_name(ShardId(id)))?;
                 converted.shards.push(shard);
-                converted.take(samples);
+                stats.add(&samples.into_stats());
             }
         }
         Some(most) => {
@@ -155,22 +154,14 @@ fn write(
                 let id = ShardId(staging.done().len() as u64);
                 staging.record(shard, spec.to.folder_name(id))
             })?;
-            converted.take(samples);
+            stats = samples.into_stats();
         }
     }
     progress.finish();
     converted.samples = converted.shards.iter().map(|shard| shard.samples).sum();
+    converted.passed_over = stats.into();
     complete(&folder, spec.to, &converted.shards)?;
     Ok(converted)
-}
-
-impl Converted {
-    fn take(&mut self, samples: Samples<'_>) {
-        self.outside_samples += samples.outside;
-        for (name, n) in samples.passed_over {
-            *self.passed_over.entry(name).or_default() += n;
-        }
-    }
 }
 
 /// The samples of several shards, one after the other.
@@ -181,8 +172,8 @@ pub(crate) struct Samples<'a> {
     reader: Option<Box<dyn ShardReader>>,
     /// The name of the shard of the last sample.
     shard: &'a str,
-    pub(crate) passed_over: BTreeMap<String, u64>,
-    pub(crate) outside: u64,
+    /// What was seen of shards that are read to their end.
+    stats: ReaderStats,
 }
 
 impl<'a> Samples<'a> {
@@ -198,14 +189,21 @@ impl<'a> Samples<'a> {
             progress,
             reader: None,
             shard: "",
-            passed_over: BTreeMap::new(),
-            outside: 0,
+            stats: ReaderStats::default(),
         }
     }
 
     /// The name of the shard of the last sample that was read.
     pub(crate) fn shard(&self) -> &'a str {
         self.shard
+    }
+
+    /// What was seen so far.
+    pub(crate) fn into_stats(mut self) -> ReaderStats {
+        if let Some(reader) = &self.reader {
+            self.stats.add(reader.stats());
+        }
+        self.stats
     }
 
     /// Passes over the next `samples`, of shards that hold `lens`; whole shards are not opened. Only before anything is read.
@@ -229,11 +227,7 @@ impl<'a> Samples<'a> {
                 if let Some(sample) = reader.next_sample()? {
                     return Ok(Some(sample));
                 }
-                let stats = reader.stats();
-                self.outside += stats.outside_samples;
-                for (name, n) in &stats.passed_over {
-                    *self.passed_over.entry(name.clone()).or_default() += n;
-                }
+                self.stats.add(reader.stats());
                 self.progress.advance(1);
                 self.reader = None;
             }

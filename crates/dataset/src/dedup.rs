@@ -294,7 +294,8 @@ fn looks(
 }
 
 fn look(decoder: &mut Decoder, sample: &Sample, spec: &DedupSpec) -> Look {
-    let Some(image) = &sample.image else {
+    // A file without bytes, as a failed download leaves them, is no image.
+    let Some(image) = sample.image.as_ref().filter(|i| !i.bytes.is_empty()) else {
         return Look {
             hash: Hashed::NoImage,
             pixels: 0,

@@ -134,6 +134,12 @@ pub enum Error {
         /// The bucket.
         path: PathBuf,
     },
+    /// A field that should decide of samples, and none has it.
+    #[error("no sample has `{field}` in its metadata")]
+    NoField {
+        /// Its name.
+        field: String,
+    },
     /// Parts of a split that do not add up to one.
     #[error("the parts of the split add up to {sum}, not to 1")]
     Split {
@@ -173,6 +179,7 @@ impl Hint for Error {
             Self::Condition(_) => {
                 "`sightline shards info` lists the metadata; scores come from tables that --scores names."
             }
+            Self::NoField { .. } => "`sightline shards info` lists the metadata.",
             Self::Changed { .. } => "Run the command again when nobody writes into the folder.",
             Self::Cursor(_) => {
                 "A cursor goes on with the shards that it was made of, and with their names and numbers of samples."

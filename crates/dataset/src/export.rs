@@ -20,14 +20,14 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sightline_core::text::is_hidden;
 use sightline_core::{Digest, ObjectSource, Progress, Sample};
-use sightline_shard::webdataset;
+use sightline_shard::{ReaderStats, webdataset};
 use sightline_store::Folder;
 
 use crate::convert::NamedShard;
 use crate::reshard::check_space;
 use crate::select::Select;
 use crate::staging::{Job, Staging, Target, failed};
-use crate::{Error, Result};
+use crate::{Error, PassedOver, Result};
 
 /// Version of the serialised form.
 const SCHEMA: u32 = 1;
@@ -47,7 +47,7 @@ pub struct ExportSpec<'a> {
 }
 
 /// What was written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Exported {
     /// Version of this form: 1.
     pub schema: u32,
@@ -59,6 +59,9 @@ pub struct Exported {
     pub files: u64,
     /// Their bytes.
     pub len_bytes: u64,
+    /// What was not taken over.
+    #[serde(flatten)]
+    pub passed_over: PassedOver,
 }
 
 /// Writes the samples of the shards `names` of `source` as files into the folder `out`.
@@ -78,7 +81,7 @@ pub fn export(
     let staging = Staging::begin(&out, spec.force, Job::anew())?;
     let root = staging.folder()?;
     progress.start("shards", Some(names.len() as u64));
-    let counts: Result<Vec<Exported>> = names
+    let counts: Result<Vec<(Exported, ReaderStats)>> = names
         .par_iter()
         .map(|(name, format)| {
             let folder = if spec.flat {
@@ -96,7 +99,7 @@ pub fn export(
                 }
             }
             progress.advance(1);
-            Ok(counts)
+            Ok((counts, reader.stats().clone()))
         })
         .collect();
     progress.finish();
@@ -104,12 +107,15 @@ pub fn export(
         schema: SCHEMA,
         ..Exported::default()
     };
-    for counts in counts? {
+    let mut all_stats = ReaderStats::default();
+    for (counts, stats) in counts? {
+        all_stats.add(&stats);
         all.samples += counts.samples;
         all.left_out += counts.left_out;
         all.files += counts.files;
         all.len_bytes += counts.len_bytes;
     }
+    all.passed_over = all_stats.into();
     staging.finish()?;
     Ok(all)
 }

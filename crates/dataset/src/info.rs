@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde_json::Value;
 use sightline_core::io::Sequential;
 use sightline_core::{Digest, ObjectSource, Progress, Sample};
-use sightline_shard::{Error, ReaderStats, ShardFormat};
+use sightline_shard::{Error, ShardFormat};
 
+use crate::PassedOver;
 use crate::convert::NamedShard;
 use crate::repair::{chain, hints, is_store_failure};
 
@@ -89,10 +90,9 @@ pub struct Counts {
     pub samples_by_captions: BTreeMap<u64, u64>,
     /// How many samples have a metadata field.
     pub metadata: BTreeMap<String, u64>,
-    /// Members of samples that were passed over, by extension.
-    pub passed_over: BTreeMap<String, u64>,
-    /// Members that belong to no sample.
-    pub outside_samples: u64,
+    /// What has no place in a sample.
+    #[serde(flatten)]
+    pub passed_over: PassedOver,
 }
 
 /// Smallest, mean and largest of some whole numbers; all zero when there are none.
@@ -158,14 +158,9 @@ impl Counts {
         }
     }
 
-    fn take(&mut self, stats: &ReaderStats) {
-        self.passed_over.clone_from(&stats.passed_over);
-        self.outside_samples = stats.outside_samples;
-    }
-
     fn merge(&mut self, other: &Self) {
         self.samples += other.samples;
-        self.outside_samples += other.outside_samples;
+        self.passed_over.add(&other.passed_over);
         self.image_bytes.merge(&other.image_bytes);
         self.width.merge(&other.width);
         self.height.merge(&other.height);
@@ -178,9 +173,6 @@ impl Counts {
         }
         for (field, n) in &other.metadata {
             add_field(&mut self.metadata, field, *n);
-        }
-        for (extension, n) in &other.passed_over {
-            add_field(&mut self.passed_over, extension, *n);
         }
     }
 }
@@ -258,7 +250,7 @@ fn count(
             counts.add(sample);
             continue;
         }
-        counts.take(reader.stats());
+        counts.passed_over = reader.stats().clone().into();
         return next.map(|_| ());
     }
 }

@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sightline_core::progress::Silent;
 use sightline_core::{ObjectSource, Progress, Sample, SampleKey, Seed, ShardId};
-use sightline_shard::ShardFormat;
+use sightline_shard::{ReaderStats, ShardFormat};
 use sightline_store::free_bytes;
 
 use crate::convert::{NamedShard, NewShard, Samples, version_of};
 use crate::cut::{Cutting, Shares, complete, write_shards};
 use crate::shuffle::{Buckets, ByIndex, Kept, by_index, open_all};
 use crate::staging::{Job, Staging, Target};
-use crate::{Error, Result, count};
+use crate::{Error, PassedOver, Result, count};
 
 /// Version of the serialised forms.
 const SCHEMA: u32 = 1;
@@ -131,6 +131,9 @@ pub struct Resharded {
     pub kept: u64,
     /// The new shards.
     pub shards: Vec<NewShard>,
+    /// What was not taken over.
+    #[serde(flatten)]
+    pub passed_over: PassedOver,
 }
 
 /// What [`reshard`] will do with the shards `names` of `source`. It counts them and opens them; nothing is written.
@@ -293,12 +296,13 @@ pub fn reshard(
     let job = job(source, names, spec, &plan);
     Staging::run(&out.into(), spec.force, job, |staging| {
         let kept = staging.done().len() as u64;
-        let shards = write(source, names, spec, &plan, staging, progress)?;
+        let (shards, stats) = write(source, names, spec, &plan, staging, progress)?;
         Ok(Resharded {
             schema: SCHEMA,
             plan,
             kept,
             shards,
+            passed_over: stats.into(),
         })
     })
 }
@@ -323,10 +327,10 @@ fn write(
     plan: &Plan,
     staging: &mut Staging,
     progress: &dyn Progress,
-) -> Result<Vec<NewShard>> {
+) -> Result<(Vec<NewShard>, ReaderStats)> {
     let folder = staging.folder()?;
     let done = staging.done().to_vec();
-    let mut input = Samples::new(source, names, &Silent);
+    let input = Samples::new(source, names, &Silent);
     let mut ordered = match (spec.shuffle, plan.order) {
         (Some(seed), Ordering::ShuffledByIndex | Ordering::ShuffledByBuckets) => {
             let opened = match plan.order {
@@ -340,7 +344,7 @@ fn write(
                 let scratch = staging.scratch(spec.scratch.as_deref())?;
                 let len = plan.out_bytes;
                 let memory = spec.memory_bytes;
-                let buckets = Buckets::spread(&mut input, len, seed, memory, scratch, progress)?;
+                let buckets = Buckets::spread(input, len, seed, memory, scratch, progress)?;
                 progress.finish();
                 Ordered::ByBuckets(buckets)
             }
@@ -407,9 +411,9 @@ fn write(
     )?;
     progress.finish();
     drop(scratch);
-    drop(ordered);
+    let stats = ordered.into_stats();
     complete(&folder, spec.to, &shards)?;
-    Ok(shards)
+    Ok((shards, stats))
 }
 
 /// The key of the copy number `number` of a sample.
@@ -432,6 +436,15 @@ enum Ordered<'a> {
 }
 
 impl Ordered<'_> {
+    /// What was seen of the samples so far.
+    fn into_stats(self) -> ReaderStats {
+        match self {
+            Self::AsGiven(given) => given.into_stats(),
+            Self::ByIndex(shuffled) => shuffled.stats,
+            Self::ByBuckets(shuffled) => shuffled.stats,
+        }
+    }
+
     /// Passes over the first `samples` of a dataset whose shards hold `lens`.
     fn skip(&mut self, samples: u64, lens: &[u64]) -> Result<()> {
         match self {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use sightline_core::seed::Rng;
 use sightline_core::{ObjectSource, Progress, Sample, Seed};
-use sightline_shard::SampleAt;
+use sightline_shard::{ReaderStats, SampleAt};
 use tempfile::TempDir;
 
 use crate::Result;
@@ -70,6 +70,8 @@ fn numbers(seed: Seed) -> Rng {
 pub(crate) struct ByIndex {
     shards: Vec<Box<dyn SampleAt>>,
     order: std::vec::IntoIter<(u64, u32, u32)>,
+    /// What was seen of the samples so far.
+    pub(crate) stats: ReaderStats,
 }
 
 impl ByIndex {
@@ -86,6 +88,7 @@ impl ByIndex {
         Self {
             shards,
             order: order.into_iter(),
+            stats: ReaderStats::default(),
         }
     }
 
@@ -98,7 +101,8 @@ impl ByIndex {
         let Some((_, shard, row)) = self.order.next() else {
             return Ok(None);
         };
-        Ok(Some(self.shards[shard as usize].sample(row.into())?))
+        let shard = &self.shards[shard as usize];
+        Ok(Some(shard.read(row.into(), &mut self.stats)?))
     }
 }
 
@@ -113,6 +117,8 @@ pub(crate) struct Buckets {
     bytes: Bytes,
     /// Numbers, offsets and ends of the samples in `bytes`, the next one last.
     sorted: Vec<(u64, usize, usize)>,
+    /// What was seen of the samples.
+    pub(crate) stats: ReaderStats,
 }
 
 /// A file of the samples whose numbers are in a range.
@@ -128,7 +134,7 @@ struct Bucket {
 impl Buckets {
     /// Spreads `samples`, about `len_bytes` long together, over files in `folder`.
     pub(crate) fn spread(
-        samples: &mut Samples<'_>,
+        mut samples: Samples<'_>,
         len_bytes: u64,
         seed: Seed,
         memory_bytes: u64,
@@ -142,6 +148,7 @@ impl Buckets {
             files: 0,
             bytes: Bytes::new(),
             sorted: Vec::new(),
+            stats: ReaderStats::default(),
         };
         let mut rng = numbers(seed);
         let mut files = buckets.files(0, 1 << 64, len_bytes)?;
@@ -153,6 +160,7 @@ impl Buckets {
             progress.advance(1);
         }
         buckets.todo.extend(files.finish()?);
+        buckets.stats = samples.into_stats();
         Ok(buckets)
     }
 

@@ -15,14 +15,14 @@ use serde::Serialize;
 use sightline_core::digest::Hasher;
 use sightline_core::progress::Silent;
 use sightline_core::{ObjectSource, Progress, Sample, Seed};
-use sightline_shard::ShardFormat;
+use sightline_shard::{ReaderStats, ShardFormat};
 
 use crate::convert::{NamedShard, NewShard, Samples};
 use crate::cut::{Cutting, complete, write_shards};
 use crate::reshard::check_space;
 use crate::select::Select;
 use crate::staging::{Job, Staging, Target};
-use crate::{Error, Result};
+use crate::{Error, PassedOver, Result};
 
 /// Version of the serialised form.
 const SCHEMA: u32 = 1;
@@ -67,6 +67,9 @@ pub struct Split {
     pub without_field: u64,
     /// Samples that were not meant.
     pub left_out: u64,
+    /// What was not taken over.
+    #[serde(flatten)]
+    pub passed_over: PassedOver,
 }
 
 /// A part of a dataset.
@@ -99,10 +102,11 @@ pub fn split(
     check_space(&out, bytes)?;
     let ends = if spec.exact {
         let mut numbers = Vec::new();
-        each_number(source, names, spec, "numbers", progress, |number, _| {
+        let counts = each_number(source, names, spec, "numbers", progress, |number, _| {
             numbers.push(number);
             Ok(())
         })?;
+        check_field(spec, &counts)?;
         exact_ends(&spec.parts, numbers)
     } else {
         ends(&spec.parts)
@@ -117,7 +121,7 @@ pub fn split(
         samples: Some(spec.samples_per_shard.max(1)),
         ..Cutting::default()
     };
-    let (counts, shards) = thread::scope(|scope| {
+    let split = thread::scope(|scope| {
         let mut senders = Vec::new();
         let mut writers = Vec::new();
         for folder in &folders {
@@ -155,7 +159,9 @@ pub fn split(
                 Ok((spread.unwrap_or_default(), shards?))
             }
         }
-    })?;
+    });
+    let (counts, shards) = split?;
+    check_field(spec, &counts)?;
     for (folder, shards) in folders.iter().zip(&shards) {
         complete(folder, spec.to, shards)?;
     }
@@ -177,13 +183,16 @@ pub fn split(
         parts,
         without_field: counts.without_field,
         left_out: counts.left_out,
+        passed_over: counts.stats.into(),
     })
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Counts {
+    split: u64,
     without_field: u64,
     left_out: u64,
+    stats: ReaderStats,
 }
 
 /// Why no more samples are read.
@@ -241,10 +250,24 @@ fn each_number(
                 number(spec.seed, "key", sample.key.as_str())
             }
         };
+        counts.split += 1;
         act(number, sample)?;
     }
     progress.finish();
+    counts.stats = samples.into_stats();
     Ok(counts)
+}
+
+/// An error where no sample has the field by which they are split.
+fn check_field(spec: &SplitSpec<'_>, counts: &Counts) -> Result<()> {
+    match &spec.by {
+        Some(field) if counts.split > 0 && counts.without_field == counts.split => {
+            Err(Error::NoField {
+                field: field.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The number of a value: the first eight bytes of SHA-256(seed ‖ kind ‖ 0 ‖ value), the first being the highest.
@@ -414,8 +437,15 @@ mod tests {
                 assert_eq!(done.parts[0].samples, 100);
             }
         }
-        let (done, _) = run((0, 10), &spec(&[1.0], Some("other"), false));
-        assert_eq!((done.without_field, done.samples), (10, 10));
+        for exact in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let (source, names) = shard(0, 10);
+            let spec = spec(&[1.0], Some("other"), exact);
+            let out = dir.path().join("out");
+            let error = split(&source, &names, &out, &spec, &Silent).unwrap_err();
+            assert_eq!(error.to_string(), "no sample has `other` in its metadata");
+            assert!(!out.exists());
+        }
     }
 
     #[test]
@@ -452,7 +482,7 @@ mod tests {
         };
         let error = split(&source, &twice, &dir.path().join("out"), &spec, &Silent).unwrap_err();
         assert!(
-            error.to_string().contains("two samples have the key"),
+            error.to_string().contains("two samples with the key"),
             "{error}"
         );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 use sightline_core::{EncodedImage, ImageFormat, ReadAt, Sample, SampleKey};
-use sightline_shard::SampleAt;
+use sightline_shard::{ReaderStats, SampleAt};
 
 const MAGIC: &[u8; 8] = b"SLSPOOL1";
 
@@ -97,7 +97,7 @@ impl SampleAt for Spool {
         self.offsets.len() as u64 - 1
     }
 
-    fn sample(&self, row: u64) -> sightline_shard::Result<Sample> {
+    fn read(&self, row: u64, _: &mut ReaderStats) -> sightline_shard::Result<Sample> {
         let bounds = usize::try_from(row)
             .ok()
             .and_then(|at| self.offsets.get(at..)?.first_chunk());

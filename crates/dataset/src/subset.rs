@@ -4,17 +4,15 @@
 //! nothing stays becomes none; the new ones are counted from 0. With a number of samples a shard they are cut anew. The
 //! output folder appears when all is written.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use sightline_core::{Progress, Sample, ShardId};
-use sightline_shard::ShardFormat;
+use sightline_shard::{ReaderStats, ShardFormat};
 use sightline_store::Folder;
 
-use crate::Result;
 use crate::convert::{NamedShard, NewShard, Samples};
 use crate::cut::complete;
 use crate::staging::{Job, Staging, Target};
+use crate::{PassedOver, Result};
 
 /// Where the rest of a dataset goes.
 #[derive(Clone, Debug)]
@@ -38,8 +36,9 @@ pub struct Subset {
     pub kept: u64,
     /// The new shards; none where nothing is written.
     pub shards: Vec<NewShard>,
-    /// Members of samples that were passed over, by extension or column: a sample has no place for them.
-    pub passed_over: BTreeMap<String, u64>,
+    /// What was not taken over.
+    #[serde(flatten)]
+    pub passed_over: PassedOver,
 }
 
 /// Says which samples stay.
@@ -78,6 +77,7 @@ pub(crate) fn write_subset(
         Some(_) => names.chunks(names.len()),
     };
     let most = output.samples_per_shard.unwrap_or(u64::MAX).max(1);
+    let mut stats = ReaderStats::default();
     let mut id = 0;
     for row in rows {
         let mut kept = Kept {
@@ -106,11 +106,10 @@ pub(crate) fn write_subset(
             id += 1;
         }
         subset.read += kept.read;
-        for (name, n) in kept.samples.passed_over {
-            *subset.passed_over.entry(name).or_default() += n;
-        }
+        stats.add(&kept.samples.into_stats());
     }
     progress.finish();
+    subset.passed_over = stats.into();
     judge.check()?;
     if let (Some(staging), Some(folder)) = (staging, folder) {
         if !subset.shards.is_empty() {

@@ -7,6 +7,8 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -15,6 +17,7 @@ use sightline_core::{
     Digest, EncodedImage, ImageFormat, Metadata, Sample, SampleKey, Seed, ShardId,
 };
 
+use crate::compression::{Compressor, Stream};
 use crate::{Error, Problem, Result, ShardFormat, ShardSummary};
 
 /// Checks `format` with every check of this module.
@@ -24,6 +27,7 @@ use crate::{Error, Problem, Result, ShardFormat, ShardSummary};
 pub fn check(format: &dyn ShardFormat) {
     names_are_kebab_case_and_differ(format);
     every_field_round_trips(format);
+    what_readers_could_mistake_round_trips(format);
     equal_samples_give_equal_bytes(format);
     an_unfinished_shard_does_not_exist(format);
     a_second_sample_of_the_same_key_is_refused(format);
@@ -209,6 +213,21 @@ fn every_field_round_trips(format: &dyn ShardFormat) {
         "{}: an empty shard holds samples",
         format.name()
     );
+}
+
+/// An image that is called what it is not, and metadata that are called as captions are.
+fn what_readers_could_mistake_round_trips(format: &dyn ShardFormat) {
+    let mut samples = samples();
+    samples.truncate(2);
+    samples[0].image = Some(EncodedImage {
+        format: ImageFormat::Jpg,
+        bytes: Bytes::from_static(b"\x89PNG\r\n"),
+    });
+    samples[0].captions = vec!["x".to_owned()];
+    samples[0].meta.insert("captions".to_owned(), json!([]));
+    let (back, end) = read(format, &written(format, &samples));
+    end.expect("a written shard is read to its end");
+    assert_eq!(back, samples, "{}: a sample changed", format.name());
 }
 
 fn equal_samples_give_equal_bytes(format: &dyn ShardFormat) {
@@ -458,12 +477,21 @@ fn hostile_keys_are_refused(format: &dyn ShardFormat) {
         let mut sample = samples().swap_remove(3);
         sample.key = SampleKey::new(key).expect("the key keeps the rules");
         let shards = written(format, &[sample]);
+        // Refused, or given the key that is nearest, which is that of no other text.
+        let nearest = SampleKey::nearest(hostile);
         for (name, bytes) in objects(&shards) {
-            let changed = with_key(&bytes, key, hostile);
+            let object = || Stream::new(Arc::new(bytes.clone())).expect("it is in memory");
+            let plain = object().next_bytes(u64::MAX).expect("it is whole");
+            let changed = with_key(&plain, key, hostile);
+            let mut packed = Compressor::new(object().compression(), Vec::new())
+                .expect("it is written to memory");
+            packed.write_all(&changed).expect("memory takes it");
+            let changed = packed.finish().expect("memory takes it");
             let shards = replaced(&shards, &name, changed.into());
             let (back, end) = read(format, &shards);
             assert!(
-                back.iter().all(|sample| sample.key.as_str() == key),
+                back.iter()
+                    .all(|sample| sample.key.as_str() == key || sample.key == nearest),
                 "{}: the key {hostile:?} is read",
                 format.name()
             );

@@ -33,7 +33,7 @@ pub enum Error {
         problem: Problem,
     },
     /// A second sample with the key of an earlier one.
-    #[error("shard `{shard}`: two samples have the key `{key}`")]
+    #[error("the new shard `{shard}` would hold two samples with the key `{key}`")]
     DuplicateKey {
         /// The shard's name.
         shard: String,
@@ -296,7 +296,9 @@ impl Hint for Error {
                 "The shards changed since they were counted; run `sightline shards index --kind manifest --force` again."
             }
             Self::ShardTooLarge { .. } => "Put fewer samples into a shard.",
-            Self::DuplicateKey { .. } => "Keys must be unique within a dataset.",
+            Self::DuplicateKey { .. } => {
+                "Keys must be unique within a dataset: `sightline shards verify` lists all that come again."
+            }
             Self::ReservedField { .. } => "Rename that column.",
             _ => return Vec::new(),
         };

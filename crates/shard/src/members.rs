@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
+use sightline_core::key::KeyError;
 use sightline_core::{Metadata, Sample, SampleKey};
 
 use crate::{Error, Limits, Problem, Result, python_json};
@@ -144,9 +145,25 @@ pub(crate) fn text(bytes: Vec<u8>) -> Result<String, Problem> {
     })
 }
 
-/// A key that keeps the rules.
-pub(crate) fn key(text: &str) -> Result<SampleKey, Problem> {
-    SampleKey::new(text).map_err(Problem::Key)
+/// The key of a sample whose members are called `name` with an extension. A name that leads out of its folder is refused; one that is too long, or that
+/// only some systems would keep, has the key that is nearest.
+pub(crate) fn key(name: &str) -> Result<SampleKey, Problem> {
+    match SampleKey::new(name) {
+        Ok(key) => Ok(key),
+        Err(KeyError::Length { len_bytes: 1.. }) if !leads_out(name) => {
+            Ok(SampleKey::nearest(name))
+        }
+        Err(KeyError::Character {
+            character: '\\', ..
+        }) if !leads_out(&name.replace('\\', "/")) => Ok(SampleKey::nearest(name)),
+        Err(error) => Err(Problem::Key(error)),
+    }
+}
+
+/// Whether a path is absolute or has a part that is empty, `.` or `..`, or holds what acts on a terminal.
+fn leads_out(path: &str) -> bool {
+    let leads_out = |part: &str| matches!(part, "" | "." | "..") || part.ends_with(':');
+    path.split('/').any(leads_out) || path.contains(char::is_control)
 }
 
 /// Cuts a member's name into key and extension; `None` for names that belong to no sample.

@@ -311,7 +311,7 @@ impl<I: Items> SampleAt for PackedAt<I> {
         self.offsets.len() as u64 - 1
     }
 
-    fn sample(&self, row: u64) -> Result<Sample> {
+    fn read(&self, row: u64, stats: &mut ReaderStats) -> Result<Sample> {
         let none = || Error::NoSample {
             shard: self.shard.clone(),
             row,
@@ -343,9 +343,8 @@ impl<I: Items> SampleAt for PackedAt<I> {
             shard: &self.shard,
             row,
         };
-        let mut stats = ReaderStats::default();
         self.items
-            .sample(item.into(), origin, &self.limits, &mut stats)
+            .sample(item.into(), origin, &self.limits, stats)
             .map_err(damaged)
     }
 }

@@ -4,12 +4,12 @@
 //!
 //! | name | is |
 //! | --- | --- |
-//! | `key`, `__key__` | the sample's key; where there is none it is `SHARD/NUMBER`, from the shard's name and the row |
+//! | `key`, `__key__` | the sample's key, or the key that is nearest to a text that can be none; where there is none it is `SHARD/NUMBER`, from the shard's name and the row |
 //! | `image`, `img`, `jpg`, `png`, … holding bytes | the image; further ones are passed over |
 //! | `image_format` | the image's format, empty where there is no image |
 //! | `captions` holding texts | all captions |
 //! | `txt`; else `caption`, `text` | the caption, where there is no `captions` |
-//! | `json` holding an object | all metadata; its `captions` count as the above |
+//! | `json` holding an object | all metadata; its `captions` count as the above, unless there are none and `txt` is a text |
 //! | any other | a field of the metadata |
 //!
 //! Where there is `json`, other values only add fields that it lacks. The format of an image is what
@@ -18,7 +18,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use sightline_core::{EncodedImage, ImageFormat, Metadata, Sample};
+use sightline_core::{EncodedImage, ImageFormat, Metadata, Sample, SampleKey};
 
 use crate::members::{self, CAPTIONS, reserved};
 use crate::{Limits, Problem, ReaderStats, Result, python_json};
@@ -118,7 +118,10 @@ pub(crate) fn to_sample(
         json,
         mut rest,
     } = found;
-    let key = members::key(&key.unwrap_or_else(|| origin.key()))?;
+    let key = key.filter(|key| !key.is_empty());
+    let name = key.unwrap_or_else(|| origin.key());
+    let key = SampleKey::nearest(&name);
+    stats.renamed += u64::from(key.as_str() != name);
     let image = image.and_then(|(name, bytes, path)| {
         let format = image_format(&name, &bytes, path.as_deref(), format.as_deref());
         if format.is_none() && !bytes.is_empty() {
@@ -136,6 +139,7 @@ pub(crate) fn to_sample(
         rest.retain(|name, value| !value.is_null() && !meta.contains_key(name));
         if captions.is_none()
             && let Some(listed) = meta.get(CAPTIONS).and_then(texts)
+            && !(listed.is_empty() && text.as_ref().is_some_and(|text| !text.is_empty()))
         {
             meta.shift_remove(CAPTIONS);
             captions = Some(listed);
@@ -244,7 +248,8 @@ fn is_image_name(name: &str) -> bool {
     matches!(name, IMAGE | "img" | "image/encoded") || ImageFormat::from_extension(name).is_some()
 }
 
-fn image_format(
+/// The format of an image in the column `name`, by what the row says of it, by its file's name, its first bytes or its column's name.
+pub(crate) fn image_format(
     name: &str,
     bytes: &[u8],
     path: Option<&str>,
@@ -313,8 +318,10 @@ impl Fixed {
     pub(crate) fn of(sample: &Sample, shard: &str, limits: &Limits) -> Result<Self> {
         check_lens(sample, shard, limits)?;
         let is_one = sample.captions.len() == 1;
+        // A list without captions beside one caption is read as what it is, if that is no empty text.
+        let is_told = |listed: &[String]| listed.is_empty() && !sample.captions[0].is_empty();
         if let Some(value) = sample.meta.get(CAPTIONS)
-            && (!is_one || texts(value).is_some())
+            && (!is_one || texts(value).is_some_and(|listed| !is_told(&listed)))
         {
             return Err(reserved(sample, shard, CAPTIONS));
         }
@@ -418,5 +425,35 @@ mod tests {
         assert_eq!(sample.key.as_str(), "17");
         assert_eq!(sample.captions, ["x", "y"]);
         assert_eq!(json!(sample.meta), json!({"a": 1, "b": 3}));
+    }
+
+    #[test]
+    fn an_empty_list_of_captions_is_metadata_where_there_is_a_caption() {
+        for (text, captions, left) in [
+            ("x", vec!["x"], json!({"captions": []})),
+            ("", vec![], json!({})),
+        ] {
+            let (sample, _) = read(vec![
+                ("json", Cell::from(r#"{"captions": []}"#)),
+                ("txt", Cell::from(text)),
+            ]);
+            assert_eq!(
+                (sample.captions, json!(sample.meta)),
+                (
+                    captions.iter().map(|&c: &&str| c.to_owned()).collect(),
+                    left
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_key_has_the_nearest() {
+        let (sample, stats) = read(vec![("key", Cell::from("http://a/b.jpg"))]);
+        assert!(sample.key.as_str().starts_with("http:%2f%2fa%2fb%2ejpg~"));
+        assert_eq!(stats.renamed, 1);
+        let (sample, stats) = read(vec![("key", Cell::from(""))]);
+        assert_eq!(sample.key.as_str(), "part-0_v1_parquet/000000007");
+        assert_eq!(stats.renamed, 0);
     }
 }

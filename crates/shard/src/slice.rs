@@ -9,7 +9,7 @@ use sightline_core::{ReadAt, Sample};
 
 use crate::format::SampleAt;
 use crate::input::Input;
-use crate::{Error, Limits, Result};
+use crate::{Error, Limits, ReaderStats, Result};
 
 /// The bytes of a range of an object, and zeros behind them: a sample of an archive with an end mark of its own.
 pub(crate) struct Slice {
@@ -27,7 +27,7 @@ pub(crate) struct Bounded {
     /// Zeros that the format needs behind a sample.
     pub(crate) zeros: u64,
     /// Reads the one sample of a shard, which is that of the given row.
-    pub(crate) read: fn(Input, &str, u64) -> Result<Option<Sample>>,
+    pub(crate) read: fn(Input, &str, u64, &mut ReaderStats) -> Result<Option<Sample>>,
 }
 
 impl SampleAt for Bounded {
@@ -35,7 +35,7 @@ impl SampleAt for Bounded {
         self.bounds.len() as u64 - 1
     }
 
-    fn sample(&self, row: u64) -> Result<Sample> {
+    fn read(&self, row: u64, stats: &mut ReaderStats) -> Result<Sample> {
         let none = || Error::NoSample {
             shard: self.shard.clone(),
             row,
@@ -50,7 +50,7 @@ impl SampleAt for Bounded {
             zeros: self.zeros,
         };
         let sample = Input::new(Arc::new(slice), &self.shard, Limits::default())
-            .and_then(|input| (self.read)(input, &self.shard, row));
+            .and_then(|input| (self.read)(input, &self.shard, row, stats));
         sample
             .map_err(|error| error.moved(start, row))?
             .ok_or_else(none)

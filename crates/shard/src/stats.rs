@@ -22,12 +22,30 @@ pub struct ReaderStats {
     pub passed_over: BTreeMap<String, u64>,
     /// Members that belong to no sample: folders, links, names without extension or in `__…__`.
     pub outside_samples: u64,
+    /// Samples whose key is another than the one in the shard, which can be none: too long, say.
+    #[serde(default)]
+    pub renamed: u64,
 }
 
 impl ReaderStats {
+    /// Adds what another reader has seen.
+    pub fn add(&mut self, other: &Self) {
+        self.samples += other.samples;
+        self.members += other.members;
+        self.outside_samples += other.outside_samples;
+        self.renamed += other.renamed;
+        for (extension, n) in &other.passed_over {
+            self.pass_over_all(extension, *n);
+        }
+    }
+
     pub(crate) fn pass_over(&mut self, extension: &str) {
+        self.pass_over_all(extension, 1);
+    }
+
+    fn pass_over_all(&mut self, extension: &str, n: u64) {
         if let Some(count) = self.passed_over.get_mut(extension) {
-            *count += 1;
+            *count += n;
             return;
         }
         let extension = if self.passed_over.len() < MAX_EXTENSIONS {
@@ -35,7 +53,7 @@ impl ReaderStats {
         } else {
             MORE
         };
-        *self.passed_over.entry(extension.to_owned()).or_default() += 1;
+        *self.passed_over.entry(extension.to_owned()).or_default() += n;
     }
 }
 
@@ -53,5 +71,9 @@ mod tests {
         assert_eq!(stats.passed_over.len(), MAX_EXTENSIONS + 1);
         assert_eq!(stats.passed_over.values().sum::<u64>(), 2000);
         assert_eq!(stats.passed_over["e0"], 1001);
+        let mut both = stats.clone();
+        both.add(&stats);
+        assert_eq!(both.passed_over["e0"], 2002);
+        assert_eq!(both.passed_over.len(), MAX_EXTENSIONS + 1);
     }
 }

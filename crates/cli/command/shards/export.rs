@@ -7,7 +7,7 @@ use sightline_dataset::{ExportSpec, export};
 
 use super::condition::WhereArgs;
 use super::locate::{Located, locate};
-use super::{ShardsArgs, target};
+use super::{ShardsArgs, passed_over, target};
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, print_either};
@@ -52,10 +52,11 @@ pub(super) fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let done = export(&folder, &names, out, &spec, &Bar::default())
         .map_err(|error| Failure::new(exits::dataset(&error), doing(), &error))?;
     print_either(args.json, &done, || {
-        format!(
+        let text = format!(
             "{} samples, {} files, {} bytes",
             done.samples, done.files, done.len_bytes
-        )
+        );
+        text + &passed_over(&done.passed_over)
     })?;
     Ok(Exit::Done)
 }

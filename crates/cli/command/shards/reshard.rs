@@ -10,9 +10,9 @@ use sightline_dataset::reshard::{Ordering, Ranks, Remainder, plan};
 use sightline_dataset::{Cut, Plan, ReshardSpec, Target, reshard};
 
 use super::locate::{Located, locate};
-use super::{ShardsArgs, format_called, note_kept, stopped, target};
+use super::{ShardsArgs, format_called, note_kept, passed_over, stopped, target};
 use crate::command::exits;
-use crate::command::size::{parse_size, size};
+use crate::command::size::{parse_length, parse_size, size};
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
 use crate::stores::{scratch, shown};
@@ -37,7 +37,7 @@ pub(crate) struct ReshardArgs {
     samples_per_shard: Option<u64>,
 
     /// Longest shard, measured as a tar archive (64MiB); with --ranks the average
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_length)]
     bytes_per_shard: Option<u64>,
 
     /// Equal shards of equal numbers of samples for the workers of N ranks; one for each worker unless a size says more
@@ -148,7 +148,7 @@ pub(super) fn run(args: &ReshardArgs) -> Result<Exit, Failure> {
             counted(done.shards.len(), "shard"),
             counted(samples as usize, "sample")
         );
-        text
+        text + &passed_over(&done.passed_over)
     })?;
     Ok(Exit::Done)
 }

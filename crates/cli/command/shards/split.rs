@@ -10,7 +10,7 @@ use sightline_dataset::{SplitSpec, split};
 
 use super::condition::WhereArgs;
 use super::locate::{Located, locate};
-use super::{ShardsArgs, format_called, parse_share, target};
+use super::{ShardsArgs, format_called, parse_share, passed_over, target};
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
 use crate::output::{Bar, note, print_either};
@@ -106,7 +106,7 @@ pub(super) fn run(args: &SplitArgs) -> Result<Exit, Failure> {
             );
         }
         let _ = write!(text, "{}", counted(done.samples as usize, "sample"));
-        text
+        text + &passed_over(&done.passed_over)
     })?;
     Ok(Exit::Done)
 }

@@ -1,6 +1,5 @@
 //! Where `filter` and `dedup` write what stays.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,7 +8,7 @@ use sightline_dataset::Output;
 use sightline_dataset::subset::Subset;
 use sightline_store::Folder;
 
-use super::{format_called, target};
+use super::{format_called, passed_over, target};
 use crate::exit::Failure;
 
 /// Where the rest of a dataset goes.
@@ -58,15 +57,12 @@ pub(super) fn kept(subset: &Subset, output: &Output) -> String {
         100.0 * subset.kept as f64 / subset.read as f64
     };
     let Subset { read, kept, .. } = subset;
-    let mut text = match &output.folder {
+    let text = match &output.folder {
         Some(folder) => format!(
             "{kept} of {read} samples ({share:.1} %) in {} below `{folder}`",
             counted(subset.shards.len(), "shard"),
         ),
         None => format!("{kept} of {read} samples ({share:.1} %) would stay, nothing is written"),
     };
-    for (name, n) in &subset.passed_over {
-        let _ = write!(text, "\n  passed over: {name} {n}");
-    }
-    text
+    text + &passed_over(&subset.passed_over)
 }

@@ -83,6 +83,7 @@ impl Index for Energon {
         let place = Place::new(folder, spec)?;
 
         let mut written = Vec::new();
+        let mut starts = Vec::new();
         let mut counts = Map::new();
         let mut extensions = BTreeMap::new();
         let file = AtomicFile::create(place.path())?;
@@ -91,9 +92,7 @@ impl Index for Energon {
         for (id, name) in names.iter().enumerate() {
             let layout = layout(folder, name)?;
             database.add(id, name, names, &layout)?;
-            let index = format!("{name}.idx");
-            put(folder, &index, &offsets(&layout))?;
-            written.push(index);
+            starts.push((format!("{name}.idx"), offsets(&layout)));
             counts.insert(name.clone(), layout.samples.len().into());
             for part in layout.samples.iter().flat_map(|sample| &sample.parts) {
                 *extensions.entry(part.extension.clone()).or_insert(0u64) += 1;
@@ -102,6 +101,11 @@ impl Index for Energon {
         }
         progress.finish();
         database.finish()?;
+        // When all shards are known to be good.
+        for (index, bytes) in starts {
+            put(folder, &index, &bytes)?;
+            written.push(index);
+        }
         file.commit()?;
         place.upload(folder)?;
 
@@ -130,6 +134,8 @@ impl Index for Energon {
 struct Place {
     path: PathBuf,
     is_scratch: bool,
+    /// A folder that was made for it.
+    made: Option<PathBuf>,
 }
 
 impl Place {
@@ -139,14 +145,17 @@ impl Place {
             return Ok(Self {
                 path: scratch.join(name),
                 is_scratch: true,
+                made: None,
             });
         }
         let path = folder.path_of(SQLITE)?;
         let meta = folder.path_of(META)?;
+        let is_there = meta.is_dir();
         std::fs::create_dir_all(&meta).map_err(io("create", META))?;
         Ok(Self {
             path,
             is_scratch: false,
+            made: (!is_there).then_some(meta),
         })
     }
 
@@ -170,6 +179,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.is_scratch {
             let _ = std::fs::remove_file(&self.path);
+        }
+        // Only where nothing was written into it.
+        if let Some(made) = &self.made {
+            let _ = std::fs::remove_dir(made);
         }
     }
 }

@@ -85,8 +85,13 @@ pub trait SampleAt: Send + Sync {
     /// Samples of the shard.
     fn samples(&self) -> u64;
 
+    /// The sample number `row`, counted from 0; adds it, and what it has no place for, to `stats`.
+    fn read(&self, row: u64, stats: &mut ReaderStats) -> Result<Sample>;
+
     /// The sample number `row`, counted from 0.
-    fn sample(&self, row: u64) -> Result<Sample>;
+    fn sample(&self, row: u64) -> Result<Sample> {
+        self.read(row, &mut ReaderStats::default())
+    }
 }
 
 /// Writes the samples of one shard in order.

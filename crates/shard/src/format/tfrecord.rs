@@ -13,6 +13,7 @@
 //! | --- | --- | --- |
 //! | `key` | the key | always |
 //! | `jpg` (`png`, …) | the image as stored | there is an image |
+//! | `image_format` | its format | its first bytes are those of another |
 //! | `txt` | the first caption | there is a caption |
 //! | `captions` | all captions | there are several, or one and a field of this name in the metadata |
 //! | each field of the metadata | whole numbers and booleans as integers, other numbers as floats, lists of the kind of their first item, nothing as an empty text, anything else as text | its name is no other feature's, and it is no empty list |
@@ -96,10 +97,13 @@ impl ShardFormat for TfRecord {
             shard: name.to_owned(),
             bounds,
             zeros: 0,
-            read: |input, shard, row| {
+            read: |input, shard, row, stats| {
                 let mut reader = Reader::new(input, shard);
                 reader.stats.samples = row;
-                reader.read()
+                let sample = reader.read()?;
+                reader.stats.samples -= row;
+                stats.add(&reader.stats);
+                Ok(sample)
             },
         })))
     }

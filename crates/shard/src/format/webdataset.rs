@@ -212,7 +212,8 @@ mod tests {
             (&[("/etc/x.txt", b"")], "is absolute"),
             (&[("../x.txt", b"")], "`..` part"),
             (&[("a/../../x.txt", b"")], "`..` part"),
-            (&[("a\\b.txt", b"")], "would not keep"),
+            (&[("a\\..\\b.txt", b"")], "would not keep"),
+            (&[("C:\\b.txt", b"")], "would not keep"),
             (&[("1.txt", b"a"), ("1.TXT", b"b")], "second member"),
             (&[("1.txt", b"\xff")], "not UTF-8"),
             (&[("1.json", b"{")], "not JSON"),
@@ -243,6 +244,17 @@ mod tests {
             message.to_string().contains("64, the limit is 50"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn names_that_only_some_systems_keep_have_the_nearest_key() {
+        let members: &[(&str, &[u8])] =
+            &[("a\\b.json", b"{}"), ("a\\b.txt", b"x"), ("1.txt", b"y")];
+        let (samples, end) = read(archive(members), Limits::default());
+        end.unwrap();
+        let found = samples.iter().map(|sample| &sample.key);
+        let expected = [SampleKey::nearest("a\\b"), SampleKey::nearest("1")];
+        assert!(found.eq(&expected), "{samples:?}");
     }
 
     #[test]

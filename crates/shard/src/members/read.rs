@@ -91,7 +91,9 @@ impl<M: Members> MemberReader<M> {
             Next::Unknown | Next::Nothing => return Ok(None),
         };
         self.open = Some(member.key.clone());
-        let key = super::key(&member.key).map_err(|p| self.members.at(&member.entry, p))?;
+        let name = member.key.clone();
+        let key = super::key(&name).map_err(|p| self.members.at(&member.entry, p))?;
+        let is_renamed = key.as_str() != name;
         let mut parts = Parts {
             key,
             extensions: Vec::new(),
@@ -103,7 +105,7 @@ impl<M: Members> MemberReader<M> {
         loop {
             self.add(&mut parts, member, with_data)?;
             match self.next_member()? {
-                Next::Sample(next) if next.key == parts.key.as_str() => member = next,
+                Next::Sample(next) if next.key == name => member = next,
                 next => {
                     self.next = next;
                     break;
@@ -112,6 +114,7 @@ impl<M: Members> MemberReader<M> {
         }
         self.open = None;
         self.stats.samples += 1;
+        self.stats.renamed += u64::from(is_renamed);
         self.members.count_sample();
         Ok(Some(parts))
     }

@@ -12,7 +12,9 @@ use serde_json::{Number, Value};
 use sightline_core::Sample;
 
 use crate::members::{self, CAPTIONS};
-use crate::row::{CAPTION_NAMES, Cell, JSON, KEY, TEXT, is_special, texts};
+use crate::row::{
+    CAPTION_NAMES, Cell, IMAGE_FORMAT, JSON, KEY, TEXT, image_format, is_special, texts,
+};
 use crate::{Limits, Problem, Result, python_json};
 
 /// A wire type of protocol buffers.
@@ -29,7 +31,12 @@ pub(super) fn encode(sample: &Sample, shard: &str, limits: &Limits) -> Result<Ve
     put_entry(&mut features, KEY, &bytes_list([sample.key.as_str()]));
     if let Some(image) = &sample.image {
         let list = bytes_list([&image.bytes[..]]);
-        put_entry(&mut features, image.format.extension(), &list);
+        let name = image.format.extension();
+        put_entry(&mut features, name, &list);
+        // Readers believe the first bytes rather than the name, which others give to all images alike.
+        if image_format(name, &image.bytes, None, None) != Some(image.format) {
+            put_entry(&mut features, IMAGE_FORMAT, &bytes_list([name]));
+        }
     }
     if let Some(caption) = sample.captions.first() {
         put_entry(&mut features, TEXT, &bytes_list([caption]));

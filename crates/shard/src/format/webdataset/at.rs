@@ -32,6 +32,11 @@ pub(super) fn open(source: &dyn ObjectSource, name: &str) -> Result<Option<Box<d
         bounds,
         // The end mark.
         zeros: 2 * BLOCK as u64,
-        read: |input, _, _| reader(input).next_sample(),
+        read: |input, _, _, stats| {
+            let mut reader = reader(input);
+            let sample = reader.next_sample()?;
+            stats.add(reader.stats());
+            Ok(sample)
+        },
     })))
 }
