@@ -5,7 +5,7 @@
 #
 # BINARY is sightline-cuda (or sightline, to see that a check of the CPU against itself holds), OUT a folder for what it writes, DEVICE
 # cuda:0. Recipes begin with the checkpoints of zoo/ where they ask for those of an earlier training. A line for each recipe:
-# the largest difference of a loss, relative to it.
+# the largest difference of a loss or of the length of a gradient, relative to it.
 #
 # STEPS=8              steps of each recipe
 # TOLERANCE=1e-3       largest difference of a loss that is fine; steps amplify rounding
@@ -34,37 +34,36 @@ short() {
 }
 
 train() {
-    RAYON_NUM_THREADS=${THREADS:-4} timeout 120 "$binary" train "$out/$1.toml" --out "$out/$1-${2%%:*}" --device "$2" --overwrite \
-        >"$out/$1-${2%%:*}.log" 2>&1
+    RAYON_NUM_THREADS=${THREADS:-4} timeout 120 "$binary" train "$out/$1.toml" --out "$out/$1-$3" --device "$2" --overwrite \
+        >"$out/$1-$3.log" 2>&1
 }
 
 status=0
 for name in "${names[@]}"; do
     short "$name"
-    train "$name" cpu &
-    train "$name" "$device" || true
+    train "$name" cpu reference &
+    train "$name" "$device" tried || true
     wait
-    python3 - "$out/$name-cpu" "$out/$name-${device%%:*}" "$name" "${TOLERANCE:-1e-3}" <<'PYTHON' || status=1
+    python3 - "$out/$name-reference" "$out/$name-tried" "$name" "${TOLERANCE:-1e-3}" <<'PYTHON' || status=1
 import json, sys
 from pathlib import Path
 
 def losses(folder):
-    """Every number called a loss, in its order."""
+    """Losses, lengths of gradients and losses on what is held out, in their order."""
     found = []
     for file in sorted(Path(folder).glob("metrics*.jsonl")):
-        for line in file.read_text().splitlines():
-            line = json.loads(line)
-            found += [value for key, value in sorted(line.items()) if "loss" in key and isinstance(value, (int, float))]
+        for line in map(json.loads, file.read_text().splitlines()):
+            found += [part[key] for part in (line, line.get("held_out", {})) for key in ("loss", "gradient") if key in part]
     return found
 
 cpu, card, name, tolerance = losses(sys.argv[1]), losses(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 if not cpu or len(cpu) != len(card):
     log = Path(sys.argv[2] + ".log")
-    print(f"FAILED {name:24} {len(cpu)} losses of the CPU, {len(card)} of the card: {log.read_text()[-300:] if log.exists() else ''}")
+    print(f"FAILED {name:24} {len(cpu)} losses of the CPU, {len(card)} of the other: {log.read_text()[-300:] if log.exists() else ''}")
     raise SystemExit(1)
 worst = max(abs(a - b) / max(abs(a), 1e-6) for a, b in zip(cpu, card))
 fine = worst <= tolerance
-print(f"{'ok' if fine else 'FAILED':6} {name:24} {len(cpu)} losses, {cpu[0]:.4f} to {cpu[-1]:.4f}, off by {worst:.1e} at most")
+print(f"{'ok' if fine else 'FAILED':6} {name:24} {len(cpu)} losses and gradients, {cpu[0]:.4f} to {cpu[-1]:.4f}, off by {worst:.1e} at most")
 raise SystemExit(not fine)
 PYTHON
 done
