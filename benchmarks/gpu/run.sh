@@ -33,7 +33,7 @@ part "the card"
 limited 20 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --format=csv,noheader |
     tee "$out/card.txt"
 part "preprocessing"
-limited 125 "$programs/gpu_bench" "$photos" "$out/preprocess.json" | tee "$out/preprocess.log"
+limited 150 "$programs/gpu_bench" "$photos" "$out/preprocess.json" | tee "$out/preprocess.log"
 part "preprocessing with torchvision"
 if python3 -c 'import torch, torchvision; assert torch.cuda.is_available()' 2>"$out/torch.err"; then
     limited 60 python3 "$here/peer.py" "$photos" "$out/torchvision.json" --ours "$out/preprocess.values.bin" |
