@@ -24,6 +24,27 @@ fn source(sandbox: &Sandbox) -> Vec<Sample> {
     samples
 }
 
+/// An archive as others write them.
+fn archive(sandbox: &Sandbox, name: &str, members: &[(&str, &str)]) {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, data) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mode(0o644);
+        // As it is given, where the library would take a leading `./` away.
+        if name.len() < 100 {
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            builder.append(&header, data.as_bytes()).unwrap();
+        } else {
+            builder
+                .append_data(&mut header, name, data.as_bytes())
+                .unwrap();
+        }
+    }
+    sandbox.write(name, builder.into_inner().unwrap());
+}
+
 /// The samples of the shards in `folder` whose names end as those of a format do.
 fn read(sandbox: &Sandbox, folder: &str) -> Vec<Sample> {
     let folder = Folder::open(sandbox.path(folder)).unwrap();
@@ -236,23 +257,18 @@ fn indexes_are_written_once_and_equal_shards_give_equal_ones() {
 fn what_samples_have_no_place_for_is_counted_by_every_tool() {
     let sandbox = Sandbox::new();
     let long = format!("{}/{}", "folder.v1".repeat(9), "k".repeat(40));
-    let mut builder = tar::Builder::new(Vec::new());
-    for name in [
+    let (text, array) = (format!("{long}.txt"), format!("{long}.npy"));
+    let names = [
         "1.txt",
         "1.npy",
         "1.seg.png",
         "__meta__",
         "2.txt",
         "2.npy",
-        &format!("{long}.txt"),
-        &format!("{long}.npy"),
-    ] {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(1);
-        header.set_mode(0o644);
-        builder.append_data(&mut header, name, &b"x"[..]).unwrap();
-    }
-    sandbox.write("in/00000.tar", builder.into_inner().unwrap());
+        &text,
+        &array,
+    ];
+    archive(&sandbox, "in/00000.tar", &names.map(|name| (name, "x")));
     for (at, tool) in [
         "convert --to tfrecord",
         "convert --to mds --samples-per-shard 2",
@@ -302,4 +318,195 @@ fn an_index_that_fails_leaves_nothing() {
         fs::read_dir(sandbox.path("source")).unwrap().count(),
         before
     );
+}
+
+/// Archives are filled up, so that a shard may be replaced by one of equal length.
+#[test]
+fn a_list_that_is_older_than_its_shard_is_found_out() {
+    let sandbox = Sandbox::new();
+    let few = [
+        ("a.txt", "x"),
+        ("b.txt", "x"),
+        ("c.txt", "x"),
+        ("d.bin", &*"-".repeat(512 * 5)),
+    ];
+    let many = ["a.txt", "b.txt", "c.txt", "d.txt", "e.txt", "f.txt"].map(|name| (name, "y"));
+    for (first, second, counted, found) in
+        [(&few[..], &many[..], 4, 6), (&many[..], &few[..], 6, 4)]
+    {
+        archive(&sandbox, "in/0.tar", first);
+        archive(&sandbox, "in/1.tar", &[("z.txt", "x")]);
+        let len = fs::metadata(sandbox.path("in/0.tar")).unwrap().len();
+        sandbox
+            .sightline("shards index in --kind manifest --force")
+            .expect(0);
+        sandbox
+            .sightline("shards read in --cache cache --to jsonl")
+            .expect(0);
+        archive(&sandbox, "in/0.tar", second);
+        assert_eq!(fs::metadata(sandbox.path("in/0.tar")).unwrap().len(), len);
+        for tool in [
+            "reshard in --out out --samples-per-shard 4",
+            "reshard in --out out --samples-per-shard 4 --shuffle 1",
+            "reshard in --out out --samples-per-shard 4 --shuffle 1 --memory 64",
+            "reshard in --out out --ranks 2 --remainder pad",
+            "read in --to jsonl",
+            "read in --to jsonl --cache cache",
+        ] {
+            sandbox
+                .sightline(&format!("shards {tool}"))
+                .expect(4)
+                .says(&[
+                    "`0.tar`",
+                    &format!("hold {counted} samples, it holds"),
+                    "--kind manifest --force",
+                ]);
+            assert!(!sandbox.path("out").exists(), "{tool}");
+        }
+        sandbox
+            .sightline("shards index in --kind manifest --force")
+            .expect(0);
+        let read = sandbox
+            .sightline("shards read in --to jsonl --cache cache")
+            .expect(0)
+            .stdout;
+        assert_eq!(read.lines().count(), found + 1);
+        let text = second[0].1;
+        assert_eq!(
+            read.matches(&format!("[\"{text}\"]")).count() >= 3,
+            true,
+            "{read}"
+        );
+    }
+}
+
+#[test]
+fn copies_of_samples_are_called_like_no_other() {
+    let sandbox = Sandbox::new();
+    let long = "p".repeat(89);
+    let keys = [
+        "a",
+        "b",
+        "a~1",
+        "c",
+        &*format!("{long}1"),
+        &*format!("{long}2"),
+    ];
+    let names = keys.map(|key| format!("{key}.txt"));
+    let members: Vec<(&str, &str)> = names.iter().map(|name| (&name[..], "x")).collect();
+    archive(&sandbox, "in/0.tar", &members);
+    for (from, to, ranks) in [
+        ("in", "once", 8),
+        ("once", "twice", 9),
+        ("twice", "thrice", 40),
+    ] {
+        sandbox
+            .sightline(&format!(
+                "shards reshard {from} --out {to} --ranks {ranks} --remainder pad"
+            ))
+            .expect(0);
+        sandbox.sightline(&format!("shards verify {to}")).expect(0);
+    }
+    let keys: Vec<String> = read(&sandbox, "once")
+        .iter()
+        .map(|s| s.key.to_string())
+        .collect();
+    assert_eq!(keys[6..], ["a~2", "b~1"]);
+}
+
+#[test]
+fn tables_of_scores_find_samples_whose_keys_are_renamed() {
+    let sandbox = Sandbox::new();
+    let long = format!("{}/x", "folder".repeat(20));
+    archive(
+        &sandbox,
+        "in/0.tar",
+        &[(&format!("{long}.txt"), "x"), ("b.txt", "y")],
+    );
+    sandbox.write("scores.csv", format!("key,score\n{long},0.5\nb,0.1\n"));
+    let kept = sandbox
+        .run([
+            "shards",
+            "filter",
+            "in",
+            "--out",
+            "out",
+            "--scores",
+            "scores.csv",
+            "--where",
+            "score > 0.2",
+        ])
+        .expect(0)
+        .stdout;
+    assert!(kept.contains("1 of 2 samples"), "{kept}");
+    assert_eq!(read(&sandbox, "out")[0].captions, ["x"]);
+    // A condition may begin with a sign; what keeps nothing is a dataset too.
+    for condition in ["-1 > 2", "false"] {
+        sandbox
+            .run([
+                "shards", "filter", "in", "--out", "none", "--force", "--where", condition,
+            ])
+            .expect(0);
+        assert!(sandbox.path("none/shards.manifest.json").exists());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_those_to_nothing_are_told() {
+    use std::os::unix::fs::symlink;
+    let sandbox = Sandbox::new();
+    source(&sandbox);
+    fs::create_dir(sandbox.path("elsewhere")).unwrap();
+    symlink("elsewhere", sandbox.path("link")).unwrap();
+    for force in ["", " --force"] {
+        sandbox
+            .sightline(&format!(
+                "shards convert source --to tfrecord --out link{force}"
+            ))
+            .expect(0);
+        assert!(sandbox.path("link").is_symlink());
+        assert!(sandbox.path("elsewhere/00000.tfrecord").exists());
+    }
+    symlink("/nowhere/at/all", sandbox.path("source/00007.tar")).unwrap();
+    let told = sandbox.sightline("shards verify source").expect(1).stdout;
+    assert!(told.contains("00007.tar"), "{told}");
+    sandbox
+        .sightline("shards convert source --to mds --out out")
+        .says(&["00007.tar"]);
+    assert!(!sandbox.path("out").exists());
+}
+
+/// `tar -C folder -cf x.tar .` writes such names, and Energon's index has them as they are.
+#[test]
+fn energons_index_has_the_names_of_the_archive() {
+    let sandbox = Sandbox::new();
+    archive(
+        &sandbox,
+        "in/0.tar",
+        &[("./dot/k.txt", "x"), ("plain.txt", "y")],
+    );
+    sandbox
+        .sightline("shards index in --kind energon")
+        .expect(0);
+    let bytes = fs::read(sandbox.path("in/.nv-meta/index.sqlite")).unwrap();
+    assert!(bytes.windows(7).any(|found| found == b"./dot/k"));
+    assert_eq!(read(&sandbox, "in")[0].key.as_str(), "dot/k");
+}
+
+#[test]
+fn a_caption_that_is_not_in_the_list_is_passed_over_and_counted() {
+    let sandbox = Sandbox::new();
+    archive(
+        &sandbox,
+        "in/0.tar",
+        &[
+            ("a.json", r#"{"captions": ["one", "two"]}"#),
+            ("a.txt", "alt text"),
+            ("b.json", r#"{"captions": ["one", "two"]}"#),
+            ("b.txt", "one"),
+        ],
+    );
+    let info = sandbox.sightline("shards info in --json").expect(0).json();
+    assert_eq!(info["total"]["passed_over"], serde_json::json!({"txt": 1}));
 }

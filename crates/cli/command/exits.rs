@@ -90,9 +90,11 @@ pub(crate) fn dataset(error: &sightline_dataset::Error) -> Exit {
     match error {
         Error::Shard(sightline_shard::Error::Io { source, .. }) => io(source),
         Error::Store(error) => store(error),
-        Error::Io { .. } | Error::Busy { .. } | Error::Changed { .. } | Error::Space { .. } => {
-            Exit::Environment
-        }
+        Error::Io { .. }
+        | Error::Busy { .. }
+        | Error::Changed { .. }
+        | Error::OtherCount { .. }
+        | Error::Space { .. } => Exit::Environment,
         Error::Shard(
             sightline_shard::Error::Damaged { .. } | sightline_shard::Error::DuplicateKey { .. },
         )

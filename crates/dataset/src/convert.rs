@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use sightline_core::{ObjectSource, Progress, Sample, ShardId};
 use sightline_shard::{ReaderStats, ShardFormat, ShardReader, ShardSummary};
 
-use crate::cut::{Cutting, complete, write_shards};
+use crate::count::check_count;
+use crate::cut::{Cutting, Series, complete, write_shards};
 use crate::staging::{Job, Staging, Target};
 use crate::{PassedOver, Result};
 
@@ -125,14 +126,15 @@ fn write(
     match spec.samples_per_shard {
         None => {
             progress.advance(converted.kept);
+            let mut series = Series::new(spec.to, &folder, &converted.shards)?;
             for (id, shard) in (0..).zip(names).skip(converted.shards.len()) {
                 let mut samples = Samples::new(source, slice::from_ref(shard), progress);
-                let mut sink = folder.clone();
-                let mut writer = spec.to.create(&mut sink, ShardId(id))?;
-                while let Some(sample) = samples.next()? {
-                    writer.write(&sample)?;
-                }
-                let shard = NewShard::new(spec.to.file_name(ShardId(id)), &writer.finish()?);
+                let shard = series.write(ShardId(id), |writer| {
+                    while let Some(sample) = samples.next()? {
+                        writer.write(&sample)?;
+                    }
+                    Ok(())
+                })?;
                 staging.record(&shard, spec.to.folder_name(ShardId(id)))?;
                 converted.shards.push(shard);
                 stats.add(&samples.into_stats());
@@ -172,6 +174,10 @@ pub(crate) struct Samples<'a> {
     reader: Option<Box<dyn ShardReader>>,
     /// The name of the shard of the last sample.
     shard: &'a str,
+    /// Samples that were counted in the shards, where they were, that of the current one first.
+    lens: slice::Iter<'a, u64>,
+    /// Samples of the current shard that were read.
+    read: u64,
     /// What was seen of shards that are read to their end.
     stats: ReaderStats,
 }
@@ -189,7 +195,22 @@ impl<'a> Samples<'a> {
             progress,
             reader: None,
             shard: "",
+            lens: [].iter(),
+            read: 0,
             stats: ReaderStats::default(),
+        }
+    }
+
+    /// The same of shards that were counted to hold `lens` samples: one that holds others is an error.
+    pub(crate) fn counted(
+        source: &'a dyn ObjectSource,
+        shards: &'a [NamedShard],
+        lens: &'a [u64],
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self {
+            lens: lens.iter(),
+            ..Self::new(source, shards, progress)
         }
     }
 
@@ -214,6 +235,7 @@ impl<'a> Samples<'a> {
             }
             samples -= len;
             self.shards.next();
+            self.lens.next();
         }
         for _ in 0..samples {
             self.next()?;
@@ -224,9 +246,19 @@ impl<'a> Samples<'a> {
     pub(crate) fn next(&mut self) -> Result<Option<Sample>> {
         loop {
             if let Some(reader) = &mut self.reader {
+                let counted = self.lens.as_slice().first();
                 if let Some(sample) = reader.next_sample()? {
+                    self.read += 1;
+                    if let Some(&len) = counted.filter(|len| self.read > **len) {
+                        check_count(self.shard, len, self.read)?;
+                    }
                     return Ok(Some(sample));
                 }
+                if let Some(&len) = counted {
+                    check_count(self.shard, len, self.read)?;
+                }
+                self.lens.next();
+                self.read = 0;
                 self.stats.add(reader.stats());
                 self.progress.advance(1);
                 self.reader = None;

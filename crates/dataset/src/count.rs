@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 use sightline_core::{ObjectSource, Progress};
 
-use crate::Result;
 use crate::convert::NamedShard;
 use crate::index::{MANIFEST, Manifest};
+use crate::{Error, Result};
 
 /// Longest list of shards that is read.
 const MAX_MANIFEST_LEN_BYTES: u64 = 1 << 30;
@@ -37,6 +37,18 @@ pub fn count(
         .collect();
     progress.finish();
     counts
+}
+
+/// An error where a shard that was counted holds another number of samples: it, or the list beside it, is not what it was.
+pub(crate) fn check_count(shard: &str, counted: u64, found: u64) -> Result<()> {
+    if counted == found {
+        return Ok(());
+    }
+    Err(Error::OtherCount {
+        shard: shard.to_owned(),
+        counted,
+        found,
+    })
 }
 
 /// The list beside the shards, sorted by name. One that cannot be read is none: everything in it can be found out.

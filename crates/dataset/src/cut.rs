@@ -2,7 +2,7 @@
 
 use sightline_core::progress::Silent;
 use sightline_core::{Sample, ShardId};
-use sightline_shard::{ShardFormat, webdataset};
+use sightline_shard::{ShardFormat, ShardWriter, webdataset};
 use sightline_store::Folder;
 
 use crate::convert::NewShard;
@@ -47,6 +47,50 @@ impl Cutting {
     }
 }
 
+/// The shards of a dataset that is being written: the first settles for the others what its format lets it.
+pub(crate) struct Series<'a> {
+    to: &'a dyn ShardFormat,
+    after: Option<Box<dyn ShardFormat>>,
+    out: &'a Folder,
+}
+
+impl<'a> Series<'a> {
+    /// Goes on behind those that are `done`.
+    pub(crate) fn new(to: &'a dyn ShardFormat, out: &'a Folder, done: &[NewShard]) -> Result<Self> {
+        let mut series = Self {
+            to,
+            after: None,
+            out,
+        };
+        if let Some(first) = done.first() {
+            series.settle(first)?;
+        }
+        Ok(series)
+    }
+
+    /// Writes the shard `id`, of what `fill` gives its writer.
+    pub(crate) fn write(
+        &mut self,
+        id: ShardId,
+        fill: impl FnOnce(&mut dyn ShardWriter) -> Result<()>,
+    ) -> Result<NewShard> {
+        let format = self.after.as_deref().unwrap_or(self.to);
+        let mut sink = self.out.clone();
+        let mut writer = format.create(&mut sink, id)?;
+        fill(&mut *writer)?;
+        let shard = NewShard::new(format.file_name(id), &writer.finish()?);
+        if id == ShardId(0) {
+            self.settle(&shard)?;
+        }
+        Ok(shard)
+    }
+
+    fn settle(&mut self, first: &NewShard) -> Result<()> {
+        self.after = self.to.after(self.out, &first.name)?;
+        Ok(())
+    }
+}
+
 /// Writes what `next` yields as shards of `out`, at least one, behind those that are `done`, and says which they all are. `finished` is
 /// told of each.
 pub(crate) fn write_shards(
@@ -58,30 +102,30 @@ pub(crate) fn write_shards(
     mut finished: impl FnMut(&NewShard) -> Result<()>,
 ) -> Result<Vec<NewShard>> {
     let mut shards = done.to_vec();
+    let mut series = Series::new(to, out, done)?;
     let mut pending = next()?;
     if pending.is_none() && !done.is_empty() {
         return Ok(shards);
     }
     for id in done.len() as u64.. {
-        let mut sink = out.clone();
-        let mut writer = to.create(&mut sink, ShardId(id))?;
-        let (mut samples, mut len) = (0, 0);
-        while let Some(sample) = pending.take() {
-            let sample_len = match cutting.len_bytes {
-                Some(_) => webdataset::len_bytes(&sample)?,
-                None => 0,
-            };
-            if cutting.is_full(id, samples, len, sample_len) {
-                pending = Some(sample);
-                break;
+        let shard = series.write(ShardId(id), |writer| {
+            let (mut samples, mut len) = (0, 0);
+            while let Some(sample) = pending.take() {
+                let sample_len = match cutting.len_bytes {
+                    Some(_) => webdataset::len_bytes(&sample)?,
+                    None => 0,
+                };
+                if cutting.is_full(id, samples, len, sample_len) {
+                    pending = Some(sample);
+                    break;
+                }
+                writer.write(&sample)?;
+                samples += 1;
+                len += sample_len;
+                pending = next()?;
             }
-            writer.write(&sample)?;
-            samples += 1;
-            len += sample_len;
-            pending = next()?;
-        }
-        let summary = writer.finish()?;
-        let shard = NewShard::new(to.file_name(ShardId(id)), &summary);
+            Ok(())
+        })?;
         finished(&shard)?;
         shards.push(shard);
         let is_last = cutting.is_last(id) || (pending.is_none() && cutting.shares.is_none());
@@ -94,7 +138,7 @@ pub(crate) fn write_shards(
 
 /// Writes what belongs beside `shards`: the index without which nobody reads them, and last the list with their digests.
 pub(crate) fn complete(out: &Folder, to: &dyn ShardFormat, shards: &[NewShard]) -> Result<()> {
-    if let Some(index) = needed_by(to) {
+    if let Some(index) = needed_by(to).filter(|_| !shards.is_empty()) {
         let names: Vec<String> = shards.iter().map(|shard| shard.name.clone()).collect();
         index.write(out, &names, &IndexSpec::default(), &Silent)?;
     }

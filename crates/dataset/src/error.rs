@@ -41,6 +41,16 @@ pub enum Error {
     /// A condition that samples do not fit.
     #[error(transparent)]
     Condition(#[from] crate::expression::SyntaxError),
+    /// A shard with another number of samples than it, or the list beside it, said at first.
+    #[error("shard `{shard}` was counted to hold {counted} samples, it holds {found}")]
+    OtherCount {
+        /// The shard.
+        shard: String,
+        /// What was counted.
+        counted: u64,
+        /// What was read.
+        found: u64,
+    },
     /// A dataset that changed while it was read.
     #[error("the shards had {samples} samples, and now they have others")]
     Changed {
@@ -180,6 +190,9 @@ impl Hint for Error {
                 "`sightline shards info` lists the metadata; scores come from tables that --scores names."
             }
             Self::NoField { .. } => "`sightline shards info` lists the metadata.",
+            Self::OtherCount { .. } => {
+                "The list `shards.manifest.json` may be older than the shard: `sightline shards index --kind manifest --force` makes it anew."
+            }
             Self::Changed { .. } => "Run the command again when nobody writes into the folder.",
             Self::Cursor(_) => {
                 "A cursor goes on with the shards that it was made of, and with their names and numbers of samples."
@@ -187,6 +200,7 @@ impl Hint for Error {
             Self::Space { .. } => {
                 "Free space on that disk, or choose another one with --out or --scratch."
             }
+            Self::TooFew { samples: 0, .. } => "`sightline shards info` says what the shards hold.",
             Self::TooFew { .. } => {
                 "Ask for fewer ranks, workers or shards, or let `--remainder pad` repeat samples."
             }

@@ -22,6 +22,7 @@ use sightline_store::FileAt;
 
 use crate::cache::Cache;
 use crate::convert::NamedShard;
+use crate::count::check_count;
 use crate::spool::{Spool, SpoolWriter};
 use crate::staging::failed;
 use crate::{Error, Result};
@@ -83,6 +84,7 @@ impl Reader {
             shards: Shards {
                 source,
                 names: names.to_vec(),
+                lens: lens.to_vec(),
                 open: Mutex::default(),
                 cache: spec.cache.clone(),
                 dataset: spec.dataset.clone(),
@@ -317,6 +319,8 @@ fn memory_of(sample: &Sample) -> u64 {
 struct Shards {
     source: Arc<dyn ObjectSource>,
     names: Vec<NamedShard>,
+    /// Samples of each, as they were counted.
+    lens: Vec<u64>,
     open: Mutex<HashMap<usize, Open>>,
     cache: Option<Cache>,
     dataset: String,
@@ -373,10 +377,12 @@ impl Shards {
     /// A shard whose samples are found by their number.
     fn find(&self, shard: usize) -> Result<Arc<dyn SampleAt>> {
         let (name, format) = &self.names[shard];
-        match self.cached(name, *format)? {
-            Some(shard) => Ok(shard),
-            None => self.find_here(name, *format),
-        }
+        let found = match self.cached(name, *format)? {
+            Some(shard) => shard,
+            None => self.find_here(name, *format)?,
+        };
+        check_count(name, self.lens[shard], found.samples())?;
+        Ok(found)
     }
 
     /// The shard by way of the cache, if there is one that has room.
@@ -384,14 +390,15 @@ impl Shards {
         let Some(cache) = &self.cache else {
             return Ok(None);
         };
-        let len = match self.source.object(name) {
-            Ok(object) => object.len(),
+        let found = match self.source.object(name) {
+            Ok(object) => object.len().map(|len| (len, object.version())),
             // A folder of plain files without a list.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((0, None)),
             Err(e) => Err(e),
         };
-        let len = len.map_err(|source| io_failed("read", name, source))?;
-        let key = |form: &str| format!("{}\0{name}\0{len}\0{form}", self.dataset);
+        let (len, version) = found.map_err(|source| io_failed("read", name, source))?;
+        let version = version.unwrap_or_default();
+        let key = |form: &str| format!("{}\0{name}\0{len}\0{version}\0{form}", self.dataset);
         if format.finds_samples() {
             let mut fill = |file| self.copy(name, len, file);
             let Some(file) = cache.entry(&key("copy"), len, &mut fill)? else {

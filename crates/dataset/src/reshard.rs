@@ -7,6 +7,7 @@
 //! The output appears whole, with its list of digests (`shards.manifest.json`) written last (in a store: shard by shard, marked as unfinished
 //! until then). A run that was cut short goes on behind the shards that it had finished, when it is asked for again.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -330,11 +331,11 @@ fn write(
 ) -> Result<(Vec<NewShard>, ReaderStats)> {
     let folder = staging.folder()?;
     let done = staging.done().to_vec();
-    let input = Samples::new(source, names, &Silent);
+    let input = Samples::counted(source, names, &plan.lens, &Silent);
     let mut ordered = match (spec.shuffle, plan.order) {
         (Some(seed), Ordering::ShuffledByIndex | Ordering::ShuffledByBuckets) => {
             let opened = match plan.order {
-                Ordering::ShuffledByIndex => open_all(source, names)?,
+                Ordering::ShuffledByIndex => open_all(source, names, &plan.lens)?,
                 _ => None,
             };
             if let Some(shards) = opened {
@@ -368,16 +369,22 @@ fn write(
         given = finished;
         progress.advance(finished);
     }
+    let mut copies = Copies::default();
     let mut next = || -> Result<Option<Sample>> {
+        if given == plan.samples && plan.padded == 0 {
+            // The end of the last shard is looked at too.
+            return ordered.next();
+        }
         if given >= plan.written {
             return Ok(None);
         }
         let sample = if given < plan.samples {
             let sample = ordered.next()?;
-            if let (Some(kept), Some(sample)) = (&mut kept, &sample)
-                && given < plan.padded
-            {
-                kept.keep(sample)?;
+            if let (Some(kept), Some(sample)) = (&mut kept, &sample) {
+                copies.note(&sample.key);
+                if given < plan.padded {
+                    kept.keep(sample)?;
+                }
             }
             sample
         } else {
@@ -386,7 +393,7 @@ fn write(
                 Some(kept) => kept.sample(number % plan.samples)?,
                 None => return Ok(None),
             };
-            copy.key = copy_key(&copy.key, 1 + number / plan.samples)?;
+            copy.key = copies.key_of(&copy.key);
             Some(copy)
         };
         given += 1;
@@ -416,16 +423,30 @@ fn write(
     Ok((shards, stats))
 }
 
-/// The key of the copy number `number` of a sample.
-fn copy_key(key: &SampleKey, number: u64) -> Result<SampleKey> {
-    let suffix = format!("~{number}");
-    let key = key.as_str();
-    let stem = &key[..key.floor_char_boundary(SampleKey::MAX_LEN_BYTES - suffix.len())];
-    SampleKey::new(format!("{stem}{suffix}")).map_err(|error| Error::Io {
-        action: "copy",
-        name: key.to_owned(),
-        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, error),
-    })
+/// Keys that look like those of copies, so that no copy is called like another sample.
+#[derive(Debug, Default)]
+struct Copies(HashSet<SampleKey>);
+
+impl Copies {
+    fn note(&mut self, key: &SampleKey) {
+        let number = key.as_str().rsplit_once('~').map(|(_, number)| number);
+        if number.is_some_and(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_hexdigit())) {
+            self.0.insert(key.clone());
+        }
+    }
+
+    /// The key of another copy of the sample `key`: `~1` added, or the next number that no sample has. One that would be too long
+    /// has the nearest key.
+    fn key_of(&mut self, key: &SampleKey) -> SampleKey {
+        let mut number = 1u64;
+        loop {
+            let copy = SampleKey::nearest(&format!("{key}~{number}"));
+            if self.0.insert(copy.clone()) {
+                return copy;
+            }
+            number += 1;
+        }
+    }
 }
 
 /// Samples in their new order.
@@ -604,7 +625,7 @@ mod tests {
         let (source, names) = shards(&webdataset::WebDataset, &[2, 2], 10);
         let mut seen = [[0u32; 4]; 4];
         for seed in 0..400 {
-            let shards = open_all(&source, &names).unwrap().unwrap();
+            let shards = open_all(&source, &names, &[2, 2]).unwrap().unwrap();
             let mut shuffled = ByIndex::new(shards, Seed(seed));
             for of_place in &mut seen {
                 let sample = shuffled.next().unwrap().unwrap();

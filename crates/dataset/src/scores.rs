@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 use sightline_core::io::Sequential;
-use sightline_core::{Hint, ReadAt};
+use sightline_core::{Hint, ReadAt, SampleKey};
 use sightline_shard::Problem;
 use sightline_shard::columns::Table;
 
@@ -153,7 +153,9 @@ impl Reading<'_> {
         let Some(key) = key else {
             return Ok(());
         };
-        let earlier = self.scores.rows.insert(key.as_str().into(), values.into());
+        // As readers of shards name the samples.
+        let name = SampleKey::nearest(&key);
+        let earlier = self.scores.rows.insert(name.as_str().into(), values.into());
         if earlier.is_some() {
             return Err(ScoresError::DuplicateKey {
                 path: self.path.to_owned(),

@@ -23,6 +23,7 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::convert::{NamedShard, Samples};
+use crate::count::check_count;
 use crate::spool::{decode, encode};
 use crate::staging::failed;
 
@@ -47,16 +48,18 @@ pub(crate) fn by_index(names: &[NamedShard], lens: &[u64], memory_bytes: u64) ->
         && samples.saturating_mul(INDEX_LEN_BYTES) <= memory_bytes / 2
 }
 
-/// The shards of `names`, if samples of all of them can be found by their number.
+/// The shards of `names`, which were counted to hold `lens` samples, if samples of all of them can be found by their number.
 pub(crate) fn open_all(
     source: &dyn ObjectSource,
     names: &[NamedShard],
+    lens: &[u64],
 ) -> Result<Option<Vec<Box<dyn SampleAt>>>> {
     let mut shards = Vec::new();
-    for (name, format) in names {
+    for ((name, format), len) in names.iter().zip(lens) {
         let Some(shard) = format.open_at(source, name)? else {
             return Ok(None);
         };
+        check_count(name, *len, shard.samples())?;
         shards.push(shard);
     }
     Ok(Some(shards))

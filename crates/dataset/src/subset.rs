@@ -10,7 +10,7 @@ use sightline_shard::{ReaderStats, ShardFormat};
 use sightline_store::Folder;
 
 use crate::convert::{NamedShard, NewShard, Samples};
-use crate::cut::complete;
+use crate::cut::{Series, complete};
 use crate::staging::{Job, Staging, Target};
 use crate::{PassedOver, Result};
 
@@ -70,6 +70,10 @@ pub(crate) fn write_subset(
         None => None,
     };
     let folder = staging.as_ref().map(Staging::folder).transpose()?;
+    let mut series = match &folder {
+        Some(folder) => Some(Series::new(to, folder, &[])?),
+        None => None,
+    };
     progress.start("shards", Some(names.len() as u64));
     // Each of these becomes a row of shards of its own.
     let rows = match output.samples_per_shard {
@@ -87,22 +91,21 @@ pub(crate) fn write_subset(
         };
         while let Some(first) = kept.next()? {
             subset.kept += 1;
-            let Some(folder) = &folder else {
+            let Some(series) = &mut series else {
                 continue;
             };
-            let mut sink = folder.clone();
-            let mut writer = to.create(&mut sink, ShardId(id))?;
-            writer.write(&first)?;
-            for _ in 1..most {
-                let Some(sample) = kept.next()? else {
-                    break;
-                };
-                writer.write(&sample)?;
-                subset.kept += 1;
-            }
-            let summary = writer.finish()?;
-            let name = to.file_name(ShardId(id));
-            subset.shards.push(NewShard::new(name, &summary));
+            let shard = series.write(ShardId(id), |writer| {
+                writer.write(&first)?;
+                for _ in 1..most {
+                    let Some(sample) = kept.next()? else {
+                        break;
+                    };
+                    writer.write(&sample)?;
+                    subset.kept += 1;
+                }
+                Ok(())
+            })?;
+            subset.shards.push(shard);
             id += 1;
         }
         subset.read += kept.read;
@@ -112,9 +115,7 @@ pub(crate) fn write_subset(
     subset.passed_over = stats.into();
     judge.check()?;
     if let (Some(staging), Some(folder)) = (staging, folder) {
-        if !subset.shards.is_empty() {
-            complete(&folder, to, &subset.shards)?;
-        }
+        complete(&folder, to, &subset.shards)?;
         staging.finish()?;
     }
     Ok(subset)

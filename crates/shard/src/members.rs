@@ -20,6 +20,8 @@ pub(crate) const CAPTIONS: &str = "captions";
 pub(crate) struct Entry {
     /// Its name, without a leading `./`.
     pub(crate) name: String,
+    /// How many `./` led it.
+    pub(crate) dots: usize,
     /// Length of its data.
     pub(crate) len: u64,
     /// Offset of its first header, or its place in a list.
@@ -178,7 +180,7 @@ pub(crate) fn split_name(name: &str) -> Option<(&str, &str)> {
 }
 
 /// Whether readers pass over `name` because its first part is `__…__`.
-fn is_hidden(name: &str) -> bool {
+pub(crate) fn is_hidden(name: &str) -> bool {
     let first = name.split('/').next().unwrap_or(name);
     first.len() >= 4 && first.starts_with("__") && first.ends_with("__")
 }

@@ -120,7 +120,12 @@ pub(crate) fn to_sample(
     } = found;
     let key = key.filter(|key| !key.is_empty());
     let name = key.unwrap_or_else(|| origin.key());
-    let key = SampleKey::nearest(&name);
+    let key = if members::is_hidden(&name) {
+        // Readers of archives would pass over it.
+        SampleKey::nearest(&format!("%5f{}", &name[1..]))
+    } else {
+        SampleKey::nearest(&name)
+    };
     stats.renamed += u64::from(key.as_str() != name);
     let image = image.and_then(|(name, bytes, path)| {
         let format = image_format(&name, &bytes, path.as_deref(), format.as_deref());
@@ -144,6 +149,17 @@ pub(crate) fn to_sample(
             meta.shift_remove(CAPTIONS);
             captions = Some(listed);
         }
+    }
+    // An empty list beside a text is none.
+    if captions.as_ref().is_some_and(Vec::is_empty) && text.as_ref().is_some_and(|t| !t.is_empty())
+    {
+        captions = None;
+    }
+    if let (Some(listed), Some(text)) = (&captions, &text)
+        && !text.is_empty()
+        && !listed.contains(text)
+    {
+        stats.pass_over(TEXT);
     }
     let captions = captions.unwrap_or_else(|| {
         let other = || {
@@ -255,11 +271,14 @@ pub(crate) fn image_format(
     path: Option<&str>,
     said: Option<&str>,
 ) -> Option<ImageFormat> {
-    if let Some(said) = said {
-        return ImageFormat::from_extension(said);
+    if said == Some("") && bytes.is_empty() {
+        return None;
     }
+    // An extension, or the type of a medium.
+    let said = said
+        .and_then(|said| ImageFormat::from_extension(said.strip_prefix("image/").unwrap_or(said)));
     let of_path = path.and_then(|path| ImageFormat::from_extension(path.rsplit('.').next()?));
-    of_path
+    said.or(of_path)
         .or_else(|| sniff(bytes))
         .or_else(|| ImageFormat::from_extension(name))
 }
@@ -448,7 +467,41 @@ mod tests {
     }
 
     #[test]
+    fn captions_that_are_none_give_way_to_a_text_and_others_count_it() {
+        let list = |texts: &[&str]| Cell::Value(json!(texts));
+        let (sample, stats) = read(vec![("captions", list(&[])), ("txt", Cell::from("alt"))]);
+        assert_eq!(
+            (sample.captions, stats.passed_over.len()),
+            (vec!["alt".to_owned()], 0)
+        );
+        let (sample, stats) = read(vec![("captions", list(&["x"])), ("txt", Cell::from("alt"))]);
+        assert_eq!(
+            (&sample.captions[..], stats.passed_over["txt"]),
+            (&["x".to_owned()][..], 1)
+        );
+    }
+
+    #[test]
+    fn images_keep_their_bytes_whatever_their_format_is_called() {
+        for (said, bytes, format) in [
+            ("image/jpeg", &b"x"[..], Some(ImageFormat::Jpg)),
+            ("png", b"\xff\xd8\xff", Some(ImageFormat::Png)),
+            ("some/thing", b"\xff\xd8\xff", Some(ImageFormat::Jpg)),
+            ("", b"\x89PNG", Some(ImageFormat::Png)),
+            ("", b"", None),
+        ] {
+            let (sample, _) = read(vec![
+                ("image_format", Cell::from(said)),
+                ("image", Cell::Bytes(Bytes::from_static(bytes))),
+            ]);
+            assert_eq!(sample.image.map(|image| image.format), format, "{said}");
+        }
+    }
+
+    #[test]
     fn what_can_be_no_key_has_the_nearest() {
+        let (sample, stats) = read(vec![("key", Cell::from("__a__/1"))]);
+        assert_eq!((sample.key.as_str(), stats.renamed), ("%5f_a__/1", 1));
         let (sample, stats) = read(vec![("key", Cell::from("http://a/b.jpg"))]);
         assert!(sample.key.as_str().starts_with("http:%2f%2fa%2fb%2ejpg~"));
         assert_eq!(stats.renamed, 1);

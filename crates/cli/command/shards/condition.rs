@@ -30,7 +30,7 @@ pub(super) struct ScoresArgs {
 #[derive(Debug, Args)]
 pub(super) struct WhereArgs {
     /// Only the samples for which this condition holds; `shards filter --help` says how it is written
-    #[arg(long = "where", value_name = "CONDITION")]
+    #[arg(long = "where", value_name = "CONDITION", allow_hyphen_values = true)]
     condition: Option<String>,
 
     #[command(flatten)]

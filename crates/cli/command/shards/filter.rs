@@ -28,7 +28,7 @@ pub(crate) struct FilterArgs {
     shards: ShardsArgs,
 
     /// The condition on the samples that stay
-    #[arg(long = "where", value_name = "CONDITION")]
+    #[arg(long = "where", value_name = "CONDITION", allow_hyphen_values = true)]
     condition: String,
 
     #[command(flatten)]

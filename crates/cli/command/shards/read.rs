@@ -21,6 +21,9 @@ use crate::output::{Bar, print_either};
 /// Bytes that are handed to the pipe at a time.
 const PIECE: usize = 1 << 16;
 
+/// Most ranks that a cursor may be of.
+const MOST_RANKS: u64 = 1 << 16;
+
 /// Arguments of `sightline shards read`.
 #[derive(Debug, Args)]
 pub(crate) struct ReadArgs {
@@ -181,6 +184,13 @@ pub(super) fn run(args: &ReadArgs) -> Result<Exit, Failure> {
         .zip(&lens)
         .map(|((name, _), len)| (name.as_str(), *len))
         .collect();
+    let samples: u64 = lens.iter().sum();
+    // Behind an epoch that was padded it stands as far beyond the end as samples came twice.
+    let is_padding = |cursor: &Cursor| cursor.sample.saturating_sub(samples) < MOST_RANKS;
+    let given = given.map(|cursor| match is_padding(&cursor) {
+        true => cursor.within(samples),
+        false => cursor,
+    });
     let cursor = given.unwrap_or_else(|| {
         let spec = OrderSpec {
             seed: Seed(args.seed),
@@ -192,7 +202,6 @@ pub(super) fn run(args: &ReadArgs) -> Result<Exit, Failure> {
     });
     cursor.check(&named).map_err(|error| failed(error.into()))?;
     if args.plan {
-        let samples: u64 = lens.iter().sum();
         let order = cursor.order(&named);
         let each = share.samples_of_rank(samples, cursor.sample, remainder);
         let left = samples - cursor.sample;

@@ -15,7 +15,7 @@ pub(super) enum Cell<'a> {
     /// Came of a value of another kind than was needed.
     Other,
     Bool(bool),
-    Int(i64),
+    Int(i128),
     Float(f64),
     Text(Cow<'a, str>),
     List(&'a [Value]),
@@ -74,7 +74,7 @@ impl<'a> Cell<'a> {
         match value {
             Value::Null => Self::Null,
             Value::Bool(value) => Self::Bool(*value),
-            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            Value::Number(number) => match (number.as_i128(), number.as_f64()) {
                 (Some(value), _) => Self::Int(value),
                 (None, Some(value)) => Self::Float(value),
                 (None, None) => Self::Other,
@@ -128,6 +128,8 @@ fn decided_by<'a>(decisive: bool, cells: impl Iterator<Item = Cell<'a>>) -> Cell
 fn compare<'b>(comparison: Comparison, a: &Cell<'_>, b: &Cell<'_>) -> Cell<'b> {
     let ordering = match (a, b) {
         (Cell::Int(a), Cell::Int(b)) => Some(a.cmp(b)),
+        (Cell::Int(a), Cell::Float(b)) => whole_and_float(*a, *b),
+        (Cell::Float(a), Cell::Int(b)) => whole_and_float(*b, *a).map(Ordering::reverse),
         (Cell::Text(a), Cell::Text(b)) => Some(a.cmp(b)),
         (Cell::Bool(a), Cell::Bool(b)) => Some(a.cmp(b)),
         _ => match (a.number(), b.number()) {
@@ -146,6 +148,21 @@ fn compare<'b>(comparison: Comparison, a: &Cell<'_>, b: &Cell<'_>) -> Cell<'b> {
         Comparison::Greater => ordering == Ordering::Greater,
         Comparison::GreaterOrEqual => ordering != Ordering::Less,
     })
+}
+
+/// Compares without rounding the whole number to a float.
+fn whole_and_float(whole: i128, float: f64) -> Option<Ordering> {
+    if float.is_nan() {
+        return None;
+    }
+    // Beyond what whole numbers reach the conversion gives the last one, which is on the right side.
+    let below = float.floor();
+    let order = whole.cmp(&(below as i128));
+    Some(order.then(if float > below {
+        Ordering::Less
+    } else {
+        Ordering::Equal
+    }))
 }
 
 fn arithmetic<'b>(operator: Operator, a: &Cell<'_>, b: &Cell<'_>) -> Cell<'b> {
@@ -210,9 +227,9 @@ fn of_one(function: Function, cell: Cell<'_>) -> Cell<'_> {
             None => Cell::Float((value as f64).abs()),
         },
         (Function::Abs, Cell::Float(value)) => Cell::Float(value.abs()),
-        (Function::Len, Cell::Text(text)) => Cell::Int(text.chars().count() as i64),
-        (Function::Len, Cell::List(items)) => Cell::Int(items.len() as i64),
-        (Function::Words, Cell::Text(text)) => Cell::Int(text.split_whitespace().count() as i64),
+        (Function::Len, Cell::Text(text)) => Cell::Int(text.chars().count() as i128),
+        (Function::Len, Cell::List(items)) => Cell::Int(items.len() as i128),
+        (Function::Words, Cell::Text(text)) => Cell::Int(text.split_whitespace().count() as i128),
         (Function::Lower, Cell::Text(text)) => Cell::Text(text.to_lowercase().into()),
         (Function::Upper, Cell::Text(text)) => Cell::Text(text.to_uppercase().into()),
         (_, cell) => cell.missing(),
@@ -247,7 +264,7 @@ mod tests {
         let row = json!({
             "width": 300, "height": 200, "score": 0.3, "caption": "Ein Fuß im Schnee", "none": null,
             "size": "512", "nsfw": false, "tags": ["a", "cat"], "exif": {"Model": "X-100", "n": {"x": 1}},
-            "big": 9_007_199_254_740_993_i64, "odd name": 7,
+            "big": 9_007_199_254_740_993_i64, "odd name": 7, "hash": u64::MAX,
         });
         let condition = Expression::parse(condition).unwrap_or_else(|e| panic!("{e}"));
         condition.truth(&|column| row.get(column).cloned())
@@ -266,8 +283,21 @@ mod tests {
                 true,
             ),
             ("7 / 2 = 3.5 and 2 - 3 - 4 = -5", true),
-            ("9223372036854775807 + 1 > 9223372036854775807", false),
+            ("9223372036854775807 + 1 > 9223372036854775807", true),
             ("big = 9007199254740993 and big != 9007199254740992", true),
+            (
+                "big != 9007199254740992.0 and big > 9007199254740992.0",
+                true,
+            ),
+            (
+                "9007199254740994.0 > big and big < 1e300 and big > -1e300",
+                true,
+            ),
+            ("3 > 2.5 and 2 < 2.5 and 2.5 >= 2 and -3 < -2.5", true),
+            (
+                "hash = 18446744073709551615 and hash > 18446744073709551614",
+                true,
+            ),
             (
                 "width between 300 and 400 and height not between 1 and 199",
                 true,

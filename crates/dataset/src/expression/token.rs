@@ -19,7 +19,7 @@ pub(super) enum What {
     /// A column's name between backticks.
     Quoted(String),
     Text(String),
-    Int(i64),
+    Int(i128),
     Float(f64),
     /// An operator, a bracket or a comma.
     Sign(&'static str),

@@ -65,7 +65,7 @@ pub(super) enum Node {
 pub(super) enum Constant {
     Null,
     Bool(bool),
-    Int(i64),
+    Int(i128),
     Float(f64),
     Text(String),
 }

@@ -36,7 +36,7 @@ pub(super) struct LocalStaging {
 impl LocalStaging {
     /// Begins the folder `target`, or goes on where the same job ended. One that is there and not empty is only replaced by `force`.
     pub(super) fn begin(target: &Path, force: bool, job: Job) -> Result<(Self, Job)> {
-        let target = std::path::absolute(target).map_err(failed("find", target))?;
+        let target = resolved(target)?;
         let name = target.file_name().ok_or_else(|| Error::Io {
             action: "create",
             name: target.display().to_string(),
@@ -146,6 +146,14 @@ impl Drop for LocalStaging {
             let _ = fs::remove_dir_all(&self.partial);
         }
     }
+}
+
+/// The place of `target`; where it is a link, that to which it leads.
+fn resolved(target: &Path) -> Result<PathBuf> {
+    if target.is_symlink() && target.exists() {
+        return target.canonicalize().map_err(failed("find", target));
+    }
+    std::path::absolute(target).map_err(failed("find", target))
 }
 
 /// Whether nothing would be lost in the place of `target`.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 use sightline_core::image_spec::{Filter, Size};
-use sightline_core::{ImageFormat, Sample};
+use sightline_core::{ImageFormat, Sample, SampleKey};
 use sightline_imaging::resize::{PassOrder, resize_pillow};
 use sightline_imaging::{
     DecodeOptions, EncodeSpec, Limits, Pixels, Scale, decode_rgb, encode, image_format,
@@ -184,7 +184,7 @@ fn search(view: &View, query: &Query<'_>) -> Answer {
 
 fn find(view: &View, query: &Query<'_>) -> Answer {
     let key = query.text("key").unwrap_or_default();
-    match view.index.find(&key) {
+    match view.index.find(SampleKey::nearest(&key).as_str()) {
         Some(row) => Answer::json(&json!({"shard": row.shard, "row": row.row})),
         None if view.index.progress().is_done => Answer::text(404, "no sample has this key"),
         None => Answer::text(404, "no sample that was read so far has this key"),

@@ -345,6 +345,7 @@ impl FileMembers {
                 hasher.update(b"\n");
                 self.sha256 = Some(listed.sha256);
                 Ok(Some(Entry {
+                    dots: 0,
                     name: listed.member,
                     len: listed.len_bytes,
                     offset,
@@ -394,6 +395,7 @@ impl Members for FileMembers {
         let entry = match &mut self.list {
             List::Lines { .. } => self.next_listed()?,
             List::Names(names) => names.next().map(|name| Entry {
+                dots: 0,
                 name,
                 len: 0,
                 offset: 0,

@@ -317,7 +317,7 @@ fn parse_leaves(index: &Value) -> Result<Vec<Leaf>, Problem> {
     let serializers = serializers.ok_or(Problem::Head {
         what: "no texts in `config.data_format`",
     })?;
-    let names = dictionary(&config["data_spec"]).filter(|names| names.len() == serializers.len());
+    let names = names_of(&config["data_spec"]).filter(|names| names.len() == serializers.len());
     Ok(serializers
         .iter()
         .enumerate()
@@ -328,19 +328,45 @@ fn parse_leaves(index: &Value) -> Result<Vec<Leaf>, Problem> {
         .collect())
 }
 
-/// The keys of a tree that is one dictionary of leaves.
-fn dictionary(spec: &Value) -> Option<Vec<String>> {
+/// The names of the leaves of a tree, in their order: `caption`, and of what lies deeper `exif.model` and `tags.0`.
+fn names_of(spec: &Value) -> Option<Vec<String>> {
     let spec: Value = serde_json::from_str(spec.as_str()?).ok()?;
-    let root = spec.get(1)?;
-    if !root["type"].as_str()?.ends_with("dict") {
+    let mut names = Vec::new();
+    add_names(spec.get(1)?, "", &mut names)?;
+    Some(names)
+}
+
+/// Adds the names of the leaves below `node`, which is called `name`.
+fn add_names(node: &Value, name: &str, names: &mut Vec<String>) -> Option<()> {
+    let Some(kind) = node["type"].as_str() else {
+        names.push(name.to_owned());
+        return Some(());
+    };
+    let children = node["children_spec"].as_array()?;
+    let keys: Vec<String> = if kind.ends_with("dict") || kind.ends_with("Dict") {
+        // Names may be numbers, and those of a `defaultdict` lie behind what makes its values.
+        let context: Value = serde_json::from_str(node["context"].as_str()?).ok()?;
+        let keys = context.as_array()?;
+        let keys = match keys.last() {
+            Some(Value::Array(keys)) if kind.ends_with("defaultdict") => keys,
+            _ => keys,
+        };
+        let text = |key: &Value| key.as_str().map_or_else(|| key.to_string(), str::to_owned);
+        keys.iter().map(text).collect()
+    } else {
+        (0..children.len()).map(|at| at.to_string()).collect()
+    };
+    if keys.len() != children.len() {
         return None;
     }
-    let is_flat = root["children_spec"]
-        .as_array()?
-        .iter()
-        .all(|child| child["type"].is_null());
-    let keys: Vec<String> = serde_json::from_str(root["context"].as_str()?).ok()?;
-    is_flat.then_some(keys)
+    for (key, child) in keys.iter().zip(children) {
+        let name = match name {
+            "" => key.clone(),
+            name => format!("{name}.{key}"),
+        };
+        add_names(child, &name, names)?;
+    }
+    Some(())
 }
 
 impl Leaf {
@@ -389,5 +415,20 @@ mod tests {
             .map(|(name, serializer)| Leaf::new(name, serializer))
             .collect();
         assert_eq!(leaves, ours);
+    }
+
+    #[test]
+    fn leaves_of_trees_are_called_by_their_path() {
+        // What litData 0.2.76 writes for {"key": …, "exif": {"m": …}, "tags": […, …]}, its keys sorted.
+        let leaf = r#"{"type": null, "context": null, "children_spec": []}"#;
+        let spec = format!(
+            r#"[1, {{"type": "builtins.dict", "context": "[\"exif\", \"key\", \"tags\"]", "children_spec": [
+                {{"type": "builtins.dict", "context": "[\"m\"]", "children_spec": [{leaf}]}}, {leaf},
+                {{"type": "builtins.list", "context": "null", "children_spec": [{leaf}, {leaf}]}}]}}]"#
+        );
+        let config = json!({ "data_format": ["int", "str", "str", "int"], "data_spec": spec });
+        let leaves = parse_leaves(&json!({ "config": config })).unwrap();
+        let names: Vec<&str> = leaves.iter().map(|leaf| &leaf.name[..]).collect();
+        assert_eq!(names, ["exif.m", "key", "tags.0", "tags.1"]);
     }
 }

@@ -55,6 +55,15 @@ pub trait ShardFormat: Debug + Send + Sync {
         id: ShardId,
     ) -> Result<Box<dyn ShardWriter + 'a>>;
 
+    /// The format with what the first shard of a dataset, `first`, settles for the others; `None` where that is nothing.
+    fn after(
+        &self,
+        _source: &dyn ObjectSource,
+        _first: &str,
+    ) -> Result<Option<Box<dyn ShardFormat>>> {
+        Ok(None)
+    }
+
     /// Opens the shard in the object called `name`.
     fn open(&self, source: &dyn ObjectSource, name: &str) -> Result<Box<dyn ShardReader>>;
 

@@ -11,13 +11,16 @@
 //! | `json` | string | all metadata as JSON, where the columns do not give them back exactly, else null |
 //!
 //! Which fields have columns, and of what type, is settled by the first row group: those whose values are all
-//! of one type. A later row that does not fit them has its metadata in `json`. The file's metadata say under
+//! of one type. A later row that does not fit them has its metadata in `json`. The first shard of a dataset settles it for all
+//! ([`ShardFormat::after`]): `datasets` loads no shards together whose columns differ. The file's metadata say under
 //! `huggingface` that `image` is an image. Images are not compressed again; the rest is, by Snappy. A row group
 //! has at most 1,000 rows and about 32 MiB.
 //!
 //! Tables of others are read as the table in `row.rs` says: a struct of `bytes` and `path` is an image, as is a
 //! binary column `image`, `jpg` and so on. The footer stands at the end of a file, so that of a file that was
 //! cut nothing can be read. Errors give the number of the row and the offset of its row group.
+
+use std::sync::Arc;
 
 use sightline_core::{ObjectSink, ObjectSource, ShardId};
 
@@ -49,7 +52,17 @@ impl ShardFormat for Parquet {
         sink: &'a mut dyn ObjectSink,
         id: ShardId,
     ) -> Result<Box<dyn ShardWriter + 'a>> {
-        Ok(Box::new(write::Writer::create(sink, &self.file_name(id))?))
+        let name = self.file_name(id);
+        Ok(Box::new(write::Writer::create(sink, &name, None)?))
+    }
+
+    fn after(
+        &self,
+        source: &dyn ObjectSource,
+        first: &str,
+    ) -> Result<Option<Box<dyn ShardFormat>>> {
+        let columns = read::columns(source, first)?.into();
+        Ok(Some(Box::new(Alike { columns })))
     }
 
     fn open(&self, source: &dyn ObjectSource, name: &str) -> Result<Box<dyn ShardReader>> {
@@ -62,5 +75,110 @@ impl ShardFormat for Parquet {
 
     fn count(&self, source: &dyn ObjectSource, name: &str) -> Result<u64> {
         read::count(source, name)
+    }
+}
+
+/// The format with columns for these fields.
+#[derive(Debug)]
+struct Alike {
+    columns: Arc<[Column]>,
+}
+
+impl ShardFormat for Alike {
+    fn name(&self) -> &'static str {
+        Parquet.name()
+    }
+
+    fn extension(&self) -> &'static str {
+        Parquet.extension()
+    }
+
+    fn file_name(&self, id: ShardId) -> String {
+        Parquet.file_name(id)
+    }
+
+    fn create<'a>(
+        &self,
+        sink: &'a mut dyn ObjectSink,
+        id: ShardId,
+    ) -> Result<Box<dyn ShardWriter + 'a>> {
+        let columns = Some(Arc::clone(&self.columns));
+        let name = self.file_name(id);
+        Ok(Box::new(write::Writer::create(sink, &name, columns)?))
+    }
+
+    fn open(&self, source: &dyn ObjectSource, name: &str) -> Result<Box<dyn ShardReader>> {
+        Parquet.open(source, name)
+    }
+
+    fn count(&self, source: &dyn ObjectSource, name: &str) -> Result<u64> {
+        Parquet.count(source, name)
+    }
+}
+
+/// A field of the metadata that has a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Column {
+    name: String,
+    kind: Kind,
+}
+
+/// The type of a field's column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Integer,
+    Float,
+    Bool,
+    Text,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use sightline_core::io::Memory;
+    use sightline_core::{Sample, SampleKey};
+
+    use super::*;
+
+    #[test]
+    fn the_first_shard_settles_the_columns_of_all() {
+        let mut shards = Memory::default();
+        let sample = |key: &str, meta: serde_json::Value| Sample {
+            key: SampleKey::new(key).unwrap(),
+            image: None,
+            captions: vec!["x".to_owned()],
+            meta: meta.as_object().unwrap().clone(),
+        };
+        let all = [
+            sample("0", json!({"n": 1, "s": "a", "f": 0.5, "b": true})),
+            sample("1", json!({"n": 0.5, "lang": "de"})),
+            sample("2", json!({"n": 3, "s": "a", "f": 0.5, "b": false})),
+        ];
+        let mut format: Box<dyn ShardFormat> = Box::new(Parquet);
+        for (id, sample) in (0..).zip(&all) {
+            let mut writer = format.create(&mut shards, ShardId(id)).unwrap();
+            writer.write(sample).unwrap();
+            writer.finish().unwrap();
+            if id == 0 {
+                format = Parquet.after(&shards, "00000.parquet").unwrap().unwrap();
+            }
+        }
+        // One without samples has them too.
+        let writer = format.create(&mut shards, ShardId(3)).unwrap();
+        writer.finish().unwrap();
+        let columns = |id: u64| read::columns(&shards, &Parquet.file_name(ShardId(id))).unwrap();
+        let names: Vec<String> = columns(0)
+            .iter()
+            .map(|column| column.name.clone())
+            .collect();
+        assert_eq!(names, ["n", "s", "f", "b"]);
+        for (id, sample) in (0..).zip(&all) {
+            assert_eq!(columns(id), columns(0));
+            let mut reader = format
+                .open(&shards, &format.file_name(ShardId(id)))
+                .unwrap();
+            assert_eq!(reader.next_sample().unwrap().as_ref(), Some(sample));
+        }
+        assert_eq!(columns(3), columns(0));
     }
 }

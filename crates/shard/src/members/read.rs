@@ -191,6 +191,10 @@ impl<M: Members> MemberReader<M> {
         let mut meta = parts.meta.unwrap_or_default();
         let mut captions: Vec<String> = parts.text.into_iter().collect();
         if let Some(several) = meta.get(CAPTIONS).and_then(captions_in) {
+            // That of `KEY.txt` is one of them, or has no place.
+            if captions.iter().any(|text| !several.contains(text)) {
+                self.stats.pass_over("txt");
+            }
             captions = several;
             meta.shift_remove(CAPTIONS);
         }

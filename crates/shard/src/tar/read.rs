@@ -53,12 +53,10 @@ impl TarReader {
         }
         let name = String::from_utf8(name)
             .map_err(|_| self.input.damaged(first, None, Problem::NameEncoding))?;
-        let mut plain = name.as_str();
-        while let Some(rest) = plain.strip_prefix("./") {
-            plain = rest;
-        }
+        let plain = name.trim_start_matches("./");
         let entry = Entry {
             name: plain.to_owned(),
+            dots: (name.len() - plain.len()) / 2,
             len: match header.kind {
                 Kind::Bare => 0,
                 _ => extended.len.unwrap_or(header.len),

@@ -61,8 +61,11 @@ impl Backend for Local {
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
                 continue;
             };
-            // Removed since it was listed, or a folder.
             let Ok(meta) = fs::metadata(entry.path()) else {
+                // A link to nothing is told when it is opened; what else is not there was removed since it was listed.
+                if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                    entries.push(Entry { name, len_bytes: 0 });
+                }
                 continue;
             };
             if meta.is_file() {

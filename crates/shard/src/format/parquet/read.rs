@@ -1,11 +1,15 @@
 //! Rows to samples.
 
 use bytes::Bytes;
+use parquet::basic::Type as Physical;
+use parquet::file::reader::FileReader as _;
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
+use parquet::schema::types::TypePtr;
 use serde_json::Value;
 use sightline_core::{ObjectSource, Sample};
 
+use super::{Column, Kind};
 use crate::engine::{File, Group, guarded, value};
 use crate::format::ShardReader;
 use crate::input;
@@ -91,6 +95,31 @@ impl ShardReader for Reader {
     fn stats(&self) -> &ReaderStats {
         &self.stats
     }
+}
+
+/// The columns of a shard that hold fields of the metadata.
+pub(super) fn columns(source: &dyn ObjectSource, name: &str) -> Result<Vec<Column>> {
+    let file = open_file(source, name)?;
+    let schema = file.metadata().file_metadata().schema();
+    let fields = schema.get_fields().iter();
+    let column = |field: &TypePtr| {
+        let name = field.name();
+        if !field.is_primitive() || row::is_special(name) {
+            return None;
+        }
+        let kind = match field.get_physical_type() {
+            Physical::INT64 => Kind::Integer,
+            Physical::DOUBLE => Kind::Float,
+            Physical::BOOLEAN => Kind::Bool,
+            Physical::BYTE_ARRAY => Kind::Text,
+            _ => return None,
+        };
+        Some(Column {
+            name: name.to_owned(),
+            kind,
+        })
+    };
+    Ok(fields.filter_map(column).collect())
 }
 
 /// The rows that the footer of `name` says.

@@ -13,6 +13,7 @@ use parquet::schema::types::{ColumnPath, Type, TypePtr};
 use serde_json::{Value, json};
 use sightline_core::{Metadata, ObjectSink, Sample};
 
+use super::{Column, Kind};
 use crate::format::{ShardSummary, ShardWriter};
 use crate::members::{self, CAPTIONS};
 use crate::output::{Digesting, Ledger};
@@ -34,33 +35,22 @@ pub(super) struct Writer<'a> {
     len_bytes: usize,
 }
 
-/// The columns are known when the first row group is written.
+/// The columns are known when the first row group is written, if none are given.
 enum State<'a> {
-    Begun(Digesting<'a>),
-    Open(Box<SerializedFileWriter<Digesting<'a>>>, Vec<Field>),
+    Begun(Digesting<'a>, Option<Arc<[Column]>>),
+    Open(Box<SerializedFileWriter<Digesting<'a>>>, Arc<[Column]>),
     Failed,
 }
 
-/// A field of the metadata that has a column.
-#[derive(Debug)]
-struct Field {
-    name: String,
-    kind: Kind,
-}
-
-/// The type of a field's column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Integer,
-    Float,
-    Bool,
-    Text,
-}
-
 impl<'a> Writer<'a> {
-    pub(super) fn create(sink: &'a mut dyn ObjectSink, name: &str) -> Result<Self> {
+    /// With `columns`, or those that fit the first rows.
+    pub(super) fn create(
+        sink: &'a mut dyn ObjectSink,
+        name: &str,
+        columns: Option<Arc<[Column]>>,
+    ) -> Result<Self> {
         Ok(Self {
-            state: State::Begun(Digesting::create(sink, name)?),
+            state: State::Begun(Digesting::create(sink, name)?, columns),
             ledger: Ledger::new(name),
             rows: Vec::new(),
             len_bytes: 0,
@@ -72,8 +62,8 @@ impl<'a> Writer<'a> {
         let rows = mem::take(&mut self.rows);
         self.len_bytes = 0;
         let (mut writer, fields) = match mem::replace(&mut self.state, State::Failed) {
-            State::Begun(out) => {
-                let fields = fields(&rows);
+            State::Begun(out, columns) => {
+                let fields = columns.unwrap_or_else(|| fields(&rows).into());
                 let opened = open(out, &fields);
                 (Box::new(self.ledger.wrote(opened.map_err(io))?), fields)
             }
@@ -137,7 +127,7 @@ fn io(error: ParquetError) -> std::io::Error {
 }
 
 /// The fields of `rows` that have a column, in the order in which they first occur.
-fn fields(rows: &[Sample]) -> Vec<Field> {
+fn fields(rows: &[Sample]) -> Vec<Column> {
     let mut found: Vec<(&str, Option<Kind>, bool)> = Vec::new();
     for (name, value) in rows.iter().flat_map(|row| &row.meta) {
         let kind = Kind::of(value);
@@ -155,7 +145,7 @@ fn fields(rows: &[Sample]) -> Vec<Field> {
     found
         .into_iter()
         .filter(|(name, _, is_mixed)| !is_mixed && !is_special(name))
-        .map(|(name, kind, _)| Field {
+        .map(|(name, kind, _)| Column {
             name: name.to_owned(),
             kind: kind.unwrap_or(Kind::Text),
         })
@@ -194,7 +184,7 @@ impl Kind {
 }
 
 /// Whether the columns give `meta` back: the same names in the same order, each value null or of its type.
-fn fits(fields: &[Field], meta: &Metadata) -> bool {
+fn fits(fields: &[Column], meta: &Metadata) -> bool {
     fields.len() == meta.len()
         && fields.iter().zip(meta).all(|(field, (name, value))| {
             field.name == *name && (value.is_null() || Kind::of(value) == Some(field.kind))
@@ -203,7 +193,7 @@ fn fits(fields: &[Field], meta: &Metadata) -> bool {
 
 fn open<'a>(
     out: Digesting<'a>,
-    fields: &[Field],
+    fields: &[Column],
 ) -> ParquetResult<SerializedFileWriter<Digesting<'a>>> {
     let image = ColumnPath::from(vec![IMAGE.to_owned(), "bytes".to_owned()]);
     let json = ColumnPath::from(JSON);
@@ -227,7 +217,7 @@ fn open<'a>(
 }
 
 /// What `datasets` calls the columns.
-fn features(fields: &[Field]) -> Value {
+fn features(fields: &[Column]) -> Value {
     let value = |dtype: &str| json!({"dtype": dtype, "_type": "Value"});
     let mut features = json!({
         KEY: value("string"),
@@ -241,7 +231,7 @@ fn features(fields: &[Field]) -> Value {
     json!({"info": {"features": features}})
 }
 
-fn schema(fields: &[Field]) -> ParquetResult<TypePtr> {
+fn schema(fields: &[Column]) -> ParquetResult<TypePtr> {
     let column = |name: &str, kind: Kind| leaf(name, kind.physical(), kind == Kind::Text);
     let image = group(
         IMAGE,
@@ -296,7 +286,7 @@ fn group(
 
 fn write_group(
     writer: &mut SerializedFileWriter<Digesting<'_>>,
-    fields: &[Field],
+    fields: &[Column],
     rows: &[Sample],
 ) -> ParquetResult<()> {
     let mut group = writer.next_row_group()?;

@@ -49,7 +49,7 @@ pub fn layout(source: &dyn ObjectSource, name: &str) -> Result<Layout> {
     layout.end = walk(input, |member| {
         if member.is_first {
             layout.samples.push(PlacedSample {
-                key: member.key.to_owned(),
+                key: "./".repeat(member.entry.dots) + member.key,
                 offset: member.entry.offset,
                 parts: Vec::new(),
             });
