@@ -241,6 +241,29 @@ def datasets_reads(bench):
     return f"datasets {datasets.__version__}"
 
 
+def datasets_reads_different_metadata(bench):
+    """Shards whose metadata have other fields, or values of other types, and one without samples, are one dataset."""
+    import datasets
+
+    folder = bench.folder / "different"
+    folder.mkdir()
+    metas = [{"n": 1, "lang": "de"}, {"n": 0.5, "width": 3}, {"lang": "en", "n": 2}]
+    for number, meta in enumerate(metas):
+        with tarfile.open(folder / f"{number:05d}.tar", "w") as tar:
+            data = json.dumps(meta).encode()
+            member = tarfile.TarInfo(f"{number}.json")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    tarfile.open(folder / "00003.tar", "w").close()
+    out = bench.folder / "different-parquet"
+    bench.run("shards", "convert", folder, "--to", "parquet", "--out", out)
+    files = [str(path) for path in sorted(out.glob("*.parquet"))]
+    dataset = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(bench.folder / "hf-different"))
+    found = [json.loads(s["json"]) if s["json"] else {"n": s["n"], "lang": s["lang"]} for s in dataset]
+    assert found == metas and len(files) == 4, (found, files)
+    return f"{len(files)} shards"
+
+
 def pyarrow_reads(bench):
     import pyarrow
     import pyarrow.parquet
@@ -415,6 +438,25 @@ def litdata_wrote(bench, compression=None):
     for sample, (_, _, _, meta) in zip(found, bench.samples):
         assert sample[3] == {"width": meta["width"], "score": meta["score"], "flag": True}, sample[3]
     return f"litdata {litdata.__version__}"
+
+
+def tree(number):
+    from litdata.types import Jpeg
+
+    image = Jpeg(bytes=b"\xff\xd8\xff")
+    return {"key": f"s{number}", "caption": f"c{number}", "exif": {"model": "X", "n": [number, 2]}, "image": image}
+
+
+def litdata_wrote_trees(bench):
+    import litdata
+
+    folder = bench.folder / "theirs-litdata-trees"
+    litdata.optimize(fn=tree, inputs=list(range(4)), output_dir=str(folder), chunk_bytes="10MB", num_workers=1)
+    lines = bench.run("shards", "read", folder, "--to", "jsonl", "--no-shuffle", "--lanes", 1).splitlines()
+    found = [json.loads(line) for line in lines]
+    expected = [(f"s{i}", [f"c{i}"], {"exif.model": "X", "exif.n": [i, 2]}) for i in range(4)]
+    assert [(s["key"], s["captions"], s["meta"]) for s in found] == expected, found
+    return "dictionaries in dictionaries"
 
 
 def litdata_wrote_zstd(bench):
@@ -596,6 +638,7 @@ CHECKS = {
     "litdata reads ours": litdata_reads,
     "litdata reads ours (zstd)": litdata_reads_zstd,
     "datasets reads ours": datasets_reads,
+    "datasets reads ours, of different metadata": datasets_reads_different_metadata,
     "pyarrow reads ours": pyarrow_reads,
     "tfrecord and crc32c read ours": tfrecord_reads,
     "files are ours": files_reads,
@@ -605,6 +648,7 @@ CHECKS = {
     "we read streaming's (zstd)": streaming_wrote_zstd,
     "we read litdata's": litdata_wrote,
     "we read litdata's (zstd)": litdata_wrote_zstd,
+    "we read litdata's trees": litdata_wrote_trees,
     "we read datasets'": datasets_wrote,
     "we read pyarrow's": pyarrow_wrote,
     "we read tfrecord's": tfrecord_wrote,

@@ -1,6 +1,6 @@
 //! Names of samples and shards.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -92,12 +92,14 @@ impl SampleKey {
                 || matches!(c, '\\' | '%')
                 || (c == '/' && !is_path)
                 || (c == '.' && at >= base));
-            let next = if is_kept {
-                c.to_string()
+            let mut next = String::new();
+            if is_kept {
+                next.push(c);
             } else {
-                let bytes = c.encode_utf8(&mut [0; 4]).bytes().collect::<Vec<u8>>();
-                bytes.iter().map(|byte| format!("%{byte:02x}")).collect()
-            };
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    let _ = write!(next, "%{byte:02x}");
+                }
+            }
             if key.len() + next.len() > most {
                 break;
             }

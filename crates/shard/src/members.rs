@@ -129,10 +129,12 @@ pub(crate) fn reserved(sample: &Sample, shard: &str, field: &'static str) -> Err
 /// Metadata from the text of a JSON object, as Python may have written it.
 pub(crate) fn parse_metadata(text: &str) -> Result<Metadata, Problem> {
     let parsed =
-        serde_json::from_str(text).or_else(|error| match python_json::without_non_finite(text) {
-            Some(text) => serde_json::from_str(&text),
-            None => Err(error),
-        });
+        serde_json::from_str(text).or_else(
+            |error| match python_json::without_what_only_python_reads(text) {
+                Some(text) => serde_json::from_str(&text),
+                None => Err(error),
+            },
+        );
     match parsed {
         Ok(Value::Object(meta)) => Ok(meta),
         Ok(_) => Err(Problem::NotAnObject),

@@ -236,15 +236,18 @@ impl PackedReader {
         let mut rest = [0; 8];
         match self.input.fill_or_end(&mut rest)? {
             0 => Ok(()),
-            8 if &rest[..6] == b"ARROW1" => {
-                let what = "a chunk whose samples are Arrow batches (litData 0.2.70 and later, rows of plain values)";
-                Err(self
-                    .input
-                    .damaged(offset, None, Problem::Unsupported { what }))
-            }
-            _ => Err(self.input.damaged(offset, None, Problem::DataAfterEnd)),
+            n => Err(self.input.damaged(offset, None, after_end(&rest[..n]))),
         }
     }
+}
+
+/// What is wrong where `rest` stands behind the last item.
+fn after_end(rest: &[u8]) -> Problem {
+    if rest.starts_with(b"ARROW1") {
+        let what = "a chunk whose samples are Arrow batches (litData 0.2.70 and later, rows of plain values)";
+        return Problem::Unsupported { what };
+    }
+    Problem::DataAfterEnd
 }
 
 /// What the items of a shard are.
@@ -279,21 +282,22 @@ pub(crate) fn open_at(
     items: impl Items,
 ) -> Result<Option<Box<dyn SampleAt>>> {
     let PackedReader { input, offsets, .. } = reader;
+    let failed = |source| Error::Io {
+        action: "read",
+        shard: name.to_owned(),
+        source,
+    };
     if input.compression() != Compression::None {
         return Ok(None);
     }
     let object = input::object(source, name)?;
-    let len = object.len().map_err(|source| Error::Io {
-        action: "read",
-        shard: name.to_owned(),
-        source,
-    })?;
+    let len = object.len().map_err(failed)?;
     let end = u64::from(offsets.last().copied().unwrap_or_default());
     if len != end {
         let problem = if len < end {
             Problem::Truncated
         } else {
-            Problem::DataAfterEnd
+            after_end(&object.read_at(end..len.min(end + 8)).map_err(failed)?)
         };
         return Err(input.damaged(len.min(end), None, problem));
     }

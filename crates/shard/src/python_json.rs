@@ -155,9 +155,16 @@ fn write_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Puts `null` for `NaN`, `Infinity` and `-Infinity` outside strings: Python writes these for floats
-/// that JSON cannot hold. `None` when there are none.
-pub(crate) fn without_non_finite(text: &str) -> Option<String> {
+/// The unit of UTF-16 that `text` begins with: `\ud83d`.
+fn escaped_unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    u16::from_str_radix(digits, 16).ok().filter(|_| is_hex)
+}
+
+/// Puts `null` for `NaN`, `Infinity` and `-Infinity` outside strings, and U+FFFD for halves of surrogate pairs in them: Python
+/// writes these for floats that JSON, and for texts that Unicode cannot hold. `None` when there are none.
+pub(crate) fn without_what_only_python_reads(text: &str) -> Option<String> {
     const NAMES: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -173,7 +180,20 @@ pub(crate) fn without_non_finite(text: &str) -> Option<String> {
         let mut len = letter.len_utf8();
         match letter {
             '"' => in_string = !in_string,
-            '\\' => len += rest[1..].chars().next().map_or(0, char::len_utf8),
+            '\\' => match escaped_unit(rest) {
+                Some(0xd800..=0xdbff)
+                    if matches!(escaped_unit(&rest[6..]), Some(0xdc00..=0xdfff)) =>
+                {
+                    len = 12;
+                }
+                Some(0xd800..=0xdfff) => {
+                    out.push_str("\\ufffd");
+                    rest = &rest[6..];
+                    found = true;
+                    continue;
+                }
+                _ => len += rest[1..].chars().next().map_or(0, char::len_utf8),
+            },
             _ => {}
         }
         out.push_str(&rest[..len]);
@@ -236,10 +256,28 @@ mod tests {
     fn numbers_that_json_cannot_hold_become_null() {
         let text = r#"{"a": NaN, "b": [-Infinity, Infinity], "c": "NaN \" Infinity \\", "d": 1}"#;
         let expected = r#"{"a": null, "b": [null, null], "c": "NaN \" Infinity \\", "d": 1}"#;
-        assert_eq!(without_non_finite(text).unwrap(), expected);
-        assert_eq!(without_non_finite(expected), None);
+        assert_eq!(without_what_only_python_reads(text).unwrap(), expected);
+        assert_eq!(without_what_only_python_reads(expected), None);
         for text in ["", "\\", "\"\\", "\"é\\é", "N", "Na"] {
-            assert_eq!(without_non_finite(text), None, "{text}");
+            assert_eq!(without_what_only_python_reads(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn halves_of_surrogate_pairs_are_replaced_and_pairs_are_not() {
+        for (text, expected) in [
+            (r#""\ud83d\ude00""#, None),
+            (r#""a\ud83d""#, Some(r#""a\ufffd""#)),
+            (
+                r#""\ud83d\ud83d\ude00\ude00é""#,
+                Some(r#""\ufffd\ud83d\ude00\ufffdé""#),
+            ),
+            (r#""\\ud83d""#, None),
+            (r#""\ud8""#, None),
+            (r#""\ud8é""#, None),
+        ] {
+            let found = without_what_only_python_reads(text);
+            assert_eq!(found.as_deref(), expected, "{text}");
         }
     }
 }

@@ -187,9 +187,12 @@ pub(super) fn run(args: &ReadArgs) -> Result<Exit, Failure> {
     let samples: u64 = lens.iter().sum();
     // Behind an epoch that was padded it stands as far beyond the end as samples came twice.
     let is_padding = |cursor: &Cursor| cursor.sample.saturating_sub(samples) < MOST_RANKS;
-    let given = given.map(|cursor| match is_padding(&cursor) {
-        true => cursor.within(samples),
-        false => cursor,
+    let given = given.map(|cursor| {
+        if is_padding(&cursor) {
+            cursor.within(samples)
+        } else {
+            cursor
+        }
     });
     let cursor = given.unwrap_or_else(|| {
         let spec = OrderSpec {

@@ -388,6 +388,10 @@ impl Leaf {
             ("jpeg", _) => Cell::Image(bytes, None),
             ("image", _) => Cell::Image(bytes, Some(format!(".{argument}"))),
             ("str" | "text", _) => Cell::Value(Value::String(members::text(bytes.to_vec())?)),
+            ("json", _) => {
+                let text = members::text(bytes.to_vec())?;
+                Cell::Value(serde_json::from_str(&text).map_err(Problem::Json)?)
+            }
             ("bool", &[flag]) => Cell::Value((flag != 0).into()),
             ("int", &[a, b, c, d, e, f, g, h]) => {
                 Cell::Value(i64::from_le_bytes([a, b, c, d, e, f, g, h]).into())
