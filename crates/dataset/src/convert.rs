@@ -91,7 +91,7 @@ pub fn convert(
 
 /// What tells this job from others: all that the bytes of the output depend on.
 fn job(source: &dyn ObjectSource, names: &[NamedShard], spec: &ConvertSpec) -> Job {
-    let to = format!("convert 1 {} {:?}", spec.to.name(), spec.samples_per_shard);
+    let to = format!("convert 2 {} {:?}", spec.to.name(), spec.samples_per_shard);
     let versions = names.iter().map(|shard| version_of(source, shard));
     let parts: Vec<String> = [to].into_iter().chain(versions).collect();
     Job::of(parts.iter().map(String::as_str))

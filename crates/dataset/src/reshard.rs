@@ -311,7 +311,7 @@ pub fn reshard(
 /// What tells this job from others: all that the bytes of the output depend on.
 fn job(source: &dyn ObjectSource, names: &[NamedShard], spec: &ReshardSpec, plan: &Plan) -> Job {
     let mut parts = vec![
-        "reshard 2".to_owned(),
+        "reshard 3".to_owned(),
         spec.to.name().to_owned(),
         format!("{:?} {:?} {:?}", spec.cut, spec.shuffle, plan.written),
     ];
