@@ -444,7 +444,7 @@ def tree(number):
     from litdata.types import Jpeg
 
     image = Jpeg(bytes=b"\xff\xd8\xff")
-    return {"key": f"s{number}", "caption": f"c{number}", "exif": {"model": "X", "n": [number, 2]}, "image": image}
+    return {"key": f"s{number}", "caption": f"c{number}", "exif": {"model": "X", "lens": {"mm": number}}, "image": image}
 
 
 def litdata_wrote_trees(bench):
@@ -454,7 +454,7 @@ def litdata_wrote_trees(bench):
     litdata.optimize(fn=tree, inputs=list(range(4)), output_dir=str(folder), chunk_bytes="10MB", num_workers=1)
     lines = bench.run("shards", "read", folder, "--to", "jsonl", "--no-shuffle", "--lanes", 1).splitlines()
     found = [json.loads(line) for line in lines]
-    expected = [(f"s{i}", [f"c{i}"], {"exif.model": "X", "exif.n": [i, 2]}) for i in range(4)]
+    expected = [(f"s{i}", [f"c{i}"], {"exif.model": "X", "exif.lens.mm": i}) for i in range(4)]
     assert [(s["key"], s["captions"], s["meta"]) for s in found] == expected, found
     return "dictionaries in dictionaries"
 

@@ -10,7 +10,7 @@
 //! Written items are a dictionary of `image` (bytes), `image_format`, `json`, `key` and `txt` (str):
 //! metadata as JSON, and all captions in it under `captions` where there are other than one.
 //!
-//! A chunk with an `index.json` beside it is read by its serializers: text, numbers, bytes and images as
+//! A chunk with an `index.json` beside it is read by its serializers: text, numbers, lists as JSON, bytes and images as
 //! files; other leaves are passed over. One without is taken for one of ours. Chunks whose batches or
 //! samples are compressed one by one, and those that hold Arrow batches, as `litdata` writes rows of plain
 //! values since 0.2.70, are refused.
@@ -388,7 +388,8 @@ impl Leaf {
             ("jpeg", _) => Cell::Image(bytes, None),
             ("image", _) => Cell::Image(bytes, Some(format!(".{argument}"))),
             ("str" | "text", _) => Cell::Value(Value::String(members::text(bytes.to_vec())?)),
-            ("json", _) => {
+            // Lists, since 0.2.70 in a binary form that begins below a space.
+            ("json", &[first, ..]) if first > b' ' => {
                 let text = members::text(bytes.to_vec())?;
                 Cell::Value(serde_json::from_str(&text).map_err(Problem::Json)?)
             }
