@@ -49,7 +49,7 @@ test-peers area="shards" *args: (_peers area)
     cargo test --workspace --no-run
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/check.py "${CARGO_TARGET_DIR:-target}/debug/sightline" {{ args }}
 
-# Everything that CI checks: format, lints, and every test.
+# What CI checks, before `test-peers`: format, lints, and every test.
 test: fmt-check lint metrics-data objects-server cuda-kernels && test-webgpu test-view
     cargo test --workspace --no-fail-fast
 

@@ -6,7 +6,7 @@
 # PROGRAMS is a folder with gpu_bench, device_speed and device_check (`just bench-gpu` builds them; they may be carried to a machine
 # without cargo), PHOTOS one with small/, large/ and odd/ (benchmarks/gpu/photos.sh makes it), FIXTURES `fixtures/models`
 # for check_models.sh, if sightline-cuda lies in PROGRAMS too. Peers run where `python3` has torch and torchvision; where it
-# has not, that is said. Everything ends within nine minutes; a part that runs out of its time is said to be missing.
+# has not, that is said. Everything ends within eight minutes, ten with FIXTURES; a part that runs out of its time is said to be missing.
 set -uo pipefail
 if [ $# -lt 3 ]; then
     sed -n '2,9s/^# \?//p' "$0" >&2

@@ -587,7 +587,7 @@ impl Bench {
         let (took, report) = run(8 * batch);
         let rate = report.images as f64 / took.as_secs_f64();
         // Long enough that how it begins and ends, some tens of milliseconds, counts little.
-        let wanted = Duration::from_millis(1200);
+        let wanted = Duration::from_millis(800);
         let images = ((rate * wanted.as_secs_f64()) as usize).max(8 * batch);
         let mut times = Vec::new();
         let mut last = report;
