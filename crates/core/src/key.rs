@@ -66,8 +66,15 @@ impl SampleKey {
         }
     }
 
+    /// Whether readers of archives pass over `name`, because its first part is `__…__`.
+    pub fn is_hidden(name: &str) -> bool {
+        let first = name.split('/').next().unwrap_or(name);
+        first.len() >= 4 && first.starts_with("__") && first.ends_with("__")
+    }
+
     /// A key for any text, the same wherever it comes from: the text itself where that is a key; else what keys may hold of it,
-    /// and `~` with the first 12 digits of its SHA-256. Bytes of other characters become `%` and two hexadecimal digits.
+    /// and `~` with the first 12 digits of its SHA-256. Bytes of other characters become `%` and two hexadecimal digits. No such key is
+    /// [hidden](Self::is_hidden).
     ///
     /// ```
     /// use sightline_core::SampleKey;
@@ -76,7 +83,8 @@ impl SampleKey {
     /// assert_eq!(SampleKey::nearest("a/dog.jpg").as_str(), "a/dog%2ejpg~53a34e96403a");
     /// ```
     pub fn nearest(text: &str) -> Self {
-        if let Ok(key) = Self::new(text) {
+        let is_hidden = Self::is_hidden(text);
+        if !is_hidden && let Ok(key) = Self::new(text) {
             return key;
         }
         let is_path = text.split('/').all(|part| !matches!(part, "" | "." | ".."));
@@ -90,6 +98,7 @@ impl SampleKey {
         for (at, c) in text.char_indices() {
             let is_kept = !(c.is_control()
                 || matches!(c, '\\' | '%')
+                || (at == 0 && is_hidden)
                 || (c == '/' && !is_path)
                 || (c == '.' && at >= base));
             let mut next = String::new();
@@ -179,15 +188,18 @@ mod tests {
             "été.x",
             &long,
             &folders,
+            "__a__/1",
         ];
         let keys: Vec<SampleKey> = texts.iter().map(|text| SampleKey::nearest(text)).collect();
         for (at, key) in keys.iter().enumerate() {
             assert_eq!(SampleKey::new(key.as_str()).as_ref(), Ok(key));
             assert!(!keys[..at].contains(key), "{key}");
+            assert!(!SampleKey::is_hidden(key.as_str()), "{key}");
         }
         assert_eq!(keys[0].as_str(), "~e3b0c44298fc");
         assert!(keys[10].as_str().starts_with("http:%2f%2fa%2fb%2ejpg~"));
         assert!(keys[12].as_str().starts_with("a.b/c%2ed"));
+        assert!(keys[14].as_str().starts_with("%5f_a__/1~"));
     }
 
     #[test]

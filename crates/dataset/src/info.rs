@@ -160,7 +160,12 @@ impl Counts {
 
     fn merge(&mut self, other: &Self) {
         self.samples += other.samples;
-        self.passed_over.add(&other.passed_over);
+        let passed_over = &other.passed_over;
+        self.passed_over.outside_samples += passed_over.outside_samples;
+        self.passed_over.renamed += passed_over.renamed;
+        for (extension, n) in &passed_over.members {
+            add_field(&mut self.passed_over.members, extension, *n);
+        }
         self.image_bytes.merge(&other.image_bytes);
         self.width.merge(&other.width);
         self.height.merge(&other.height);

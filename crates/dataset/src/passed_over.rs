@@ -17,21 +17,6 @@ pub struct PassedOver {
     pub renamed: u64,
 }
 
-impl PassedOver {
-    /// Adds what another shard holds.
-    pub(crate) fn add(&mut self, other: &Self) {
-        let stats = |passed: Self| ReaderStats {
-            passed_over: passed.members,
-            outside_samples: passed.outside_samples,
-            renamed: passed.renamed,
-            ..ReaderStats::default()
-        };
-        let mut all = stats(std::mem::take(self));
-        all.add(&stats(other.clone()));
-        *self = all.into();
-    }
-}
-
 impl From<ReaderStats> for PassedOver {
     fn from(stats: ReaderStats) -> Self {
         Self {

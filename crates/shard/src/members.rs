@@ -60,7 +60,7 @@ pub(crate) fn of_sample(
     limits: &Limits,
 ) -> Result<Vec<(String, Bytes)>> {
     let key = &sample.key;
-    if is_hidden(key.as_str()) {
+    if SampleKey::is_hidden(key.as_str()) {
         return Err(Error::HiddenKey {
             shard: shard.to_owned(),
             key: key.clone(),
@@ -173,18 +173,12 @@ fn leads_out(path: &str) -> bool {
 /// Cuts a member's name into key and extension; `None` for names that belong to no sample.
 pub(crate) fn split_name(name: &str) -> Option<(&str, &str)> {
     let is_comment = !name.contains('/') && name.starts_with("__") && name.ends_with("__");
-    if is_comment || is_hidden(name) {
+    if is_comment || SampleKey::is_hidden(name) {
         return None;
     }
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = base + name[base..].find('.')?;
     (dot > base).then(|| (&name[..dot], &name[dot + 1..]))
-}
-
-/// Whether readers pass over `name` because its first part is `__…__`.
-pub(crate) fn is_hidden(name: &str) -> bool {
-    let first = name.split('/').next().unwrap_or(name);
-    first.len() >= 4 && first.starts_with("__") && first.ends_with("__")
 }
 
 /// The captions that the metadata field `captions` holds, if it does.

@@ -120,12 +120,7 @@ pub(crate) fn to_sample(
     } = found;
     let key = key.filter(|key| !key.is_empty());
     let name = key.unwrap_or_else(|| origin.key());
-    let key = if members::is_hidden(&name) {
-        // Readers of archives would pass over it.
-        SampleKey::nearest(&format!("%5f{}", &name[1..]))
-    } else {
-        SampleKey::nearest(&name)
-    };
+    let key = SampleKey::nearest(&name);
     stats.renamed += u64::from(key.as_str() != name);
     let image = image.and_then(|(name, bytes, path)| {
         let format = image_format(&name, &bytes, path.as_deref(), format.as_deref());
@@ -139,24 +134,22 @@ pub(crate) fn to_sample(
     });
     let mut meta = Metadata::new();
     let mut captions = captions;
+    let has_text = text.as_ref().is_some_and(|text| !text.is_empty());
     if let Some(json) = json {
         meta = json;
         rest.retain(|name, value| !value.is_null() && !meta.contains_key(name));
         if captions.is_none()
             && let Some(listed) = meta.get(CAPTIONS).and_then(texts)
-            && !(listed.is_empty() && text.as_ref().is_some_and(|text| !text.is_empty()))
+            && !(listed.is_empty() && has_text)
         {
             meta.shift_remove(CAPTIONS);
             captions = Some(listed);
         }
     }
     // An empty list beside a text is none.
-    if captions.as_ref().is_some_and(Vec::is_empty) && text.as_ref().is_some_and(|t| !t.is_empty())
-    {
-        captions = None;
-    }
+    let captions = captions.filter(|listed| !(listed.is_empty() && has_text));
     if let (Some(listed), Some(text)) = (&captions, &text)
-        && !text.is_empty()
+        && has_text
         && !listed.contains(text)
     {
         stats.pass_over(TEXT);
@@ -501,7 +494,8 @@ mod tests {
     #[test]
     fn what_can_be_no_key_has_the_nearest() {
         let (sample, stats) = read(vec![("key", Cell::from("__a__/1"))]);
-        assert_eq!((sample.key.as_str(), stats.renamed), ("%5f_a__/1", 1));
+        assert_eq!(sample.key, SampleKey::nearest("__a__/1"));
+        assert_eq!(stats.renamed, 1);
         let (sample, stats) = read(vec![("key", Cell::from("http://a/b.jpg"))]);
         assert!(sample.key.as_str().starts_with("http:%2f%2fa%2fb%2ejpg~"));
         assert_eq!(stats.renamed, 1);
