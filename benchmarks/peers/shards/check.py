@@ -421,23 +421,34 @@ def streaming_wrote_zstd(bench):
     return streaming_wrote(bench, "zstd:7")
 
 
-def litdata_wrote(bench, compression=None):
+def litdata_wrote(bench, name="plain", plain_rows=False, **options):
+    """`plain_rows`: without media types, which litData stores as Arrow batches."""
     import litdata
     from litdata.streaming.cache import Cache
     from litdata.types import Jpeg
 
-    folder = bench.folder / f"theirs-litdata-{compression}"
-    level = {"compression_level": "chunk"} if compression else {}
-    cache = Cache(str(folder), chunk_bytes=1 << 16, compression=compression, **level)
+    folder = bench.folder / f"theirs-litdata-{name}"
+    cache = Cache(str(folder), chunk_bytes=1 << 16, **options)
     for i, (key, image, caption, meta) in enumerate(bench.samples):
-        cache[i] = {"key": key, "image": Jpeg(bytes=image), "caption": caption, "width": meta["width"], "score": meta["score"], "flag": True}
+        image = image if plain_rows else Jpeg(bytes=image)
+        cache[i] = {
+            "key": key, "image": image, "caption": caption, "width": meta["width"], "score": meta["score"], "flag": True, "tags": meta["tags"],
+        }
     cache.done()
     cache.merge()
+    chunks = sorted(folder.glob("*.bin"))
+    assert chunks, folder
+    for chunk in chunks:
+        data = chunk.read_bytes()
+        form = "arrow" if data.endswith(b"LDARW01\0") else "batches" if data.startswith(b"LDFZ") else "items"
+        expected = "arrow" if plain_rows else "batches" if name == "batches" else "items"
+        assert form == expected, (chunk, form, expected)
     found = bench.back(folder)
     bench.same("litdata", found, (0, 1, 2))
     for sample, (_, _, _, meta) in zip(found, bench.samples):
-        assert sample[3] == {"width": meta["width"], "score": meta["score"], "flag": True}, sample[3]
-    return f"litdata {litdata.__version__}"
+        expected = {"width": meta["width"], "score": meta["score"], "flag": True, "tags": meta["tags"]}
+        assert sample[3] == expected, sample[3]
+    return f"litdata {litdata.__version__}, {len(chunks)} chunks"
 
 
 def tree(number):
@@ -460,7 +471,41 @@ def litdata_wrote_trees(bench):
 
 
 def litdata_wrote_zstd(bench):
-    return litdata_wrote(bench, "zstd")
+    return litdata_wrote(bench, "zstd", compression="zstd", compression_level="chunk")
+
+
+def litdata_wrote_batches(bench):
+    return litdata_wrote(bench, "batches", compression="zstd", compression_batch_size=7)
+
+
+def litdata_wrote_compressed_items(bench):
+    return litdata_wrote(bench, "items", compression="zstd", compression_level="sample")
+
+
+def litdata_wrote_rows(bench):
+    return litdata_wrote(bench, "rows", plain_rows=True)
+
+
+def litdata_wrote_compressed_rows(bench):
+    """Images make it leave the batches as they are, so these are rows of text."""
+    import litdata
+    from litdata.streaming.cache import Cache
+
+    folder = bench.folder / "theirs-litdata-rows-zstd"
+    cache = Cache(str(folder), chunk_bytes=1 << 20, compression="zstd")
+    rows = [{"key": f"s{i}", "caption": "the same words " * (i % 50), "list": [{"n": i, "x": 0.5}] * (i % 3)} for i in range(600)]
+    for i, row in enumerate(rows):
+        cache[i] = row
+    cache.done()
+    cache.merge()
+    config = json.loads((folder / "index.json").read_text())["config"]
+    assert config["ipc_compression"] == "zstd", config
+    lines = bench.run("shards", "read", folder, "--to", "jsonl", "--no-shuffle", "--lanes", 1).splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [s["key"] for s in found] == [row["key"] for row in rows]
+    assert [s["captions"] for s in found] == [[row["caption"]] for row in rows]
+    assert [s["meta"] for s in found] == [{"list": row["list"]} for row in rows]
+    return f"litdata {litdata.__version__}, {len(rows)} rows"
 
 
 def datasets_wrote(bench):
@@ -521,6 +566,32 @@ def pyarrow_wrote(bench):
         for sample, (_, _, _, meta) in zip(found, bench.samples):
             assert sample[3] == {"url": meta["url"], "width": meta["width"], "error_message": None}, sample[3]
     return ", ".join(variants)
+
+
+def pyarrow_wrote_times(bench):
+    """Points in time are texts with the digits of their unit, and the zone where they have one."""
+    import datetime
+
+    import pyarrow
+    import pyarrow.parquet
+
+    folder = bench.folder / "theirs-pyarrow-times"
+    folder.mkdir()
+    time = datetime.datetime(2026, 11, 27, 8, 30, 5, 125_000)
+    columns = {"key": ["a"], "caption": ["c"]}
+    expected = {}
+    for unit, digits in (("ms", 3), ("us", 6), ("ns", 9)):
+        for zone, suffix in ((None, ""), ("UTC", "+00:00")):
+            name = f"{unit}-{zone}"
+            columns[name] = pyarrow.array([time], pyarrow.timestamp(unit, zone))
+            expected[name] = "2026-11-27 08:30:05." + "125".ljust(digits, "0") + suffix
+    columns["list"] = pyarrow.array([[time]], pyarrow.list_(pyarrow.timestamp("ns")))
+    expected["list"] = [expected["ns-None"]]
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "00000.parquet")
+    line = bench.run("shards", "read", folder, "--to", "jsonl", "--no-shuffle", "--lanes", 1)
+    meta = json.loads(line)["meta"]
+    assert meta == expected, meta
+    return ", ".join(expected)
 
 
 def tfrecord_wrote(bench):
@@ -648,9 +719,14 @@ CHECKS = {
     "we read streaming's (zstd)": streaming_wrote_zstd,
     "we read litdata's": litdata_wrote,
     "we read litdata's (zstd)": litdata_wrote_zstd,
+    "we read litdata's (batches)": litdata_wrote_batches,
+    "we read litdata's (compressed items)": litdata_wrote_compressed_items,
+    "we read litdata's (Arrow)": litdata_wrote_rows,
+    "we read litdata's (Arrow, zstd)": litdata_wrote_compressed_rows,
     "we read litdata's trees": litdata_wrote_trees,
     "we read datasets'": datasets_wrote,
     "we read pyarrow's": pyarrow_wrote,
+    "we read pyarrow's times": pyarrow_wrote_times,
     "we read tfrecord's": tfrecord_wrote,
     "we read img2dataset's files": files_wrote,
     **training.CHECKS,

@@ -96,7 +96,9 @@ pub(crate) fn dataset(error: &sightline_dataset::Error) -> Exit {
         | Error::OtherCount { .. }
         | Error::Space { .. } => Exit::Environment,
         Error::Shard(
-            sightline_shard::Error::Damaged { .. } | sightline_shard::Error::DuplicateKey { .. },
+            sightline_shard::Error::Damaged { .. }
+            | sightline_shard::Error::DuplicateKey { .. }
+            | sightline_shard::Error::FileAndFolder { .. },
         )
         | Error::DuplicateKey { .. } => Exit::No,
         _ => Exit::Usage,

@@ -60,8 +60,13 @@ pub enum Kind {
     },
     /// Days.
     Date,
-    /// Points in time, in a unit.
-    Datetime(Unit),
+    /// Points in time.
+    Datetime {
+        /// What they count.
+        unit: Unit,
+        /// Whether they are of UTC, rather than of a place that is not said.
+        is_utc: bool,
+    },
     /// Lists of something.
     List(Box<Kind>),
     /// Named values, in their order.
@@ -92,9 +97,11 @@ impl fmt::Display for Kind {
             }
             Self::Float { bits } => write!(f, "f{bits}"),
             Self::Date => f.write_str("date"),
-            Self::Datetime(Unit::Millis) => f.write_str("datetime[ms]"),
-            Self::Datetime(Unit::Micros) => f.write_str("datetime[μs]"),
-            Self::Datetime(Unit::Nanos) => f.write_str("datetime[ns]"),
+            Self::Datetime { unit, .. } => f.write_str(match unit {
+                Unit::Millis => "datetime[ms]",
+                Unit::Micros => "datetime[μs]",
+                Unit::Nanos => "datetime[ns]",
+            }),
             Self::List(kind) => write!(f, "list[{kind}]"),
             Self::Struct(fields) => write!(f, "struct[{}]", fields.len()),
             Self::Other(name) => f.write_str(name),
@@ -131,10 +138,9 @@ impl Table {
         &self,
         name: &str,
     ) -> Result<impl Iterator<Item = Result<Option<Value>, Problem>>, Problem> {
-        let mut rows = match self.field(name) {
-            Some(field) => Some(self.rows_of(field)?),
-            None => None,
-        };
+        let field = self.field(name);
+        let kind = field.map_or(Kind::Null, |field| kind(field));
+        let mut rows = field.map(|field| self.rows_of(field)).transpose()?;
         Ok(iter::from_fn(move || {
             let next = guarded(|| rows.as_mut().and_then(Iterator::next).transpose());
             let row = match next {
@@ -145,7 +151,7 @@ impl Table {
                 }
             };
             let field = row.into_columns().pop();
-            Some(Ok(field.and_then(|(_, field)| cell(field))))
+            Some(Ok(field.and_then(|(_, field)| cell(field, &kind))))
         }))
     }
 
@@ -168,18 +174,18 @@ impl Table {
     }
 }
 
-fn cell(field: Field) -> Option<Value> {
+fn cell(field: Field, kind: &Kind) -> Option<Value> {
     match field {
         Field::Bytes(bytes) => {
             let text = std::str::from_utf8(bytes.data()).ok()?;
             Some(text.into())
         }
-        field => value(field),
+        field => value(field, kind),
     }
 }
 
 /// What `field` holds, with what its repetition adds.
-fn kind(field: &Type) -> Kind {
+pub(crate) fn kind(field: &Type) -> Kind {
     let info = field.get_basic_info();
     if info.has_repetition() && info.repetition() == Repetition::REPEATED {
         return Kind::List(Box::new(kind_of_one(field)));
@@ -221,6 +227,12 @@ fn kind_of_one(field: &Type) -> Kind {
 fn primitive(field: &Type) -> Kind {
     let info = field.get_basic_info();
     let int = |bits, is_signed| Kind::Int { bits, is_signed };
+    // Files of before there was a word for it mean UTC.
+    let is_utc = match info.logical_type_ref() {
+        Some(LogicalType::Timestamp(time)) => time.is_adjusted_to_u_t_c,
+        _ => true,
+    };
+    let datetime = |unit| Kind::Datetime { unit, is_utc };
     // Names are those that data frames use.
     let name = match (info.logical_type_ref(), info.converted_type()) {
         (Some(LogicalType::Unknown), _) => return Kind::Null,
@@ -235,16 +247,16 @@ fn primitive(field: &Type) -> Kind {
         (_, ConvertedType::DATE) => return Kind::Date,
         (Some(LogicalType::Time(_)), _)
         | (_, ConvertedType::TIME_MILLIS | ConvertedType::TIME_MICROS) => "time",
-        (_, ConvertedType::TIMESTAMP_MILLIS) => return Kind::Datetime(Unit::Millis),
-        (_, ConvertedType::TIMESTAMP_MICROS) => return Kind::Datetime(Unit::Micros),
+        (_, ConvertedType::TIMESTAMP_MILLIS) => return datetime(Unit::Millis),
+        (_, ConvertedType::TIMESTAMP_MICROS) => return datetime(Unit::Micros),
         (_, ConvertedType::DECIMAL) => "decimal",
-        (Some(LogicalType::Timestamp(_)), _) => return Kind::Datetime(Unit::Nanos),
+        (Some(LogicalType::Timestamp(_)), _) => return datetime(Unit::Nanos),
         _ => match field.get_physical_type() {
             Physical::BOOLEAN => return Kind::Bool,
             Physical::INT32 => return int(32, true),
             Physical::INT64 => return int(64, true),
             // The reader rounds them.
-            Physical::INT96 => return Kind::Datetime(Unit::Millis),
+            Physical::INT96 => return datetime(Unit::Millis),
             Physical::FLOAT => return Kind::Float { bits: 32 },
             Physical::DOUBLE => return Kind::Float { bits: 64 },
             Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => "binary",

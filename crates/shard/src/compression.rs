@@ -10,7 +10,7 @@ use sightline_core::ReadAt;
 use sightline_core::io::Sequential;
 
 /// Largest window that a zstd stream may ask for: 128 MiB, what its own tools accept unasked.
-const MAX_WINDOW_LOG: u32 = 27;
+pub(crate) const MAX_WINDOW_LOG: u32 = 27;
 
 /// Bytes that are decompressed at a time where nobody wants them.
 const PIECE: usize = 1 << 16;

@@ -40,6 +40,18 @@ pub enum Error {
         /// The key.
         key: SampleKey,
     },
+    /// A sample whose file would be a folder of another one's, or the other way round.
+    #[error(
+        "the new shard `{shard}`: `{path}` would be a file of one sample and a folder of another, with the sample `{key}`"
+    )]
+    FileAndFolder {
+        /// The shard's name.
+        shard: String,
+        /// The second of the samples.
+        key: SampleKey,
+        /// The path, in the shard's folder.
+        path: String,
+    },
     /// A key that readers would take for a comment and pass over.
     #[error("shard `{shard}`: readers pass over keys that begin with `__…__`, as `{key}` does")]
     HiddenKey {
@@ -233,6 +245,9 @@ pub enum Problem {
     /// A Parquet file that cannot be read.
     #[error("the Parquet file cannot be read here: {0}")]
     Parquet(parquet::errors::ParquetError),
+    /// Arrow batches that cannot be read.
+    #[error("the Arrow batches cannot be read here: {0}")]
+    Arrow(arrow_schema::ArrowError),
     /// Metadata that are JSON, but not an object.
     #[error("the metadata are JSON, but not an object")]
     NotAnObject,
@@ -289,7 +304,8 @@ impl Hint for Error {
                     | Problem::MemberLength { .. }
                     | Problem::MemberDigest
                     | Problem::MissingMember
-                    | Problem::Parquet(_),
+                    | Problem::Parquet(_)
+                    | Problem::Arrow(_),
                 ..
             } => "Copy or fetch the shard again.",
             Self::NoSample { .. } => {
@@ -298,6 +314,9 @@ impl Hint for Error {
             Self::ShardTooLarge { .. } => "Put fewer samples into a shard.",
             Self::DuplicateKey { .. } => {
                 "Keys must be unique within a dataset: `sightline shards verify` lists all that come again."
+            }
+            Self::FileAndFolder { .. } => {
+                "Only plain files need keys that are paths of one tree: rename one of the samples, or choose another format."
             }
             Self::ReservedField { .. } => "Rename that column.",
             _ => return Vec::new(),

@@ -29,6 +29,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod caught;
 pub mod columns;
 mod compression;
 pub mod conformance;

@@ -144,9 +144,14 @@ pub(crate) fn parse_metadata(text: &str) -> Result<Metadata, Problem> {
 
 /// Text that must be UTF-8.
 pub(crate) fn text(bytes: Vec<u8>) -> Result<String, Problem> {
-    String::from_utf8(bytes).map_err(|e| Problem::Text {
-        valid_up_to: e.utf8_error().valid_up_to(),
-    })
+    String::from_utf8(bytes).map_err(|e| not_utf8(e.utf8_error()))
+}
+
+/// What is wrong with a text that is not UTF-8.
+pub(crate) fn not_utf8(error: std::str::Utf8Error) -> Problem {
+    Problem::Text {
+        valid_up_to: error.valid_up_to(),
+    }
 }
 
 /// The key of a sample whose members are called `name` with an extension. A name that leads out of its folder is refused; one that is too long, or that

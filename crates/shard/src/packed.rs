@@ -23,7 +23,7 @@ use crate::{Error, Limits, Place, Problem, ReaderStats, Result, ShardSummary};
 const MAX_ITEMS: u64 = 1 << 24;
 
 /// Longest shard before compression. Offsets stand before the items, so that writing holds a whole shard.
-const MAX_LEN_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_LEN_BYTES: u64 = 1 << 30;
 
 /// Holds the items of a shard until it is finished.
 pub(crate) struct PackedWriter<'a> {
@@ -120,6 +120,36 @@ fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     compressor.compress(bytes)
 }
 
+/// Reads where each of `count` items begins, and where the last ends.
+pub(crate) fn offsets(input: &mut Input, count: u32) -> Result<Vec<u32>> {
+    let start = input.position();
+    let count = u64::from(count);
+    if count > MAX_ITEMS {
+        let problem = Problem::Limit {
+            what: "the number of samples",
+            value: count,
+            limit: MAX_ITEMS,
+        };
+        return Err(input.damaged(0, None, problem));
+    }
+    let Some(table) = input.next_bytes(4 * (count + 1))? else {
+        return Err(input.damaged(start, None, Problem::Truncated));
+    };
+    let (table, _) = table.as_chunks::<4>();
+    let offsets: Vec<u32> = table
+        .iter()
+        .map(|bytes| u32::from_le_bytes(*bytes))
+        .collect();
+    if let Some(at) = offsets.windows(2).position(|pair| pair[0] > pair[1]) {
+        let problem = Problem::Offset {
+            offset: offsets[at + 1],
+            before: offsets[at],
+        };
+        return Err(input.damaged(start + 4 * (at as u64 + 1), None, problem));
+    }
+    Ok(offsets)
+}
+
 /// Reads the items of a shard in order.
 #[derive(Debug)]
 pub(crate) struct PackedReader {
@@ -135,34 +165,12 @@ impl PackedReader {
         if !input.fill(&mut count)? {
             return Err(input.damaged(0, None, Problem::Truncated));
         }
-        if &count == b"LDFZ" {
-            let what = "a chunk of batches compressed one by one (litData's `compression_level=\"batch\"`)";
-            return Err(input.damaged(0, None, Problem::Unsupported { what }));
-        }
-        let count = u64::from(u32::from_le_bytes(count));
-        if count > MAX_ITEMS {
-            let problem = Problem::Limit {
-                what: "the number of samples",
-                value: count,
-                limit: MAX_ITEMS,
-            };
-            return Err(input.damaged(0, None, problem));
-        }
-        let Some(table) = input.next_bytes(4 * (count + 1))? else {
-            return Err(input.damaged(4, None, Problem::Truncated));
-        };
-        let (table, _) = table.as_chunks::<4>();
-        let offsets: Vec<u32> = table
-            .iter()
-            .map(|bytes| u32::from_le_bytes(*bytes))
-            .collect();
-        if let Some(at) = offsets.windows(2).position(|pair| pair[0] > pair[1]) {
-            let problem = Problem::Offset {
-                offset: offsets[at + 1],
-                before: offsets[at],
-            };
-            return Err(input.damaged(4 + 4 * (at as u64 + 1), None, problem));
-        }
+        Self::of(input, u32::from_le_bytes(count))
+    }
+
+    /// The same of `count` items, where this number has been read.
+    pub(crate) fn of(mut input: Input, count: u32) -> Result<(Self, u64)> {
+        let offsets = offsets(&mut input, count)?;
         let here = input.position() as u32;
         let Some(head_len) = offsets[0].checked_sub(here) else {
             let problem = Problem::Offset {
@@ -236,18 +244,9 @@ impl PackedReader {
         let mut rest = [0; 8];
         match self.input.fill_or_end(&mut rest)? {
             0 => Ok(()),
-            n => Err(self.input.damaged(offset, None, after_end(&rest[..n]))),
+            _ => Err(self.input.damaged(offset, None, Problem::DataAfterEnd)),
         }
     }
-}
-
-/// What is wrong where `rest` stands behind the last item.
-fn after_end(rest: &[u8]) -> Problem {
-    if rest.starts_with(b"ARROW1") {
-        let what = "a chunk whose samples are Arrow batches (litData 0.2.70 and later, rows of plain values)";
-        return Problem::Unsupported { what };
-    }
-    Problem::DataAfterEnd
 }
 
 /// What the items of a shard are.
@@ -297,7 +296,7 @@ pub(crate) fn open_at(
         let problem = if len < end {
             Problem::Truncated
         } else {
-            after_end(&object.read_at(end..len.min(end + 8)).map_err(failed)?)
+            Problem::DataAfterEnd
         };
         return Err(input.damaged(len.min(end), None, problem));
     }
@@ -353,9 +352,14 @@ impl<I: Items> SampleAt for PackedAt<I> {
     }
 }
 
+/// Longest item in bytes.
+pub(crate) fn max_item_len(limits: &Limits) -> u64 {
+    limits.member_len_bytes + 4 * limits.text_len_bytes
+}
+
 /// Refuses items that would take too much memory.
 fn check_item_len(len: u64, limits: &Limits) -> Result<(), Problem> {
-    let limit = limits.member_len_bytes + 4 * limits.text_len_bytes;
+    let limit = max_item_len(limits);
     if len <= limit {
         return Ok(());
     }

@@ -17,7 +17,7 @@
 //! cannot hold (arrays of numbers in binary, pickles) are passed over and counted.
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Number, Value};
 use sightline_core::{EncodedImage, ImageFormat, Metadata, Sample, SampleKey};
 
 use crate::members::{self, CAPTIONS, reserved};
@@ -48,6 +48,23 @@ pub(crate) enum Cell {
     Image(Bytes, Option<String>),
     /// Something that a sample has no place for.
     Other,
+}
+
+impl Cell {
+    /// What the bytes and the path of a file are, as `datasets` stores images.
+    pub(crate) fn file(bytes: Option<Bytes>, path: Option<String>) -> Self {
+        match (bytes, path) {
+            (Some(bytes), path) => Self::Image(bytes, path),
+            (None, None) => Self::Value(Value::Null),
+            // The image is a file elsewhere.
+            (None, Some(_)) => Self::Other,
+        }
+    }
+}
+
+/// A float as JSON, null where it is not finite.
+pub(crate) fn float(float: f64) -> Value {
+    Number::from_f64(float).map_or(Value::Null, Value::Number)
 }
 
 impl From<&str> for Cell {

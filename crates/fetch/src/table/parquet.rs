@@ -171,7 +171,7 @@ fn dtype(kind: &Kind) -> Option<DataType> {
         Kind::Float { bits: 32 } => DataType::Float32,
         Kind::Float { .. } => DataType::Float64,
         Kind::Date => DataType::Date,
-        Kind::Datetime(unit) => DataType::Datetime(time_unit(*unit), None),
+        Kind::Datetime { unit, .. } => DataType::Datetime(time_unit(*unit), None),
         Kind::List(items) => DataType::List(Box::new(dtype(items)?)),
         Kind::Struct(fields) => {
             let fields = fields.iter().map(|(name, kind)| {

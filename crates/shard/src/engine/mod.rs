@@ -17,7 +17,6 @@ mod thrift;
 mod value;
 
 use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -33,6 +32,7 @@ use parquet::schema::types::Type;
 use sightline_core::ReadAt;
 
 use crate::Problem;
+use crate::caught::caught;
 use pages::Pages;
 pub(crate) use value::value;
 
@@ -136,16 +136,9 @@ impl RowGroupReader for RowGroup<'_> {
 
 /// Calls the crate, which gives errors for most damaged files and panics on some.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> ParquetResult<T>) -> Result<T, Problem> {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    match caught(call) {
         Ok(outcome) => outcome.map_err(Problem::Parquet),
-        Err(panic) => {
-            let words = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("it gave up");
-            Err(Problem::Parquet(ParquetError::General(words.to_owned())))
-        }
+        Err(words) => Err(Problem::Parquet(ParquetError::General(words))),
     }
 }
 

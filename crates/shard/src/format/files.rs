@@ -21,13 +21,14 @@
 //! A folder that another program wrote has no list. It is opened by its own name, `00017`: then its files
 //! are read in the order of their keys, and nothing is known about damage.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sightline_core::digest::Hasher;
 use sightline_core::io::Sequential;
-use sightline_core::{Digest, ObjectSink, ObjectSource, Sample, ShardId};
+use sightline_core::{Digest, ObjectSink, ObjectSource, Sample, SampleKey, ShardId};
 
 use super::{ShardFormat, ShardReader, ShardSummary, ShardWriter};
 use crate::members::{self, Entry, MemberReader, Members, split_name};
@@ -111,6 +112,7 @@ impl ShardFormat for Files {
             folder: id.to_string(),
             ledger: Ledger::new(&self.file_name(id)),
             listed: Vec::new(),
+            paths: HashMap::new(),
         }))
     }
 
@@ -126,9 +128,39 @@ struct Writer<'a> {
     folder: String,
     ledger: Ledger,
     listed: Vec<Listed>,
+    /// Paths in the folder that are files, and that are folders.
+    paths: HashMap<String, Kind>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Folder,
 }
 
 impl Writer<'_> {
+    /// Refuses `member` where its path is a folder of other members, or leads through a file.
+    fn place(&mut self, key: &SampleKey, member: &str) -> Result<()> {
+        let folders = member.match_indices('/').map(|(at, _)| &member[..at]);
+        let parts = folders.map(|path| (path, Kind::Folder));
+        for (path, kind) in parts.chain([(member, Kind::File)]) {
+            match self.paths.get(path) {
+                None => {
+                    self.paths.insert(path.to_owned(), kind);
+                }
+                Some(known) if *known == kind => {}
+                Some(_) => {
+                    return Err(Error::FileAndFolder {
+                        shard: self.ledger.shard.clone(),
+                        key: key.clone(),
+                        path: path.to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn write_member(&mut self, name: &str, data: &[u8]) -> Result<()> {
         let path = format!("{}/{name}", self.folder);
         let wrote = self.sink.create(&path).and_then(|mut object| {
@@ -150,6 +182,9 @@ impl ShardWriter for Writer<'_> {
         self.ledger.check()?;
         let members = members::of_sample(sample, &self.ledger.shard, &self.ledger.limits)?;
         self.ledger.admit(&sample.key)?;
+        for (name, _) in &members {
+            self.place(&sample.key, name)?;
+        }
         for (name, data) in &members {
             self.write_member(name, data)?;
         }
@@ -488,6 +523,28 @@ mod tests {
                 Ok(None) => return (samples, Ok(())),
                 Err(e) => return (samples, Err(e)),
             }
+        }
+    }
+
+    #[test]
+    fn a_file_of_one_sample_is_no_folder_of_another() {
+        let sample = |key: &str| Sample {
+            key: SampleKey::new(key).unwrap(),
+            image: None,
+            captions: vec!["a".to_owned()],
+            meta: sightline_core::Metadata::new(),
+        };
+        let orders = [["x", "x.txt/y"], ["x.txt/y", "x"]];
+        for [first, second] in orders {
+            let mut shards = Memory::default();
+            let mut writer = Files.create(&mut shards, ShardId(0)).unwrap();
+            writer.write(&sample(first)).unwrap();
+            writer.write(&sample("x/y")).unwrap();
+            let error = writer.write(&sample(second)).unwrap_err();
+            assert!(
+                matches!(&error, Error::FileAndFolder { key, path, .. } if key.as_str() == second && path == "x.txt"),
+                "{error}"
+            );
         }
     }
 

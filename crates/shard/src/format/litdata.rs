@@ -10,30 +10,34 @@
 //! Written items are a dictionary of `image` (bytes), `image_format`, `json`, `key` and `txt` (str):
 //! metadata as JSON, and all captions in it under `captions` where there are other than one.
 //!
-//! A chunk with an `index.json` beside it is read by its serializers: text, numbers, lists as JSON, bytes and images as
-//! files; other leaves are passed over. One without is taken for one of ours. Chunks whose batches or
-//! samples are compressed one by one, and those that hold Arrow batches, as `litdata` writes rows of plain
-//! values since 0.2.70, are refused.
+//! A chunk with an `index.json` beside it is read by its serializers: text, numbers, lists and dictionaries as JSON
+//! ([`nested`]), bytes and images as files; other leaves are passed over. One without is taken for one of ours.
+//!
+//! Since 0.2.74 `litdata` itself writes other chunks too, which are read and not written: batches of items that are compressed
+//! one by one ([`frames`], what `compression="zstd"` alone means), items that are, and rows of plain values as Arrow
+//! batches ([`arrow`]).
 
-use std::io;
+mod arrow;
+mod frames;
+mod index;
+mod leaf;
+mod nested;
 
-use bytes::Bytes;
-use serde_json::{Number, Value, json};
+use serde_json::{Value, json};
 use sightline_core::{ObjectSink, ObjectSource, Sample, ShardId};
 
 use super::{SampleAt, ShardFormat, ShardReader, ShardSummary, ShardWriter};
 use crate::compression::Compression;
 use crate::input::Input;
-use crate::members;
 use crate::packed::{self, Items, PackedReader, PackedWriter};
 use crate::row::{self, Cell, Fixed, Origin};
-use crate::{Error, Limits, Problem, ReaderStats, Result};
+use crate::{Limits, Problem, ReaderStats, Result};
+use arrow::Batches;
+use frames::Frames;
+use leaf::Leaves;
 
 /// Name of the list of chunks.
 pub const INDEX: &str = "index.json";
-
-/// Longest list of chunks that is read beside a chunk.
-const MAX_INDEX_LEN_BYTES: u64 = 64 << 20;
 
 /// Serializers of the leaves that we write.
 const SERIALIZERS: [&str; 5] = ["bytes", "str", "str", "str", "str"];
@@ -100,12 +104,21 @@ impl ShardFormat for LitData {
     }
 
     fn open_at(&self, source: &dyn ObjectSource, name: &str) -> Result<Option<Box<dyn SampleAt>>> {
-        let reader = Reader::open(source, name, Limits::default())?;
-        packed::open_at(source, name, reader.packed, reader.leaves)
+        let Reader { body, leaves, .. } = Reader::open(source, name, Limits::default())?;
+        match body {
+            Body::Items(packed) => packed::open_at(source, name, packed, leaves),
+            // To find a sample is to decode its batch.
+            Body::Frames(_) | Body::Batches(_) => Ok(None),
+        }
     }
 
     fn count(&self, source: &dyn ObjectSource, name: &str) -> Result<u64> {
-        Ok(size(source, name)?.0)
+        let reader = Reader::open(source, name, Limits::default())?;
+        Ok(match &reader.body {
+            Body::Items(packed) => packed.size().0,
+            Body::Frames(frames) => frames.count(),
+            Body::Batches(batches) => batches.count(),
+        })
     }
 }
 
@@ -132,10 +145,18 @@ pub fn config(compression: Option<&str>) -> Value {
     })
 }
 
-/// How many items the chunk `name` has, and how long it is before compression.
+/// How many items the chunk `name` has, and how long it is before compression. Chunks that we do not write are refused.
 pub fn size(source: &dyn ObjectSource, name: &str) -> Result<(u64, u64)> {
-    let input = Input::open(source, name, Limits::default())?;
-    Ok(PackedReader::new(input)?.0.size())
+    let reader = Reader::open(source, name, Limits::default())?;
+    match &reader.body {
+        Body::Items(packed) => Ok(packed.size()),
+        other => {
+            let what = "a chunk of litData's own batches, whose `index.json` litData writes";
+            Err(other
+                .input()
+                .damaged(0, None, Problem::Unsupported { what }))
+        }
+    }
 }
 
 struct Writer<'a>(PackedWriter<'a>);
@@ -156,7 +177,7 @@ impl ShardWriter for Writer<'_> {
 #[derive(Debug)]
 struct Reader {
     shard: String,
-    packed: PackedReader,
+    body: Body,
     leaves: Leaves,
     stats: ReaderStats,
     is_over: bool,
@@ -164,31 +185,97 @@ struct Reader {
     is_behind: bool,
 }
 
-/// The leaves of every item.
+/// How a chunk holds its items.
 #[derive(Debug)]
-struct Leaves(Vec<Leaf>);
-
-/// A leaf of every item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Leaf {
-    name: String,
-    serializer: String,
+enum Body {
+    /// One after the other.
+    Items(PackedReader),
+    /// In compressed batches.
+    Frames(Frames),
+    /// As rows of Arrow batches.
+    Batches(Batches),
 }
 
-impl Reader {
-    fn open(source: &dyn ObjectSource, name: &str, limits: Limits) -> Result<Self> {
-        let leaves = Leaves(leaves(source, name)?);
-        let input = Input::open(source, name, limits)?;
-        let (packed, head_len) = PackedReader::new(input)?;
+/// An item.
+enum Entry {
+    Item(Vec<u8>),
+    Row(Vec<(String, Cell)>),
+}
+
+impl Body {
+    fn open(mut input: Input) -> Result<Self> {
+        let mut first = [0; 4];
+        if !input.fill(&mut first)? {
+            return Err(input.damaged(0, None, Problem::Truncated));
+        }
+        if first == frames::MAGIC {
+            return Ok(Self::Frames(Frames::new(input)?));
+        }
+        let (packed, head_len) = PackedReader::of(input, u32::from_le_bytes(first))?;
         if head_len > 0 {
             let problem = Problem::Head {
                 what: "bytes between offsets and items, which no chunk has",
             };
             return Err(packed.input.damaged(packed.input.position(), None, problem));
         }
+        let (count, end) = packed.size();
+        // An item of ours has the lengths of its leaves at least.
+        if count > 0 && end == packed.input.position() {
+            return Ok(Self::Batches(Batches::new(packed.input, count)?));
+        }
+        Ok(Self::Items(packed))
+    }
+
+    fn next(&mut self) -> Result<Option<Entry>> {
+        Ok(match self {
+            Self::Items(packed) => packed.next_item()?.map(Entry::Item),
+            Self::Frames(frames) => frames.next_item()?.map(Entry::Item),
+            Self::Batches(batches) => batches.next_row()?.map(Entry::Row),
+        })
+    }
+
+    /// Number of the next item.
+    fn row(&self) -> u64 {
+        match self {
+            Self::Items(packed) => packed.row(),
+            Self::Frames(frames) => frames.row(),
+            Self::Batches(batches) => batches.row(),
+        }
+    }
+
+    /// Offset of the item that was read last, or of its batch.
+    fn offset(&self) -> u64 {
+        match self {
+            Self::Items(packed) => packed.offset(),
+            Self::Frames(frames) => frames.offset(),
+            Self::Batches(batches) => batches.offset(),
+        }
+    }
+
+    fn input(&self) -> &Input {
+        match self {
+            Self::Items(packed) => &packed.input,
+            Self::Frames(frames) => &frames.input,
+            Self::Batches(batches) => &batches.input,
+        }
+    }
+
+    fn input_mut(&mut self) -> &mut Input {
+        match self {
+            Self::Items(packed) => &mut packed.input,
+            Self::Frames(frames) => &mut frames.input,
+            Self::Batches(batches) => &mut batches.input,
+        }
+    }
+}
+
+impl Reader {
+    fn open(source: &dyn ObjectSource, name: &str, limits: Limits) -> Result<Self> {
+        let leaves = index::leaves(source, name)?;
+        let input = Input::open(source, name, limits)?;
         Ok(Self {
             shard: name.to_owned(),
-            packed,
+            body: Body::open(input)?,
             leaves,
             stats: ReaderStats::default(),
             is_over: false,
@@ -199,24 +286,24 @@ impl Reader {
     fn read(&mut self) -> Result<Option<Sample>> {
         let origin = Origin {
             shard: &self.shard,
-            row: self.packed.row(),
+            row: self.body.row(),
         };
-        let Some(item) = self.packed.next_item()? else {
+        let Some(entry) = self.body.next()? else {
             return Ok(None);
         };
         self.is_behind = true;
-        let limits = self.packed.input.limits;
-        let sample = self
-            .leaves
-            .sample(item, origin, &limits, &mut self.stats)
-            .map_err(|problem| {
-                let member = Some(format!("{} {}", Leaves::NAME, origin.row));
-                self.packed
-                    .input
-                    .damaged(self.packed.offset(), member, problem)
-            })?;
+        let limits = self.body.input().limits;
+        let sample = match entry {
+            Entry::Item(item) => self.leaves.sample(item, origin, &limits, &mut self.stats),
+            Entry::Row(cells) => row::to_sample(cells, origin, &limits, &mut self.stats),
+        };
+        let sample = sample.map_err(|problem| {
+            let member = Some(format!("{} {}", Leaves::NAME, origin.row));
+            let offset = self.body.offset();
+            self.body.input().damaged(offset, member, problem)
+        })?;
         self.is_behind = false;
-        self.packed.input.samples += 1;
+        self.body.input_mut().samples += 1;
         Ok(Some(sample))
     }
 }
@@ -239,201 +326,5 @@ impl ShardReader for Reader {
 
     fn stats(&self) -> &ReaderStats {
         &self.stats
-    }
-}
-
-impl Items for Leaves {
-    const NAME: &'static str = "item";
-
-    fn sample(
-        &self,
-        item: Vec<u8>,
-        origin: Origin<'_>,
-        limits: &Limits,
-        stats: &mut ReaderStats,
-    ) -> Result<Sample, Problem> {
-        let Self(leaves) = self;
-        let values = packed::columns(item, &vec![None; leaves.len()])?;
-        let cells = leaves.iter().zip(values);
-        let row: Result<Vec<_>, Problem> = cells
-            .map(|(leaf, value)| Ok((leaf.name.clone(), leaf.cell(value)?)))
-            .collect();
-        row::to_sample(row?, origin, limits, stats)
-    }
-}
-
-/// The leaves that `index.json` beside the chunk `name` describes, or ours when there is none.
-fn leaves(source: &dyn ObjectSource, name: &str) -> Result<Vec<Leaf>> {
-    let index = match name.rfind('/') {
-        Some(slash) => format!("{}/{INDEX}", &name[..slash]),
-        None => INDEX.to_owned(),
-    };
-    let failed = |source| Error::Io {
-        action: "read",
-        shard: index.clone(),
-        source,
-    };
-    let object = match source.object(&index) {
-        Ok(object) => object,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let named = Fixed::NAMES.iter().zip(SERIALIZERS);
-            return Ok(named
-                .map(|(name, serializer)| Leaf::new(name, serializer))
-                .collect());
-        }
-        Err(e) => return Err(failed(e)),
-    };
-    let damaged = |problem| Error::damaged_index(&index, problem);
-    let len = object.len().map_err(failed)?;
-    if len > MAX_INDEX_LEN_BYTES {
-        return Err(damaged(Problem::Limit {
-            what: "its length in bytes",
-            value: len,
-            limit: MAX_INDEX_LEN_BYTES,
-        }));
-    }
-    let bytes = object.read_at(0..len).map_err(failed)?;
-    let json = serde_json::from_slice(&bytes).map_err(|e| damaged(Problem::Json(e)))?;
-    parse_leaves(&json).map_err(damaged)
-}
-
-/// The leaves that the contents of an `index.json` describe.
-fn parse_leaves(index: &Value) -> Result<Vec<Leaf>, Problem> {
-    let config = &index["config"];
-    if !matches!(&config["item_loader"], Value::Null)
-        && config["item_loader"].as_str() != Some("PyTreeLoader")
-    {
-        let what = "a dataset of another item loader than litData's `PyTreeLoader`";
-        return Err(Problem::Unsupported { what });
-    }
-    if config["compression_level"].as_str() == Some("sample") {
-        let what =
-            "chunks of samples compressed one by one (litData's `compression_level=\"sample\"`)";
-        return Err(Problem::Unsupported { what });
-    }
-    let serializers = config["data_format"].as_array();
-    let serializers: Option<Vec<&str>> =
-        serializers.and_then(|list| list.iter().map(Value::as_str).collect());
-    let serializers = serializers.ok_or(Problem::Head {
-        what: "no texts in `config.data_format`",
-    })?;
-    let names = names_of(&config["data_spec"]).filter(|names| names.len() == serializers.len());
-    Ok(serializers
-        .iter()
-        .enumerate()
-        .map(|(at, serializer)| match &names {
-            Some(names) => Leaf::new(&names[at], serializer),
-            None => Leaf::new(&at.to_string(), serializer),
-        })
-        .collect())
-}
-
-/// The names of the leaves of a tree, in their order: `caption`, and of what lies deeper `exif.model` and `tags.0`.
-fn names_of(spec: &Value) -> Option<Vec<String>> {
-    let spec: Value = serde_json::from_str(spec.as_str()?).ok()?;
-    let mut names = Vec::new();
-    add_names(spec.get(1)?, "", &mut names)?;
-    Some(names)
-}
-
-/// Adds the names of the leaves below `node`, which is called `name`.
-fn add_names(node: &Value, name: &str, names: &mut Vec<String>) -> Option<()> {
-    let Some(kind) = node["type"].as_str() else {
-        names.push(name.to_owned());
-        return Some(());
-    };
-    let children = node["children_spec"].as_array()?;
-    let keys: Vec<String> = if kind.ends_with("dict") || kind.ends_with("Dict") {
-        // Names may be numbers, and those of a `defaultdict` lie behind what makes its values.
-        let context: Value = serde_json::from_str(node["context"].as_str()?).ok()?;
-        let keys = context.as_array()?;
-        let keys = match keys.last() {
-            Some(Value::Array(keys)) if kind.ends_with("defaultdict") => keys,
-            _ => keys,
-        };
-        let text = |key: &Value| key.as_str().map_or_else(|| key.to_string(), str::to_owned);
-        keys.iter().map(text).collect()
-    } else {
-        (0..children.len()).map(|at| at.to_string()).collect()
-    };
-    if keys.len() != children.len() {
-        return None;
-    }
-    for (key, child) in keys.iter().zip(children) {
-        let name = match name {
-            "" => key.clone(),
-            name => format!("{name}.{key}"),
-        };
-        add_names(child, &name, names)?;
-    }
-    Some(())
-}
-
-impl Leaf {
-    fn new(name: &str, serializer: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            serializer: serializer.to_owned(),
-        }
-    }
-
-    /// The value that `bytes` are in this leaf.
-    fn cell(&self, bytes: Bytes) -> Result<Cell, Problem> {
-        let (kind, argument) = self
-            .serializer
-            .split_once(':')
-            .unwrap_or((&self.serializer, ""));
-        Ok(match (kind, &bytes[..]) {
-            ("bytes", _) => Cell::Bytes(bytes),
-            ("jpeg", _) => Cell::Image(bytes, None),
-            ("image", _) => Cell::Image(bytes, Some(format!(".{argument}"))),
-            ("str" | "text", _) => Cell::Value(Value::String(members::text(bytes.to_vec())?)),
-            // Lists, since 0.2.70 in a binary form that begins below a space.
-            ("json", &[first, ..]) if first > b' ' => {
-                let text = members::text(bytes.to_vec())?;
-                Cell::Value(serde_json::from_str(&text).map_err(Problem::Json)?)
-            }
-            ("bool", &[flag]) => Cell::Value((flag != 0).into()),
-            ("int", &[a, b, c, d, e, f, g, h]) => {
-                Cell::Value(i64::from_le_bytes([a, b, c, d, e, f, g, h]).into())
-            }
-            ("float", &[a, b, c, d, e, f, g, h]) => {
-                let float = f64::from_le_bytes([a, b, c, d, e, f, g, h]);
-                Cell::Value(Number::from_f64(float).map_or(Value::Null, Value::Number))
-            }
-            ("bool" | "int" | "float", _) => return Err(Problem::Columns),
-            _ => Cell::Other,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_own_index_describes_our_own_leaves() {
-        let leaves = parse_leaves(&json!({ "config": config(None) })).unwrap();
-        let ours: Vec<Leaf> = Fixed::NAMES
-            .iter()
-            .zip(SERIALIZERS)
-            .map(|(name, serializer)| Leaf::new(name, serializer))
-            .collect();
-        assert_eq!(leaves, ours);
-    }
-
-    #[test]
-    fn leaves_of_trees_are_called_by_their_path() {
-        // What litData 0.2.76 writes for {"key": …, "exif": {"m": …}, "tags": […, …]}, its keys sorted.
-        let leaf = r#"{"type": null, "context": null, "children_spec": []}"#;
-        let spec = format!(
-            r#"[1, {{"type": "builtins.dict", "context": "[\"exif\", \"key\", \"tags\"]", "children_spec": [
-                {{"type": "builtins.dict", "context": "[\"m\"]", "children_spec": [{leaf}]}}, {leaf},
-                {{"type": "builtins.list", "context": "null", "children_spec": [{leaf}, {leaf}]}}]}}]"#
-        );
-        let config = json!({ "data_format": ["int", "str", "str", "int"], "data_spec": spec });
-        let leaves = parse_leaves(&json!({ "config": config })).unwrap();
-        let names: Vec<&str> = leaves.iter().map(|leaf| &leaf.name[..]).collect();
-        assert_eq!(names, ["exif.m", "key", "tags.0", "tags.1"]);
     }
 }

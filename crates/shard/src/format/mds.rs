@@ -332,8 +332,7 @@ impl Column {
     /// The value that `bytes` are in this column.
     fn cell(&self, bytes: Bytes) -> Result<Cell, Problem> {
         let integer = |value: i64| Cell::Value(value.into());
-        let float =
-            |value: f64| Cell::Value(Number::from_f64(value).map_or(Value::Null, Value::Number));
+        let float = |value: f64| Cell::Value(row::float(value));
         let text = || members::text(bytes.to_vec());
         Ok(match (self.encoding.as_str(), &bytes[..]) {
             ("bytes", _) => Cell::Bytes(bytes),

@@ -6,10 +6,10 @@ use parquet::file::reader::FileReader as _;
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use parquet::schema::types::TypePtr;
-use serde_json::Value;
 use sightline_core::{ObjectSource, Sample};
 
 use super::{Column, Kind};
+use crate::columns;
 use crate::engine::{File, Group, guarded, value};
 use crate::format::ShardReader;
 use crate::input;
@@ -25,6 +25,8 @@ pub(super) struct Reader {
     limits: Limits,
     rows: RowIter<'static>,
     groups: Vec<Group>,
+    /// What the columns hold.
+    kinds: Vec<columns::Kind>,
     stats: ReaderStats,
     is_over: bool,
     /// Whether what is damaged is a record whose end is known, and was passed.
@@ -35,12 +37,16 @@ impl Reader {
     pub(super) fn open(source: &dyn ObjectSource, name: &str, limits: Limits) -> Result<Self> {
         let file = open_file(source, name)?;
         let groups = file.groups().to_vec();
+        let schema = file.metadata().file_metadata().schema();
+        let kinds = schema.get_fields().iter().map(|field| columns::kind(field));
+        let kinds = kinds.collect();
         let rows = guarded(|| Ok(RowIter::from_file_into(Box::new(file)).with_batch_size(BATCH)));
         Ok(Self {
             shard: name.to_owned(),
             limits,
             rows: rows.map_err(|p| damaged(name, None, 0, 0, p))?,
             groups,
+            kinds,
             stats: ReaderStats::default(),
             is_over: false,
             is_behind: false,
@@ -59,10 +65,8 @@ impl Reader {
                 shard: &self.shard,
                 row: number,
             };
-            let cells = row.into_columns().into_iter().map(|(name, field)| {
-                let cell = cell(field);
-                (name, cell)
-            });
+            let cells = row.into_columns().into_iter().zip(&self.kinds);
+            let cells = cells.map(|((name, field), kind)| (name, cell(field, kind)));
             let sample = row::to_sample(cells.collect(), origin, &self.limits, &mut self.stats)?;
             self.is_behind = false;
             Ok(Some(sample))
@@ -156,11 +160,11 @@ fn damaged(
     }
 }
 
-fn cell(field: Field) -> Cell {
+fn cell(field: Field, kind: &columns::Kind) -> Cell {
     match field {
         Field::Bytes(bytes) => Cell::Bytes(Bytes::copy_from_slice(bytes.data())),
         Field::Group(row) if row.get_column_iter().any(|(name, _)| name == "bytes") => image(row),
-        field => value(field).map_or(Cell::Other, Cell::Value),
+        field => value(field, kind).map_or(Cell::Other, Cell::Value),
     }
 }
 
@@ -174,10 +178,5 @@ fn image(row: Row) -> Cell {
             _ => {}
         }
     }
-    match (bytes, path) {
-        (Some(bytes), path) => Cell::Image(bytes, path),
-        (None, None) => Cell::Value(Value::Null),
-        // The image is a file elsewhere.
-        (None, Some(_)) => Cell::Other,
-    }
+    Cell::file(bytes, path)
 }

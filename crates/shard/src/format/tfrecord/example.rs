@@ -8,12 +8,12 @@
 //! ```
 
 use bytes::Bytes;
-use serde_json::{Number, Value};
+use serde_json::Value;
 use sightline_core::Sample;
 
 use crate::members::{self, CAPTIONS};
 use crate::row::{
-    CAPTION_NAMES, Cell, IMAGE_FORMAT, JSON, KEY, TEXT, image_format, is_special, texts,
+    self, CAPTION_NAMES, Cell, IMAGE_FORMAT, JSON, KEY, TEXT, image_format, is_special, texts,
 };
 use crate::{Limits, Problem, Result, python_json};
 
@@ -290,8 +290,7 @@ fn decode_bytes(name: &str, mut list: Message) -> Result<Cell, Problem> {
 fn decode_floats(mut list: Message) -> Result<Vec<Value>, Problem> {
     let mut floats = Vec::new();
     let mut add = |bytes: [u8; 4]| {
-        let float = f64::from(f32::from_le_bytes(bytes));
-        floats.push(Number::from_f64(float).map_or(Value::Null, Value::Number));
+        floats.push(row::float(f32::from_le_bytes(bytes).into()));
     };
     while let Some(field) = list.next()? {
         match field {
