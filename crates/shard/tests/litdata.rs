@@ -68,7 +68,7 @@ impl Form {
             "width": i as i64 - 5,
             "score": i as f64 / 4.0,
         });
-        let fields = meta.as_object_mut().unwrap();
+        let fields = meta.as_object_mut().expect("this is an object");
         if self.is_arrow() {
             let lens = json!({"mm": i, "sharp": i.is_multiple_of(2)});
             fields.insert("exif".to_owned(), json!({"model": "X", "lens": lens}));

@@ -28,7 +28,8 @@ const FRAME_LEN_BYTES: u64 = 24;
 pub(super) struct Frames {
     pub(super) input: Input,
     offsets: Vec<u32>,
-    frames: std::vec::IntoIter<Frame>,
+    /// The batches behind it.
+    ahead: std::vec::IntoIter<Frame>,
     /// What is left of the batch.
     batch: Bytes,
     /// Number of the item behind the batch.
@@ -70,7 +71,7 @@ impl Frames {
         Ok(Self {
             input,
             offsets,
-            frames: frames.into_iter(),
+            ahead: frames.into_iter(),
             batch: Bytes::new(),
             end: 0,
             offset,
@@ -104,7 +105,7 @@ impl Frames {
     }
 
     fn next_batch(&mut self) -> Result<bool> {
-        let Some(frame) = self.frames.next() else {
+        let Some(frame) = self.ahead.next() else {
             return self.check_end().map(|()| false);
         };
         self.offset = frame.offset;
