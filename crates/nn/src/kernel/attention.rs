@@ -7,7 +7,7 @@
 use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::product::{Aligned, Matrix, Tiles, pack_columns, panel_len, panel_width};
+use super::product::{Aligned, Matrix, Panel, Tiles, pack_columns, panel_len, panel_width};
 use super::{Softmax, TASK_ELEMENTS, sum_products};
 
 /// Queries of a task, at least (if there are as many) and at most.
@@ -181,14 +181,14 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> Block<'_, '_, M> {
             head_dim,
             ..
         } = sizes;
-        let width = panel_width();
+        let (key_width, value_width) = (panel_width(len), panel_width(head_dim));
         let mut out: Vec<&mut [f32]> = self.out.chunks_exact_mut(heads * head_dim).collect();
         let rows = out.len();
         let mut scores = vec![0.0f32; rows * len];
-        let mut query_tiles = Tiles::new(simd, rows, head_dim);
-        let mut share_tiles = Tiles::new(simd, rows, len);
-        let mut key_panel = Aligned::zeros(panel_len(width, head_dim));
-        let mut value_panel = Aligned::zeros(panel_len(width, len));
+        let mut query_tiles = Tiles::new(simd, rows, head_dim, key_width);
+        let mut share_tiles = Tiles::new(simd, rows, len, value_width);
+        let mut key_panel = Aligned::zeros(panel_len(key_width, head_dim));
+        let mut value_panel = Aligned::zeros(panel_len(value_width, len));
         for head in 0..heads {
             let start = head * head_dim;
             let matrix = Matrix {
@@ -199,14 +199,18 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> Block<'_, '_, M> {
             query_tiles.fill(&matrix, of, 0..head_dim);
             let all = keys.of_item(self.item, start);
             let mut score_rows: Vec<&mut [f32]> = scores.chunks_exact_mut(len).collect();
-            for from in (0..len).step_by(width) {
-                let to = (from + width).min(len);
+            for from in (0..len).step_by(key_width) {
+                let to = (from + key_width).min(len);
                 let mut columns = [&[][..]; super::product::WIDEST_PANEL];
                 for (column, i) in columns.iter_mut().zip(from..to) {
                     *column = &all[i * keys.position..][..head_dim];
                 }
                 let panel = key_panel.as_mut_slice();
-                pack_columns(panel, &columns[..to - from], width);
+                pack_columns(panel, &columns[..to - from], key_width);
+                let panel = Panel {
+                    elements: panel,
+                    width: key_width,
+                };
                 query_tiles.multiply(simd, &mut score_rows, from..to, panel, true);
             }
             for (i, row) in scores.chunks_exact_mut(len).enumerate() {
@@ -219,14 +223,18 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> Block<'_, '_, M> {
             };
             share_tiles.fill(&shares, 0..rows, 0..len);
             let all = values.of_item(self.item, start);
-            for from in (0..head_dim).step_by(width) {
-                let to = (from + width).min(head_dim);
+            for from in (0..head_dim).step_by(value_width) {
+                let to = (from + value_width).min(head_dim);
                 let panel = value_panel.as_mut_slice();
-                let rows = panel.chunks_exact_mut(width).take(len);
+                let rows = panel.chunks_exact_mut(value_width).take(len);
                 for (row, value) in rows.zip(all.chunks(values.position)) {
                     row[..to - from].copy_from_slice(&value[from..to]);
                 }
                 let columns = start + from..start + to;
+                let panel = Panel {
+                    elements: panel,
+                    width: value_width,
+                };
                 share_tiles.multiply(simd, &mut out, columns, panel, true);
             }
         }

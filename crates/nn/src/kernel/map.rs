@@ -88,25 +88,51 @@ impl Rows for Windows<'_> {
         let (from, until, column) = sliding.columns(out_column);
         let (from, until) = (from * sliding.channels, until * sliding.channels);
         let line_len = sliding.side * sliding.channels;
-        let (mut at, mut to) = (range.start, to);
-        while !to.is_empty() {
+        let mut done = 0;
+        while done < to.len() {
             // The part of a row of the window that is asked for.
+            let at = range.start + done;
             let (ky, start) = (at / line_len, at % line_len);
-            let len = (line_len - start).min(to.len());
-            let (line, rest) = to.split_at_mut(len);
+            let len = (line_len - start).min(to.len() - done);
             let seen = from.clamp(start, start + len)..until.clamp(start, start + len);
             match sliding.row(out_row, ky) {
                 Some(row) if seen.start < seen.end => {
-                    line[..seen.start - start].fill(0.0);
-                    line[seen.end - start..].fill(0.0);
                     let line_start = (image * sliding.height + row) * sliding.width + column;
                     let x = &self.x[line_start * sliding.channels + seen.start - from..];
-                    line[seen.start - start..seen.end - start].copy_from_slice(&x[..seen.len()]);
+                    let (before, behind) = (seen.start - start, seen.end - start);
+                    if before > 0 {
+                        to[done..done + before].fill(0.0);
+                    }
+                    copy_some(&mut to[done + before..], x, seen.len());
+                    if behind < len {
+                        to[done + behind..done + len].fill(0.0);
+                    }
                 }
-                _ => line.fill(0.0),
+                _ => to[done..done + len].fill(0.0),
             }
-            (at, to) = (at + len, rest);
+            done += len;
         }
+    }
+}
+
+/// Copies `len` elements, and what lies behind them to where something is written next: most pieces are too short for what a
+/// call costs.
+#[inline(always)]
+fn copy_some(to: &mut [f32], from: &[f32], len: usize) {
+    const STEP: usize = 8;
+    let mut done = 0;
+    while done < len {
+        match (
+            to[done..].first_chunk_mut::<STEP>(),
+            from[done..].first_chunk::<STEP>(),
+        ) {
+            (Some(to), Some(from)) => *to = *from,
+            _ => {
+                to[done..len].copy_from_slice(&from[done..len]);
+                return;
+            }
+        }
+        done += STEP;
     }
 }
 

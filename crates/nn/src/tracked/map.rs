@@ -7,12 +7,18 @@ use super::{Behind, tensor, with};
 use crate::activation::Activation;
 use crate::kernel::gradient;
 use crate::kernel::map::{Sliding, Windows, put_back, write_windows};
-use crate::kernel::product::{Finish, Matrix, Packed, multiply};
+use crate::kernel::product::{Finish, Matrix, Packed, multiply, outer};
 use crate::linear::elements;
 use crate::{Precision, Result};
 
 /// Elements that windows see in the images whose gradients are computed together, about: as many as the nearer caches hold.
 const GROUP_ELEMENTS: usize = 1 << 18;
+
+/// The same of rows that are mapped themselves.
+const GROUP_ROWS: usize = 2048;
+
+/// Elements of a weight whose gradient is summed beside it in a cache; see [`outer`].
+const SMALL_ELEMENTS: usize = 1 << 16;
 
 /// `activation(x wᵀ + bias)`: `x` `[.., input]`, `weight` `[output, input]`, `bias` `[output]`; see [`crate::Linear`].
 pub(crate) fn linear(
@@ -104,22 +110,29 @@ impl Map {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Tensor)> {
         let (output, input) = weight.dims2()?;
         let weight_is_tracked = weight.track_op();
-        let weight = weight.detach();
         let gradient = self.behind.back(out, gradient)?;
         let gradient = gradient.detach().reshape(((), output))?;
+        // What multiplies the gradient of the product gives that of the input.
+        let backwards = || -> candle_core::Result<Packed> {
+            with(&[&weight.detach().t()?], |weight| {
+                Packed::from_columns(weight, output, Precision::F32)
+            })
+        };
+        let backwards = x.track_op().then(backwards).transpose()?;
         let (of_x, of_weight) = match &self.sliding {
             None => {
-                let of_x = x
-                    .track_op()
-                    .then(|| gradient.matmul(&weight)?.reshape(x.shape()));
-                let rows = x.detach().reshape(((), input))?;
-                let of_weight = weight_is_tracked.then(|| gradient.t()?.matmul(&rows));
+                let of_x = backwards.map(|backwards| {
+                    let of_x = with(&[&gradient], |gradient| times(gradient[0], &backwards))?;
+                    tensor(of_x, x)
+                });
+                let of_weight = weight_is_tracked.then(|| of_weight(&gradient, x, input));
                 (of_x.transpose()?, of_weight.transpose()?)
             }
             Some(sliding) => {
                 let windows = WindowsGradient {
                     x,
-                    weight: &weight,
+                    backwards,
+                    weight_len: input * output,
                     weight_is_tracked,
                     gradient: &gradient,
                     sliding,
@@ -131,12 +144,51 @@ impl Map {
     }
 }
 
+/// What the weight of rows `x`, `input` elements each, gets of the gradient of their product.
+fn of_weight(gradient: &Tensor, x: &Tensor, input: usize) -> candle_core::Result<Tensor> {
+    let (rows, output) = gradient.dims2()?;
+    if input * output > SMALL_ELEMENTS {
+        return gradient.t()?.matmul(&x.detach().reshape(((), input))?);
+    }
+    let parts: Vec<Vec<f32>> = with(&[gradient, x], |values| {
+        let matrix = Matrix {
+            elements: values[1],
+            stride: input,
+        };
+        let of_group = |first: usize| {
+            let group = first..(first + GROUP_ROWS).min(rows);
+            let gradient = &values[0][first * output..group.end * output];
+            outer(&matrix, group, input, gradient, output)
+        };
+        let groups: Vec<usize> = (0..rows).step_by(GROUP_ROWS).collect();
+        groups.into_par_iter().map(of_group).collect()
+    })?;
+    let mut parts = parts.into_iter();
+    let mut sum = parts.next().unwrap_or_else(|| vec![0.0; input * output]);
+    for part in parts {
+        sum.iter_mut().zip(part).for_each(|(sum, v)| *sum += v);
+    }
+    Tensor::from_vec(sum, (output, input), x.device())
+}
+
+/// Rows as wide as `right` is high, times it.
+fn times(rows: &[f32], right: &Packed) -> Vec<f32> {
+    let mut out = vec![0.0f32; rows.len() / right.input().max(1) * right.output()];
+    let rows = Matrix {
+        elements: rows,
+        stride: right.input(),
+    };
+    multiply(&mut out, &rows, right, Finish::default());
+    out
+}
+
 /// What is needed for the gradients of a convolution.
 struct WindowsGradient<'a> {
     /// `[B, H, W, C]`.
     x: &'a Tensor,
-    /// `[output, side * side * C]`.
-    weight: &'a Tensor,
+    /// The weight, `[output, side * side * C]`, where the input's gradient is asked for.
+    backwards: Option<Packed>,
+    weight_len: usize,
     weight_is_tracked: bool,
     /// `[B * h * w, output]`.
     gradient: &'a Tensor,
@@ -151,17 +203,13 @@ impl WindowsGradient<'_> {
         let map = sliding.height * sliding.width * sliding.channels;
         let places = sliding.out_height * sliding.out_width;
         let width = sliding.side * sliding.side * sliding.channels;
+        let output = self.weight_len / width.max(1);
+        let is_small = self.weight_len <= SMALL_ELEMENTS;
         // A group whose sum of the weight is larger than what is summed would be more work than it saves.
-        let group = GROUP_ELEMENTS.max(4 * self.weight.elem_count()) / (places * width).max(1);
+        let group = GROUP_ELEMENTS.max(4 * self.weight_len) / (places * width).max(1);
         let group = group.max(1);
-        let mut of_x = vec![
-            0.0f32;
-            if self.x.track_op() {
-                self.x.elem_count()
-            } else {
-                0
-            }
-        ];
+        let asked_for = self.backwards.as_ref().map_or(0, |_| self.x.elem_count());
+        let mut of_x = vec![0.0f32; asked_for];
         let images = self.x.dim(0)?;
         let mut groups: Vec<_> = (0..images)
             .step_by(group)
@@ -173,13 +221,11 @@ impl WindowsGradient<'_> {
                 *part = Some(of_x);
             }
         }
-        let parts = with(&[self.x], |values| {
+        let parts = with(&[self.x, self.gradient], |values| {
             let of_group = |(first, count, of_x): (usize, usize, Option<&mut [f32]>)| {
-                let gradient = self.gradient.narrow(0, first * places, count * places)?;
-                if let Some(of_x) = of_x {
-                    with(&[&gradient.matmul(self.weight)?], |seen| {
-                        put_back(of_x, seen[0], sliding);
-                    })?;
+                if let (Some(of_x), Some(backwards)) = (of_x, &self.backwards) {
+                    let gradient = &values[1][first * places * output..][..count * places * output];
+                    put_back(of_x, &times(gradient, backwards), sliding);
                 }
                 if !self.weight_is_tracked {
                     return Ok(None);
@@ -188,6 +234,12 @@ impl WindowsGradient<'_> {
                     x: &values[0][first * map..(first + count) * map],
                     sliding,
                 };
+                if is_small {
+                    let gradient = &values[1][first * places * output..][..count * places * output];
+                    let part = outer(&windows, 0..count * places, width, gradient, output);
+                    return Tensor::from_vec(part, (output, width), self.x.device()).map(Some);
+                }
+                let gradient = self.gradient.narrow(0, first * places, count * places)?;
                 let mut seen = vec![0.0f32; count * places * width];
                 write_windows(&mut seen, width, &windows);
                 let seen = Tensor::from_vec(seen, (count * places, width), self.x.device())?;
