@@ -507,3 +507,27 @@ fn a_caption_that_is_not_in_the_list_is_passed_over_and_counted() {
     let info = sandbox.sightline("shards info in --json").expect(0).json();
     assert_eq!(info["total"]["passed_over"], serde_json::json!({"txt": 1}));
 }
+
+#[test]
+fn shards_of_a_second_kind_are_told() {
+    let sandbox = Sandbox::new();
+    archive(&sandbox, "in/00000.tar", &[("a.txt", "one")]);
+    archive(&sandbox, "other/00000.tar", &[("b.txt", "two")]);
+    sandbox
+        .sightline("shards convert other --to parquet --out tables")
+        .expect(0);
+    // The table of an archive is no shard, another one may be.
+    let folder = sandbox.path("in");
+    let table = sandbox.path("tables/00000.parquet");
+    std::fs::copy(&table, folder.join("00000.parquet")).unwrap();
+    let info = sandbox.sightline("shards info in").expect(0);
+    assert!(!info.stderr.contains("not read"), "{}", info.stderr);
+    std::fs::copy(&table, folder.join("00007.parquet")).unwrap();
+    let info = sandbox.sightline("shards info in").expect(0);
+    assert!(
+        info.stderr
+            .contains("1 shards of another kind are not read"),
+        "{}",
+        info.stderr
+    );
+}

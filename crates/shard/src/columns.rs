@@ -67,8 +67,12 @@ pub enum Kind {
         /// Whether they are of UTC, rather than of a place that is not said.
         is_utc: bool,
     },
+    /// Times of a day.
+    Time,
     /// Lists of something.
     List(Box<Kind>),
+    /// Something by names that each row has its own of.
+    Map(Box<Kind>),
     /// Named values, in their order.
     Struct(Vec<(String, Kind)>),
     /// Something else, by its name: `binary`, `decimal`.
@@ -104,6 +108,9 @@ impl fmt::Display for Kind {
             }),
             Self::List(kind) => write!(f, "list[{kind}]"),
             Self::Struct(fields) => write!(f, "struct[{}]", fields.len()),
+            Self::Time => f.write_str("time"),
+            // As data frames have them.
+            Self::Map(_) => f.write_str("struct[1]"),
             Self::Other(name) => f.write_str(name),
         }
     }
@@ -212,8 +219,10 @@ fn kind_of_one(field: &Type) -> Kind {
             };
             Kind::List(Box::new(item))
         }
-        (ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE, _) => {
-            Kind::Other(format!("struct[{}]", fields.len()))
+        (ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE, [entries])
+            if entries.is_group() && entries.get_fields().len() == 2 =>
+        {
+            Kind::Map(Box::new(kind(&entries.get_fields()[1])))
         }
         _ => Kind::Struct(
             fields
@@ -246,7 +255,7 @@ fn primitive(field: &Type) -> Kind {
         (_, ConvertedType::UINT_64) => return int(64, false),
         (_, ConvertedType::DATE) => return Kind::Date,
         (Some(LogicalType::Time(_)), _)
-        | (_, ConvertedType::TIME_MILLIS | ConvertedType::TIME_MICROS) => "time",
+        | (_, ConvertedType::TIME_MILLIS | ConvertedType::TIME_MICROS) => return Kind::Time,
         (_, ConvertedType::TIMESTAMP_MILLIS) => return datetime(Unit::Millis),
         (_, ConvertedType::TIMESTAMP_MICROS) => return datetime(Unit::Micros),
         (_, ConvertedType::DECIMAL) => "decimal",
@@ -255,8 +264,11 @@ fn primitive(field: &Type) -> Kind {
             Physical::BOOLEAN => return Kind::Bool,
             Physical::INT32 => return int(32, true),
             Physical::INT64 => return int(64, true),
-            // The reader rounds them.
-            Physical::INT96 => return datetime(Unit::Millis),
+            // The reader rounds them. They have no zone, as pyarrow reads them.
+            Physical::INT96 => {
+                let (unit, is_utc) = (Unit::Millis, false);
+                return Kind::Datetime { unit, is_utc };
+            }
             Physical::FLOAT => return Kind::Float { bits: 32 },
             Physical::DOUBLE => return Kind::Float { bits: 64 },
             Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => "binary",

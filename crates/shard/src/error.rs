@@ -294,6 +294,12 @@ impl Hint for Error {
                 "Tar files that were joined with `cat` lose all but the first; join them with `tar --concatenate`."
             }
             Self::Damaged {
+                problem: Problem::Limit { .. },
+                ..
+            } => {
+                "Every tool here has this limit; `sightline shards repair` writes the shard anew without what is beyond it."
+            }
+            Self::Damaged {
                 problem: Problem::Unsupported { .. },
                 ..
             } => "Have the program that wrote it write it again without that.",

@@ -105,7 +105,7 @@ pub(crate) fn check_len(shard: &str, member: &str, len_bytes: u64, limit_bytes: 
 fn metadata(sample: &Sample, shard: &str) -> Result<String> {
     let has_several = sample.captions.len() > 1;
     if let Some(value) = sample.meta.get(CAPTIONS)
-        && (has_several || captions_in(value).is_some())
+        && ((has_several && !is_no_captions(value)) || captions_in(value).is_some())
     {
         return Err(reserved(sample, shard, CAPTIONS));
     }
@@ -128,6 +128,14 @@ pub(crate) fn reserved(sample: &Sample, shard: &str, field: &'static str) -> Err
 
 /// Metadata from the text of a JSON object, as Python may have written it.
 pub(crate) fn parse_metadata(text: &str) -> Result<Metadata, Problem> {
+    match parse_json(text)? {
+        Value::Object(meta) => Ok(meta),
+        _ => Err(Problem::NotAnObject),
+    }
+}
+
+/// A value from JSON, as Python may have written it.
+pub(crate) fn parse_json(text: &str) -> Result<Value, Problem> {
     let parsed =
         serde_json::from_str(text).or_else(
             |error| match python_json::without_what_only_python_reads(text) {
@@ -135,11 +143,7 @@ pub(crate) fn parse_metadata(text: &str) -> Result<Metadata, Problem> {
                 None => Err(error),
             },
         );
-    match parsed {
-        Ok(Value::Object(meta)) => Ok(meta),
-        Ok(_) => Err(Problem::NotAnObject),
-        Err(e) => Err(Problem::Json(e)),
-    }
+    parsed.map_err(Problem::Json)
 }
 
 /// Text that must be UTF-8.
@@ -184,6 +188,11 @@ pub(crate) fn split_name(name: &str) -> Option<(&str, &str)> {
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = base + name[base..].find('.')?;
     (dot > base).then(|| (&name[..dot], &name[dot + 1..]))
+}
+
+/// Whether the metadata field `captions` says no more than that there are none.
+pub(crate) fn is_no_captions(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// The captions that the metadata field `captions` holds, if it does.

@@ -62,6 +62,39 @@ impl Cell {
     }
 }
 
+/// What the values of a sample may still take of memory. A few bytes of a shard can stand for many values: those are counted,
+/// not what they are stored as.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left_bytes: u64,
+    limit_bytes: u64,
+}
+
+impl Budget {
+    /// Bytes that a value counts for beside its text: there may be a million of them.
+    const VALUE_LEN_BYTES: u64 = 16;
+
+    /// Of a sample.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            left_bytes: limits.text_len_bytes,
+            limit_bytes: limits.text_len_bytes,
+        }
+    }
+
+    /// Takes a value, or a name, with a text of `len` bytes.
+    pub(crate) fn spend(&mut self, len: usize) -> Result<(), Problem> {
+        let spent = Self::VALUE_LEN_BYTES + len as u64;
+        let left = self.left_bytes.checked_sub(spent);
+        self.left_bytes = left.ok_or(Problem::Limit {
+            what: "the length of its metadata in bytes, 16 for each value among them,",
+            value: self.limit_bytes - self.left_bytes + spent,
+            limit: self.limit_bytes,
+        })?;
+        Ok(())
+    }
+}
+
 /// A float as JSON, null where it is not finite.
 pub(crate) fn float(float: f64) -> Value {
     Number::from_f64(float).map_or(Value::Null, Value::Number)
@@ -149,12 +182,15 @@ pub(crate) fn to_sample(
             bytes,
         })
     });
+    if format.is_some_and(|format| !format.is_empty()) && image.is_none() {
+        stats.pass_over(IMAGE_FORMAT);
+    }
     let mut meta = Metadata::new();
     let mut captions = captions;
     let has_text = text.as_ref().is_some_and(|text| !text.is_empty());
+    let has_json = json.is_some();
     if let Some(json) = json {
         meta = json;
-        rest.retain(|name, value| !value.is_null() && !meta.contains_key(name));
         if captions.is_none()
             && let Some(listed) = meta.get(CAPTIONS).and_then(texts)
             && !(listed.is_empty() && has_text)
@@ -183,14 +219,65 @@ pub(crate) fn to_sample(
         };
         text.or_else(other).into_iter().collect()
     });
-    meta.extend(rest);
-    stats.samples += 1;
-    Ok(Sample {
+    for (name, value) in rest {
+        if !has_json {
+            meta.insert(name, value);
+        } else if !value.is_null() {
+            match meta.get(&name) {
+                None => {
+                    meta.insert(name, value);
+                }
+                Some(known) if *known == value => {}
+                Some(_) => stats.pass_over(&name),
+            }
+        }
+    }
+    let sample = Sample {
         key,
         image,
         captions,
         meta,
-    })
+    };
+    check_texts(&sample, limits)?;
+    stats.samples += 1;
+    Ok(sample)
+}
+
+/// Refuses captions and metadata that no shard may hold.
+fn check_texts(sample: &Sample, limits: &Limits) -> Result<(), Problem> {
+    let limit = limits.text_len_bytes;
+    let check = |what, len: usize| {
+        let value = len as u64;
+        let problem = Problem::Limit { what, value, limit };
+        if value > limit { Err(problem) } else { Ok(()) }
+    };
+    let texts = sample.captions.iter().map(String::len).sum();
+    check("the length of its captions in bytes", texts)?;
+    // A character takes six bytes at most where metadata are written, and two where there are many; most need not be counted.
+    if 12 * (len_of(&sample.meta) + texts) as u64 > limit {
+        let mut len = python_json::to_string(&sample.meta).len();
+        if sample.captions.len() != 1 {
+            let captions = Value::from(sample.captions.clone());
+            let captions = Metadata::from_iter([(CAPTIONS.to_owned(), captions)]);
+            len += python_json::to_string(&captions).len();
+        }
+        check("the length of its metadata in bytes", len)?;
+    }
+    Ok(())
+}
+
+/// Bytes of the names and texts in `fields`, and some for each value.
+fn len_of(fields: &Metadata) -> usize {
+    fn of(value: &Value) -> usize {
+        match value {
+            Value::String(text) => text.len() + 8,
+            Value::Array(items) => items.iter().map(of).sum::<usize>() + 8,
+            Value::Object(fields) => len_of(fields),
+            _ => 8,
+        }
+    }
+    let fields = fields.iter();
+    fields.map(|(name, value)| name.len() + 8 + of(value)).sum()
 }
 
 impl Found {
@@ -233,8 +320,12 @@ impl Found {
                 self.json = Some(members::parse_metadata(&text)?);
             }
             (CAPTIONS, value) if texts(&value).is_some() => self.captions = texts(&value),
+            // A list that is missing in this row.
+            (CAPTIONS, Value::Null) => {}
             (_, value) => {
-                self.rest.insert(name, value);
+                if self.rest.insert(name.clone(), value).is_some() {
+                    stats.pass_over(&name);
+                }
             }
         }
         Ok(())
@@ -350,6 +441,7 @@ impl Fixed {
         // A list without captions beside one caption is read as what it is, if that is no empty text.
         let is_told = |listed: &[String]| listed.is_empty() && !sample.captions[0].is_empty();
         if let Some(value) = sample.meta.get(CAPTIONS)
+            && !(members::is_no_captions(value) && !is_one)
             && (!is_one || texts(value).is_some_and(|listed| !is_told(&listed)))
         {
             return Err(reserved(sample, shard, CAPTIONS));
@@ -505,6 +597,61 @@ mod tests {
                 ("image", Cell::Bytes(Bytes::from_static(bytes))),
             ]);
             assert_eq!(sample.image.map(|image| image.format), format, "{said}");
+        }
+    }
+
+    #[test]
+    fn what_json_says_otherwise_is_counted() {
+        let (sample, stats) = read(vec![
+            ("caption", Cell::from("c")),
+            ("width", Cell::Value(7.into())),
+            ("height", Cell::Value(2.into())),
+            (
+                "json",
+                Cell::from(r#"{"caption": "inner", "width": 1, "height": 2}"#),
+            ),
+        ]);
+        assert_eq!(sample.captions, ["c"]);
+        let meta = json!({"caption": "inner", "width": 1, "height": 2});
+        assert_eq!(json!(sample.meta), meta);
+        assert_eq!(json!(stats.passed_over), json!({"width": 1}));
+    }
+
+    #[test]
+    fn what_finds_no_place_is_counted() {
+        let (sample, stats) = read(vec![
+            ("a.b", Cell::from("first")),
+            ("a.b", Cell::from("second")),
+            ("image_format", Cell::from("JPEG2000")),
+            ("captions", Cell::Value(Value::Null)),
+        ]);
+        assert_eq!(json!(sample.meta), json!({"a.b": "second"}));
+        let passed_over = json!({"a.b": 1, "image_format": 1});
+        assert_eq!(json!(stats.passed_over), passed_over);
+    }
+
+    #[test]
+    fn texts_that_no_shard_may_hold_are_refused() {
+        let limits = Limits {
+            text_len_bytes: 100,
+            ..Limits::default()
+        };
+        let problem = |name: &str, cell| {
+            let origin = Origin { shard: "s", row: 0 };
+            let row = vec![(name.to_owned(), cell)];
+            to_sample(row, origin, &limits, &mut ReaderStats::default()).err()
+        };
+        for (name, text, is_refused) in [
+            ("txt", "a".repeat(100), false),
+            ("txt", "a".repeat(101), true),
+            ("x", "a".repeat(60), false),
+            ("x", "a".repeat(90), true),
+            // Twenty characters of six bytes each, as Python writes them.
+            ("x", "é".repeat(20), true),
+        ] {
+            let problem = problem(name, Cell::from(&text[..]));
+            let is_limit = matches!(problem, Some(Problem::Limit { limit: 100, .. }));
+            assert_eq!(is_limit, is_refused, "{name} {text}");
         }
     }
 

@@ -189,6 +189,35 @@ fn numbers_that_cannot_be_true_are_refused_before_memory_is_taken() {
 }
 
 #[test]
+fn no_index_of_ours_is_written_over_chunks_that_litdata_wrote() {
+    for form in &FORMS {
+        let shards = form.shards(form.chunk);
+        assert!(litdata::size(&shards, "chunk-0-0.bin").is_err());
+        // Nor where its own index is lost.
+        let alone = Memory::default();
+        alone.insert("chunk-0-0.bin", form.chunk);
+        assert!(litdata::size(&alone, "chunk-0-0.bin").is_err());
+    }
+}
+
+#[test]
+fn long_names_of_leaves_are_numbers() {
+    let [_, _, _, items] = &FORMS;
+    let mut index: Value = serde_json::from_slice(items.index).unwrap();
+    let spec = index["config"]["data_spec"].as_str().unwrap();
+    let spec = spec.replace("exif", &"x".repeat(5000));
+    index["config"]["data_spec"] = spec.into();
+    let shards = items.shards(items.chunk);
+    shards.insert("index.json", index.to_string());
+    let mut reader = litdata::PLAIN.open(&shards, "chunk-0-0.bin").unwrap();
+    let sample = reader.next_sample().unwrap().unwrap();
+    assert_eq!(sample.meta["8"], 0, "{:?}", sample.meta);
+    index["config"]["data_spec"] = "x".repeat(2 << 20).into();
+    shards.insert("index.json", index.to_string());
+    assert!(litdata::PLAIN.open(&shards, "chunk-0-0.bin").is_err());
+}
+
+#[test]
 fn an_encrypted_dataset_is_refused_by_name() {
     let [_, _, _, items] = &FORMS;
     let mut index: Value = serde_json::from_slice(items.index).unwrap();

@@ -1,5 +1,6 @@
 //! Which shards a person means, and of which format they are.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use sightline_dataset::NamedShard;
@@ -12,6 +13,7 @@ use sightline_store::{Entry, Folder, Kind, is_address};
 use super::{ShardsArgs, format_called};
 use crate::command::exits;
 use crate::exit::{Exit, Failure};
+use crate::output::note;
 use crate::stores::{shown, stores};
 
 /// Formats of one kind. A folder stands for the shards of the first kind that it holds any of: beside tar archives there
@@ -62,11 +64,15 @@ pub(super) fn locate(args: &ShardsArgs) -> Result<Located, Failure> {
         if entries.iter().any(|entry| entry.name == MARK) {
             return Err(unfinished(doing()));
         }
-        for kind in KINDS {
-            let names = of_kind(&entries, kind);
-            if !names.is_empty() {
-                return Ok(Located { folder, names });
+        let mut kinds = KINDS
+            .iter()
+            .map(|kind| of_kind(&entries, kind))
+            .filter(|names| !names.is_empty());
+        if let Some(names) = kinds.next() {
+            for others in kinds {
+                tell_of_others(&names, &others);
             }
+            return Ok(Located { folder, names });
         }
         // Nothing is there: the words for that are those for archives.
         locate_names(typed, "*.tar").map_err(failed)?;
@@ -88,6 +94,24 @@ pub(super) fn locate(args: &ShardsArgs) -> Result<Located, Failure> {
         folder,
         names: names?,
     })
+}
+
+/// Says that shards of a second kind are not read, but for tables that are called as the shards beside them.
+fn tell_of_others(names: &[NamedShard], others: &[NamedShard]) {
+    let stem = |name: &str| name.split('.').next().map(str::to_owned);
+    let known: HashSet<_> = names.iter().map(|(name, _)| stem(name)).collect();
+    let mut unread = others.iter().filter(|(name, _)| {
+        let table = name.strip_suffix(".parquet");
+        !table.is_some_and(|table| known.contains(&stem(table.trim_end_matches("_stats"))))
+    });
+    if let (Some((first, format)), (_, format_read)) = (unread.next(), &names[0]) {
+        let count = 1 + unread.count();
+        note(&format!(
+            "{count} shards of another kind are not read ({}: `{first}`), only those of {}: name them by a pattern or with --format",
+            format.name(),
+            format_read.name()
+        ));
+    }
 }
 
 /// Refuses a folder that is still to get shards: what is missing would be missed in silence. Shards that are named are read.

@@ -171,7 +171,7 @@ impl Kind {
         match self {
             Self::List(items) => items.is_plain(),
             Self::Struct(fields) => fields.iter().all(|(_, kind)| kind.is_plain()),
-            Self::Other(_) => false,
+            Self::Time | Self::Map(_) | Self::Other(_) => false,
             _ => true,
         }
     }

@@ -46,22 +46,27 @@ pub(crate) fn value(field: Field, kind: &Kind) -> Option<Value> {
             Value::Array(items.collect::<Option<_>>()?)
         }
         Field::MapInternal(map) => {
+            let kind = match kind {
+                Kind::Map(kind) => kind,
+                _ => &Kind::Null,
+            };
             let entries = map.entries().iter().map(|(name, item)| {
                 let name = match name {
                     Field::Str(text) => text.clone(),
                     other => shown(other)?,
                 };
-                Some((name, value(item.clone(), &Kind::Null)?))
+                Some((name, value(item.clone(), kind)?))
             });
             Value::Object(entries.collect::<Option<_>>()?)
         }
         Field::Long(_) | Field::TimestampMillis(_) | Field::TimestampMicros(_) => {
             return number_or_time(&field, kind);
         }
-        other @ (Field::Decimal(_)
-        | Field::Date(_)
-        | Field::TimeMillis(_)
-        | Field::TimeMicros(_)) => shown(&other)?.into(),
+        // Without a digit behind it there is no point.
+        other @ Field::Decimal(_) => shown(&other)?.trim_end_matches('.').into(),
+        other @ (Field::Date(_) | Field::TimeMillis(_) | Field::TimeMicros(_)) => {
+            shown(&other)?.into()
+        }
     })
 }
 
@@ -69,6 +74,10 @@ pub(crate) fn value(field: Field, kind: &Kind) -> Option<Value> {
 fn number_or_time(field: &Field, kind: &Kind) -> Option<Value> {
     let Kind::Datetime { unit, is_utc } = *kind else {
         return Some(match *field {
+            Field::Long(n) if *kind == Kind::Time => {
+                let micros = shown(&Field::TimeMicros(n.div_euclid(1000)))?;
+                format!("{micros}{:03}", n.rem_euclid(1000)).into()
+            }
             Field::Long(n) => n.into(),
             _ => shown(field)?.into(),
         });
@@ -121,6 +130,8 @@ mod tests {
             shown(nanos, Unit::Nanos, false),
             "1969-12-31 23:59:59.999999999"
         );
+        let time = value(Field::Long(3_661_000_000_001), &Kind::Time);
+        assert_eq!(time, Some("01:01:01.000000001".into()));
         let list = Kind::Int {
             bits: 64,
             is_signed: true,

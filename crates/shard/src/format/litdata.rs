@@ -145,18 +145,23 @@ pub fn config(compression: Option<&str>) -> Value {
     })
 }
 
-/// How many items the chunk `name` has, and how long it is before compression. Chunks that we do not write are refused.
+/// How many items the chunk `name` has, and how long it is before compression. Chunks that we do not write are refused: what
+/// their items are stands in the `index.json` that litData wrote, and nowhere else.
 pub fn size(source: &dyn ObjectSource, name: &str) -> Result<(u64, u64)> {
-    let reader = Reader::open(source, name, Limits::default())?;
-    match &reader.body {
-        Body::Items(packed) => Ok(packed.size()),
-        other => {
-            let what = "a chunk of litData's own batches, whose `index.json` litData writes";
-            Err(other
-                .input()
-                .damaged(0, None, Problem::Unsupported { what }))
+    let mut reader = Reader::open(source, name, Limits::default())?;
+    if let Body::Items(packed) = &reader.body
+        && reader.leaves == Leaves::of_ours()
+    {
+        let size = packed.size();
+        // Without an index a chunk of others looks like one of ours until it is read.
+        if size.0 > 0 {
+            reader.next_sample()?;
         }
+        return Ok(size);
     }
+    let what = "a chunk that litData wrote, whose items only the `index.json` of litData describes";
+    let input = reader.body.input();
+    Err(input.damaged(0, None, Problem::Unsupported { what }))
 }
 
 struct Writer<'a>(PackedWriter<'a>);
@@ -199,7 +204,8 @@ enum Body {
 /// An item.
 enum Entry {
     Item(Vec<u8>),
-    Row(Vec<(String, Cell)>),
+    /// Or what is wrong with it.
+    Row(Result<Vec<(String, Cell)>, Problem>),
 }
 
 impl Body {
@@ -271,7 +277,7 @@ impl Body {
 
 impl Reader {
     fn open(source: &dyn ObjectSource, name: &str, limits: Limits) -> Result<Self> {
-        let leaves = index::leaves(source, name)?;
+        let leaves = index::leaves(source, name, &limits)?;
         let input = Input::open(source, name, limits)?;
         Ok(Self {
             shard: name.to_owned(),
@@ -295,7 +301,9 @@ impl Reader {
         let limits = self.body.input().limits;
         let sample = match entry {
             Entry::Item(item) => self.leaves.sample(item, origin, &limits, &mut self.stats),
-            Entry::Row(cells) => row::to_sample(cells, origin, &limits, &mut self.stats),
+            Entry::Row(cells) => {
+                cells.and_then(|cells| row::to_sample(cells, origin, &limits, &mut self.stats))
+            }
         };
         let sample = sample.map_err(|problem| {
             let member = Some(format!("{} {}", Leaves::NAME, origin.row));

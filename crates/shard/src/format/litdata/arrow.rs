@@ -24,12 +24,12 @@ use arrow_ipc::reader::read_record_batch;
 use arrow_ipc::{Message, MessageHeader, MetadataVersion};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::caught::caught;
 use crate::input::Input;
 use crate::packed::MAX_LEN_BYTES;
-use crate::row::{self, Cell};
+use crate::row::{self, Budget, Cell};
 use crate::{Problem, Result};
 
 /// What the batches begin with.
@@ -41,7 +41,7 @@ const TRAILER: &[u8; 8] = b"LDARW01\0";
 /// Longest description of a schema or a batch.
 const MAX_MESSAGE_LEN_BYTES: u64 = 16 << 20;
 
-/// Most values of a column for each byte of a batch: truth values take an eighth of one.
+/// Most values of a batch for each of its bytes, and each of its rows: truth values take an eighth of one.
 const MAX_PER_BYTE: u64 = 64;
 
 /// Reads the rows of a chunk in order.
@@ -113,8 +113,8 @@ impl Batches {
         self.offset
     }
 
-    /// The values of the next row.
-    pub(super) fn next_row(&mut self) -> Result<Option<Vec<(String, Cell)>>> {
+    /// The values of the next row, or what is wrong with them.
+    pub(super) fn next_row(&mut self) -> Result<Option<Result<Vec<(String, Cell)>, Problem>>> {
         let batch = loop {
             match &self.batch {
                 Some(batch) if self.at < batch.num_rows() => break batch,
@@ -127,9 +127,10 @@ impl Batches {
             self.batch = Some(batch);
         };
         let row = self.at;
+        let mut budget = Budget::new(&self.input.limits);
         let cells = self.schema.fields().iter().zip(batch.columns());
         let cells = cells
-            .map(|(field, column)| (field.name().clone(), cell(column, row)))
+            .map(|(field, column)| Ok((field.name().clone(), cell(column, row, &mut budget)?)))
             .collect();
         self.at += 1;
         self.row += 1;
@@ -301,11 +302,13 @@ fn check(batch: arrow_ipc::RecordBatch<'_>, body: &[u8], left: u64) -> Result<()
             limit: MAX_LEN_BYTES,
         });
     }
-    let limit = rows.max(len_bytes.saturating_mul(MAX_PER_BYTE));
+    // Columns of nothing have no bytes.
+    let limit = (rows + len_bytes).saturating_mul(MAX_PER_BYTE);
+    let mut value = 0u64;
     for node in batch.nodes().into_iter().flatten() {
-        let value = number(node.length())?;
+        value = value.saturating_add(number(node.length())?);
         if value > limit {
-            let what = "the number of values of a column";
+            let what = "the number of values of a batch";
             return Err(Problem::Limit { what, value, limit });
         }
     }
@@ -313,31 +316,34 @@ fn check(batch: arrow_ipc::RecordBatch<'_>, body: &[u8], left: u64) -> Result<()
 }
 
 /// What a sample holds of the value in `row`.
-fn cell(column: &dyn Array, row: usize) -> Cell {
+fn cell(column: &dyn Array, row: usize, budget: &mut Budget) -> Result<Cell, Problem> {
     if column.is_null(row) {
-        return Cell::Value(Value::Null);
+        return Ok(Cell::Value(Value::Null));
     }
     if let Some(bytes) = binary(column, row) {
-        return Cell::Bytes(bytes);
+        return Ok(Cell::Bytes(bytes));
     }
     match column.as_struct_opt() {
-        Some(fields) if fields.column_by_name("bytes").is_some_and(is_binary) => image(fields, row),
-        _ => value(column, row).map_or(Cell::Other, Cell::Value),
+        Some(fields) if fields.column_by_name("bytes").is_some_and(is_binary) => {
+            image(fields, row, budget)
+        }
+        _ => Ok(value(column, row, budget)?.map_or(Cell::Other, Cell::Value)),
     }
 }
 
 /// A struct of the bytes and the path of a file, as `datasets` gives images.
-fn image(fields: &StructArray, row: usize) -> Cell {
+fn image(fields: &StructArray, row: usize, budget: &mut Budget) -> Result<Cell, Problem> {
     let field = |name| {
         let column = fields.column_by_name(name)?;
         (!column.is_null(row)).then_some(column)
     };
     let bytes = field("bytes").and_then(|column| binary(column, row));
-    let path = match field("path").and_then(|column| value(column, row)) {
+    let path = field("path").map(|column| value(column, row, budget));
+    let path = match path.transpose()?.flatten() {
         Some(Value::String(path)) => Some(path),
         _ => None,
     };
-    Cell::file(bytes, path)
+    Ok(Cell::file(bytes, path))
 }
 
 fn is_binary(column: &std::sync::Arc<dyn Array>) -> bool {
@@ -355,11 +361,16 @@ fn binary(column: &dyn Array, row: usize) -> Option<Bytes> {
 }
 
 /// The value in `row` as JSON; `None` where JSON has no such value, or Python's values do not become such a column.
-fn value(column: &dyn Array, row: usize) -> Option<Value> {
+fn value(column: &dyn Array, row: usize, budget: &mut Budget) -> Result<Option<Value>, Problem> {
+    budget.spend(0)?;
     if column.is_null(row) {
-        return Some(Value::Null);
+        return Ok(Some(Value::Null));
     }
-    Some(match column.data_type() {
+    let mut text = |text: &str| {
+        budget.spend(text.len())?;
+        Ok(Value::from(text))
+    };
+    Ok(Some(match column.data_type() {
         DataType::Null => Value::Null,
         DataType::Boolean => column.as_boolean().value(row).into(),
         DataType::Int8 => column.as_primitive::<Int8Type>().value(row).into(),
@@ -373,22 +384,32 @@ fn value(column: &dyn Array, row: usize) -> Option<Value> {
         DataType::Float16 => row::float(column.as_primitive::<Float16Type>().value(row).into()),
         DataType::Float32 => row::float(column.as_primitive::<Float32Type>().value(row).into()),
         DataType::Float64 => row::float(column.as_primitive::<Float64Type>().value(row)),
-        DataType::Utf8 => column.as_string::<i32>().value(row).into(),
-        DataType::LargeUtf8 => column.as_string::<i64>().value(row).into(),
-        DataType::List(_) => list(&column.as_list::<i32>().value(row))?,
-        DataType::LargeList(_) => list(&column.as_list::<i64>().value(row))?,
+        DataType::Utf8 => text(column.as_string::<i32>().value(row))?,
+        DataType::LargeUtf8 => text(column.as_string::<i64>().value(row))?,
+        DataType::List(_) => return list(&column.as_list::<i32>().value(row), budget),
+        DataType::LargeList(_) => return list(&column.as_list::<i64>().value(row), budget),
         DataType::Struct(fields) => {
-            let columns = column.as_struct().columns().iter();
-            let values = fields
-                .iter()
-                .zip(columns)
-                .map(|(field, column)| Some((field.name().clone(), value(column, row)?)));
-            values.collect::<Option<Value>>()?
+            let mut object = Map::new();
+            for (field, column) in fields.iter().zip(column.as_struct().columns()) {
+                budget.spend(field.name().len())?;
+                let Some(value) = value(column, row, budget)? else {
+                    return Ok(None);
+                };
+                object.insert(field.name().clone(), value);
+            }
+            Value::Object(object)
         }
-        _ => return None,
-    })
+        _ => return Ok(None),
+    }))
 }
 
-fn list(items: &dyn Array) -> Option<Value> {
-    (0..items.len()).map(|at| value(items, at)).collect()
+fn list(items: &dyn Array, budget: &mut Budget) -> Result<Option<Value>, Problem> {
+    let mut values = Vec::new();
+    for at in 0..items.len() {
+        let Some(value) = value(items, at, budget)? else {
+            return Ok(None);
+        };
+        values.push(value);
+    }
+    Ok(Some(Value::Array(values)))
 }

@@ -2,18 +2,20 @@
 
 use std::io;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use sightline_core::ObjectSource;
 
 use super::INDEX;
 use super::leaf::{Leaf, Leaves};
-use crate::{Error, Problem, Result};
+use crate::{Error, Limits, Problem, Result};
 
 /// Longest list of chunks that is read beside a chunk.
 const MAX_INDEX_LEN_BYTES: u64 = 64 << 20;
 
 /// What `index.json` beside the chunk `name` says of its items, or what ours are when there is none.
-pub(super) fn leaves(source: &dyn ObjectSource, name: &str) -> Result<Leaves> {
+pub(super) fn leaves(source: &dyn ObjectSource, name: &str, limits: &Limits) -> Result<Leaves> {
     let index = match name.rfind('/') {
         Some(slash) => format!("{}/{INDEX}", &name[..slash]),
         None => INDEX.to_owned(),
@@ -40,30 +42,50 @@ pub(super) fn leaves(source: &dyn ObjectSource, name: &str) -> Result<Leaves> {
         }));
     }
     let bytes = object.read_at(0..len).map_err(failed)?;
-    let json = serde_json::from_slice(&bytes).map_err(|e| damaged(Problem::Json(e)))?;
-    parse_leaves(&json).map_err(damaged)
+    parse_leaves(&bytes, limits).map_err(damaged)
+}
+
+/// What is read of an `index.json`.
+#[derive(Deserialize)]
+struct Index {
+    config: Config,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    item_loader: Option<String>,
+    encryption: Option<IgnoredAny>,
+    compression_level: Option<String>,
+    data_format: Option<Vec<String>>,
+    data_spec: Option<String>,
 }
 
 /// The leaves that the contents of an `index.json` describe.
-pub(super) fn parse_leaves(index: &Value) -> Result<Leaves, Problem> {
-    let config = &index["config"];
-    if !matches!(&config["item_loader"], Value::Null)
-        && config["item_loader"].as_str() != Some("PyTreeLoader")
+fn parse_leaves(index: &[u8], limits: &Limits) -> Result<Leaves, Problem> {
+    let Index { config } = serde_json::from_slice(index).map_err(Problem::Json)?;
+    if config
+        .item_loader
+        .is_some_and(|loader| loader != "PyTreeLoader")
     {
         let what = "a dataset of another item loader than litData's `PyTreeLoader`";
         return Err(Problem::Unsupported { what });
     }
-    if !config["encryption"].is_null() {
+    if config.encryption.is_some() {
         let what = "a dataset that litData has encrypted";
         return Err(Problem::Unsupported { what });
     }
-    let serializers = config["data_format"].as_array();
-    let serializers: Option<Vec<&str>> =
-        serializers.and_then(|list| list.iter().map(Value::as_str).collect());
-    let serializers = serializers.ok_or(Problem::Head {
+    let serializers = config.data_format.ok_or(Problem::Head {
         what: "no texts in `config.data_format`",
     })?;
-    let names = names_of(&config["data_spec"]).filter(|names| names.len() == serializers.len());
+    let spec = config.data_spec.unwrap_or_default();
+    if spec.len() as u64 > limits.header_len_bytes {
+        return Err(Problem::Limit {
+            what: "the length of `config.data_spec` in bytes",
+            value: spec.len() as u64,
+            limit: limits.header_len_bytes,
+        });
+    }
+    let names = names_of(&spec, limits).filter(|names| names.len() == serializers.len());
     let leaves = serializers
         .iter()
         .enumerate()
@@ -74,20 +96,24 @@ pub(super) fn parse_leaves(index: &Value) -> Result<Leaves, Problem> {
         .collect();
     Ok(Leaves {
         leaves,
-        are_compressed: config["compression_level"].as_str() == Some("sample"),
+        are_compressed: config.compression_level.as_deref() == Some("sample"),
     })
 }
 
-/// The names of the leaves of a tree, in their order: `caption`, and of what lies deeper `exif.model` and `tags.0`.
-fn names_of(spec: &Value) -> Option<Vec<String>> {
-    let spec: Value = serde_json::from_str(spec.as_str()?).ok()?;
+/// The names of the leaves of a tree, in their order: `caption`, and of what lies deeper `exif.model` and `tags.0`. None where
+/// one would be longer than names may be.
+fn names_of(spec: &str, limits: &Limits) -> Option<Vec<String>> {
+    let spec: Value = serde_json::from_str(spec).ok()?;
     let mut names = Vec::new();
-    add_names(spec.get(1)?, "", &mut names)?;
+    add_names(spec.get(1)?, "", limits, &mut names)?;
     Some(names)
 }
 
 /// Adds the names of the leaves below `node`, which is called `name`.
-fn add_names(node: &Value, name: &str, names: &mut Vec<String>) -> Option<()> {
+fn add_names(node: &Value, name: &str, limits: &Limits, names: &mut Vec<String>) -> Option<()> {
+    if name.len() as u64 > limits.name_len_bytes {
+        return None;
+    }
     let Some(kind) = node["type"].as_str() else {
         names.push(name.to_owned());
         return Some(());
@@ -114,7 +140,7 @@ fn add_names(node: &Value, name: &str, names: &mut Vec<String>) -> Option<()> {
             "" => key.clone(),
             name => format!("{name}.{key}"),
         };
-        add_names(child, &name, names)?;
+        add_names(child, &name, limits, names)?;
     }
     Some(())
 }
@@ -128,7 +154,8 @@ mod tests {
 
     #[test]
     fn our_own_index_describes_our_own_leaves() {
-        let leaves = parse_leaves(&json!({ "config": config(None) })).unwrap();
+        let index = json!({ "config": config(None) }).to_string();
+        let leaves = parse_leaves(index.as_bytes(), &Limits::default()).unwrap();
         assert_eq!(leaves, Leaves::of_ours());
     }
 
@@ -142,7 +169,8 @@ mod tests {
                 {{"type": "builtins.list", "context": "null", "children_spec": [{leaf}, {leaf}]}}]}}]"#
         );
         let config = json!({ "data_format": ["int", "str", "str", "int"], "data_spec": spec });
-        let leaves = parse_leaves(&json!({ "config": config })).unwrap();
+        let index = json!({ "config": config }).to_string();
+        let leaves = parse_leaves(index.as_bytes(), &Limits::default()).unwrap();
         let names: Vec<&str> = leaves.leaves.iter().map(|leaf| &leaf.name[..]).collect();
         assert_eq!(names, ["exif.m", "key", "tags.0", "tags.1"]);
     }

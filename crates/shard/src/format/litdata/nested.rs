@@ -12,6 +12,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::row::Budget;
 use crate::{Limits, Problem, Result, members, row};
 
 /// Dictionaries inside one another, as many as JSON may have.
@@ -21,8 +22,7 @@ const MAX_DEPTH: u32 = 128;
 pub(super) fn value(bytes: &[u8], limits: &Limits) -> Result<Value, Problem> {
     let mut rest = Rest {
         bytes,
-        budget: limits.text_len_bytes,
-        limit: limits.text_len_bytes,
+        budget: Budget::new(limits),
     };
     match bytes.first() {
         Some(first) if *first > b' ' => rest.json(bytes.len()),
@@ -33,9 +33,8 @@ pub(super) fn value(bytes: &[u8], limits: &Limits) -> Result<Value, Problem> {
 /// What was not read yet.
 struct Rest<'a> {
     bytes: &'a [u8],
-    /// Bytes that names and values may still take. A list of dictionaries has its names once, what it becomes has them in each.
-    budget: u64,
-    limit: u64,
+    /// A list of dictionaries has its names once, what it becomes has them in each.
+    budget: Budget,
 }
 
 impl<'a> Rest<'a> {
@@ -47,6 +46,7 @@ impl<'a> Rest<'a> {
                 limit: MAX_DEPTH.into(),
             });
         }
+        self.budget.spend(0)?;
         let tag = self.byte()?;
         Ok(match tag {
             0 => {
@@ -79,7 +79,12 @@ impl<'a> Rest<'a> {
         &mut self,
         mut item: impl FnMut(&mut Self) -> Result<Value, Problem>,
     ) -> Result<Value, Problem> {
-        (0..self.count()?).map(|_| item(self)).collect()
+        let count = self.count()?;
+        let item = |_| {
+            self.budget.spend(0)?;
+            item(self)
+        };
+        (0..count).map(item).collect()
     }
 
     fn records(&mut self) -> Result<Value, Problem> {
@@ -91,7 +96,8 @@ impl<'a> Rest<'a> {
         let names: Vec<String> = (0..names).map(|_| self.text()).collect::<Result<_, _>>()?;
         let mut record = || {
             let fields = names.iter().map(|name| {
-                self.spend(name.len())?;
+                self.budget.spend(name.len())?;
+                self.budget.spend(0)?;
                 let value = match self.byte()? {
                     16 => Value::Null,
                     17 => Value::String(self.text()?),
@@ -109,12 +115,12 @@ impl<'a> Rest<'a> {
 
     fn json(&mut self, len: usize) -> Result<Value, Problem> {
         let bytes = self.take(len)?;
-        serde_json::from_str(std::str::from_utf8(bytes).map_err(members::not_utf8)?)
-            .map_err(Problem::Json)
+        members::parse_json(std::str::from_utf8(bytes).map_err(members::not_utf8)?)
     }
 
     fn text(&mut self) -> Result<String, Problem> {
         let len = self.count()?;
+        self.budget.spend(len)?;
         let bytes = self.take(len)?;
         let text = std::str::from_utf8(bytes).map_err(members::not_utf8)?;
         Ok(text.to_owned())
@@ -148,19 +154,8 @@ impl<'a> Rest<'a> {
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], Problem> {
         let (taken, rest) = self.bytes.split_at_checked(len).ok_or(Problem::Columns)?;
-        self.spend(len)?;
         self.bytes = rest;
         Ok(taken)
-    }
-
-    fn spend(&mut self, len: usize) -> Result<(), Problem> {
-        let left = self.budget.checked_sub(len as u64);
-        self.budget = left.ok_or(Problem::Limit {
-            what: "the length of its metadata in bytes",
-            value: self.limit - self.budget + len as u64,
-            limit: self.limit,
-        })?;
-        Ok(())
     }
 }
 
@@ -182,6 +177,7 @@ mod tests {
         let float = |f: f64| f.to_le_bytes().to_vec();
         let cases = [
             (b"[1, {\"a\": 2}]".to_vec(), json!([1, {"a": 2}])),
+            (b"[NaN, 1]".to_vec(), json!([null, 1])),
             ([vec![0], text("[1, \"x\"]")].concat(), json!([1, "x"])),
             (
                 [vec![1], n(2), text("ä"), text("")].concat(),
@@ -247,6 +243,26 @@ mod tests {
             error.to_string().contains("the length of its metadata"),
             "{error}"
         );
+        // Names of nothing, and a byte for each value.
+        let head = [
+            vec![6],
+            4_000_000u32.to_le_bytes().to_vec(),
+            vec![1, 0, 0, 0],
+        ]
+        .concat();
+        let records = [head, text(""), vec![16; 4_000_000]].concat();
+        let error = value(&records, &Limits::default()).unwrap_err();
+        assert!(
+            error.to_string().contains("the length of its metadata"),
+            "{error}"
+        );
+        let flags = [
+            vec![4],
+            4_000_000u32.to_le_bytes().to_vec(),
+            vec![1; 4_000_000],
+        ]
+        .concat();
+        assert!(value(&flags, &Limits::default()).is_err());
         let nameless = [vec![6], u32::MAX.to_le_bytes().to_vec(), vec![0; 4]].concat();
         assert!(value(&nameless, &Limits::default()).is_err());
     }

@@ -44,6 +44,7 @@ pub(super) fn encode(sample: &Sample, shard: &str, limits: &Limits) -> Result<Ve
     // Readers of others trip over lists without items, so that no caption has no feature. Then nothing in the
     // metadata may look like one.
     let captions = sample.meta.get(CAPTIONS);
+    let captions = captions.filter(|value| !members::is_no_captions(value));
     if sample.captions.len() > 1 || (captions.is_some() && !sample.captions.is_empty()) {
         put_entry(&mut features, CAPTIONS, &bytes_list(&sample.captions));
     }
