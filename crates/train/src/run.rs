@@ -89,8 +89,15 @@ pub enum Outcome {
     },
 }
 
+/// Stack of the threads that compute: candle finds the steps of a gradient by recursion, as deep as the longest chain of them.
+const STACK_LEN_BYTES: usize = 64 << 20;
+
 /// Trains until all is done or `stop` is set.
 pub fn train(spec: &TrainSpec<'_>, progress: &dyn Progress, stop: &AtomicBool) -> Result<Outcome> {
+    // If rayon's threads are there already, they stay as they are.
+    let _ = rayon::ThreadPoolBuilder::new()
+        .stack_size(STACK_LEN_BYTES)
+        .build_global();
     let folder = RunFolder::new(spec.out);
     let _lock = take(spec.out, spec.overwrite)?;
     let data = Data::open(&spec.plan.data, spec.roots, progress)?;

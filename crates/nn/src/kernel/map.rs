@@ -115,11 +115,16 @@ impl Rows for Windows<'_> {
     }
 }
 
-/// Copies `len` elements, and what lies behind them to where something is written next: most pieces are too short for what a
-/// call costs.
+/// Copies `len` elements, and where they are few what lies behind them to where something is written next: short pieces are done
+/// before a call has begun.
 #[inline(always)]
 fn copy_some(to: &mut [f32], from: &[f32], len: usize) {
     const STEP: usize = 8;
+    const FEW: usize = 40;
+    if len > FEW {
+        to[..len].copy_from_slice(&from[..len]);
+        return;
+    }
     let mut done = 0;
     while done < len {
         match (

@@ -638,7 +638,7 @@ fn store_row<S: Simd>(simd: S, row: &mut [f32], sums: &[S::f32s], is_first: bool
 }
 
 /// Elements of rows that are brought together in [`outer`]: they stay in the nearer caches.
-const OUTER_ELEMENTS: usize = 1 << 14;
+const OUTER_ELEMENTS: usize = 1 << 15;
 
 /// The sum over rows of what two of them make, each element of the one times each of the other: `bᵀ a`, of the rows `rows` of `a`,
 /// `width` elements each, and as many of `b`, `columns` each. Returns `[columns, width]`.

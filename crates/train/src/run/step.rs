@@ -51,6 +51,13 @@ pub(super) struct Variables {
     trained: Vec<(usize, Var)>,
 }
 
+/// Calls `f` on one of rayon's threads: what it divides among them then wakes no other one each time, where there is one alone, and
+/// one less where there are more. A step divides its work some hundred times.
+fn on_worker<T: Send>(is_cpu: bool, f: impl FnOnce() -> T + Send) -> T {
+    // What is bound to a card is bound to a thread.
+    if is_cpu { rayon::scope(|_| f()) } else { f() }
+}
+
 impl Run<'_> {
     /// A variable for each trained tensor, a plain tensor for each other.
     pub(super) fn variables(&self) -> Result<Variables> {
@@ -73,7 +80,8 @@ impl Run<'_> {
     /// One step.
     pub(super) fn step(&mut self, prepared: &Prepared, variables: &mut Variables) -> Result<()> {
         let number = self.position.step;
-        let stage = &self.stages[self.position.stage];
+        let at = self.position.stage;
+        let stage = &self.stages[at];
         let count = prepared.examples.len();
         if count == 0 {
             return Err(Error::EmptyBatch {
@@ -81,26 +89,30 @@ impl Run<'_> {
                 samples: stage.plan.batch,
             });
         }
-        let weights = Weights::of_tensors(variables.all.clone(), self.spec.device);
         let seed = self.spec.plan.seed.child("step", number);
         let mut sums = Losses::default();
         let mut gradients: Vec<Option<Vec<f32>>> = vec![None; variables.trained.len()];
         let part_len = part_len(count, stage);
+        let dropout = stage.plan.dropout;
+        let is_cpu = self.spec.device.is_cpu();
         for (part, from) in (0..count).step_by(part_len).enumerate() {
             let piece = self.batch(prepared, from..count.min(from + part_len))?;
             let seed = seed.child("part", part as u64);
-            let weights = match stage.plan.dropout {
-                0.0 => weights.clone(),
-                share => weights
-                    .clone()
-                    .with_dropout(Dropout::new(share, seed.child("dropout", 0))),
-            };
-            let loss = stage.objective.loss(&weights, &piece, seed)?;
+            let (all, device) = (&variables.all, self.spec.device);
+            let objective = &mut self.stages[at].objective;
+            let loss = on_worker(is_cpu, move || {
+                let weights = Weights::of_tensors(all.clone(), device);
+                let weights = match dropout {
+                    0.0 => weights,
+                    share => weights.with_dropout(Dropout::new(share, seed.child("dropout", 0))),
+                };
+                objective.loss(&weights, &piece, seed)
+            })?;
             let weight = sums.add(&loss)?;
             if !sums.total.is_finite() {
                 return Err(self.diverged("the loss"));
             }
-            let found = loss.total.backward()?;
+            let found = on_worker(is_cpu, || loss.total.backward())?;
             for ((_, variable), gradient) in variables.trained.iter().zip(&mut gradients) {
                 let Some(new) = found.get(variable.as_tensor()) else {
                     continue;
