@@ -440,10 +440,14 @@ impl Fixed {
         let is_one = sample.captions.len() == 1;
         // A list without captions beside one caption is read as what it is, if that is no empty text.
         let is_told = |listed: &[String]| listed.is_empty() && !sample.captions[0].is_empty();
-        if let Some(value) = sample.meta.get(CAPTIONS)
-            && !(members::is_no_captions(value) && !is_one)
-            && (!is_one || texts(value).is_some_and(|listed| !is_told(&listed)))
-        {
+        let is_in_the_way = |value: &Value| {
+            if is_one {
+                texts(value).is_some_and(|listed| !is_told(&listed))
+            } else {
+                !members::is_no_captions(value)
+            }
+        };
+        if sample.meta.get(CAPTIONS).is_some_and(is_in_the_way) {
             return Err(reserved(sample, shard, CAPTIONS));
         }
         let json = if is_one {

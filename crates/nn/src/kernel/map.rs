@@ -127,16 +127,15 @@ fn copy_some(to: &mut [f32], from: &[f32], len: usize) {
     }
     let mut done = 0;
     while done < len {
-        match (
+        let steps = (
             to[done..].first_chunk_mut::<STEP>(),
             from[done..].first_chunk::<STEP>(),
-        ) {
-            (Some(to), Some(from)) => *to = *from,
-            _ => {
-                to[done..len].copy_from_slice(&from[done..len]);
-                return;
-            }
-        }
+        );
+        let (Some(to), Some(from)) = steps else {
+            to[done..len].copy_from_slice(&from[done..len]);
+            return;
+        };
+        *to = *from;
         done += STEP;
     }
 }

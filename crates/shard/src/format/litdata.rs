@@ -30,7 +30,7 @@ use super::{SampleAt, ShardFormat, ShardReader, ShardSummary, ShardWriter};
 use crate::compression::Compression;
 use crate::input::Input;
 use crate::packed::{self, Items, PackedReader, PackedWriter};
-use crate::row::{self, Cell, Fixed, Origin};
+use crate::row::{self, Fixed, Origin};
 use crate::{Limits, Problem, ReaderStats, Result};
 use arrow::Batches;
 use frames::Frames;
@@ -204,8 +204,7 @@ enum Body {
 /// An item.
 enum Entry {
     Item(Vec<u8>),
-    /// Or what is wrong with it.
-    Row(Result<Vec<(String, Cell)>, Problem>),
+    Row(arrow::Row),
 }
 
 impl Body {

@@ -44,6 +44,9 @@ const MAX_MESSAGE_LEN_BYTES: u64 = 16 << 20;
 /// Most values of a batch for each of its bytes, and each of its rows: truth values take an eighth of one.
 const MAX_PER_BYTE: u64 = 64;
 
+/// The values of a row by their names, or what is wrong with them.
+pub(super) type Row = Result<Vec<(String, Cell)>, Problem>;
+
 /// Reads the rows of a chunk in order.
 #[derive(Debug)]
 pub(super) struct Batches {
@@ -113,8 +116,8 @@ impl Batches {
         self.offset
     }
 
-    /// The values of the next row, or what is wrong with them.
-    pub(super) fn next_row(&mut self) -> Result<Option<Result<Vec<(String, Cell)>, Problem>>> {
+    /// The next row.
+    pub(super) fn next_row(&mut self) -> Result<Option<Row>> {
         let batch = loop {
             match &self.batch {
                 Some(batch) if self.at < batch.num_rows() => break batch,
