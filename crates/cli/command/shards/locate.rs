@@ -100,10 +100,8 @@ pub(super) fn locate(args: &ShardsArgs) -> Result<Located, Failure> {
 fn tell_of_others(names: &[NamedShard], others: &[NamedShard]) {
     let stem = |name: &str| name.split('.').next().map(str::to_owned);
     let known: HashSet<_> = names.iter().map(|(name, _)| stem(name)).collect();
-    let mut unread = others.iter().filter(|(name, _)| {
-        let table = name.strip_suffix(".parquet");
-        !table.is_some_and(|table| known.contains(&stem(table.trim_end_matches("_stats"))))
-    });
+    let is_table = |name: &str| name.ends_with(".parquet") && known.contains(&stem(name));
+    let mut unread = others.iter().filter(|(name, _)| !is_table(name));
     if let (Some((first, format)), (_, format_read)) = (unread.next(), &names[0]) {
         let count = 1 + unread.count();
         note(&format!(
