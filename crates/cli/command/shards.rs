@@ -344,6 +344,16 @@ fn run_repair(args: &RepairArgs) -> Result<Exit, Failure> {
         );
         text
     })?;
+    let is_new = |name: &str| {
+        let mut shards = repaired.shards.iter();
+        shards.any(|shard| shard.name == name && shard.new.is_some())
+    };
+    let mut new = names.iter().filter(|(name, _)| is_new(name));
+    if let Some(index) = new.find_map(|(_, format)| format.index_file()) {
+        note(&format!(
+            "hint: Leave the new shards in a folder of their own, with an index that `sightline shards index` writes: beside shards of another program they would not fit its `{index}`. `sightline shards convert` brings both into one form."
+        ));
+    }
     let is_lost = repaired.shards.iter().any(|shard| shard.new.is_none());
     Ok(if is_lost { Exit::No } else { Exit::Done })
 }

@@ -96,22 +96,11 @@ pub fn repair(
             new,
             samples,
             damages: damages.iter().map(chain).collect(),
-            hints: hints_for(&damages, *format),
+            hints: damages.first().map(hints).unwrap_or_default(),
         });
     }
     progress.finish();
     Ok(repaired)
-}
-
-/// What to do about `damages` of a shard, and with what was salvaged of it.
-fn hints_for(damages: &[sightline_shard::Error], format: &dyn ShardFormat) -> Vec<String> {
-    let mut all = damages.first().map(hints).unwrap_or_default();
-    if let Some(index) = format.index_file() {
-        all.push(format!(
-            "Leave the new shards in a folder of their own, with an index that `sightline shards index` writes: beside shards of another program they would not fit its `{index}`. `sightline shards convert` brings both into one form."
-        ));
-    }
-    all
 }
 
 /// Gives every whole sample of a shard to `each`, and says what is damaged in it.
