@@ -17,6 +17,7 @@ pub(crate) mod attention;
 pub(crate) mod cuda;
 pub(crate) mod gradient;
 pub(crate) mod map;
+pub(crate) mod outer;
 pub(crate) mod product;
 
 use pulp::{Arch, NullaryFnOnce};

@@ -7,7 +7,8 @@ use super::{Behind, tensor, with};
 use crate::activation::Activation;
 use crate::kernel::gradient;
 use crate::kernel::map::{Sliding, Windows, put_back, write_windows};
-use crate::kernel::product::{Finish, Matrix, Packed, multiply, outer};
+use crate::kernel::outer::outer;
+use crate::kernel::product::{Finish, Matrix, Packed, multiply};
 use crate::linear::elements;
 use crate::{Precision, Result};
 
