@@ -19,6 +19,8 @@ pub(crate) mod gradient;
 pub(crate) mod map;
 pub(crate) mod outer;
 pub(crate) mod product;
+pub(crate) mod rows;
+mod tiles;
 
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;

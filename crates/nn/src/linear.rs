@@ -9,7 +9,8 @@ use crate::activation::add_activated;
 use crate::kernel::cuda::{self, product::Epilogue, recording};
 use crate::kernel::{
     self,
-    product::{Finish, Matrix, Packed, Rows, multiply},
+    product::{Finish, Packed, multiply},
+    rows::{Matrix, Rows},
 };
 use crate::tracked::{self, is_trainable};
 use crate::{Activation, Error, Precision, Result, Weights};

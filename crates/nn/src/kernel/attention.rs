@@ -7,7 +7,8 @@
 use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::product::{Aligned, Matrix, Panel, Tiles, pack_columns, panel_len, panel_width};
+use super::rows::Matrix;
+use super::tiles::{Aligned, Panel, Tiles, WIDEST_PANEL, pack_columns, panel_len, panel_width};
 use super::{Softmax, TASK_ELEMENTS, sum_products};
 
 /// Queries of a task, at least (if there are as many) and at most.
@@ -201,7 +202,7 @@ impl<'m, M: Fn(usize, usize, usize) -> Option<&'m [f32]>> Block<'_, '_, M> {
             let mut score_rows: Vec<&mut [f32]> = scores.chunks_exact_mut(len).collect();
             for from in (0..len).step_by(key_width) {
                 let to = (from + key_width).min(len);
-                let mut columns = [&[][..]; super::product::WIDEST_PANEL];
+                let mut columns = [&[][..]; WIDEST_PANEL];
                 for (column, i) in columns.iter_mut().zip(from..to) {
                     *column = &all[i * keys.position..][..head_dim];
                 }

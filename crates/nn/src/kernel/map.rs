@@ -8,7 +8,7 @@ use std::ops::Range;
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
-use super::product::Rows;
+use super::rows::{Pieces, Room, Rows};
 use super::{activated, for_rows};
 use crate::activation::Activation;
 
@@ -112,6 +112,80 @@ impl Rows for Windows<'_> {
             }
             done += len;
         }
+    }
+
+    #[inline(always)]
+    fn pieces<'p>(&'p self, rows: Range<usize>, _len: usize, room: &'p mut Room) -> Pieces<'p> {
+        let sliding = self.sliding;
+        let channels = sliding.channels;
+        let covered = |places: usize| places.saturating_sub(1) * sliding.stride + sliding.side;
+        let is_inside = sliding.before == 0
+            && covered(sliding.out_height) <= sliding.height
+            && covered(sliding.out_width) <= sliding.width;
+        room.starts.clear();
+        let (elements, width) = if is_inside {
+            room.starts.extend(rows.map(|row| {
+                let (image, row, column) = sliding.place(row);
+                let line = image * sliding.height + row * sliding.stride;
+                (line * sliding.width + column * sliding.stride) * channels
+            }));
+            (self.x, sliding.width)
+        } else {
+            let width = covered(sliding.out_width);
+            self.write_covered(rows, width, room);
+            (&*room.elements, width)
+        };
+        Pieces {
+            elements,
+            starts: &room.starts,
+            count: sliding.side,
+            len: sliding.side * channels,
+            stride: width * channels,
+        }
+    }
+}
+
+impl Windows<'_> {
+    /// Writes the lines of the map that windows at the places `rows` cover, with zeros around it and `width` wide, and where each
+    /// of them begins.
+    fn write_covered(&self, rows: Range<usize>, width: usize, room: &mut Room) {
+        let sliding = self.sliding;
+        let channels = sliding.channels;
+        let (first_image, first_row, first_column) = sliding.place(rows.start);
+        let (last_image, last_row, _) = sliding.place(rows.end - 1);
+        room.elements.clear();
+        let mut first_column = first_column;
+        for image in first_image..=last_image {
+            let from = if image == first_image { first_row } else { 0 };
+            let to = if image == last_image {
+                last_row
+            } else {
+                sliding.out_height - 1
+            };
+            let start = room.elements.len();
+            let lines = (to - from) * sliding.stride + sliding.side;
+            room.elements.resize(start + lines * width * channels, 0.0);
+            // The part of a line of the map that is seen.
+            let seen = width.saturating_sub(sliding.before).min(sliding.width) * channels;
+            let written = room.elements[start..].chunks_exact_mut(width * channels);
+            for (number, line) in written.enumerate() {
+                let row = (from * sliding.stride + number).checked_sub(sliding.before);
+                let Some(row) = row.filter(|&row| row < sliding.height) else {
+                    continue;
+                };
+                let x = &self.x[(image * sliding.height + row) * sliding.width * channels..];
+                if seen > 0 {
+                    line[sliding.before * channels..][..seen].copy_from_slice(&x[..seen]);
+                }
+            }
+            for row in 0..=to - from {
+                let line = start + row * sliding.stride * width * channels;
+                let places = std::mem::take(&mut first_column)..sliding.out_width;
+                let places = places.map(|column| line + column * sliding.stride * channels);
+                room.starts.extend(places);
+            }
+        }
+        room.starts.truncate(rows.len());
     }
 }
 
@@ -598,6 +672,51 @@ mod tests {
         );
         assert_eq!(patch(0, 2), [0.0, 0.0, 0.0, 0.0, 3.0, 103.0, 0.0, 0.0]);
         assert_eq!(patch(2, 0), [0.0; 8]);
+    }
+
+    #[test]
+    fn pieces_are_what_is_written() {
+        // Three images.
+        let x: Vec<f32> = (0..3)
+            .flat_map(|_| map())
+            .enumerate()
+            .map(|(i, v)| v + i as f32)
+            .collect();
+        let mut room = Room::default();
+        for side in 1..=5 {
+            for stride in 1..=4 {
+                for (before, after) in [(0, 0), (0, 1), (1, 1), (2, 0), (1, 4), (6, 0), (7, 9)] {
+                    let places = |size: usize| {
+                        (size + before + after)
+                            .checked_sub(side)
+                            .map(|free| free / stride + 1)
+                    };
+                    let (Some(height), Some(width)) = (places(3), places(4)) else {
+                        continue;
+                    };
+                    let sliding = sliding(side, stride, before, (height, width));
+                    let windows = Windows {
+                        x: &x,
+                        sliding: &sliding,
+                    };
+                    let (count, len) = (3 * height * width, side * side * 2);
+                    let mut written = vec![f32::NAN; len];
+                    for first in 0..count {
+                        let until = (first + 1 + first * 7 % count).min(count);
+                        let pieces = windows.pieces(first..until, len, &mut room);
+                        assert_eq!(pieces.starts.len(), until - first);
+                        assert_eq!(pieces.count * pieces.len, len);
+                        for (row, &start) in (first..until).zip(pieces.starts) {
+                            windows.write(row, 0..len, &mut written);
+                            for (number, written) in written.chunks_exact(pieces.len).enumerate() {
+                                let found = &pieces.elements[start + number * pieces.stride..];
+                                assert_eq!(&found[..pieces.len], written, "{sliding:?} {row}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

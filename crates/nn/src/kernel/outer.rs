@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::product::{Aligned, MOST_ROWS, Rows, VECTORS, balanced};
+use super::rows::{Pieces, Room, Rows};
+use super::tiles::{Aligned, VECTORS, balanced, most_rows, with_count};
 
 /// Elements of rows that are brought together in [`outer`]: they stay in the nearer caches.
 const OUTER_ELEMENTS: usize = 1 << 15;
@@ -50,43 +51,32 @@ impl<R: Rows> WithSimd for Outer<'_, '_, R> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { width, columns, .. } = self;
-        let most = if S::REGISTER_COUNT >= 32 {
-            MOST_ROWS
-        } else {
-            MOST_ROWS / 2
-        };
         let filled_up = columns.next_multiple_of(S::F32_LANES);
         let block = (OUTER_ELEMENTS / width.max(filled_up)).clamp(16, 512);
         let block = balanced(self.rows.len(), block);
-        let mut seen = vec![0.0f32; block * width];
+        let mut room = Room::default();
         let mut factors = Aligned::zeros(block * filled_up);
         // A row for each element of a row of `a`.
         let mut sums = Aligned::zeros(width * filled_up);
         for first in self.rows.clone().step_by(block) {
             let count = block.min(self.rows.end - first);
-            for (row, to) in (first..first + count).zip(seen.chunks_exact_mut(width)) {
-                self.a.write(row, 0..width, to);
-            }
             let start = (first - self.rows.start) * columns;
             let from = self.b[start..start + count * columns].chunks_exact(columns);
             let to = factors.as_mut_slice().chunks_exact_mut(filled_up);
             for (to, from) in to.zip(from) {
                 to[..columns].copy_from_slice(from);
             }
-            let seen = &seen[..count * width];
             let factors = &factors.as_slice()[..count * filled_up];
-            let tile = most * filled_up;
-            for (number, sums) in sums.as_mut_slice().chunks_mut(tile).enumerate() {
-                let seen = (seen, width, number * most);
-                macro_rules! by_rows {
-                    ($($count:literal)*) => {
-                        match sums.len() / filled_up {
-                            $($count => add_outer::<S, $count>(simd, sums, seen, factors),)*
-                            _ => {}
-                        }
-                    };
+            let pieces = self.a.pieces(first..first + count, width, &mut room);
+            let tile = balanced(pieces.len, most_rows(simd, VECTORS * S::F32_LANES));
+            let sums = sums.as_mut_slice().chunks_mut(pieces.len * filled_up);
+            for (number, sums) in sums.enumerate() {
+                for (part, sums) in sums.chunks_mut(tile * filled_up).enumerate() {
+                    let from = number * pieces.stride + part * tile;
+                    with_count!(sums.len() / filled_up, ROWS => {
+                        add_outer::<S, ROWS>(simd, sums, (&pieces, from), factors);
+                    });
                 }
-                by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
             }
         }
         for (number, out) in self.out.chunks_exact_mut(width).enumerate() {
@@ -98,12 +88,13 @@ impl<R: Rows> WithSimd for Outer<'_, '_, R> {
     }
 }
 
-/// Adds to `ROWS` rows of sums what those elements of `seen`, from the given one on, make with `factors`.
+/// Adds to `ROWS` rows of sums what as many elements of the rows of `seen`, the given number behind where they begin, make with
+/// `factors`.
 #[inline(always)]
 fn add_outer<S: Simd, const ROWS: usize>(
     simd: S,
     sums: &mut [f32],
-    (seen, width, first): (&[f32], usize, usize),
+    seen: (&Pieces<'_>, usize),
     factors: &[f32],
 ) {
     let row = sums.len() / ROWS / S::F32_LANES;
@@ -111,17 +102,11 @@ fn add_outer<S: Simd, const ROWS: usize>(
     let (factors, _) = S::as_simd_f32s(factors);
     let mut done = 0;
     while done + VECTORS <= row {
-        add_outer_vectors::<S, ROWS, VECTORS>(
-            simd,
-            sums,
-            (seen, width, first),
-            factors,
-            (done, row),
-        );
+        add_outer_vectors::<S, ROWS, VECTORS>(simd, sums, seen, factors, (done, row));
         done += VECTORS;
     }
     if done < row {
-        add_outer_vectors::<S, ROWS, 1>(simd, sums, (seen, width, first), factors, (done, row));
+        add_outer_vectors::<S, ROWS, 1>(simd, sums, seen, factors, (done, row));
     }
 }
 
@@ -129,14 +114,15 @@ fn add_outer<S: Simd, const ROWS: usize>(
 fn add_outer_vectors<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     sums: &mut [S::f32s],
-    (seen, width, first): (&[f32], usize, usize),
+    (pieces, behind): (&Pieces<'_>, usize),
     factors: &[S::f32s],
     (from, row): (usize, usize),
 ) {
     let mut added = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-    for (seen, factors) in seen.chunks_exact(width).zip(factors.chunks_exact(row)) {
+    let elements = &pieces.elements[behind..];
+    for (&start, factors) in pieces.starts.iter().zip(factors.chunks_exact(row)) {
         let (Some(seen), Some(factors)) = (
-            seen[first..].first_chunk::<ROWS>(),
+            elements[start..].first_chunk::<ROWS>(),
             factors[from..].first_chunk::<VECTORS>(),
         ) else {
             return;
@@ -157,7 +143,7 @@ fn add_outer_vectors<S: Simd, const ROWS: usize, const VECTORS: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::product::Matrix;
+    use super::super::rows::Matrix;
     use super::*;
 
     /// The same numbers in every run.

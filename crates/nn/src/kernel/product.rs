@@ -2,7 +2,8 @@
 //!
 //! The right side is cut into panels of a few columns ([`Packed`]), the left side into tiles of a few rows while it is
 //! multiplied, so that the inner loop reads both in order and keeps a tile's sums in registers (Goto and van de Geijn
-//! 2008). What follows a product (bias, activation) is done while its result is near.
+//! 2008). With few columns the rows are read where they lie instead ([`Pieces`](super::rows::Pieces)): a convolution of few
+//! channels then copies no windows, which would take as long as to multiply them. What follows a product (bias, activation) is done while its result is near.
 //!
 //! Each element of the result is a sum over the inner dimension in order, in stretches whose length depends on that
 //! dimension only: it has the same bits in any batch and with any number of threads, and on every machine that
@@ -14,6 +15,10 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::activate_here;
+use super::rows::{Room, Rows};
+use super::tiles::{
+    Aligned, Panel, STEP, STREAMS, Tiles, balanced, is_narrow, pack_columns, panel_width,
+};
 use crate::activation::Activation;
 use crate::precision::Precision;
 
@@ -23,64 +28,17 @@ const DEPTH: usize = 768;
 /// Rows of the left side that are brought together: with [`DEPTH`], half a megabyte at most.
 const BLOCK_ROWS: usize = 168;
 
-/// Elements of a row that lie side by side in a tile; both sides are filled up with zeros to a multiple of it.
-const STEP: usize = 8;
-
-/// Vectors side by side in a panel, but where half as many leave fewer columns of zeros.
-pub(super) const VECTORS: usize = 2;
-
-/// The most rows of a tile: its sums, the vectors of the panel and one of the tile have to fit into the registers.
-pub(super) const MOST_ROWS: usize = 12;
-
-/// The most columns of a panel: two vectors of the widest registers.
-pub(super) const WIDEST_PANEL: usize = 64;
-
 /// Panels that a task has at least, when the columns are divided among threads.
 const TASK_PANELS: usize = 4;
 
-/// With this many panels or fewer so few rows are brought together that they stay in the nearest cache: they are read
-/// hardly more often than they are written.
+/// With this many panels or fewer rows are read where they lie: to bring them together would take as long as to multiply them.
 const FEW_PANELS: usize = 4;
-const FEW_ROWS: usize = 2 * MOST_ROWS;
 
-/// Panels that a single row is multiplied with by turns: then most of the time is spent on waiting for memory, which has more on
-/// its way where several places are read.
-const STREAMS: usize = 4;
+/// Where those are longer than a stretch so few are brought together that they stay in the nearest cache.
+const FEW_ROWS: usize = 24;
 
 /// Multiplications below which a product stays on one thread.
 const TASK_PRODUCTS: usize = 1 << 18;
-
-/// Rows of a left side, however they are stored.
-pub(crate) trait Rows: Sync {
-    /// Writes the elements `range` of a row to `to`, which has that length.
-    fn write(&self, row: usize, range: Range<usize>, to: &mut [f32]);
-
-    /// The elements `range` of a row, where they lie side by side.
-    #[inline(always)]
-    fn slice(&self, _row: usize, _range: Range<usize>) -> Option<&[f32]> {
-        None
-    }
-}
-
-/// Rows that begin `stride` elements after each other.
-pub(crate) struct Matrix<'a> {
-    pub(crate) elements: &'a [f32],
-    pub(crate) stride: usize,
-}
-
-impl Rows for Matrix<'_> {
-    #[inline(always)]
-    fn write(&self, row: usize, range: Range<usize>, to: &mut [f32]) {
-        let start = row * self.stride;
-        to.copy_from_slice(&self.elements[start + range.start..start + range.end]);
-    }
-
-    #[inline(always)]
-    fn slice(&self, row: usize, range: Range<usize>) -> Option<&[f32]> {
-        let start = row * self.stride;
-        Some(&self.elements[start + range.start..start + range.end])
-    }
-}
 
 /// A right side `[input, output]` in panels: of each, a row of its columns after the other. Rows and columns are
 /// filled up with zeros to whole steps and panels.
@@ -321,11 +279,6 @@ pub(crate) fn multiply(out: &mut [f32], a: &impl Rows, b: &Packed, finish: Finis
     }
 }
 
-/// The size of parts of about the same size, none above `most`.
-pub(super) fn balanced(whole: usize, most: usize) -> usize {
-    whole.div_ceil(whole.div_ceil(most).max(1)).max(1)
-}
-
 /// A part of the result.
 struct Task<'o, 'a, R> {
     rows: Vec<&'o mut [f32]>,
@@ -346,15 +299,26 @@ impl<R: Rows> WithSimd for Task<'_, '_, R> {
         let depth = balanced(whole, DEPTH).next_multiple_of(STEP);
         let columns = self.rows.first().map_or(0, |row| row.len());
         let first_panel = self.first_column / b.width;
-        let most = if columns <= FEW_PANELS * b.width {
-            FEW_ROWS
-        } else {
-            BLOCK_ROWS
-        };
-        let block = balanced(self.rows.len(), most);
-        let mut tiles = Tiles::new(simd, block, depth, b.width);
+        let is_few = columns <= FEW_PANELS * b.width;
         let mut room = Vec::new();
         let mut all = std::mem::take(&mut self.rows);
+        if is_few && depth == whole && b.input > 0 {
+            let mut pieces_room = Room::default();
+            let of = self.first_row..self.first_row + all.len();
+            let pieces = self.a.pieces(of, b.input, &mut pieces_room);
+            for (number, from) in (0..columns).step_by(b.width).enumerate() {
+                let panel = Panel {
+                    elements: b.rows_of_panel(first_panel + number, 0..whole, &mut room),
+                    width: b.width,
+                };
+                let part = from..(from + b.width).min(columns);
+                pieces.multiply(simd, &mut all, part.clone(), panel);
+                self.finish(&mut all, part);
+            }
+            return;
+        }
+        let block = balanced(all.len(), if is_few { FEW_ROWS } else { BLOCK_ROWS });
+        let mut tiles = Tiles::new(simd, block, depth, b.width);
         for (number, rows) in all.chunks_mut(block).enumerate() {
             let first_row = self.first_row + number * block;
             for start in (0..whole).step_by(depth) {
@@ -416,298 +380,9 @@ impl<R> Task<'_, '_, R> {
     }
 }
 
-/// Some columns of a right side, a row of them after the other.
-#[derive(Clone, Copy)]
-pub(super) struct Panel<'a> {
-    pub(super) elements: &'a [f32],
-    /// What [`panel_width`] says of some number of columns.
-    pub(super) width: usize,
-}
-
-/// Whether panels of `width` columns are one vector wide.
-#[inline(always)]
-fn is_narrow<S: Simd>(_: S, width: usize) -> bool {
-    width < VECTORS * S::F32_LANES
-}
-
-/// Rows of a left side, brought together for the inner loop: tiles one after the other, of each a step of all its rows
-/// after the other.
-pub(super) struct Tiles {
-    elements: Aligned,
-    rows: usize,
-    /// Rows of a tile; the last one may have fewer.
-    tile_rows: usize,
-    /// Elements of a row in use, whole steps.
-    depth: usize,
-    /// A row on its way.
-    row: Vec<f32>,
-}
-
-impl Tiles {
-    /// For so many rows of `depth` elements at most, and panels of `width` columns.
-    #[inline(always)]
-    pub(super) fn new<S: Simd>(simd: S, rows: usize, depth: usize, width: usize) -> Self {
-        let depth = depth.next_multiple_of(STEP);
-        let most = if S::REGISTER_COUNT >= 32 || is_narrow(simd, width) {
-            MOST_ROWS
-        } else {
-            MOST_ROWS / 2
-        };
-        Self {
-            elements: Aligned::zeros(rows * depth),
-            rows,
-            tile_rows: balanced(rows, most),
-            depth,
-            row: vec![0.0; depth],
-        }
-    }
-
-    /// Takes in the elements `range` of the rows `of` of `a`.
-    #[inline(always)]
-    pub(super) fn fill(&mut self, a: &impl Rows, of: Range<usize>, range: Range<usize>) {
-        let len = range.len();
-        self.rows = of.len();
-        self.depth = len.next_multiple_of(STEP);
-        let elements = self.elements.as_mut_slice();
-        let tiles = elements[..self.rows * self.depth].chunks_mut(self.tile_rows * self.depth);
-        let room = &mut self.row[..len];
-        for (number, tile) in tiles.enumerate() {
-            let rows = tile.len() / self.depth;
-            let (tile, _) = tile.as_chunks_mut::<STEP>();
-            for i in 0..rows {
-                let row = of.start + number * self.tile_rows + i;
-                let elements = if let Some(elements) = a.slice(row, range.clone()) {
-                    elements
-                } else {
-                    a.write(row, range.clone(), room);
-                    &*room
-                };
-                let (steps, rest) = elements.as_chunks::<STEP>();
-                for (to, from) in tile[i..].iter_mut().step_by(rows).zip(steps) {
-                    *to = *from;
-                }
-                if !rest.is_empty() {
-                    let last = &mut tile[i + steps.len() * rows];
-                    *last = [0.0; STEP];
-                    last[..rest.len()].copy_from_slice(rest);
-                }
-            }
-        }
-    }
-
-    /// Writes, or adds, the product of the tiles and a panel to the columns `columns` of `rows`.
-    #[inline(always)]
-    pub(super) fn multiply<S: Simd>(
-        &self,
-        simd: S,
-        rows: &mut [&mut [f32]],
-        columns: Range<usize>,
-        panel: Panel<'_>,
-        is_first: bool,
-    ) {
-        let Panel { elements, width } = panel;
-        if is_narrow(simd, width) {
-            self.multiply_vectors::<S, 1>(simd, rows, columns, elements, is_first);
-        } else {
-            self.multiply_vectors::<S, VECTORS>(simd, rows, columns, elements, is_first);
-        }
-    }
-
-    #[inline(always)]
-    fn multiply_vectors<S: Simd, const VECTORS: usize>(
-        &self,
-        simd: S,
-        rows: &mut [&mut [f32]],
-        columns: Range<usize>,
-        panel: &[f32],
-        is_first: bool,
-    ) {
-        let tiles = self.elements.as_slice().chunks(self.tile_rows * self.depth);
-        for (rows, tile) in rows.chunks_mut(self.tile_rows).zip(tiles) {
-            let tile = &tile[..rows.len() * self.depth];
-            macro_rules! by_rows {
-                ($($count:literal)*) => {
-                    match rows.len() {
-                        $($count => {
-                            let sums = sums::<S, $count, VECTORS>(simd, tile, panel);
-                            store(simd, rows, columns.clone(), &sums, is_first);
-                        })*
-                        _ => {}
-                    }
-                };
-            }
-            by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
-        }
-    }
-}
-
-impl Tiles {
-    /// Writes, or adds, the product of the only row and some panels to the columns of `row`, which are as many.
-    #[inline(always)]
-    fn multiply_row<S: Simd>(
-        &self,
-        simd: S,
-        row: &mut [f32],
-        panels: &[&[f32]; STREAMS],
-        is_first: bool,
-    ) {
-        let (tile, _) = self.elements.as_slice()[..self.depth].as_chunks::<STEP>();
-        let panels: [&[[[S::f32s; VECTORS]; STEP]]; STREAMS] = std::array::from_fn(|number| {
-            let (panel, _) = S::as_simd_f32s(panels[number]);
-            let (panel, _) = panel.as_chunks::<VECTORS>();
-            &panel.as_chunks::<STEP>().0[..tile.len()]
-        });
-        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; STREAMS];
-        for (step, factors) in tile.iter().enumerate() {
-            for (sums, panel) in sums.iter_mut().zip(panels) {
-                for k in 0..STEP {
-                    let factor = simd.splat_f32s(factors[k]);
-                    for v in 0..VECTORS {
-                        sums[v] = simd.mul_add_f32s(factor, panel[step][k][v], sums[v]);
-                    }
-                }
-            }
-        }
-        let width = VECTORS * S::F32_LANES;
-        for (row, sums) in row.chunks_exact_mut(width).zip(&sums) {
-            store_row(simd, row, sums, is_first);
-        }
-    }
-}
-
-/// Products of the `ROWS` rows of a tile with the columns of a panel.
-#[inline(always)]
-fn sums<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    tile: &[f32],
-    panel: &[f32],
-) -> [[S::f32s; VECTORS]; ROWS] {
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-    let (tile, _) = tile.as_chunks::<STEP>();
-    let (tile, _) = tile.as_chunks::<ROWS>();
-    let (panel, _) = S::as_simd_f32s(panel);
-    let (panel, _) = panel.as_chunks::<VECTORS>();
-    let (panel, _) = panel.as_chunks::<STEP>();
-    for (rows, panel) in tile.iter().zip(panel) {
-        for k in 0..STEP {
-            for i in 0..ROWS {
-                let factor = simd.splat_f32s(rows[i][k]);
-                for v in 0..VECTORS {
-                    sums[i][v] = simd.mul_add_f32s(factor, panel[k][v], sums[i][v]);
-                }
-            }
-        }
-    }
-    sums
-}
-
-/// Writes, or adds, a tile's sums to the columns `columns` of `rows`, which may be fewer than those of a panel.
-#[inline(always)]
-fn store<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    rows: &mut [&mut [f32]],
-    columns: Range<usize>,
-    sums: &[[S::f32s; VECTORS]; ROWS],
-    is_first: bool,
-) {
-    let width = VECTORS * S::F32_LANES;
-    for (row, sums) in rows.iter_mut().zip(sums) {
-        let row = &mut row[columns.clone()];
-        if row.len() == width {
-            store_row(simd, row, sums, is_first);
-        } else {
-            let mut whole = [0.0f32; WIDEST_PANEL];
-            let whole = &mut whole[..width];
-            whole[..row.len()].copy_from_slice(row);
-            store_row(simd, whole, sums, is_first);
-            row.copy_from_slice(&whole[..row.len()]);
-        }
-    }
-}
-
-#[inline(always)]
-fn store_row<S: Simd>(simd: S, row: &mut [f32], sums: &[S::f32s], is_first: bool) {
-    let (row, _) = S::as_mut_simd_f32s(row);
-    for (to, &sum) in row.iter_mut().zip(sums) {
-        *to = if is_first {
-            sum
-        } else {
-            simd.add_f32s(*to, sum)
-        };
-    }
-}
-
-/// Columns of a panel, on this machine, of a matrix of `columns` columns: half as many as registers would allow where that leaves
-/// fewer columns of zeros.
-pub(super) fn panel_width(columns: usize) -> usize {
-    struct Width;
-    impl WithSimd for Width {
-        type Output = usize;
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            VECTORS * S::F32_LANES
-        }
-    }
-    let wide = Arch::new().dispatch(Width);
-    let narrow = wide / VECTORS;
-    let filled_up = |width| columns.next_multiple_of(width);
-    // A tile is read for half as many sums, which costs about a tenth more.
-    if 5 * filled_up(narrow) <= 4 * filled_up(wide) {
-        narrow
-    } else {
-        wide
-    }
-}
-
-/// Elements of a panel of `width` columns of `input` elements.
-pub(super) fn panel_len(width: usize, input: usize) -> usize {
-    width * input.next_multiple_of(STEP)
-}
-
-/// Writes columns of the same length, `width` at most, side by side.
-#[inline(always)]
-pub(super) fn pack_columns(panel: &mut [f32], columns: &[&[f32]], width: usize) {
-    /// Elements of a column that are written before those of the next one, so that they stay near.
-    const STRETCH: usize = 128;
-    for (number, part) in panel.chunks_mut(STRETCH * width).enumerate() {
-        for (i, column) in columns.iter().enumerate() {
-            let column = column.iter().skip(number * STRETCH);
-            for (to, &from) in part[i..].iter_mut().step_by(width).zip(column) {
-                *to = from;
-            }
-        }
-    }
-}
-
-/// Elements that begin where a cache line does: a vector that lies on two lines is read twice.
-#[derive(Debug)]
-pub(super) struct Aligned {
-    elements: Vec<f32>,
-    start: usize,
-}
-
-impl Aligned {
-    const LINE: usize = 64 / size_of::<f32>();
-
-    pub(super) fn zeros(len: usize) -> Self {
-        let mut elements = vec![0.0f32; len + Self::LINE];
-        let start = elements.as_ptr().align_offset(64).min(Self::LINE);
-        elements.truncate(start + len);
-        Self { elements, start }
-    }
-
-    pub(super) fn as_slice(&self) -> &[f32] {
-        &self.elements[self.start..]
-    }
-
-    pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut self.elements[self.start..]
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::rows::{Matrix, Pieces};
     use super::*;
 
     /// The same numbers in every run.
@@ -779,6 +454,49 @@ mod tests {
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(5).build();
         assert_eq!(pool.unwrap().install(|| run(&a)), all);
+    }
+
+    /// Rows of several pieces, which lie apart.
+    struct Apart<'a>(&'a [f32], usize);
+
+    impl Rows for Apart<'_> {
+        fn write(&self, row: usize, range: Range<usize>, to: &mut [f32]) {
+            for (to, i) in to.iter_mut().zip(range) {
+                *to = self.0[row * 3 + i / self.1 * 100 + i % self.1];
+            }
+        }
+
+        fn pieces<'p>(&'p self, rows: Range<usize>, len: usize, room: &'p mut Room) -> Pieces<'p> {
+            room.starts.clear();
+            room.starts.extend(rows.map(|row| row * 3));
+            Pieces {
+                elements: self.0,
+                starts: &room.starts,
+                count: len / self.1,
+                len: self.1,
+                stride: 100,
+            }
+        }
+    }
+
+    #[test]
+    fn columns_have_the_same_bits_however_many_there_are() {
+        // With few columns rows are read where they lie, with many they are brought together.
+        let (rows, piece, input, many) = (29, 21, 147, 300);
+        let a = wave(2000, 0.61);
+        let w = wave(many * input, 0.29);
+        let run = |output: usize| {
+            let packed = Packed::from_columns(&[&w[..output * input]], input, Precision::F32);
+            let mut out = vec![f32::NAN; rows * output];
+            multiply(&mut out, &Apart(&a, piece), &packed, Finish::default());
+            out
+        };
+        let all = run(many);
+        for few in [1, 8, 16, 33, 100] {
+            for (row, found) in run(few).chunks_exact(few).enumerate() {
+                assert_eq!(found, &all[row * many..][..few], "{few} {row}");
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::activation::Activation;
 use crate::kernel::gradient;
 use crate::kernel::map::{Sliding, Windows, put_back, write_windows};
 use crate::kernel::outer::outer;
-use crate::kernel::product::{Finish, Matrix, Packed, multiply};
+use crate::kernel::product::{Finish, Packed, multiply};
+use crate::kernel::rows::Matrix;
 use crate::linear::elements;
 use crate::{Precision, Result};
 
