@@ -476,24 +476,10 @@ fn memory_stays_below_its_bound_whatever_the_pictures() {
         }),
     )
     .unwrap();
-    let mut urls = String::new();
-    for row in 0..LARGE_ROWS {
-        writeln!(urls, "{}", server.url(&format!("/large.jpg?{row}"))).unwrap();
-    }
+    let mut urls = large_urls(&server);
     writeln!(urls, "{}", server.url("/last.jpg")).unwrap();
-    sandbox.write("urls.txt", urls);
-    let mut child = sandbox
-        .command(
-            format!(
-                "fetch urls.txt --out out --allow-private-addresses --per-host-connections 64 --thread-count 64 \
-                 --timeout 600 --number-sample-per-shard {LARGE_ROWS} --image-threads 2 --memory-budget {BUDGET_MIB}"
-            )
-            .split_whitespace(),
-        )
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let options = format!("--number-sample-per-shard {LARGE_ROWS}");
+    let mut child = fetch_within_budget(&sandbox, &urls, &options);
     // With the first shard finished only the last row is under way, and the peak is behind.
     let mark = sandbox.path("out/00000_stats.json");
     while !mark.exists() && child.try_wait().unwrap().is_none() {
@@ -503,13 +489,88 @@ fn memory_stays_below_its_bound_whatever_the_pictures() {
     gate.open();
     assert!(child.wait().unwrap().success());
     drop(server);
+    // On each thread the pixels of a picture and what decoding keeps beside them; a body beyond the budget.
+    let pixels_mib = (u64::from(LARGE.0 * LARGE.1) * 3 * 2) >> 20;
+    expect_peak(peak_mib, BASE_MIB + BUDGET_MIB + 2 * pixels_mib + body_mib);
+}
+
+#[test]
+fn memory_stays_below_its_bound_while_all_wait_for_one_server() {
+    let sandbox = Sandbox::new();
+    let body = picture(LARGE.0, LARGE.1, Seed(1));
+    let body_mib = body.len() as u64 >> 20;
+    sandbox.write("site/large.jpg", &body);
+    sandbox.write("site/first.jpg", &body);
+    let gate = Gate::default();
+    let held = gate.clone();
+    let server = Server::start_with(
+        sandbox.path("site"),
+        0,
+        Box::new(move |asked| {
+            if asked.path == "/first.jpg" {
+                held.pass();
+            }
+            None
+        }),
+    )
+    .unwrap();
+    let urls = format!("{}\n{}", server.url("/first.jpg"), large_urls(&server));
+    let mut child = fetch_within_budget(&sandbox, &urls, "--disable-all-reencoding");
+    // Nothing can be written before the first row, so that sooner or later nobody asks for more.
+    let mut asked = 0;
+    let mut still = 0;
+    while still < 10 && child.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(100));
+        let now = server.requests_total();
+        still = if now == asked && now > 1 {
+            still + 1
+        } else {
+            0
+        };
+        asked = now;
+    }
+    let peak_mib = peak_kib(&child).map(|kib| kib >> 10);
+    gate.open();
+    assert!(child.wait().unwrap().success());
+    let rows = LARGE_ROWS as u64 + 1;
+    assert!(
+        asked < rows,
+        "all {asked} rows were fetched behind the first"
+    );
+    // Rows that had to let others go first are asked for once more.
+    assert!(server.requests_total() < 2 * rows);
+    let stats = std::fs::read_to_string(sandbox.path("out/00000_stats.json")).unwrap();
+    assert!(stats.contains(&format!("\"successes\": {rows}")), "{stats}");
+    expect_peak(peak_mib, BASE_MIB + BUDGET_MIB + body_mib);
+}
+
+/// As many URLs of the large picture as there are rows, a line each.
+fn large_urls(server: &Server) -> String {
+    let rows = 0..LARGE_ROWS;
+    let urls = rows.map(|row| server.url(&format!("/large.jpg?{row}")) + "\n");
+    urls.collect()
+}
+
+/// Begins to fetch with little memory for bodies.
+fn fetch_within_budget(sandbox: &Sandbox, urls: &str, options: &str) -> Child {
+    sandbox.write("urls.txt", urls);
+    let line = format!(
+        "fetch urls.txt --out out --allow-private-addresses --per-host-connections 64 --thread-count 64 --timeout 600 \
+         --image-threads 2 --memory-budget {BUDGET_MIB} {options}"
+    );
+    sandbox
+        .command(line.split_whitespace())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn expect_peak(peak_mib: Option<u64>, bound_mib: u64) {
     let Some(peak_mib) = peak_mib else {
         eprintln!("skipped: /proc tells no peak of memory");
         return;
     };
-    // On each thread the pixels of a picture and what decoding keeps beside them; a body beyond the budget.
-    let pixels_mib = (u64::from(LARGE.0 * LARGE.1) * 3 * 2) >> 20;
-    let bound_mib = BASE_MIB + BUDGET_MIB + 2 * pixels_mib + body_mib;
     eprintln!("peak {peak_mib} MiB, bound {bound_mib} MiB");
     assert!(
         peak_mib <= bound_mib,

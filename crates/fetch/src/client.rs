@@ -40,6 +40,7 @@ use crate::network::NetworkSpec;
 use crate::policy::{RobotsPolicy, check_host, parse_url};
 use crate::robots::RobotsCache;
 use crate::status::DownloadError;
+use crate::window::{Begun, Window};
 
 /// A connection that nobody used for this long is closed; at a thousand hosts a second, idle ones
 /// would otherwise use up the open files of the process.
@@ -68,12 +69,23 @@ pub(crate) struct Client {
     pub(crate) connections: Connections,
     /// For `robots.txt` files alone: rows that hold a connection wait for them, so they must never wait for one of those.
     robots_connections: Semaphore,
-    memory: MemoryBudget,
+    pub(crate) memory: MemoryBudget,
+}
+
+/// The place of a row among those that are written in order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn<'a> {
+    pub(crate) window: &'a Window,
+    pub(crate) number: u64,
 }
 
 impl Client {
-    /// A client that keeps at most `memory_bytes` of bodies.
-    pub(crate) fn new(spec: &NetworkSpec, memory_bytes: u64) -> Result<Self, Error> {
+    /// A client that keeps at most `memory_bytes` of bodies, for so many image threads.
+    pub(crate) fn new(
+        spec: &NetworkSpec,
+        memory_bytes: u64,
+        image_threads: usize,
+    ) -> Result<Self, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let http = reqwest::Client::builder()
@@ -103,7 +115,7 @@ impl Client {
             hosts: HostLimiter::new(spec.per_host_concurrency),
             connections: Connections::new(spec.concurrency.unwrap_or(START)),
             robots_connections: Semaphore::new(ROBOTS_CONNECTIONS),
-            memory: MemoryBudget::new(memory_bytes),
+            memory: MemoryBudget::new(memory_bytes, image_threads),
             spec: spec.clone(),
         })
     }
@@ -113,10 +125,11 @@ impl Client {
     pub(crate) async fn get(
         &self,
         text: Option<&str>,
+        turn: Turn<'_>,
     ) -> (Result<Download, DownloadError>, Option<Duration>) {
         let mut latency = None;
         let result = match parse_url(text) {
-            Ok(url) => self.get_url(&url, &mut latency).await,
+            Ok(url) => self.get_url(&url, turn, &mut latency).await,
             Err(error) => Err(error),
         };
         (result, latency)
@@ -125,12 +138,18 @@ impl Client {
     async fn get_url(
         &self,
         url: &Url,
+        turn: Turn<'_>,
         latency: &mut Option<Duration>,
     ) -> Result<Download, DownloadError> {
         let (mut retries, mut starved) = (0, 0);
+        let mut begun = None;
         loop {
-            let error = match self.attempt(url, latency).await {
-                Ok(download) => return Ok(download),
+            let error = match self.attempt(url, turn, begun.take(), latency).await {
+                Ok(Some(download)) => return Ok(download),
+                Ok(None) => {
+                    begun = Some(turn.window.begin(turn.number).await);
+                    continue;
+                }
                 Err(error) => error,
             };
             if is_starved(&error) && starved < STARVED_ATTEMPTS {
@@ -165,11 +184,14 @@ impl Client {
         }
     }
 
+    /// One attempt; nothing, and nothing is kept, if the row has to let others go first.
     async fn attempt(
         &self,
         url: &Url,
+        turn: Turn<'_>,
+        begun: Option<Begun<'_>>,
         latency: &mut Option<Duration>,
-    ) -> Result<Download, DownloadError> {
+    ) -> Result<Option<Download>, DownloadError> {
         check_host(url, self.spec.allow_private_addresses)?;
         let host = host_of(url);
         self.wait_for_robots_txt(url).await?;
@@ -179,6 +201,10 @@ impl Client {
             return Err(error);
         }
         let _connection = self.connections.acquire().await.map_err(closed)?;
+        let begun = begun.or_else(|| turn.window.try_begin(turn.number));
+        let Some(_begun) = begun else {
+            return Ok(None);
+        };
         let began = Instant::now();
         let deadline = began + self.spec.timeout;
         let mut has_answered = false;
@@ -192,7 +218,7 @@ impl Client {
             self.breaker.record(&host, error.filter(|_| !has_answered));
         }
         let download = match answer {
-            Ok(answer) => self.body(answer, deadline).await,
+            Ok(answer) => self.body(answer, deadline, turn).await,
             Err(error) => Err(error),
         };
         *latency = Some(began.elapsed());
@@ -225,14 +251,20 @@ mod tests {
             .enable_all()
             .build()
             .unwrap();
-        let client = std::sync::Arc::new(Client::new(spec, 64 << 20).unwrap());
+        let client = std::sync::Arc::new(Client::new(spec, 64 << 20, 2).unwrap());
+        let window = std::sync::Arc::new(Window::new(u64::MAX));
         runtime.block_on(async {
             let tasks: Vec<_> = urls
                 .iter()
                 .map(|url| {
                     let (client, url) = (std::sync::Arc::clone(&client), url.clone());
+                    let window = std::sync::Arc::clone(&window);
                     tokio::spawn(async move {
-                        let (outcome, _) = client.get(Some(&url)).await;
+                        let turn = Turn {
+                            window: &window,
+                            number: 0,
+                        };
+                        let (outcome, _) = client.get(Some(&url), turn).await;
                         outcome
                             .map(|download| download.bytes.len())
                             .map_err(|error| error.to_string())
@@ -483,8 +515,13 @@ mod tests {
 
     #[test]
     fn a_row_that_waits_takes_little_memory() {
-        let client = Client::new(&local(), 1 << 20).unwrap();
-        let waiting = client.get(Some("http://127.0.0.1/"));
+        let client = Client::new(&local(), 1 << 20, 2).unwrap();
+        let window = Window::new(1);
+        let turn = Turn {
+            window: &window,
+            number: 0,
+        };
+        let waiting = client.get(Some("http://127.0.0.1/"), turn);
         let size = std::mem::size_of_val(&waiting);
         assert!(size <= 4096, "{size} bytes");
     }

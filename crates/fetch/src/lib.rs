@@ -51,6 +51,7 @@ mod status_columns;
 mod status_table;
 mod survey;
 mod table;
+mod window;
 mod work;
 mod writer;
 

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Rows are admitted in order and begin in order, and only while outcomes that wait for their turn take less than their
-//! share of memory; the oldest row is always admitted already, so the writer never waits for a row that
-//! waits for the writer. A row whose task or thread fails still gets an outcome from its ticket.
+//! share of memory ([`Window`]); the oldest row is always admitted already and may always go on, so the writer never waits for
+//! a row that waits for the writer. A row whose task or thread fails still gets an outcome from its ticket.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::task::Poll;
 use std::thread;
@@ -31,11 +31,11 @@ use polars::prelude::DataFrame;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use sightline_core::{Progress, ShardId};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc as queue, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc as queue, watch};
 use tokio::task::{JoinSet, unconstrained};
 use tokio::time::interval;
 
-use crate::client::Client;
+use crate::client::{Client, Turn};
 use crate::concurrency::{Controller, Round, TICK};
 use crate::dedup::Dedup;
 use crate::error::{Error, Result};
@@ -48,6 +48,7 @@ use crate::spec::FetchSpec;
 use crate::stats::{FetchSummary, JoinSummary, ShardStats};
 use crate::status::FetchStatus;
 use crate::table::{self, Columns, InputFile, Scratch, ShardRows, TableProblem, TableReader};
+use crate::window::Window;
 use crate::writer::{Writer, key};
 
 /// Rows under way for each connection: some wait for their host, some to be decoded.
@@ -195,7 +196,11 @@ fn run(
     let start = Instant::now();
     let threads = |problem: String| Error::Threads { problem };
     let shared = Arc::new(Shared {
-        client: Client::new(&spec.network, spec.memory_budget() / 2)?,
+        client: Client::new(
+            &spec.network,
+            spec.memory_budget() / 2,
+            spec.image_threads(),
+        )?,
         processor: Processor::new(spec),
         pool: ThreadPoolBuilder::new()
             .num_threads(spec.image_threads())
@@ -232,6 +237,7 @@ fn run(
         runtime.spawn(steer(Arc::clone(&shared), controller));
         ROWS_UNDER_WAY
     };
+    runtime.spawn(breathe(Arc::clone(&shared)));
     runtime.spawn(admit(
         Arc::clone(&shared),
         admitted,
@@ -555,7 +561,11 @@ async fn fetch_row(rows: Arc<ShardRows>, at: usize, ticket: Ticket) {
         return ticket.report(Outcome::failed(FetchStatus::FailedToDownload, reason));
     }
     let shared = Arc::clone(&ticket.shared);
-    let (result, latency) = shared.client.get(rows.rows[at].url.as_deref()).await;
+    let turn = Turn {
+        window: &shared.window,
+        number: ticket.number,
+    };
+    let (result, latency) = shared.client.get(rows.rows[at].url.as_deref(), turn).await;
     match result {
         Err(error) => ticket.report(Outcome {
             latency,
@@ -574,6 +584,17 @@ async fn fetch_row(rows: Arc<ShardRows>, at: usize, ticket: Ticket) {
                 ticket.report(Outcome { latency, ..outcome });
             });
         }
+    }
+}
+
+/// Gives bodies as much of their memory as the image threads need to have work, until the run ends.
+async fn breathe(shared: Arc<Shared>) {
+    let threads = shared.pool.current_num_threads();
+    let mut ticks = interval(TICK);
+    loop {
+        ticks.tick().await;
+        let queued = shared.queued.load(Ordering::Relaxed);
+        shared.client.memory.adapt(queued, threads);
     }
 }
 
@@ -634,50 +655,11 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let outcome = self.outcome.take().unwrap_or_else(Outcome::internal_error);
-        self.shared.window.enter(&outcome);
+        self.shared.window.enter(outcome.len_bytes());
         // Nobody listens only when the run has ended already.
         let _ = self.events.send(Event::Row {
             number: self.number,
             outcome,
         });
-    }
-}
-
-/// Memory of outcomes that wait for the rows before them.
-#[derive(Debug)]
-pub(crate) struct Window {
-    bytes: AtomicU64,
-    limit: u64,
-    left: Notify,
-}
-
-impl Window {
-    fn new(limit: u64) -> Self {
-        Self {
-            bytes: AtomicU64::new(0),
-            limit: limit.max(1),
-            left: Notify::new(),
-        }
-    }
-
-    /// Waits until less than the limit waits.
-    async fn room(&self) {
-        loop {
-            let left = self.left.notified();
-            if self.bytes.load(Ordering::SeqCst) < self.limit {
-                return;
-            }
-            left.await;
-        }
-    }
-
-    fn enter(&self, outcome: &Outcome) {
-        self.bytes.fetch_add(outcome.len_bytes(), Ordering::SeqCst);
-    }
-
-    /// An outcome has its turn.
-    pub(crate) fn leave(&self, outcome: &Outcome) {
-        self.bytes.fetch_sub(outcome.len_bytes(), Ordering::SeqCst);
-        self.left.notify_waiters();
     }
 }

@@ -127,9 +127,10 @@ impl<'a> Writer<'a> {
         if stop.is_stopped() {
             return Err(Halt::Stopped);
         }
+        self.shared.window.turn_of(number);
         loop {
             if let Some(outcome) = self.waiting.remove(&number) {
-                self.shared.window.leave(&outcome);
+                self.shared.window.leave(outcome.len_bytes());
                 return Ok(outcome);
             }
             if !self.receive(inbox, stop)? {

@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::body_error;
-use super::{Client, closed};
+use super::{Client, Turn, closed};
 use crate::limiter::Reservation;
 use crate::pace::Pace;
 use crate::status::DownloadError;
@@ -20,12 +20,13 @@ pub(crate) struct Download {
 }
 
 impl Client {
-    /// Reads it until `deadline`, which waiting for memory puts off.
+    /// Reads it until `deadline`, which waiting for memory puts off; nothing if the row has to let others go first.
     pub(super) async fn body(
         &self,
         mut response: Response,
         mut deadline: Instant,
-    ) -> Result<Download, DownloadError> {
+        turn: Turn<'_>,
+    ) -> Result<Option<Download>, DownloadError> {
         if self.robots.forbids(response.headers()) {
             return Err(DownloadError::Robots);
         }
@@ -42,6 +43,9 @@ impl Client {
         let asked = Instant::now();
         let mut reservation = self.memory.reserve(declared).await.map_err(closed)?;
         deadline += asked.elapsed();
+        if turn.window.is_full_for(turn.number) {
+            return Ok(None);
+        }
         let mut bytes: Vec<u8> = Vec::with_capacity(declared.unwrap_or(0) as usize);
         let mut pace = Pace::new(self.spec.min_bytes_per_s);
         loop {
@@ -56,10 +60,10 @@ impl Client {
             let chunk = chunk.map_err(|e| body_error(&e, bytes.len() as u64, declared))?;
             let Some(chunk) = chunk else {
                 reservation.received();
-                return Ok(Download {
+                return Ok(Some(Download {
                     bytes,
                     _reservation: reservation,
-                });
+                }));
             };
             let len = bytes.len() as u64 + chunk.len() as u64;
             if len > max {
