@@ -566,6 +566,7 @@ fn fetch_within_budget(sandbox: &Sandbox, urls: &str, options: &str) -> Child {
         .unwrap()
 }
 
+#[expect(clippy::print_stderr, reason = "tests tell what they measure and skip")]
 fn expect_peak(peak_mib: Option<u64>, bound_mib: u64) {
     let Some(peak_mib) = peak_mib else {
         eprintln!("skipped: /proc tells no peak of memory");
