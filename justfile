@@ -40,6 +40,10 @@ test-ray: (_build)
 test-slurm: (_build)
     @integrations/slurm/test_cluster.sh "${CARGO_TARGET_DIR:-target}/release/sightline"
 
+# Shards in Azurite, Microsoft's stand-in for Azure Blob Storage, on loopback: needs node and npm (186 MB in .venv/azurite).
+test-azure: (_build)
+    @integrations/azure/test_azurite.sh "${CARGO_TARGET_DIR:-target}/release/sightline"
+
 # Time AREA (fetch, metrics, models, preprocess, shards or train) against its reference programs, after checking that both give the same values.
 bench-peers area *args: (_peers area) (_peers-build area)
     @.venv/{{ area }}/bin/python benchmarks/peers/{{ area }}/run.py {{ args }}

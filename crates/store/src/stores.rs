@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
-use object_store::{ClientOptions, HeaderValue, ObjectStore};
+use object_store::{ClientOptions, HeaderValue, ObjectStore, StaticCredentialProvider};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::backend::cloud::{self, Bucket, Cloud};
@@ -261,6 +261,10 @@ impl Stores {
             builder = builder
                 .with_client_options(client().with_allow_http(true))
                 .with_base_url(&url)
+                // Writing asks for credentials although nothing is signed.
+                .with_credentials(Arc::new(StaticCredentialProvider::new(GcpCredential {
+                    bearer: String::new(),
+                })))
                 .with_skip_signature(true);
         }
         builder.build().map(Arc::new)
