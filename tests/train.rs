@@ -305,9 +305,90 @@ fn numbers_that_are_none_end_with_one() {
             ),
         ],
     );
-    train(&sandbox, "run")
+    train(&sandbox, "run").expect(1).says(&["is not finite"]);
+    // The weights of each step would be kept, also those that are none.
+    manifest(
+        &sandbox,
+        &[
+            ("lr = 2e-3", "lr = 1e30"),
+            (
+                "schedule = \"cosine\"\nwarmup_steps = 2",
+                "schedule = \"constant\"",
+            ),
+            ("[evaluation]\nevery = 8\nbatches = 2\n", ""),
+            ("every = 3", "every = 1"),
+        ],
+    );
+    train(&sandbox, "each")
         .expect(1)
-        .says(&["is not finite", "the last good checkpoint is that of step"]);
+        .says(&["not", "no checkpoint yet"]);
+    assert!(!sandbox.path("each/last").exists());
+}
+
+#[test]
+fn a_folder_of_something_else_is_left_alone() {
+    let sandbox = Sandbox::new();
+    manifest(&sandbox, &[]);
+    sandbox.write("mine/assets/photo.txt", "precious");
+    for overwrite in ["", " --overwrite"] {
+        sandbox
+            .sightline(&format!("train small.toml --out mine{overwrite}"))
+            .expect(2)
+            .says(&["holds no training run"]);
+    }
+    assert!(sandbox.path("mine/assets/photo.txt").exists());
+    // What others put beside a run stays when it is made anew.
+    train(&sandbox, "run").expect(0);
+    sandbox.write("run/notes.txt", "which run is which");
+    sandbox
+        .sightline("train small.toml --out run --overwrite")
+        .expect(0);
+    assert!(sandbox.path("run/notes.txt").exists());
+}
+
+#[test]
+fn every_stage_is_checked_before_the_first_step() {
+    let sandbox = Sandbox::new();
+    let second = |batch: &str, rest: &str| {
+        let stage = format!(
+            "[[stage]]\nobjective = \"contrastive\"\nsteps = 4\nbatch = {batch}\n{rest}\n[evaluation]"
+        );
+        manifest(&sandbox, &[("[evaluation]", &stage)]);
+        train(&sandbox, "out").expect(2)
+    };
+    second(
+        "16",
+        "[stage.optimiser]\nlr = 1e-3\ngroup = [{ tensors = [\"*nothere*\"], weight_decay = 0.0 }]\n",
+    )
+    .says(&["group `*nothere*` matches no tensor"]);
+    second("1", "[stage.optimiser]\nlr = 1e-3\n").says(&["stage 2", "parts of 1", "needs 2"]);
+    second("8", "accumulate = 8\n[stage.optimiser]\nlr = 1e-3\n").says(&["stage 2", "accumulate"]);
+    assert!(!sandbox.path("out/metrics.jsonl").exists());
+}
+
+#[test]
+fn captions_of_spaces_are_none() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .sightline("synth scenes --out scenes --train 4 --val 0 --test 0 --size 32")
+        .expect(0);
+    let image = fs::read(sandbox.path("scenes/images/train/000000.jpg")).unwrap();
+    sandbox.write("blank/000000.jpg", image);
+    sandbox.write("blank/000000.txt", " \n");
+    sandbox
+        .sightline("shards convert blank --format files --to webdataset --out shards")
+        .expect(0);
+    manifest(
+        &sandbox,
+        &[
+            (
+                "scenes = { train = 80, val = 32, size = 32, max_objects = 2 }",
+                "train = \"shards/*.tar\"",
+            ),
+            ("[evaluation]\nevery = 8\nbatches = 2\n", ""),
+        ],
+    );
+    train(&sandbox, "out").expect(2).says(&["needs captions"]);
 }
 
 #[test]

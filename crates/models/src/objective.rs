@@ -252,6 +252,26 @@ pub trait Objective: Send {
         1
     }
 
+    /// How many images an example has; data have one a sample.
+    fn images_of_example(&self) -> usize {
+        1
+    }
+
+    /// The fewest examples that say something together: 2 where they are told from each other.
+    fn least_examples(&self) -> usize {
+        1
+    }
+
+    /// The term of the loss that says how good the model is, the larger the better, where the loss itself does not.
+    fn judged_by(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether blocks leave out elements where a run asks for that.
+    fn takes_dropout(&self) -> bool {
+        true
+    }
+
     /// Every setting with its value, for the record.
     fn settings(&self) -> Value;
 

@@ -35,10 +35,13 @@ impl Captions {
 
     /// The captions of `sample` in the form number `form`.
     pub fn texts(&self, sample: &Sample, form: usize) -> Vec<String> {
-        match self.forms.get(form) {
+        let mut texts = match self.forms.get(form) {
             Some(form) => form.texts(&sample.meta),
             None => sample.captions.clone(),
-        }
+        };
+        // From nothing but spaces nobody learns.
+        texts.retain(|text| !text.trim().is_empty());
+        texts
     }
 
     /// All captions of `sample`, those of equal forms once; none if it lacks those of one form.

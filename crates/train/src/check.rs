@@ -116,6 +116,7 @@ pub(crate) fn data(
 ) -> Result<()> {
     for (number, stage) in stages.iter().enumerate() {
         check_documents(number, stage)?;
+        check_together(number, stage, &plan.family)?;
     }
     let captions = Captions::of(&plan.data);
     for ((_, samples, _), feed) in data.parts().zip(feeds) {
@@ -142,6 +143,40 @@ fn check_documents(number: usize, stage: &Stage<'_>) -> Result<()> {
         part,
         images,
     })
+}
+
+/// Checks that a stage's batches are such that its objective can learn from them.
+fn check_together(number: usize, stage: &Stage<'_>, family: &str) -> Result<()> {
+    let (stage, number, objective) = (stage.plan, number + 1, &stage.objective);
+    let name = || objective.name().to_owned();
+    if objective.images_of_example() > 1 {
+        return Err(Error::SeveralImages {
+            objective: name(),
+            images: objective.images_of_example(),
+        });
+    }
+    let (part, least) = (
+        stage.batch.div_ceil(stage.accumulate),
+        objective.least_examples(),
+    );
+    // The last part of a batch may be smaller than the others.
+    let last = stage.batch - (stage.batch - 1) / part * part;
+    if part.min(last) < least as u64 {
+        return Err(Error::FewTogether {
+            stage: number,
+            objective: name(),
+            part: part.min(last),
+            least,
+        });
+    }
+    if stage.dropout > 0.0 && !objective.takes_dropout() {
+        return Err(Error::NoDropout {
+            stage: number,
+            objective: name(),
+            family: family.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 fn check_sample(

@@ -76,6 +76,9 @@ pub struct Position {
     pub since_best: u64,
     /// Losses since the last line of metrics.
     pub window: Window,
+    /// Where the stage's losses go.
+    #[serde(default)]
+    pub trend: Trend,
     /// Bytes of `metrics.jsonl`.
     pub metrics_len_bytes: u64,
     /// Whether all is done.
@@ -91,6 +94,53 @@ pub struct Best {
     pub step: u64,
     /// The loss.
     pub loss: f64,
+    /// What the model is judged by, where that is not the loss: the larger, the better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+}
+
+impl Best {
+    /// Whether it is better than another of the same stage.
+    pub fn is_better_than(&self, other: &Self) -> bool {
+        match (self.score, other.score) {
+            (Some(own), Some(other)) => own > other,
+            _ => self.loss < other.loss,
+        }
+    }
+}
+
+/// Where losses go: the least at first, and their mean lately.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trend {
+    /// Losses that were added.
+    pub steps: u64,
+    /// The least of the first [`Self::FIRST`].
+    pub first: f64,
+    /// The moving mean.
+    pub recent: f64,
+}
+
+impl Trend {
+    /// Losses of the beginning.
+    pub const FIRST: u64 = 10;
+    /// How many times the first loss, and how many times 1, is no training any more.
+    pub const MOST: f64 = 4.0;
+
+    /// Adds a loss; the factor by which losses have risen if that is too much: a model that knows nothing of its task, as one that
+    /// begins, loses less.
+    pub fn add(&mut self, loss: f64) -> Option<f64> {
+        self.steps += 1;
+        let rest = self.steps.min(Self::FIRST) as f64;
+        self.recent += (loss - self.recent) / rest;
+        if self.steps == 1 || (self.steps <= Self::FIRST && loss < self.first) {
+            self.first = loss;
+        }
+        if self.steps <= Self::FIRST {
+            return None;
+        }
+        let factor = self.recent / self.first.abs().max(1.0);
+        (factor > Self::MOST).then_some(factor)
+    }
 }
 
 /// Sums of losses.
@@ -460,6 +510,29 @@ mod tests {
                 average: None,
             },
         ]
+    }
+
+    #[test]
+    fn losses_that_rise_are_told_from_those_that_fall_or_scatter() {
+        let end = |losses: &mut dyn Iterator<Item = f64>| {
+            let mut losses = losses.enumerate();
+            let mut trend = Trend::default();
+            losses.find_map(|(at, loss)| trend.add(loss).map(|_| at))
+        };
+        assert_eq!(end(&mut (0..100).map(|i| 6.0 - 0.05 * f64::from(i))), None);
+        assert_eq!(
+            end(&mut (0..100).map(|i| if i % 10 == 9 { 30.0 } else { 5.0 })),
+            None
+        );
+        // From next to nothing losses may rise: what counts is what a model loses that knows nothing.
+        assert_eq!(end(&mut (0..100).map(|i| 0.01 + 0.03 * f64::from(i))), None);
+        let risen = end(&mut (0..100).map(|i| if i == 0 { 5.0 } else { 150.0 }));
+        assert_eq!(risen, Some(10));
+        let slow = end(&mut (0..200).map(|i| 5.0 + 0.5 * f64::from(i)));
+        assert!(
+            slow.is_some_and(|step| (30..60).contains(&step)),
+            "{slow:?}"
+        );
     }
 
     #[test]

@@ -243,24 +243,92 @@ pub enum Error {
         needed_bytes: u64,
     },
     /// Numbers that are none.
-    #[error("step {step}: {what} is not finite; the last good checkpoint is that of step {kept}")]
+    #[error("step {step}: {what} is not finite; {kept}")]
     Diverged {
         /// The step.
         step: u64,
         /// What.
         what: String,
-        /// The checkpoint.
-        kept: u64,
+        /// Which checkpoint there is, in words.
+        kept: String,
     },
-    /// A batch of nothing.
+    /// Losses that rise instead of falling.
     #[error(
-        "step {step}: none of its {samples} samples can be used: images or captions are missing or broken"
+        "step {step}: the loss, {factor:.1} times what counts as its beginning ({first:.2}, 1 at the least), has left what training is about; {kept}"
+    )]
+    Rising {
+        /// The step.
+        step: u64,
+        /// How many times the first losses, or 1.
+        factor: f64,
+        /// The least of the first losses.
+        first: f64,
+        /// Which checkpoint there is, in words.
+        kept: String,
+    },
+    /// A weight that 16 bits do not hold.
+    #[error("`{name}` holds {largest}, and weights of 16 bits go up to 65,504")]
+    Half {
+        /// The tensor.
+        name: String,
+        /// Its largest number.
+        largest: f32,
+    },
+    /// Batches of nothing.
+    #[error(
+        "step {step}: of {steps} steps one after the other, {samples} samples each, none can be used: images or captions are missing or broken"
     )]
     EmptyBatch {
         /// The step.
         step: u64,
-        /// How many.
+        /// How many had no sample.
+        steps: u64,
+        /// Samples of each.
         samples: u64,
+    },
+    /// Data whose samples are all broken.
+    #[error(
+        "none of the samples of `{name}` that are looked at can be used: images or captions are missing or broken"
+    )]
+    AllBroken {
+        /// Which data.
+        name: String,
+    },
+    /// Too few examples together.
+    #[error(
+        "stage {stage} has parts of {part} samples, and the objective `{objective}` tells samples of a part from each other: it needs {least} or more"
+    )]
+    FewTogether {
+        /// Number of the stage, from 1.
+        stage: usize,
+        /// The objective.
+        objective: String,
+        /// Samples of a part.
+        part: u64,
+        /// Samples that it needs.
+        least: usize,
+    },
+    /// Examples of several images.
+    #[error(
+        "the objective `{objective}` needs {images} images an example, and samples of shards have one: it can be measured, not trained"
+    )]
+    SeveralImages {
+        /// The objective.
+        objective: String,
+        /// Images of an example.
+        images: usize,
+    },
+    /// Dropout that nothing heeds.
+    #[error(
+        "stage {stage} asks for dropout, which the objective `{objective}` of `{family}` does not have"
+    )]
+    NoDropout {
+        /// Number of the stage, from 1.
+        stage: usize,
+        /// The objective.
+        objective: String,
+        /// The family.
+        family: String,
     },
     /// The thread that loads has ended.
     #[error("the thread that prepares batches has ended")]
@@ -287,7 +355,10 @@ impl Error {
 
     /// Whether the run itself failed, not its surroundings nor its settings.
     pub fn is_no(&self) -> bool {
-        matches!(self, Self::Diverged { .. } | Self::Damaged { .. })
+        matches!(
+            self,
+            Self::Diverged { .. } | Self::Rising { .. } | Self::Half { .. } | Self::Damaged { .. }
+        )
     }
 }
 
@@ -319,6 +390,9 @@ impl Hint for Error {
             Self::Documents { .. } => {
                 "Make `batch` and, with `accumulate`, its parts a multiple of the objective's `images`."
             }
+            Self::FewTogether { .. } => "Make `batch` larger, or `accumulate` smaller.",
+            Self::Half { .. } => "Keep them in 32 bits: `checkpoint.weights = \"f32\"`.",
+            Self::NoDropout { .. } => "Leave `dropout` out.",
             Self::Regions(error) => return error.hints(),
             Self::Changed { .. } => {
                 "Train into another folder with `--out`, or begin anew with `--overwrite`."
@@ -326,7 +400,7 @@ impl Hint for Error {
             Self::NotARun { .. } => "Name an empty folder or a new one with `--out`.",
             Self::NoSpace { .. } => "Make room, or name a folder on another disk with `--out`.",
             Self::NoFormat { .. } => "Say which it is with `data.format`.",
-            Self::Diverged { .. } => {
+            Self::Diverged { .. } | Self::Rising { .. } => {
                 "A smaller `lr`, a longer `warmup_steps` or a smaller `clip_grad_norm` helps; then train anew with `--overwrite`."
             }
             _ => return Vec::new(),

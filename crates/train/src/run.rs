@@ -5,7 +5,7 @@
 //! written undisturbed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
+use half::f16;
 use sightline_core::Progress;
 use sightline_manifest::TrainPlan;
 use sightline_manifest::train::{Length, PlannedStage};
@@ -26,7 +27,7 @@ use sightline_store::{free_bytes, write_atomic};
 use crate::adamw::Moments;
 use crate::assets::Texts;
 use crate::captions::Captions;
-use crate::checkpoint::{Kept, Parameter, Position, RunFolder, Window, len_bytes};
+use crate::checkpoint::{Kept, Parameter, Position, RunFolder, Trend, Window, len_bytes};
 use crate::kept::KeptTensors;
 use crate::loader::{Loader, Prepared, Preparing};
 use crate::log::{Lines, Speed, write_page};
@@ -53,6 +54,25 @@ const LINES_OF_STAGE: u64 = 200;
 const CHECKPOINTS: u64 = 3;
 /// Threads that fetch samples of shards.
 const FETCHERS: usize = 2;
+
+const LOCK: &str = ".lock";
+/// What the lock says.
+const MARK: &[u8] = b"A folder of `sightline train`.\n";
+/// What a run makes in its folder, beside the lock.
+const MADE: [&str; 10] = [
+    "run.json",
+    "record.json",
+    "metrics.jsonl",
+    "speed.jsonl",
+    "loss.html",
+    "last",
+    "best",
+    "checkpoints",
+    "assets",
+    teacher::FOLDER,
+];
+/// Steps one after the other of which no sample could be used before the run ends.
+const MOST_EMPTY_STEPS: u64 = 100;
 
 /// Opens an objective, with what the run has for it.
 pub type Open<'a> = dyn Fn(&PlannedStage, &Path, Support<'_>) -> Result<Box<dyn Objective>> + 'a;
@@ -128,39 +148,35 @@ pub fn train(spec: &TrainSpec<'_>, progress: &dyn Progress, stop: &AtomicBool) -
     run.go(progress, stop)
 }
 
-/// The run's folder with a lock on it; what was there is removed where that was asked for and it is a run.
+/// The run's folder with a lock on it; what a run made there is removed where that was asked for. A folder that is neither empty nor
+/// a run's is left alone, and so is what else lies in a run's.
 fn take(out: &Path, overwrite: bool) -> Result<File> {
     fs::create_dir_all(out).map_err(Error::io("create", out))?;
-    let path = out.join(".lock");
-    let is_run = out.join("run.json").is_file();
+    let path = out.join(LOCK);
+    // A run that ended before its first step has left nothing but a lock that says whose it is, and perhaps assets.
+    let is_marked = || fs::read(&path).is_ok_and(|text| text == MARK);
+    let is_run = out.join("run.json").is_file() || is_marked();
     let mut entries = fs::read_dir(out).map_err(Error::io("read", out))?;
-    // What a run leaves that ended before its first step: the lock, assets, a teacher's vectors, temporary files.
-    let is_ours = |name: &str| name.starts_with('.') || ["assets", teacher::FOLDER].contains(&name);
-    let is_empty =
-        entries.all(|entry| entry.is_ok_and(|e| is_ours(&e.file_name().to_string_lossy())));
-    if !is_run && !is_empty {
+    if !is_run && entries.next().is_some() {
         return Err(Error::NotARun {
             path: out.to_owned(),
         });
     }
-    let lock = File::create(&path).map_err(Error::io("create", &path))?;
+    let mut options = OpenOptions::new();
+    let opened = options.create(true).write(true).truncate(false).open(&path);
+    let lock = opened.map_err(Error::io("create", &path))?;
     if let Err(TryLockError::WouldBlock) = lock.try_lock() {
         return Err(Error::Busy {
             path: out.to_owned(),
         });
     }
+    fs::write(&path, MARK).map_err(Error::io("write", &path))?;
     if overwrite {
-        for entry in fs::read_dir(out).map_err(Error::io("read", out))? {
-            let entry = entry.map_err(Error::io("read", out))?;
-            let path = entry.path();
-            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if entry.file_name() == ".lock" {
-                continue;
-            }
-            let removed = if is_folder {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
+        for path in MADE.map(|name| out.join(name)) {
+            let removed = match fs::symlink_metadata(&path) {
+                Ok(there) if there.is_dir() => fs::remove_dir_all(&path),
+                Ok(_) => fs::remove_file(&path),
+                Err(_) => continue,
             };
             removed.map_err(Error::io("remove", path))?;
         }
@@ -203,6 +219,16 @@ pub(crate) struct Stage<'a> {
     tensors: BTreeSet<String>,
 }
 
+impl Stage<'_> {
+    /// Whether it trains the tensor of that name.
+    fn trains(&self, name: &str) -> bool {
+        self.tensors.contains(name)
+            && self.objective.is_trained(name)
+            && pattern::any(&self.plan.trained, name)
+            && !group_of(self.plan, name).is_some_and(|group| group.frozen)
+    }
+}
+
 struct Run<'a> {
     spec: &'a TrainSpec<'a>,
     data: Data,
@@ -216,6 +242,8 @@ struct Run<'a> {
     teacher: Option<Teacher>,
     position: Position,
     parameters: Vec<Parameter>,
+    /// Steps since the last one that had a sample.
+    empty_steps: u64,
 }
 
 impl<'a> Run<'a> {
@@ -278,6 +306,7 @@ impl<'a> Run<'a> {
             teacher,
             position: Position::default(),
             parameters: Vec::new(),
+            empty_steps: 0,
         };
         let path = run.folder.file("run.json");
         if let Some((position, parameters)) = run.folder.read_last()? {
@@ -287,8 +316,11 @@ impl<'a> Run<'a> {
             run.parameters = run.fresh()?;
         }
         run.name_tensors()?;
+        for number in run.position.stage..run.stages.len() {
+            run.check_stage(number)?;
+        }
         if run.position.step == 0 && run.position.stage_step == 0 {
-            run.enter_stage()?;
+            run.enter_stage();
         }
         run.check_space()?;
         if !path.is_file() {
@@ -354,22 +386,26 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
-    /// Makes the parameters those of the stage that begins: what it trains has moments that have seen nothing.
-    fn enter_stage(&mut self) -> Result<()> {
-        let stage = &self.stages[self.position.stage];
-        let plan = stage.plan;
-        for group in &plan.optimiser.groups {
+    /// Checks that the patterns of a stage match something, and leave something to train.
+    fn check_stage(&self, number: usize) -> Result<()> {
+        let stage = &self.stages[number];
+        for group in &stage.plan.optimiser.groups {
             check::patterns("group", &group.tensors, &self.parameters)?;
         }
-        check::patterns("trained", &plan.trained, &self.parameters)?;
-        let mut is_any = false;
+        check::patterns("trained", &stage.plan.trained, &self.parameters)?;
+        let mut names = self.parameters.iter().map(|parameter| &parameter.name);
+        if names.any(|name| stage.trains(name)) {
+            return Ok(());
+        }
+        Err(Error::NothingTrained { stage: number + 1 })
+    }
+
+    /// Makes the parameters those of the stage that begins: what it trains has moments that have seen nothing.
+    fn enter_stage(&mut self) {
+        let stage = &self.stages[self.position.stage];
+        let plan = stage.plan;
         for parameter in &mut self.parameters {
-            let group = group_of(plan, &parameter.name);
-            let is_trained = stage.tensors.contains(&parameter.name)
-                && stage.objective.is_trained(&parameter.name)
-                && pattern::any(&plan.trained, &parameter.name)
-                && !group.is_some_and(|group| group.frozen);
-            is_any |= is_trained;
+            let is_trained = stage.trains(&parameter.name);
             // The average of the stage before is what that stage has made of the weights.
             if let Some(average) = parameter.average.take() {
                 parameter.values = average;
@@ -378,12 +414,6 @@ impl<'a> Run<'a> {
             parameter.average =
                 (is_trained && plan.optimiser.ema.is_some()).then(|| parameter.values.clone());
         }
-        if is_any {
-            return Ok(());
-        }
-        Err(Error::NothingTrained {
-            stage: self.position.stage + 1,
-        })
     }
 
     fn check_space(&self) -> Result<()> {
@@ -450,6 +480,8 @@ impl<'a> Run<'a> {
             }
         }
         progress.finish();
+        // Also of a run that ended between its last checkpoint and its page.
+        self.write_page()?;
         let record = self.record()?;
         Ok(Outcome::Complete(Box::new(record)))
     }
@@ -528,8 +560,9 @@ impl<'a> Run<'a> {
                 continue;
             }
             self.position.metrics_len_bytes = lines.flushed_len_bytes()?;
+            self.check_weights()?;
             if ends {
-                self.leave_stage()?;
+                self.leave_stage();
             }
             // Where nothing is held out, the newest is as good as any.
             let is_best = is_best || evaluation.is_none();
@@ -549,17 +582,46 @@ impl<'a> Run<'a> {
     }
 
     /// The position and the parameters at the beginning of the next stage, or at the end.
-    fn leave_stage(&mut self) -> Result<()> {
+    fn leave_stage(&mut self) {
         if self.position.stage + 1 == self.stages.len() {
             self.position.is_complete = true;
-            return Ok(());
+            return;
         }
         self.position.stage += 1;
         self.position.stage_step = 0;
         self.position.best = None;
         self.position.since_best = 0;
         self.position.window = Window::default();
-        self.enter_stage()
+        self.position.trend = Trend::default();
+        self.enter_stage();
+    }
+
+    /// Checks that the weights are numbers which the checkpoint can hold, so that the one before stays where they are not.
+    fn check_weights(&self) -> Result<()> {
+        let in_half = self.spec.plan.weights == "f16";
+        for parameter in &self.parameters {
+            let name = &parameter.name;
+            let all = parameter.kept().iter().chain(&parameter.values);
+            let largest = all.fold(
+                0.0f32,
+                |most, v| if v.is_nan() { *v } else { v.abs().max(most) },
+            );
+            // Nothing can be computed with what has no square.
+            if !(largest * largest).is_finite() {
+                return Err(Error::Diverged {
+                    step: self.position.step,
+                    what: format!("the square of the weight `{name}`"),
+                    kept: self.kept_step(),
+                });
+            }
+            if in_half && largest > f16::MAX.to_f32() {
+                return Err(Error::Half {
+                    name: name.clone(),
+                    largest,
+                });
+            }
+        }
+        Ok(())
     }
 
     fn tensor(&self, values: &[f32], shape: &[usize]) -> Result<Tensor> {

@@ -24,7 +24,8 @@ impl Run<'_> {
     ) -> Result<()> {
         let window = std::mem::take(&mut self.position.window);
         let stage = &self.stages[self.position.stage];
-        let mean = |sum: f64| sum / window.steps.max(1) as f64;
+        // Of no step there is no mean, which JSON has no number for.
+        let mean = |sum: f64| sum / window.steps as f64;
         let rate = schedule(stage).factor(self.position.stage_step - 1);
         let terms: BTreeMap<&String, f64> =
             window.terms.iter().map(|(n, v)| (n, mean(*v))).collect();
@@ -99,7 +100,7 @@ impl Run<'_> {
             count += prepared.examples.len();
         }
         if count == 0 {
-            return Err(Error::NoSamples {
+            return Err(Error::AllBroken {
                 name: "validation".to_owned(),
             });
         }
@@ -108,13 +109,17 @@ impl Run<'_> {
         if !loss.is_finite() {
             return Err(self.diverged("the held-out loss"));
         }
-        let is_best = self.position.best.is_none_or(|best| loss < best.loss);
+        let judge = stage.objective.judged_by();
+        let found = Best {
+            stage: self.position.stage,
+            step: self.position.step,
+            loss,
+            score: judge.and_then(|term| sums.terms.get(term).copied()),
+        };
+        let best = self.position.best;
+        let is_best = best.is_none_or(|best| found.is_better_than(&best));
         if is_best {
-            self.position.best = Some(Best {
-                stage: self.position.stage,
-                step: self.position.step,
-                loss,
-            });
+            self.position.best = Some(found);
             self.position.since_best = 0;
         } else {
             self.position.since_best += 1;
@@ -122,8 +127,12 @@ impl Run<'_> {
         let held_out = json!({ "loss": loss, "terms": sums.terms, "samples": count });
         let fields = json!({ "held_out": held_out, "is_best": is_best });
         lines.append(&steps_line(self.position.step, self.position.stage, fields))?;
+        let (what, value) = match (judge, found.score) {
+            (Some(term), Some(score)) => (term, score),
+            _ => ("loss", loss),
+        };
         progress.message(&format!(
-            "step {}/{}, held-out loss {loss:.4}{}",
+            "step {}/{}, held-out {what} {value:.4}{}",
             self.position.step,
             self.steps(),
             if is_best { ", the best so far" } else { "" },

@@ -83,7 +83,11 @@ impl Run<'_> {
             parameters: self.parameters.iter().map(|p| p.values.len() as u64).sum(),
             steps: self.position.step,
             samples: [self.position.sample, self.position.left_out],
-            best: self.position.best,
+            // People count stages from 1, as the metrics do.
+            best: self.position.best.map(|best| Best {
+                stage: best.stage + 1,
+                ..best
+            }),
             last: last.unwrap_or_default(),
             weights,
             tool: BTreeMap::from([("version", version), ("commit", commit)]),

@@ -7,7 +7,7 @@ use sightline_manifest::train::{PlannedGroup, PlannedStage};
 use sightline_models::objective::{Loss, Tensors};
 use sightline_nn::{Dropout, Weights};
 
-use super::{Run, Stage};
+use super::{MOST_EMPTY_STEPS, Run, Stage};
 use crate::adamw::{AdamW, Rates, clip_factor, norm};
 use crate::loader::Prepared;
 use crate::schedule::{Schedule, Shape};
@@ -84,11 +84,18 @@ impl Run<'_> {
         let stage = &self.stages[at];
         let count = prepared.examples.len();
         if count == 0 {
-            return Err(Error::EmptyBatch {
-                step: number + 1,
-                samples: stage.plan.batch,
-            });
+            self.empty_steps += 1;
+            if self.empty_steps >= MOST_EMPTY_STEPS {
+                return Err(Error::EmptyBatch {
+                    step: number + 1,
+                    steps: self.empty_steps,
+                    samples: stage.plan.batch,
+                });
+            }
+            self.pass(prepared.left_out);
+            return Ok(());
         }
+        self.empty_steps = 0;
         let seed = self.spec.plan.seed.child("step", number);
         let mut sums = Losses::default();
         let mut gradients: Vec<Option<Vec<f32>>> = vec![None; variables.trained.len()];
@@ -145,8 +152,21 @@ impl Run<'_> {
             return Err(self.diverged(&format!("the gradient{name}")));
         }
         self.apply(&mut gradients, length, variables)?;
-        self.count(&sums.mean(), length, prepared.left_out);
-        Ok(())
+        let losses = sums.mean();
+        self.count(&losses, length, prepared.left_out);
+        // What is judged by something else may have any loss.
+        if self.stages[at].objective.judged_by().is_some() {
+            return Ok(());
+        }
+        match self.position.trend.add(losses.total) {
+            Some(factor) => Err(Error::Rising {
+                step: self.position.step,
+                factor,
+                first: self.position.trend.first,
+                kept: self.kept_step(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Moves the weights.
@@ -202,14 +222,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn count(&mut self, losses: &Losses, length: f64, left_out: u64) {
-        let stage = &self.stages[self.position.stage];
+    /// Counts a step, of which `left_out` samples were not used.
+    fn pass(&mut self, left_out: u64) {
         let position = &mut self.position;
-        position.sample += stage.plan.batch;
+        position.sample += self.stages[position.stage].plan.batch;
         position.step += 1;
         position.stage_step += 1;
         position.left_out += left_out;
-        let window = &mut position.window;
+    }
+
+    fn count(&mut self, losses: &Losses, length: f64, left_out: u64) {
+        self.pass(left_out);
+        let window = &mut self.position.window;
         window.steps += 1;
         window.total += losses.total;
         window.gradient += length;
@@ -219,11 +243,20 @@ impl Run<'_> {
     }
 
     pub(super) fn diverged(&self, what: &str) -> Error {
-        let kept = self.folder.read_last().ok().flatten();
         Error::Diverged {
             step: self.position.step + 1,
             what: what.to_owned(),
-            kept: kept.map_or(0, |(position, _)| position.step),
+            kept: self.kept_step(),
+        }
+    }
+
+    /// Which checkpoint there is, in words.
+    pub(super) fn kept_step(&self) -> String {
+        match self.folder.read_last() {
+            Ok(Some((position, _))) => {
+                format!("the last good checkpoint is that of step {}", position.step)
+            }
+            _ => "there is no checkpoint yet".to_owned(),
         }
     }
 }

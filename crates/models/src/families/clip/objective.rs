@@ -122,6 +122,10 @@ impl Objective for Contrastive {
         check_covered(&self.folder, text, self.tokenizer.unknown_id(), ids)
     }
 
+    fn least_examples(&self) -> usize {
+        2
+    }
+
     fn settings(&self) -> Value {
         json!(self.settings)
     }

@@ -267,6 +267,10 @@ impl Objective for Interleaved {
         }
     }
 
+    fn takes_dropout(&self) -> bool {
+        false
+    }
+
     fn settings(&self) -> Value {
         if self.name == INTERLEAVED {
             json!(self.settings)

@@ -142,6 +142,10 @@ impl Objective for Captioning {
         Ok(())
     }
 
+    fn takes_dropout(&self) -> bool {
+        false
+    }
+
     fn settings(&self) -> Value {
         let Settings {
             language, encoder, ..

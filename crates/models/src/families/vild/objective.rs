@@ -174,6 +174,10 @@ impl Objective for Distillation {
         Some([base.as_slice(), novel].concat())
     }
 
+    fn takes_dropout(&self) -> bool {
+        false
+    }
+
     fn settings(&self) -> Value {
         json!(self.settings)
     }

@@ -293,6 +293,13 @@ impl Objective for Labels {
         }
     }
 
+    fn images_of_example(&self) -> usize {
+        match self.0.kind {
+            HeadKind::VisualReasoning => 2,
+            _ => 1,
+        }
+    }
+
     fn settings(&self) -> Value {
         json!({})
     }

@@ -43,6 +43,8 @@ pub(crate) static TRAINABLE: TrainableFamily = TrainableFamily {
 
 const CROSS_ENTROPY: &str = "cross-entropy";
 const SELF_CRITICAL: &str = "self-critical";
+/// The mean reward of what was written.
+const REWARD: &str = "reward";
 
 struct Base {
     folder: PathBuf,
@@ -223,6 +225,10 @@ impl Objective for SelfCritical {
         Ok(())
     }
 
+    fn judged_by(&self) -> Option<&'static str> {
+        Some(REWARD)
+    }
+
     fn settings(&self) -> Value {
         let mut settings = self.base.settings();
         settings["beam"] = json!(self.base.config.beam_size);
@@ -280,7 +286,7 @@ impl Objective for SelfCritical {
         Ok(Loss {
             terms: vec![
                 (SELF_CRITICAL, loss.clone()),
-                ("reward", Tensor::new(reward as f32, device)?),
+                (REWARD, Tensor::new(reward as f32, device)?),
             ],
             total: loss,
             predictions: count,
