@@ -29,6 +29,8 @@ pub struct Record {
     pub settings: Digest,
     /// Digests of the data.
     pub data: BTreeMap<String, Digest>,
+    /// Digests of the files in the model's folder but for weights: configuration, vocabulary, whole checkpoints that it holds.
+    pub assets: BTreeMap<String, Digest>,
     /// Digests of the checkpoints that it began with, and of the teacher.
     pub start: BTreeMap<String, Digest>,
     /// Numbers of the model.
@@ -79,6 +81,7 @@ impl Run<'_> {
             family: self.spec.plan.family.clone(),
             settings: digest_file(self.folder.file("run.json"))?.sha256,
             data: self.settings.data.clone(),
+            assets: self.settings.assets.clone(),
             start: self.settings.start.clone(),
             parameters: self.parameters.iter().map(|p| p.values.len() as u64).sum(),
             steps: self.position.step,
