@@ -367,6 +367,40 @@ fn every_stage_is_checked_before_the_first_step() {
 }
 
 #[test]
+fn batches_of_broken_images_are_passed_over() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .sightline("synth scenes --out scenes --train 4 --val 0 --test 0 --size 32")
+        .expect(0);
+    let image = fs::read(sandbox.path("scenes/images/train/000000.jpg")).unwrap();
+    for number in 0..12 {
+        let whole = if number % 3 == 0 { image.len() } else { 40 };
+        sandbox.write(&format!("some/{number:06}.jpg"), &image[..whole]);
+        sandbox.write(&format!("some/{number:06}.txt"), "a red circle");
+    }
+    sandbox
+        .sightline("shards convert some --format files --to webdataset --out shards")
+        .expect(0);
+    manifest(
+        &sandbox,
+        &[
+            (
+                "scenes = { train = 80, val = 32, size = 32, max_objects = 2 }",
+                "train = \"shards/*.tar\"",
+            ),
+            ("[evaluation]\nevery = 8\nbatches = 2\n", ""),
+            ("batch = 16", "batch = 2"),
+        ],
+    );
+    train(&sandbox, "out").expect(0);
+    let metrics = fs::read_to_string(sandbox.path("out/metrics.jsonl")).unwrap();
+    // Each step has a line here; of those without a sample there is no loss.
+    let nothing = |line: &&str| line.contains("\"loss\":null");
+    assert!(metrics.lines().any(|line| nothing(&line)), "{metrics}");
+    assert!(!metrics.lines().all(|line| nothing(&line)), "{metrics}");
+}
+
+#[test]
 fn captions_of_spaces_are_none() {
     let sandbox = Sandbox::new();
     sandbox

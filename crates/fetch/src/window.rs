@@ -116,18 +116,12 @@ impl Window {
     /// The row `number` begins when it may.
     pub(crate) async fn begin(&self, number: u64) -> Begun<'_> {
         let room = {
-            if let Some(begun) = self.try_begin(number) {
-                return begun;
-            }
             let (told, room) = oneshot::channel();
             let mut state = self.state();
-            state.held_up.insert(number, told);
-            if number <= state.turn || state.has_room(self.limit) {
-                // What has changed since.
-                let turn = state.turn;
-                if let Some(held_up) = state.held_up.remove(&turn) {
-                    state.tell(held_up);
-                }
+            if number <= state.turn {
+                state.tell(told);
+            } else {
+                state.held_up.insert(number, told);
                 state.let_begin(self.limit);
             }
             room

@@ -55,6 +55,19 @@ impl Parameter {
     pub fn kept(&self) -> &[f32] {
         self.average.as_deref().unwrap_or(&self.values)
     }
+
+    /// The size of the largest of its numbers and averages; NaN if one is.
+    pub fn largest(&self) -> f32 {
+        let sizes = self.kept().iter().chain(&self.values).map(|v| v.abs());
+        // What is compared with NaN is not less, and NaN stays.
+        sizes.fold(0.0, |most, size| {
+            if most.is_nan() || size <= most {
+                most
+            } else {
+                size
+            }
+        })
+    }
 }
 
 /// How far a run is.
@@ -510,6 +523,36 @@ mod tests {
                 average: None,
             },
         ]
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_found_before_and_behind_others() {
+        for at in 0..3 {
+            let mut values = vec![1.0, -7.0, 2.0];
+            let parameter = |values: &[f32]| Parameter {
+                name: "w".to_owned(),
+                shape: vec![3],
+                values: values.to_vec(),
+                moments: None,
+                average: None,
+            };
+            assert_eq!(parameter(&values).largest(), 7.0);
+            values[at] = f32::NAN;
+            assert!(parameter(&values).largest().is_nan(), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_is_judged_by_a_score_is_better_with_a_larger_one() {
+        let best = |loss, score| Best {
+            stage: 0,
+            step: 1,
+            loss,
+            score,
+        };
+        assert!(best(0.1, None).is_better_than(&best(0.2, None)));
+        assert!(best(0.3, Some(2.0)).is_better_than(&best(0.2, Some(1.0))));
+        assert!(!best(0.1, Some(1.0)).is_better_than(&best(0.2, Some(1.0))));
     }
 
     #[test]

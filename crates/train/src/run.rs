@@ -601,11 +601,7 @@ impl<'a> Run<'a> {
         let in_half = self.spec.plan.weights == "f16";
         for parameter in &self.parameters {
             let name = &parameter.name;
-            let all = parameter.kept().iter().chain(&parameter.values);
-            let largest = all.fold(
-                0.0f32,
-                |most, v| if v.is_nan() { *v } else { v.abs().max(most) },
-            );
+            let largest = parameter.largest();
             // Nothing can be computed with what has no square.
             if !(largest * largest).is_finite() {
                 return Err(Error::Diverged {
